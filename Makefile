@@ -1,0 +1,76 @@
+# resnet-repro: one target per experiment. `make help` lists them.
+
+# ---- settings: each is also a flag of the console script, e.g. PROFILE=paper is --profile paper -----------------
+PROFILE ?=
+SEEDS ?=
+ITERATIONS ?=
+ARMS ?=
+DATASET ?=
+DATA_DIR ?=
+DATA_MIRROR ?=
+RUNS_DIR ?=
+REPORTS_DIR ?=
+DEVICES ?=
+SLOTS ?=
+PRECISION ?=
+CHECKPOINT_SECONDS ?=
+WANDB_MODE ?=
+
+flag = $(if $($(1)),--$(2) '$($(1))')
+BUDGET = $(call flag,PROFILE,profile) $(call flag,ITERATIONS,iterations)
+FOLDERS = $(call flag,RUNS_DIR,runs-dir) $(call flag,REPORTS_DIR,reports-dir)
+FLAGS = $(strip $(BUDGET) $(call flag,SEEDS,seeds) $(call flag,ARMS,arms) $(call flag,DATASET,dataset) \
+	$(call flag,DATA_DIR,data-dir) $(call flag,DATA_MIRROR,data-mirror) $(FOLDERS) $(call flag,DEVICES,devices) \
+	$(call flag,SLOTS,slots) $(call flag,PRECISION,precision) $(call flag,CHECKPOINT_SECONDS,checkpoint-seconds) \
+	$(call flag,WANDB_MODE,wandb-mode))
+
+# ---- environment: an active virtual or conda environment (other than conda's base), else .venv -------------------
+PYTHON ?= python3
+ACTIVE := $(or $(VIRTUAL_ENV),$(if $(filter-out base,$(CONDA_DEFAULT_ENV)),$(CONDA_PREFIX)))
+ENVIRONMENT := $(or $(ACTIVE),.venv)
+BIN := $(ENVIRONMENT)/bin
+READY := $(ENVIRONMENT)/.resnet-repro-ready
+REPRO := $(BIN)/resnet-repro
+
+.DEFAULT_GOAL := help
+.PHONY: help setup degradation report sync list test lint benchmark clean
+
+help: ## list the targets (at once)
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "Variables: PROFILE=quick|paper SEEDS=0-4 ITERATIONS=2000 ARMS=plain-20,plain-56 DATASET=cifar10 DATA_DIR= DATA_MIRROR="
+	@echo "           RUNS_DIR= REPORTS_DIR= DEVICES= SLOTS= PRECISION= CHECKPOINT_SECONDS= WANDB_MODE=online|offline|disabled"
+
+setup: $(READY) ## install the pinned dependencies (once; some minutes, several GB with CUDA)
+
+$(READY): pyproject.toml
+	@$(if $(ACTIVE),$(ACTIVE)/bin/python,$(PYTHON)) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed: name one, as in make PYTHON=python3.12" >&2; exit 2; }
+	$(if $(ACTIVE),,test -x $(BIN)/python || $(PYTHON) -m venv $(ENVIRONMENT))
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+degradation: $(READY) ## plain-20/56 against resnet-20/56 (quick: 13 minutes on two CPU cores)
+	$(REPRO) run degradation $(FLAGS)
+
+report: $(READY) ## remake the reports from the records, without training (seconds)
+	$(REPRO) report $(strip $(BUDGET) $(FOLDERS))
+
+sync: $(READY) ## upload what Weights & Biases recorded offline (seconds a run)
+	$(REPRO) sync $(call flag,RUNS_DIR,runs-dir)
+
+list: $(READY) ## list the experiments (at once)
+	@$(REPRO) list
+
+test: $(READY) ## run the tests (some minutes on two cores)
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## style and types (under a minute)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+benchmark: $(READY) ## images/s against a bare and a customary loop (30 minutes, on a quiet machine)
+	$(BIN)/python benchmarks/throughput.py $(strip $(call flag,DATA_DIR,data-dir) $(call flag,DATA_MIRROR,data-mirror))
+
+clean: ## delete the environment (.venv); runs, reports and data stay
+	rm -rf .venv

@@ -1,0 +1,204 @@
+"""`resnet-repro`: what the Make targets call, for people without make."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+
+from resnet_repro import __version__
+from resnet_repro.errors import UserError
+
+DEFAULT_DATA_DIR = "data"
+INTERRUPTED = 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """Answers a bad command line with one sentence and exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="resnet-repro", description="Run, watch and judge the key experiments of ResNet.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+
+    run = commands.add_parser("run", help="train what is missing of an experiment, then write its report")
+    run.add_argument("experiment", help="its name, as `resnet-repro list` gives it")
+    _add_budget(run)
+    run.add_argument("--seeds", metavar="LIST", help="0,1,2 or 0-4 (default: the profile's)")
+    run.add_argument("--arms", metavar="LIST", help="some of the arms, comma-separated (default: all)")
+    run.add_argument("--dataset", help="auto, cifar10, standin, ... (default: the profile's; auto may take a stand-in)")
+    run.add_argument("--data-dir", help=f"where data sets lie and are cached (default: {DEFAULT_DATA_DIR})")
+    run.add_argument("--data-mirror", metavar="FOLDER_OR_URL", help="where else to look (default: $DATA_MIRROR)")
+    _add_folders(run)
+    run.add_argument(
+        "--devices", default="auto", help="auto, cpu, mps, cuda or a list as cuda:0,cuda:1 (default: auto)"
+    )
+    run.add_argument("--slots", metavar="N", help="runs at once on each device (default: 1 per GPU, 1 per core)")
+    run.add_argument("--precision", default="auto", help="auto, bf16 or fp32 (default: bf16 where the hardware has it)")
+    run.add_argument(
+        "--checkpoint-seconds", metavar="S", default="60", help="seconds between checkpoints (default: 60)"
+    )
+    run.add_argument(
+        "--wandb-mode", metavar="MODE", help="auto, online, offline or disabled (default: $WANDB_MODE or auto)"
+    )
+    run.add_argument("--no-report", action="store_true", help="train only")
+
+    report = commands.add_parser("report", help="write reports from the records that are there, without training")
+    report.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="default: all that have records")
+    _add_budget(report, default=None)
+    _add_folders(report)
+
+    sync = commands.add_parser("sync", help="upload what Weights & Biases recorded offline")
+    sync.add_argument("--runs-dir", default="runs")
+    commands.add_parser("list", help="list the experiments")
+    return parser
+
+
+def _add_budget(parser: argparse.ArgumentParser, default: str | None = "quick") -> None:
+    note = "quick" if default else "the longest with records"
+    parser.add_argument("--profile", default=default, help=f"quick or paper (default: {note})")
+    parser.add_argument("--iterations", metavar="N", help="scale the profile's schedule to N steps")
+
+
+def _add_folders(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--runs-dir", default="runs", help="where runs are kept (default: runs)")
+    parser.add_argument("--reports-dir", default="reports", help="where reports are written (default: reports)")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit codes: 0 done, 1 a run failed, 2 bad input, 130 interrupted (run the same command to go on)."""
+    options = build_parser().parse_args(arguments)
+    console = Console()
+    try:
+        return {"run": _run, "report": _report, "sync": _sync, "list": _list}[options.command](options, console)
+    except UserError as error:
+        print(f"resnet-repro: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: run the same command to go on", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(options: argparse.Namespace, console: Console) -> int:
+    from resnet_repro.discovery import load_experiment
+    from resnet_repro.experiment import parse_count, parse_seeds, select_arms
+    from resnet_repro.study import Request, carry_out, failure_reason, scaled_profile
+    from resnet_repro.tracking import Mirror, parse_mode
+
+    experiment = load_experiment(options.experiment)
+    iterations = parse_count(options.iterations, "ITERATIONS") if options.iterations else None
+    profile = scaled_profile(experiment, options.profile, iterations)
+    request = Request(
+        experiment=experiment,
+        profile=profile,
+        arms=select_arms(experiment, options.arms),
+        seeds=parse_seeds(options.seeds) if options.seeds else profile.seeds,
+        dataset=options.dataset or profile.dataset,
+        data_dir=Path(options.data_dir or DEFAULT_DATA_DIR),
+        data_dir_named=options.data_dir is not None,
+        data_mirror=options.data_mirror or os.environ.get("DATA_MIRROR") or None,
+        runs_dir=Path(options.runs_dir),
+        devices=options.devices,
+        slots=parse_count(options.slots, "SLOTS") if options.slots else None,
+        precision=options.precision,
+        checkpoint_seconds=_seconds(options.checkpoint_seconds),
+        wandb_mode=parse_mode(options.wandb_mode or os.environ.get("WANDB_MODE", "auto")),
+    )
+    mirrors: list[Mirror] = []
+
+    def follow(folders: list[Path]):
+        mirrors.append(Mirror(request.wandb_mode, request.runs_dir, folders))
+        return mirrors[-1].message
+
+    report = None
+    try:
+        result = carry_out(request, console, follow)
+        stopped, failed = result.named("stopped"), result.named("failed")
+        for name, folder, outcome in zip(result.names, result.folders, result.outcomes, strict=True):
+            if outcome == "failed":
+                print(f"{name} failed: {failure_reason(folder)} (see {folder / 'log.txt'})", file=sys.stderr)
+        if stopped:
+            print(f"stopped: {len(stopped)} runs are unfinished, run the same command to go on", file=sys.stderr)
+        elif not options.no_report:
+            report = _write(experiment.name, profile.name, options, console, failed)
+    finally:
+        for mirror in mirrors:
+            if problem := mirror.close(report):
+                print(problem, file=sys.stderr)
+    if stopped:
+        return INTERRUPTED
+    return 1 if failed else 0
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 1e9:
+        raise UserError(f"CHECKPOINT_SECONDS={text!r} is no number of seconds: write for example 60")
+    return seconds
+
+
+def _write(name: str, budget: str, options: argparse.Namespace, console: Console, failed: Sequence[str] = ()):
+    """Write one report; what the W&B mirror shows of it, or None where none could be written."""
+    from resnet_repro.discovery import load_experiment
+    from resnet_repro.report.write import write_report
+
+    written = write_report(load_experiment(name), budget, Path(options.runs_dir), Path(options.reports_dir), failed)
+    for line in written.lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return {"group": name, "budget": budget, "images": {c: str(p) for c, p in written.images.items()}}
+
+
+def _report(options: argparse.Namespace, console: Console) -> int:
+    from resnet_repro.discovery import experiment_names, load_experiment
+    from resnet_repro.experiment import parse_count
+    from resnet_repro.report.write import budgets_with_records
+    from resnet_repro.study import scaled_profile
+
+    runs_dir = Path(options.runs_dir)
+    if not runs_dir.is_dir():
+        raise UserError(f"RUNS_DIR={runs_dir} is no folder: run an experiment first")
+    names = options.experiments or [n for n in experiment_names() if budgets_with_records(runs_dir, n)]
+    if not names:
+        raise UserError(f"{runs_dir} holds no finished runs: run an experiment first, for example make degradation")
+    for name in names:
+        experiment = load_experiment(name)
+        if options.profile or options.iterations:
+            count = parse_count(options.iterations, "ITERATIONS") if options.iterations else None
+            budget = scaled_profile(experiment, options.profile or "quick", count).name
+        else:
+            budgets = budgets_with_records(runs_dir, name)
+            if not budgets:
+                raise UserError(f"{runs_dir} holds no finished runs of {name}: run make {name} first")
+            budget = budgets[0]
+        _write(name, budget, options, console)
+    return 0
+
+
+def _sync(options: argparse.Namespace, console: Console) -> int:
+    from resnet_repro.tracking import sync
+
+    return sync(Path(options.runs_dir))
+
+
+def _list(options: argparse.Namespace, console: Console) -> int:
+    from resnet_repro.discovery import experiment_names, summary
+
+    for name in experiment_names():
+        console.print(f"{name:<16} {summary(name)}", highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

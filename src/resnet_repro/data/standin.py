@@ -1,0 +1,82 @@
+"""A procedural data set for machines without the real one: ten shapes at any place, size, angle and colour.
+
+Neither colour nor position says anything of the class, so a linear classifier of pixels stays near chance and a
+network has to build edges, then corners and arcs, then shapes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from resnet_repro.data.arrays import Split
+from resnet_repro.data.catalogue import DatasetFacts
+
+_CHUNK = 1_000
+
+
+def generate(facts: DatasetFacts) -> dict[str, Split]:
+    """The train and test splits of a stand-in, a function of its seed alone."""
+    children = np.random.SeedSequence(facts.seed).spawn(2)
+    return {
+        split: _draw(np.random.Generator(np.random.PCG64(child)), facts.count(split), facts)
+        for split, child in zip(("train", "test"), children, strict=True)
+    }
+
+
+def _draw(rng: np.random.Generator, count: int, facts: DatasetFacts) -> Split:
+    labels = (np.arange(count) % facts.classes).astype(np.uint8)
+    images = np.concatenate([_render(rng, labels[i : i + _CHUNK], facts.shape[1]) for i in range(0, count, _CHUNK)])
+    return Split(images, labels)
+
+
+def _render(rng: np.random.Generator, labels: np.ndarray, size: int) -> np.ndarray:
+    """Images (n, 3, size, size) uint8 of the given classes."""
+    n = len(labels)
+
+    def per_image(low: float, high: float) -> np.ndarray:
+        return rng.uniform(low, high, (n, 1, 1)).astype(np.float32)
+
+    axis = np.linspace(-1, 1, size, dtype=np.float32)
+    y, x = axis[None, :, None] - per_image(-0.4, 0.4), axis[None, None, :] - per_image(-0.4, 0.4)
+    angle, scale = per_image(0, 2 * np.pi), per_image(0.4, 0.75)
+    u = (np.cos(angle) * x + np.sin(angle) * y) / scale
+    v = (np.cos(angle) * y - np.sin(angle) * x) / scale
+    shapes = np.zeros((n, size, size), bool)
+    for label in np.unique(labels):
+        chosen = labels == label
+        shapes[chosen] = _inside(int(label), u[chosen], v[chosen])
+
+    colours = rng.uniform(0.1, 0.9, (2, n, 3, 1, 1)).astype(np.float32)
+    # Colours of one image differ visibly, in a random direction.
+    too_close = np.abs(colours[0] - colours[1]).max(axis=1, keepdims=True) < 0.3
+    colours[1] = np.where(too_close, (colours[1] + 0.45) % 1, colours[1])
+    image = np.where(shapes[:, None], colours[0], colours[1])
+    image = image + 0.35 * _smooth_noise(rng, n, size) + rng.normal(0, 0.08, (n, 3, size, size)).astype(np.float32)
+    return (image.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def _inside(label: int, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Which points lie inside the shape of a class, in coordinates in which the shape fills about [-1, 1]²."""
+    r, box = np.hypot(u, v), np.maximum(abs(u), abs(v))
+    return (
+        r < 0.85,
+        (r > 0.5) & (r < 0.95),
+        box < 0.75,
+        (box > 0.42) & (box < 0.82),
+        (v > -0.6) & (v < 0.95 - 1.8 * abs(u)),
+        (box < 0.9) & (np.minimum(abs(u), abs(v)) < 0.27),
+        (abs(v) < 0.8) & (abs(u) > 0.25) & (abs(u) < 0.7),
+        (r < 1.0) & (u > -0.1),
+        (box < 0.8) & ((u < -0.25) | (v < -0.25)),
+        (box < 0.85) & (u * v > 0),
+    )[label]
+
+
+def _smooth_noise(rng: np.random.Generator, n: int, size: int) -> np.ndarray:
+    """(n, 3, size, size) in about [-1, 1]: a coarse random grid, interpolated linearly."""
+    grid = rng.uniform(-1, 1, (n, 3, 6, 6)).astype(np.float32)
+    position = np.linspace(0, 4.999, size, dtype=np.float32)
+    low = position.astype(int)
+    part = position - low
+    rows = grid[:, :, low] * (1 - part)[:, None] + grid[:, :, low + 1] * part[:, None]
+    return rows[..., low] * (1 - part) + rows[..., low + 1] * part

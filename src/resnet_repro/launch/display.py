@@ -1,0 +1,146 @@
+"""One view of all runs: a live table in a terminal, plain lines elsewhere. Reads the runs' folders, nothing else."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from resnet_repro.results import PROGRESS, RECORD
+
+LINE_SECONDS, LINE_SHARE, QUIET_SECONDS = 20.0, 0.05, 300.0  # a line each 20 s at most, each 5 % or 5 minutes
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A run to show: its name, its folder, and its expected cost in any unit that is the same for all."""
+
+    name: str
+    folder: Path
+    cost: float
+
+
+class Display:
+    """Use as a context manager; call `refresh` as often as you like."""
+
+    def __init__(self, runs: Sequence[Watched], console: Console) -> None:
+        self.runs, self.console = runs, console
+        self._live = Live(console=console, auto_refresh=False, transient=False) if console.is_terminal else None
+        self._started = time.monotonic()
+        self._drawn = 0.0
+        self._first_share: float | None = None
+        self._said: dict[str, tuple[str, float, float]] = {}  # status, time, share of the last line
+
+    def __enter__(self) -> Display:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.refresh(force=True)
+        if self._live:
+            self._live.stop()
+
+    def refresh(self, force: bool = False) -> None:
+        """Redraw the table, or print the lines that are due."""
+        if not force and time.monotonic() - self._drawn < 0.5:
+            return
+        self._drawn = time.monotonic()
+        states = [(run, _progress(run.folder)) for run in self.runs]
+        left = self._time_left(states)
+        if self._live:
+            self._live.update(self._table(states, left), refresh=True)
+        else:
+            self._lines(states, left)
+
+    def _time_left(self, states: list[tuple[Watched, dict[str, Any]]]) -> float | None:
+        """Seconds until all are done, from the share of the work done since the display began."""
+        total = sum(run.cost for run, _ in states)
+        share = sum(run.cost * _share(state) for run, state in states) / total if total else 1.0
+        if self._first_share is None:
+            self._first_share = share
+        gained = share - self._first_share
+        return (time.monotonic() - self._started) * (1 - share) / gained if gained > 0.01 else None
+
+    def _table(self, states: list[tuple[Watched, dict[str, Any]]], left: float | None) -> Table:
+        title = f"all runs: {_clock(left)} left" if left is not None else "all runs"
+        table = Table(title=title, title_justify="left", box=None)
+        for column in ("run", "state", "", "step", "loss", "error %", "test error %", "left"):
+            table.add_column(column, justify="left" if column in ("run", "state", "") else "right")
+        for run, state in states:
+            table.add_row(
+                run.name,
+                state["status"],
+                ProgressBar(total=1.0, completed=_share(state), width=24),
+                f"{state.get('step', 0):,}/{state['steps']:,}" if "steps" in state else "",
+                _number(state.get("loss"), 3),
+                _number(state.get("error"), 1),
+                _number(state.get("test_error"), 1),
+                _clock(_run_left(state)),
+            )
+        return table
+
+    def _lines(self, states: list[tuple[Watched, dict[str, Any]]], left: float | None) -> None:
+        now = time.monotonic()
+        for run, state in states:
+            status = state["status"]
+            share = _share(state)
+            before, when, shown = self._said.get(run.name, ("waiting", now, 0.0))
+            busy = ("running", "evaluating")
+            if status == before or (status in busy and before in busy):
+                due = now - when > QUIET_SECONDS or (now - when > LINE_SECONDS and share - shown >= LINE_SHARE)
+                if status not in busy or not due:
+                    continue
+            self._said[run.name] = status, now, share
+            parts = [f"{run.name:<24} {status:<10}"]
+            if "steps" in state:
+                parts.append(f"step {state.get('step', 0):,}/{state['steps']:,} ({100 * share:.0f} %)")
+            for key, label, digits in (("loss", "loss", 3), ("error", "error %", 1), ("test_error", "test error %", 1)):
+                if state.get(key) is not None:
+                    parts.append(f"{label} {_number(state[key], digits)}")
+            if status in ("running", "evaluating") and (run_left := _run_left(state)):
+                parts.append(f"left {_clock(run_left)}" + (f", all {_clock(left)}" if left is not None else ""))
+            self.console.print("  ".join(parts), soft_wrap=True, highlight=False, markup=False)
+
+
+def _progress(folder: Path) -> dict[str, Any]:
+    try:
+        state = json.loads((folder / PROGRESS).read_text())
+    except (OSError, ValueError):
+        state = {"status": "waiting"}
+    if (folder / RECORD).exists() and state["status"] not in ("diverged", "finished"):
+        state["status"] = "finished"
+    return state
+
+
+def _share(state: dict[str, Any]) -> float:
+    if state["status"] in ("finished", "diverged"):
+        return 1.0
+    return state.get("step", 0) / max(state.get("steps", 1), 1)
+
+
+def _run_left(state: dict[str, Any]) -> float | None:
+    step = state.get("step", 0)
+    if state["status"] not in ("running", "evaluating") or not step:
+        return None
+    return state["seconds"] / step * (state["steps"] - step)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _clock(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,121 @@
+"""The slots of this machine, kept full until every job has ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+from resnet_repro.launch.slots import Slot
+
+POLL_SECONDS = 0.25
+GRACE_SECONDS = 20.0
+
+Outcome = Literal["done", "failed", "stopped"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command that ends by itself, its folder, and the file that is there once it is done.
+
+    Its process reads the end of its standard input as the end of the launcher.
+    """
+
+    name: str
+    argv: Sequence[str]
+    log: Path
+    marker: Path
+    prepare: Callable[[Slot], None] = field(default=lambda slot: None)
+
+
+def run_pool(jobs: Sequence[Job], slots: Sequence[Slot], watch: Callable[[], None]) -> list[Outcome]:
+    """Run every job in a slot, in order, as slots become free; a job that fails stops nothing else.
+
+    On SIGINT and SIGTERM the running jobs are asked to save and stop, and given some seconds; a second signal ends
+    them at once. Jobs never started are "stopped".
+    """
+    outcomes: list[Outcome] = ["stopped"] * len(jobs)
+    waiting = list(range(len(jobs)))
+    running: dict[int, tuple[int, subprocess.Popen]] = {}  # slot → (job, process)
+    interrupts = _Interrupts()
+    with interrupts:
+        try:
+            while (waiting and not interrupts.count) or running:
+                for slot in range(len(slots)):
+                    if slot not in running and waiting and not interrupts.count:
+                        job = waiting.pop(0)
+                        running[slot] = job, _start(jobs[job], slots[slot])
+                for slot, (job, process) in list(running.items()):
+                    if process.poll() is not None:
+                        outcomes[job] = _outcome(jobs[job], process.returncode, bool(interrupts.count))
+                        _close(running.pop(slot)[1])
+                if interrupts.count:
+                    interrupts.forward([process for _, process in running.values()])
+                watch()
+                time.sleep(POLL_SECONDS)
+        finally:
+            for _, process in running.values():
+                process.kill()
+                process.wait()
+                _close(process)
+    return outcomes
+
+
+def _start(job: Job, slot: Slot) -> subprocess.Popen:
+    job.prepare(slot)
+    with job.log.open("ab") as log:
+        return subprocess.Popen(
+            job.argv,
+            stdin=subprocess.PIPE,  # never written to: its end tells the process that the launcher is gone
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | slot.environment,
+            start_new_session=True,  # the terminal's Ctrl-C comes to the launcher alone
+        )
+
+
+def _close(process: subprocess.Popen) -> None:
+    if process.stdin:
+        process.stdin.close()
+
+
+def _outcome(job: Job, code: int, interrupted: bool) -> Outcome:
+    if code == 0 and job.marker.exists():
+        return "done"
+    return "stopped" if interrupted else "failed"
+
+
+class _Interrupts:
+    """Counts SIGINT and SIGTERM instead of dying of them, and passes them on."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._asked = False
+        self._deadline = 0.0
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._note)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.count += 1
+
+    def forward(self, processes: Sequence[subprocess.Popen]) -> None:
+        if not self._asked:
+            self._asked, self._deadline = True, time.monotonic() + GRACE_SECONDS
+            for process in processes:
+                process.terminate()
+        elif self.count > 1 or time.monotonic() > self._deadline:
+            for process in processes:
+                process.kill()

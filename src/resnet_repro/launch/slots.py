@@ -1,0 +1,86 @@
+"""Which runs go where: devices, slots on them, threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from resnet_repro.errors import UserError
+
+# Training allocates and frees the same large blocks each step. Told to keep them, glibc neither maps them anew nor
+# trims: page faults per step fall from thousands to hundreds. Harmless where the allocator is another one.
+GLIBC_KEEPS_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(4 * 2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(16 * 2**30),
+    "MALLOC_TOP_PAD_": str(256 * 2**20),
+}
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Room for one run: the kind of device ("cuda", "mps", "cpu"), what its process finds in its environment, threads."""
+
+    device: str
+    label: str
+    threads: int
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def parse_devices(wanted: str, best: str, cuda_count: int) -> list[str]:
+    """Devices by name: "auto", "cpu", "mps", "cuda" (all GPUs), "cuda:0,cuda:2" or "0,2".
+
+    best: what "auto" means here; cuda_count: how many GPUs there are. Raises UserError for what is not there.
+    """
+    if wanted == "auto":
+        wanted = best
+    if wanted in ("cpu", "mps"):
+        if wanted == "mps" and best != "mps":
+            raise UserError("DEVICES='mps' is not on this machine: take cpu")
+        return [wanted]
+    if wanted == "cuda" and cuda_count:
+        return [f"cuda:{index}" for index in range(cuda_count)]
+    numbers = [part.strip().removeprefix("cuda:") for part in wanted.split(",")]
+    if not all(number.isascii() and number.isdigit() for number in numbers):
+        if wanted == "cuda":
+            raise UserError("DEVICES='cuda' finds no GPU on this machine: take cpu")
+        raise UserError(f"DEVICES={wanted!r} names no device: take auto, cpu, mps, cuda or a list as cuda:0,cuda:1")
+    for number in numbers:
+        if int(number) >= cuda_count:
+            raise UserError(
+                f"DEVICES={wanted!r} asks for GPU {number}, this machine has {cuda_count}: take cpu or others"
+            )
+    return [f"cuda:{int(number)}" for number in dict.fromkeys(numbers)]
+
+
+def plan_slots(
+    devices: Sequence[str], per_device: int | None, runs: int, cores: int, visible: str | None = None
+) -> list[Slot]:
+    """The slots of a machine for a number of runs.
+
+    One run per GPU, or `per_device`. On a CPU as many runs at once as there are cores, with the cores shared out
+    evenly among them: measured on two cores, two runs of one thread beat one run of two threads.
+    visible: CUDA_VISIBLE_DEVICES as the user set it, whose entries the indices then count.
+    """
+    slots = []
+    for device in devices:
+        kind, _, index = device.partition(":")
+        if kind == "cuda":
+            entries = [entry.strip() for entry in visible.split(",")] if visible else None
+            environment = {"CUDA_VISIBLE_DEVICES": entries[int(index)] if entries else index}
+            count = per_device or 1
+            threads = max(1, cores // (len(devices) * count))
+            slots += [Slot("cuda", device, threads, environment | _threads(threads)) for _ in range(count)]
+        elif kind == "mps":
+            slots += [Slot("mps", "mps", cores, {}) for _ in range(per_device or 1)]
+        else:
+            count = per_device or max(1, min(runs, cores))
+            threads = max(1, cores // count)
+            environment = GLIBC_KEEPS_MEMORY | _threads(threads) | {"CUDA_VISIBLE_DEVICES": ""}
+            slots += [
+                Slot("cpu", f"cpu ({threads} thread{'s' * (threads > 1)})", threads, environment) for _ in range(count)
+            ]
+    return slots
+
+
+def _threads(threads: int) -> dict[str, str]:
+    return {"OMP_NUM_THREADS": str(threads)}

@@ -1,0 +1,20 @@
+"""Network architectures, one file a family. A new architecture is one new file here."""
+
+from __future__ import annotations
+
+import importlib
+
+from torch import nn
+
+from resnet_repro.experiment import ModelSpec
+
+
+def build(spec: ModelSpec, classes: int, seed: int) -> nn.Module:
+    """The network of `spec` with `classes` outputs, initialized on the CPU from `seed` alone.
+
+    Initializing on the CPU, from a generator of its own, gives the same weights whatever device trains them.
+    """
+    module, function = spec.builder.rsplit(".", 1)
+    return getattr(importlib.import_module(f"{__name__}.{module}"), function)(
+        classes=classes, seed=seed, **spec.options
+    )

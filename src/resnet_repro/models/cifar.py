@@ -1,0 +1,165 @@
+"""The CIFAR family of He15 section 4.2: plain and residual networks of 6n+2 layers for 32×32 images.
+
+A 3×3 convolution to 16 channels, three stages of 2n 3×3 convolutions with 16, 32, 64 channels on maps of 32, 16, 8
+pixels (the first convolution of stages two and three has stride 2), global average pooling, a linear layer.
+Batch normalization after every convolution, no biases in convolutions, no dropout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resnet_repro.errors import UserError
+from resnet_repro.models.initialization import he_initialize
+
+Kind = Literal["plain", "resnet"]
+ShortcutOption = Literal["A", "B", "C"]
+Norm = Literal["batch", "none"]
+
+STAGE_CHANNELS = (16, 32, 64)
+
+
+def blocks_per_stage(depth: int) -> int:
+    """n of depth = 6n + 2. Raises UserError naming the nearest depths that exist."""
+    n, rest = divmod(depth - 2, 6)
+    if rest or n < 1:
+        below, above = 6 * max(n, 1) + 2, 6 * (max(n, 0) + 1) + 2
+        nearest = f"{below} and {above}" if below != above else f"{above}"
+        raise UserError(f"depth {depth} is not 6n+2 with n ≥ 1: the nearest depths are {nearest}")
+    return n
+
+
+class PadShortcut(nn.Module):
+    """Option A: every second pixel of the input, the missing channels filled with zeros on both sides. No parameters.
+
+    (N, C, H, W) → (N, channels, ceil(H/stride), ceil(W/stride)). He15 section 3.3.
+    """
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        missing = channels - in_channels
+        self.before, self.after = missing // 2, missing - missing // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.after))
+
+
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions; with a shortcut, y = relu(F(x) + shortcut(x)), else y = relu(F(x)).  He15 figure 2.
+
+    (N, in_channels, H, W) → (N, channels, H/stride, W/stride).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int,
+        norm: Callable[[int], nn.Module],
+        shortcut: nn.Module | None,
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = norm(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, stride=1, padding=1, bias=False)
+        self.bn2 = norm(channels)
+        self.downsample = shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        if self.downsample is not None:
+            out = out + self.downsample(x)
+        return F.relu(out)
+
+
+class CifarNet(nn.Module):
+    """The network; see `cifar_net` for its arguments. Attribute names are the customary ones (conv1, layer1.0.bn2, fc).
+
+    Input (N, 3, H, W) float, output logits (N, classes) in float32 under autocast or not.
+    """
+
+    def __init__(self, kind: Kind, depth: int, shortcut: ShortcutOption, norm: Norm, classes: int) -> None:
+        super().__init__()
+        n = blocks_per_stage(depth)
+        make_norm = _norm_factory(norm)
+        self.conv1 = nn.Conv2d(3, STAGE_CHANNELS[0], 3, padding=1, bias=False)
+        self.bn1 = make_norm(STAGE_CHANNELS[0])
+        stages = []
+        in_channels = STAGE_CHANNELS[0]
+        for index, channels in enumerate(STAGE_CHANNELS):
+            blocks = []
+            for block in range(n):
+                stride = 2 if index > 0 and block == 0 else 1
+                skip = None if kind == "plain" else _shortcut(shortcut, in_channels, channels, stride, make_norm)
+                blocks.append(BasicBlock(in_channels, channels, stride, make_norm, skip))
+                in_channels = channels
+            stages.append(nn.Sequential(*blocks))
+        self.layer1, self.layer2, self.layer3 = stages
+        self.fc = nn.Linear(STAGE_CHANNELS[-1], classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))  # (N, 16, H, W)
+        out = self.layer3(self.layer2(self.layer1(out)))  # (N, 64, H/4, W/4)
+        return self.fc(out.mean((2, 3))).float()
+
+
+def cifar_net(
+    kind: Kind, depth: int, shortcut: ShortcutOption = "A", norm: Norm = "batch", classes: int = 10, seed: int = 0
+) -> CifarNet:
+    """plain-`depth` or resnet-`depth` with He initialization drawn from `seed`.
+
+    kind: "plain" has no shortcuts. shortcut: "A" zero-padded identity, "B" projection where the size changes, "C"
+    projection everywhere (He15 section 4.1). norm: "batch" or "none".
+    A plain net and its option-A twin draw the same weights for the same seed.
+    Raises UserError for a depth that is not 6n+2 and for unknown kinds, options and norms.
+    """
+    for value, known, what in (
+        (kind, ("plain", "resnet"), "kind"),
+        (shortcut, ("A", "B", "C"), "shortcut option"),
+        (norm, ("batch", "none"), "norm"),
+    ):
+        if value not in known:
+            raise UserError(f"unknown {what} {value!r}: take one of {', '.join(known)}")
+    net = CifarNet(kind, depth, shortcut, norm, classes)
+    he_initialize(net, seed)
+    return net
+
+
+def main_path_convolutions(net: nn.Module) -> list[tuple[str, nn.Conv2d]]:
+    """Names and modules of the convolutions in the order the signal meets them, shortcut projections left out."""
+    return [
+        (name, module)
+        for name, module in net.named_modules()
+        if isinstance(module, nn.Conv2d) and ".downsample" not in name
+    ]
+
+
+def _norm_factory(norm: Norm) -> Callable[[int], nn.Module]:
+    return nn.BatchNorm2d if norm == "batch" else lambda channels: nn.Identity()
+
+
+def _shortcut(
+    option: ShortcutOption, in_channels: int, channels: int, stride: int, norm: Callable[[int], nn.Module]
+) -> nn.Module:
+    changes_size = stride != 1 or in_channels != channels
+    if option == "C" or (option == "B" and changes_size):
+        return nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False), norm(channels))
+    return PadShortcut(in_channels, channels, stride) if changes_size else nn.Identity()
+
+
+def parameter_count(net: nn.Module) -> int:
+    """Number of learned scalars."""
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def on_meta(kind: Kind, depth: int, **options: str) -> CifarNet:
+    """The network's shapes without memory for its weights, for counting."""
+    with torch.device("meta"):
+        return CifarNet(kind, depth, options.get("shortcut", "A"), options.get("norm", "batch"), 10)  # type: ignore[arg-type]

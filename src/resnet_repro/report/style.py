@@ -1,0 +1,52 @@
+"""One look for all figures: legible in print and in grey, safe for colour-blind readers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+# Okabe and Ito's palette, dark and light in turn, so that neighbours differ in grey too.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+PAPER_GREY = "#8C8C8C"
+
+WIDTH = 6.9  # inches: the text block of the report
+
+_RC: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8,
+    "legend.fontsize": 7,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.linewidth": 0.4,
+    "grid.color": "#DDDDDD",
+    "lines.linewidth": 1.3,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "resnet-repro",  # the same figure gives the same file
+    "figure.constrained_layout.use": True,
+}
+
+
+@contextmanager
+def report_style() -> Iterator[None]:
+    """Figures drawn and saved inside have the report's look; drawing needs no display."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    with matplotlib.rc_context(_RC):
+        yield
+
+
+def looks(arms: Sequence[str]) -> Mapping[str, dict[str, Any]]:
+    """Colour and marker of each arm, by its place in the list."""
+    return {
+        arm: {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]} for i, arm in enumerate(arms)
+    }

@@ -1,0 +1,117 @@
+"""Writes an experiment's report: figures beside a PDF, all from the records of one budget."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+
+from resnet_repro.analysis.claims import Judgement, judge
+from resnet_repro.errors import UserError
+from resnet_repro.experiment import Experiment
+from resnet_repro.report.content import build_content, results_of
+from resnet_repro.report.figure import Context
+from resnet_repro.report.style import report_style
+from resnet_repro.results import collect
+
+
+@dataclass
+class Written:
+    """What a report came to: lines for the console, the PDF where one could be made, figures by caption."""
+
+    lines: list[str] = field(default_factory=list)
+    pdf: Path | None = None
+    images: dict[str, Path] = field(default_factory=dict)
+
+
+def budgets_with_records(runs_dir: Path, experiment: str) -> list[str]:
+    """The profiles and budgets of an experiment that have a finished run, the longest first."""
+    lengths: dict[str, int] = {}
+    for path in (runs_dir / experiment).glob("*/*/seed*/record.json"):
+        budget = path.parents[2].name
+        if budget not in lengths:
+            lengths[budget] = max((r.settings.iterations for r in collect(runs_dir, experiment, budget)), default=0)
+    return sorted(lengths, key=lambda budget: -lengths[budget])
+
+
+def write_report(
+    experiment: Experiment, budget: str, runs_dir: Path, reports_dir: Path, failed: Sequence[str] = ()
+) -> Written:
+    """Draw the figures as PDF, SVG and PNG, judge the claims, and set `reports_dir/<experiment>.pdf`.
+
+    Raises UserError where there are no records, or the folder cannot be written.
+    """
+    records = collect(runs_dir, experiment.name, budget)
+    if not records:
+        raise UserError(
+            f"{runs_dir}/{experiment.name}/{budget} holds no finished run: "
+            f"run make {experiment.name} with this PROFILE or ITERATIONS first"
+        )
+    iterations = max(record.settings.iterations for record in records)
+    judgements = [judge(claim, results_of(experiment, records)) for claim in experiment.claims]
+    written = Written()
+    try:
+        reports_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=reports_dir, prefix=f".{experiment.name}-") as folder:
+            figures = _draw(experiment, Context(records, iterations), Path(folder))
+            content = build_content(experiment, budget, iterations, records, judgements, figures, failed)
+            if find_spec("typst") is None:
+                written.lines.append("typst is not installed, so there is no PDF: pip install typst, then make report")
+            else:
+                _typeset(content, Path(folder), f"{experiment.name}.pdf")
+                written.pdf = reports_dir / f"{experiment.name}.pdf"
+            for file in Path(folder).iterdir():
+                if file.suffix in (".pdf", ".svg", ".png"):
+                    file.replace(reports_dir / file.name)
+    except OSError as error:
+        raise UserError(
+            f"REPORTS_DIR={reports_dir} cannot be written ({error.strerror}): name another folder"
+        ) from error
+    written.images = {name: reports_dir / f"{experiment.name}-{name}.png" for name, _ in figures}
+    written.lines += _verdict_lines(judgements)
+    if written.pdf:
+        written.lines.append(f"report: {written.pdf}")
+    return written
+
+
+def _draw(experiment: Experiment, context: Context, folder: Path) -> list[tuple[str, str]]:
+    """Save what can be drawn as <experiment>-<name>.{pdf,svg,png}; (name, caption) of each."""
+    drawn = []
+    with report_style():
+        for spec in experiment.figures:
+            result = spec.draw(context)
+            if result is None:
+                continue
+            figure, caption = result
+            stem = folder / f"{experiment.name}-{spec.name}"
+            figure.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
+            figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
+            figure.savefig(stem.with_suffix(".png"), dpi=160)
+            drawn.append((spec.name, caption))
+    return drawn
+
+
+def _typeset(content: dict, folder: Path, name: str) -> None:
+    import typst
+
+    source = folder / "document.typ"
+    shutil.copyfile(str(files("resnet_repro.report") / "document.typ"), source)
+    typst.compile(
+        str(source),
+        output=str(folder / name),
+        root=str(folder),
+        ignore_system_fonts=True,
+        timestamp=0,  # a rerun on the same records gives the same bytes
+        sys_inputs={"content": json.dumps(content)},
+    )
+
+
+def _verdict_lines(judgements: Sequence[Judgement]) -> list[str]:
+    return [
+        f"{j.claim.name}  {j.verdict + (f' ({j.reason})' if j.reason else ''):<42}  {j.claim.text}" for j in judgements
+    ]

@@ -1,0 +1,232 @@
+"""What a run leaves on disk: written by the training, read by everything after it. No torch here.
+
+A run's folder, `RUNS_DIR/<experiment>/<profile or budget>/<arm>/seed<k>/`:
+
+    run.json             settings and execution, written before the first step
+    progress.json        where the run is, rewritten about once a second
+    metrics.csv          losses, errors and learning rate by iteration: a function of the settings alone
+    speed.csv            images a second by iteration: what the machine made of it
+    gradients.csv        gradient norm of every convolution at the evaluations
+    responses.csv        layer responses of the finished network (He15 figure 7)
+    checkpoint.ckpt      where an interrupted run goes on; gone when the run is finished
+    weights.safetensors  final parameters and buffers
+    record.json          the result; its presence says that the run is done
+    log.txt              what the process printed
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from resnet_repro.errors import UserError
+from resnet_repro.experiment import RunSettings
+
+RECORD, RUN, PROGRESS, CHECKPOINT, WEIGHTS, LOG = (
+    "record.json",
+    "run.json",
+    "progress.json",
+    "checkpoint.ckpt",
+    "weights.safetensors",
+    "log.txt",
+)
+FORMAT = 1
+
+
+def run_folder(runs_dir: Path, experiment: str, budget: str, arm: str, seed: int) -> Path:
+    """Where a run's files lie."""
+    return runs_dir / experiment / budget / arm / f"seed{seed}"
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write in one piece or not at all: a reader, or a crash, never sees half a file. Raises OSError."""
+    temporary = path.with_name(f".{path.name}.part")
+    with temporary.open("w") as file:
+        json.dump(data, file, indent=1, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The content, None where there is no file. Raises UserError naming a file that is cut short or foreign."""
+    try:
+        data = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}): delete {path.parent} to train this run again") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{path} holds no JSON object: delete {path.parent} to train this run again")
+    return data
+
+
+class Table:
+    """A CSV file that grows row by row and can be taken back to an earlier step.
+
+    The first column is `iteration`. Each row is on disk when `append` returns: a kill cannot lose rows that a later
+    checkpoint counts on.
+    """
+
+    def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
+        self.path, self.columns = path, ("iteration", *columns)
+
+    def rewind(self, iteration: int) -> None:
+        """Drop what was written after `iteration`, and a line that a kill has cut short."""
+        kept = [row for row in read_rows(self.path) if int(row["iteration"]) <= iteration]
+        temporary = self.path.with_name(f".{self.path.name}.part")
+        with temporary.open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(self.columns)
+            writer.writerows([row[column] for column in self.columns] for row in kept)
+        temporary.replace(self.path)
+
+    def complete(self, iteration: int, values: Mapping[str, Any]) -> None:
+        """Fill in values of the row at `iteration`, which must be the last one."""
+        row: dict[str, Any] = dict(read_rows(self.path)[-1])
+        assert int(row["iteration"]) == iteration, f"{self.path.name} ends at {row['iteration']}, not at {iteration}"
+        self.rewind(iteration - 1)
+        self.append([row | dict(values)])
+
+    def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add rows; a missing value stays empty. Raises OSError."""
+        with self.path.open("a", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            for row in rows:
+                assert set(row) <= set(self.columns), (
+                    f"{set(row) - set(self.columns)} are no columns of {self.path.name}"
+                )
+                writer.writerow(["" if row.get(column) is None else row[column] for column in self.columns])
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The whole lines of a table as written; an unfinished last line is left out. Empty where there is no file."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return []
+    return [row for row in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()) if None not in row.values()]
+
+
+def series(rows: Iterable[Mapping[str, str]], column: str) -> tuple[list[int], list[float]]:
+    """(iterations, values) of the rows that have a value in `column`."""
+    pairs = [(int(row["iteration"]), float(row[column])) for row in rows if row.get(column)]
+    return [p[0] for p in pairs], [p[1] for p in pairs]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run that has ended, as its folder tells it."""
+
+    folder: Path
+    data: Mapping[str, Any]
+
+    @property
+    def arm(self) -> str:
+        return self.data["arm"]
+
+    @property
+    def seed(self) -> int:
+        return self.data["seed"]
+
+    @property
+    def status(self) -> str:
+        """ "finished" or "diverged"."""
+        return self.data["status"]
+
+    @cached_property
+    def settings(self) -> RunSettings:
+        return RunSettings.from_json(self.data["settings"])
+
+    def value(self, metric: str) -> float | None:
+        """A final error or a diagnostic by name; None where the run has none, as one that diverged."""
+        value = self.data["final"].get(metric, self.data["diagnostics"].get(metric))
+        return None if value is None or not math.isfinite(value) else float(value)
+
+    def table(self, name: str) -> list[dict[str, str]]:
+        """The rows of `metrics`, `speed`, `gradients` or `responses`."""
+        return read_rows(self.folder / f"{name}.csv")
+
+
+def read_record(folder: Path) -> Record | None:
+    """The record in a run's folder, None where the run has not ended. Raises UserError for a damaged one."""
+    data = read_json(folder / RECORD)
+    if data is None:
+        return None
+    required = {"format", "settings", "arm", "seed", "status", "final", "best", "diagnostics", "weights_sha256"}
+    if not required <= set(data) or data["format"] != FORMAT:
+        raise UserError(f"{folder / RECORD} is no record of this version: delete {folder} to train this run again")
+    return Record(folder, data)
+
+
+def collect(runs_dir: Path, experiment: str, budget: str) -> list[Record]:
+    """All records of an experiment at a budget, by arm folder and seed. Raises UserError for a damaged one."""
+    folders = sorted((runs_dir / experiment / budget).glob("*/seed*"), key=lambda f: (f.parent.name, _seed(f)))
+    return [record for folder in folders if (record := read_record(folder)) is not None]
+
+
+def _seed(folder: Path) -> int:
+    number = folder.name.removeprefix("seed")
+    return int(number) if number.isdigit() else -1
+
+
+def state_of(folder: Path, settings: RunSettings) -> str:
+    """ "done", "started" or "new": what a run's folder holds for these settings.
+
+    Raises UserError, naming the difference and the remedy, where it holds a run of other settings, or a record or
+    checkpoint that is cut short: a run is never continued as a mixture.
+    """
+    record = read_record(folder)
+    stored = record.data if record else read_json(folder / RUN)
+    if stored is None:
+        if (folder / CHECKPOINT).exists():
+            raise UserError(f"{folder} holds a checkpoint without its {RUN}: delete the folder to train this run again")
+        return "new"
+    remedy = f"name another RUNS_DIR, or delete {folder} to train this run again"
+    asked, found = settings.to_json(), stored.get("settings")
+    if not isinstance(found, dict):
+        raise UserError(f"{folder} holds no settings: {remedy}")
+    ignored = {"device"} if record else set()
+    for key in asked.keys() | found.keys():
+        if key not in ignored and _plain(asked.get(key)) != _plain(found.get(key)):
+            now, then = _difference(_plain(asked.get(key)), _plain(found.get(key)))
+            raise UserError(f"{folder} holds a run made with {key} {then}, not {now}: {remedy}")
+    if record:
+        return "done"
+    checkpoint = folder / CHECKPOINT
+    if checkpoint.exists():
+        try:
+            with zipfile.ZipFile(checkpoint) as archive:
+                broken = archive.testzip()
+        except (zipfile.BadZipFile, OSError) as error:
+            broken = str(error)
+        if broken is not None:
+            raise UserError(f"{checkpoint} is cut short or damaged ({broken}): delete {folder} to train this run again")
+        return "started"
+    return "new"
+
+
+def _plain(value: Any) -> Any:
+    """As JSON would give it back, so that tuples equal lists."""
+    return json.loads(json.dumps(value))
+
+
+def _difference(asked: Any, found: Any) -> tuple[str, str]:
+    """The two values, or where both are objects the first part in which they differ."""
+    if isinstance(asked, dict) and isinstance(found, dict):
+        for key in sorted(asked.keys() | found.keys()):
+            if asked.get(key) != found.get(key):
+                now, then = _difference(asked.get(key), found.get(key))
+                return f"{key} {now}", f"{key} {then}"
+    return str(asked), str(found)

@@ -1,0 +1,46 @@
+"""The training step compiled, where that pays: on a GPU, which small nets leave waiting for launches, and in long CPU runs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# On two cores compiling costs 70-80 s and gains a tenth or two: below some ten thousand steps that is a loss.
+CPU_STEPS = 10_000
+
+
+def wants_compilation(device: str, steps: int) -> bool:
+    """Whether compiling the step is expected to pay for itself."""
+    if device == "cuda":
+        return True
+    return device == "cpu" and steps >= CPU_STEPS and shutil.which("c++") is not None
+
+
+def compiled_step(
+    net: nn.Module, batch: tuple[Tensor, Tensor], precision: str
+) -> tuple[Callable[[Tensor], Tensor] | None, str]:
+    """A compiled forward of `net` for training batches shaped like `batch`, tried out; or None and the reason.
+
+    The compiled function shares the network's parameters and leaves its state-dict keys alone. It is called a few
+    times, forward and backward, so that a failure shows here and not in the middle of a run; parameters, batch
+    statistics and gradients are then as before. On CUDA the kernels are captured in a graph and replayed.
+    """
+    images, labels = batch
+    state = {key: tensor.clone() for key, tensor in net.state_dict().items()}
+    step = torch.compile(net, mode="reduce-overhead" if images.is_cuda else "default", dynamic=False)
+    try:
+        for _ in range(3):
+            with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+                loss = F.cross_entropy(step(images), labels)
+            loss.backward()
+    except Exception as error:  # noqa: BLE001  whatever the compiler stumbles over, the run goes on without it
+        torch._dynamo.reset()
+        return None, f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+    finally:
+        net.load_state_dict(state)
+        net.zero_grad(set_to_none=True)
+    return step, "compiled"

@@ -1,0 +1,233 @@
+"""What a run writes while it trains: metrics, evaluations, gradients, progress; checkpoints, and the way out."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+
+from resnet_repro.data.stream import EVALUATION_IMAGES, InMemoryData
+from resnet_repro.experiment import RunSettings
+from resnet_repro.models.cifar import main_path_convolutions
+from resnet_repro.results import CHECKPOINT, PROGRESS, Table, write_json
+from resnet_repro.training.classifier import Classifier, evaluate
+from resnet_repro.training.schedule import learning_rate
+
+LOG_POINTS = 100  # readings of the running loss over a budget, at least every 100 steps
+PROGRESS_SECONDS = 1.0
+
+
+class Monitor(Callback):
+    """Reads the running loss at intervals, scores the network at evaluations, and writes both down.
+
+    All that it holds goes into the checkpoint, so a resumed run goes on with the same sums and the same tables.
+    """
+
+    def __init__(self, settings: RunSettings, folder: Path, data: InMemoryData) -> None:
+        self.settings, self.folder, self.data = settings, folder, data
+        self.log_every = min(100, max(1, settings.iterations // LOG_POINTS))
+        self.gradients_every = max(1, settings.evaluate_every // 4)
+        self.metrics = Table(
+            folder / "metrics.csv",
+            (
+                "epoch",
+                "learning_rate",
+                "running_train_loss",
+                "running_train_error",
+                "train_loss",
+                "train_error",
+                "train_images",
+                "test_loss",
+                "test_error",
+            ),
+        )
+        self.speed = Table(folder / "speed.csv", ("seconds", "images_per_second"))
+        self.gradients = Table(folder / "gradients.csv", ("layer", "name", "norm"))
+        self.seconds = 0.0  # training and evaluation, over all sessions of this run
+        self.training_seconds = 0.0
+        self.training_images = 0
+        self.best: dict[str, float] | None = None
+        self.diverged_at = 0
+        self.last: dict[str, float | None] = {"loss": None, "error": None, "test_error": None}
+        self._clock = self._mark = time.monotonic()
+        self._said = 0.0
+
+    # -- state -----------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        self._tick()
+        return {
+            "seconds": self.seconds,
+            "training_seconds": self.training_seconds,
+            "training_images": self.training_images,
+            "best": self.best,
+            "last": self.last,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for name, value in state_dict.items():
+            setattr(self, name, value)
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict) -> None:
+        assert isinstance(pl_module, Classifier)
+        checkpoint["running_sums"] = pl_module.sums.cpu()
+        checkpoint["running_images"] = pl_module.images
+        checkpoint["diverged_at"] = pl_module.diverged_at.cpu()
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict) -> None:
+        assert isinstance(pl_module, Classifier)
+        pl_module.sums = checkpoint["running_sums"]
+        pl_module.images = checkpoint["running_images"]
+        pl_module.diverged_at = checkpoint["diverged_at"]
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self.seconds += now - self._clock
+        self._clock = now
+
+    # -- hooks -----------------------------------------------------------------------------------------------------
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._clock = self._mark = time.monotonic()
+        for table in (self.metrics, self.speed, self.gradients):
+            table.rewind(trainer.global_step)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, Classifier)
+        step = trainer.global_step + 1
+        pl_module.watch_gradients = step == 1 or step % self.gradients_every == 0 or self._evaluates(step)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, Classifier)
+        step = trainer.global_step
+        evaluates = self._evaluates(step)
+        if evaluates or step % self.log_every == 0:
+            self._read(pl_module, step, evaluates)
+            if self.diverged_at:
+                trainer.should_stop = True
+                return
+        if pl_module.gradient_norms is not None:
+            self._write_gradients(pl_module, step)
+        if time.monotonic() - self._said > PROGRESS_SECONDS:
+            self.say("running", step)
+
+    # -- parts -----------------------------------------------------------------------------------------------------
+
+    def _evaluates(self, step: int) -> bool:
+        """At every evaluation interval and at the end; the end's own evaluation, on all images, comes after the fit."""
+        return step % self.settings.evaluate_every == 0 or step == self.settings.stop_at
+
+    def _read(self, module: Classifier, step: int, evaluates: bool) -> None:
+        loss, error, images = module.read_sums()
+        now = time.monotonic()
+        self.training_seconds += now - self._mark
+        self.training_images += images
+        rate = images / max(now - self._mark, 1e-9)
+        self.diverged_at = max(0, int(module.diverged_at))
+        self.last |= {"loss": loss if math.isfinite(loss) else None, "error": error}
+        recipe, settings = self.settings.arm.recipe, self.settings
+        row: dict[str, Any] = {
+            "iteration": step,
+            "epoch": step / -(-self.data.images("train") // recipe.batch_size),
+            "learning_rate": learning_rate(recipe, settings.iterations, step - 1),
+            "running_train_loss": loss if math.isfinite(loss) else None,
+            "running_train_error": error,
+        }
+        if evaluates and step < settings.stop_at and not self.diverged_at:
+            self.say("evaluating", step)
+            row |= self.score(module, step, EVALUATION_IMAGES)
+        self.metrics.append([row])
+        self._tick()
+        self.speed.append([{"iteration": step, "seconds": round(self.seconds, 3), "images_per_second": round(rate, 1)}])
+        self._mark = time.monotonic()
+
+    def score(self, module: Classifier, step: int, train_images: int) -> dict[str, Any]:
+        """Loss and error on the first `train_images` training images, un-augmented, and on all test images."""
+        net, device, precision = module.net, module.device, self.settings.precision
+        train = evaluate(net, self.data.batches("train", train_images), device, precision)
+        test = evaluate(net, self.data.batches("test"), device, precision)
+        if self.best is None or test.error < self.best["test_error"]:
+            self.best = {"test_error": test.error, "iteration": step}
+        self.last["test_error"] = test.error
+        return {
+            "train_loss": _finite(train.loss),
+            "train_error": train.error,
+            "train_images": min(train_images, self.data.images("train")),
+            "test_loss": _finite(test.loss),
+            "test_error": test.error,
+        }
+
+    def _write_gradients(self, module: Classifier, step: int) -> None:
+        assert module.gradient_norms is not None
+        names = [name for name, _ in main_path_convolutions(module.net)]
+        self.gradients.append(
+            {"iteration": step, "layer": layer, "name": name, "norm": norm}
+            for layer, (name, norm) in enumerate(zip(names, module.gradient_norms.tolist(), strict=True), start=1)
+        )
+        module.gradient_norms = None
+
+    def say(self, status: str, step: int) -> None:
+        """Rewrite progress.json: what the display and other readers know of a run that has not ended."""
+        self._tick()
+        self._said = time.monotonic()
+        write_json(
+            self.folder / PROGRESS,
+            {
+                "status": status,
+                "step": step,
+                "steps": self.settings.stop_at,
+                "seconds": round(self.seconds, 1),
+                "pid": os.getpid(),
+                "time": time.time(),
+                **self.last,
+            },
+        )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+class Checkpoints(Callback):
+    """Saves every `seconds` seconds, at the last step, and when asked to stop; each time whole or not at all.
+
+    Stands after the monitor in the list of callbacks, so that a checkpoint at a step includes what the monitor wrote
+    at that step.
+    """
+
+    def __init__(self, folder: Path, seconds: float, stop_at: int) -> None:
+        self.path, self.seconds, self.stop_at = folder / CHECKPOINT, seconds, stop_at
+        self.stop_requested = False
+        self._saved = time.monotonic()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._saved = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        due = time.monotonic() - self._saved >= self.seconds
+        if due or self.stop_requested or trainer.global_step == self.stop_at:
+            self._save(trainer)
+        if self.stop_requested:
+            trainer.should_stop = True
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        temporary = self.path.with_name(f".{self.path.name}.part")
+        try:
+            trainer.save_checkpoint(temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(self.path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        self._saved = time.monotonic()

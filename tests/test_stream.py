@@ -1,0 +1,123 @@
+"""Batches: every image once an epoch, all crops drawn, the border's colour, randomness as a function of the step."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from resnet_repro.data.arrays import Arrays, Split
+from resnet_repro.data.catalogue import STANDIN_TINY
+from resnet_repro.data.stream import InMemoryData, Normalization, crop_and_flip, draw_epoch, steps_per_epoch
+from resnet_repro.recipes import HE15_CIFAR
+
+CPU = torch.device("cpu")
+RECIPE = replace(HE15_CIFAR, padding=0, flip=False)
+
+
+def numbered(count: int) -> Arrays:
+    """Images that carry their own number in their first two pixels."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
+    images[:, 0, 0, 0], images[:, 0, 0, 1] = np.arange(count) % 256, np.arange(count) // 256
+    split = Split(images, (np.arange(count) % 10).astype(np.uint8))
+    return Arrays(STANDIN_TINY, split, split, "", Path())
+
+
+def numbers(images: torch.Tensor, normalization: Normalization) -> list[int]:
+    raw = (images * normalization.scale + normalization.mean).round().long()
+    return (raw[:, 0, 0, 0] + 256 * raw[:, 0, 0, 1]).tolist()
+
+
+def test_an_epoch_of_50_000_has_391_steps() -> None:
+    assert steps_per_epoch(50_000, 128) == 391
+
+
+def test_each_image_comes_once_an_epoch_and_the_short_batch_is_kept() -> None:
+    data = InMemoryData(numbered(300), RECIPE, seed=1, stop=6, device=CPU)
+    batches = list(data.train_dataloader())
+    assert [len(y) for _, y in batches] == [128, 128, 44] * 2
+    epochs = [[n for x, _ in batches[i : i + 3] for n in numbers(x, data.normalization)] for i in (0, 3)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(300))
+    assert epochs[0] != epochs[1]
+
+
+def test_labels_stay_with_their_images() -> None:
+    data = InMemoryData(numbered(300), RECIPE, seed=1, stop=3, device=CPU)
+    for images, labels in data.train_dataloader():
+        assert [n % 10 for n in numbers(images, data.normalization)] == labels.tolist()
+
+
+@pytest.mark.parametrize("start", [1, 2, 3, 5])
+def test_a_stream_continued_anywhere_gives_the_same_batches(start: int) -> None:
+    data = InMemoryData(numbered(300), HE15_CIFAR, seed=1, stop=7, device=CPU)
+    whole = list(data.train_dataloader())
+    stream = data.train_dataloader()
+    stream.load_state_dict({"step": start})
+    rest = list(stream)
+    assert len(rest) == 7 - start
+    for (x, y), (u, v) in zip(whole[start:], rest, strict=True):
+        assert torch.equal(x, u)
+        assert torch.equal(y, v)
+
+
+def test_the_stream_reports_how_many_batches_it_gave() -> None:
+    stream = InMemoryData(numbered(300), HE15_CIFAR, seed=1, stop=7, device=CPU).train_dataloader()
+    iterator = iter(stream)
+    for _ in range(4):
+        next(iterator)
+    assert stream.state_dict() == {"step": 4}
+    assert len(stream) == 7
+
+
+def test_crops_and_flips_are_drawn_evenly() -> None:
+    draw = draw_epoch(81_000, seed=0, epoch=0, padding=4, flip=True)
+    for offsets in (draw.dy, draw.dx):
+        counts = Counter(offsets.tolist())
+        assert set(counts) == set(range(9))
+        assert all(8_600 < count < 9_400 for count in counts.values())  # 9,000 expected, standard deviation 89
+    assert len({*zip(draw.dy.tolist(), draw.dx.tolist(), strict=True)}) == 81
+    assert 0.49 < draw.flip.float().mean().item() < 0.51
+
+
+def test_draws_differ_between_seeds_and_epochs_and_repeat_otherwise() -> None:
+    orders = [tuple(draw_epoch(100, s, e, 4, True).order.tolist()) for s, e in ((0, 0), (0, 1), (1, 0), (0, 0))]
+    assert orders[0] == orders[3]
+    assert len(set(orders)) == 3
+
+
+@pytest.mark.parametrize(("dy", "dx", "flip"), [(0, 0, False), (4, 4, False), (8, 3, True), (2, 8, True)])
+def test_a_crop_is_the_padded_window(dy: int, dx: int, flip: bool) -> None:
+    images = torch.randn(1, 3, 32, 32)
+    out = crop_and_flip(images, torch.tensor([dy]), torch.tensor([dx]), torch.tensor([flip]), padding=4)
+    expected = torch.nn.functional.pad(images, (4, 4, 4, 4))[:, :, dy : dy + 32, dx : dx + 32]
+    assert torch.equal(out, expected.flip(3) if flip else expected)
+
+
+def test_the_border_has_the_mean_colour() -> None:
+    data = InMemoryData(numbered(300), HE15_CIFAR, seed=0, stop=1, device=CPU)
+    images = data.normalization(torch.from_numpy(numbered(300).train.images[:2]))
+    out = crop_and_flip(images, torch.tensor([0, 8]), torch.tensor([4, 4]), torch.tensor([False, False]), 4)
+    assert not out[0, :, :4].any()
+    assert not out[1, :, -4:].any()
+
+
+def test_normalization_has_zero_mean_per_pixel_and_unit_scale() -> None:
+    arrays = numbered(300)
+    images = Normalization(arrays.train, CPU)(torch.from_numpy(arrays.train.images))
+    assert images.mean(0).abs().max().item() < 1e-5
+    assert images.pow(2).mean().item() == pytest.approx(1, abs=1e-4)
+    assert images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_evaluation_batches_are_whole_and_in_order() -> None:
+    arrays = numbered(601)
+    data = InMemoryData(arrays, HE15_CIFAR, seed=0, stop=1, device=CPU)
+    batches = list(data.batches("test"))
+    assert [len(y) for _, y in batches] == [200, 200, 200, 1]
+    assert [n for x, _ in batches for n in numbers(x, data.normalization)] == list(range(601))
+    assert sum(len(y) for _, y in data.batches("train", 301)) == 301

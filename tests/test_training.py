@@ -1,0 +1,340 @@
+"""One run: its losses, its record, and that it can stop anywhere and go on as if it had not."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import resource
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import make_settings, prepare_run, start_run
+from safetensors.torch import load_file
+
+import resnet_repro
+import resnet_repro.data.sources
+import resnet_repro.experiment
+from resnet_repro.analysis.gradients import gradient_diagnostics
+from resnet_repro.arms import cifar_arm
+from resnet_repro.data.stream import InMemoryData
+from resnet_repro.errors import UserError
+from resnet_repro.models.cifar import cifar_net, main_path_convolutions
+from resnet_repro.models.weights import state_sha256
+from resnet_repro.recipes import HE15_CIFAR
+from resnet_repro.results import Table, read_record, read_rows, series
+from resnet_repro.training import compilation
+from resnet_repro.training.classifier import evaluate
+from resnet_repro.training.compilation import compiled_step, wants_compilation
+from resnet_repro.training.devices import resolve_precision
+from resnet_repro.training.train_run import Execution, train
+
+GOLDEN = Path(__file__).parent / "golden_losses.csv"
+CPU = torch.device("cpu")
+
+
+def run_here(folder: Path) -> str:
+    """Train in this process; the run's own signal handlers are taken back afterwards."""
+    run = json.loads((folder / "run.json").read_text())
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    threads = torch.get_num_threads()
+    try:
+        return train(
+            folder, resnet_repro.experiment.RunSettings.from_json(run["settings"]), Execution(**run["execution"])
+        )
+    finally:
+        torch.set_num_threads(threads)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def content(folder: Path) -> dict[str, object]:
+    """Everything of a run that its settings determine."""
+    record = json.loads((folder / "record.json").read_text())
+    tables = {name: (folder / f"{name}.csv").read_text() for name in ("metrics", "gradients", "responses")}
+    kept = ("final", "best", "diagnostics", "weights_sha256", "status")
+    return tables | {key: record[key] for key in kept}
+
+
+def wait_for(condition, seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def steps_of(folder: Path) -> int:
+    return len(series(read_rows(folder / "metrics.csv"), "running_train_loss")[0])
+
+
+@pytest.fixture(scope="module")
+def whole_run(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 30 steps that nothing interrupts: 8 steps an epoch."""
+    folder = prepare_run(tmp_path_factory.mktemp("whole"), make_settings(tiny_data, 30), tiny_data)
+    process = start_run(folder)
+    process.wait()
+    assert process.returncode == 0, (folder / "log.txt").read_text()
+    return folder
+
+
+def test_losses_are_the_golden_ones(tiny_data: Path, tmp_path: Path) -> None:
+    """A refactoring changes nothing: first losses of a float32 run on one thread."""
+    folder = prepare_run(tmp_path, make_settings(tiny_data, 6, cifar_arm("resnet", 8, HE15_CIFAR)), tiny_data)
+    assert run_here(folder) == "finished"
+    losses = series(read_rows(folder / "metrics.csv"), "running_train_loss")[1]
+    with GOLDEN.open() as file:
+        golden = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert losses == pytest.approx(golden, rel=2e-4)
+
+
+def test_a_finished_run_holds_what_is_promised(whole_run: Path) -> None:
+    record = read_record(whole_run)
+    assert record is not None
+    data = record.data
+    assert (data["experiment"], data["arm"], data["seed"], data["profile"]) == ("degradation", "plain-8", 0, "30it")
+    assert (data["iterations"], data["status"], data["precision"], data["device"]) == (30, "finished", "fp32", "cpu")
+    assert data["dataset"]["standin"] is True
+    assert len(data["dataset"]["digest"]) == len(data["weights_sha256"]) == 64
+    assert data["recipe"]["learning_rate"] == 0.1
+    assert data["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert data["seconds"] > 0
+    rows = read_rows(whole_run / "metrics.csv")
+    assert [int(row["iteration"]) for row in rows] == list(range(1, 31))
+    last, evaluations = rows[-1], series(rows, "test_error")
+    assert evaluations[0] == [15, 30]
+    assert float(last["test_error"]) == data["final"]["test_error"] == evaluations[1][-1]
+    assert data["best"]["test_error"] == min(evaluations[1])
+    assert data["final"]["train_images"] == 1_000
+    assert float(rows[14]["learning_rate"]) == 0.1
+    assert float(rows[15]["learning_rate"]) == 0.01
+    assert float(last["learning_rate"]) == 0.001
+    assert not (whole_run / "checkpoint.ckpt").exists()
+    speeds = series(read_rows(whole_run / "speed.csv"), "images_per_second")[1]
+    assert min(speeds) > 0
+
+
+def test_weights_load_into_the_plain_model(whole_run: Path, tiny_data: Path) -> None:
+    record = read_record(whole_run)
+    assert record is not None
+    net = resnet_repro.load_run(whole_run)
+    state = load_file(whole_run / "weights.safetensors")
+    assert state_sha256(state) == state_sha256(net.state_dict()) == record.data["weights_sha256"]
+    assert state.keys() == cifar_net("plain", 8).state_dict().keys()
+    settings = record.settings
+    arrays = resnet_repro.data.sources.obtain("standin-tiny", tiny_data, None, lambda text: None)
+    data = InMemoryData(arrays, settings.arm.recipe, 0, 1, CPU)
+    score = evaluate(net, data.batches("test"), CPU, "fp32")
+    assert score.error == record.data["final"]["test_error"]
+    assert sum(len(labels) for _, labels in data.batches("test")) == 500
+
+
+def test_weights_that_were_exchanged_are_refused(whole_run: Path, tmp_path: Path) -> None:
+    for name in ("record.json", "weights.safetensors"):
+        (tmp_path / name).write_bytes((whole_run / name).read_bytes())
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\1")
+    with pytest.raises(UserError, match="not what its record names"):
+        resnet_repro.load_run(tmp_path)
+
+
+@pytest.mark.parametrize(("signal_number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 143)])
+def test_interrupted_anywhere_a_run_ends_as_if_it_had_not_been(
+    signal_number: signal.Signals, code: int, whole_run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    settings = make_settings(tiny_data, 30)
+    interval = 0.0 if signal_number == signal.SIGKILL else 60.0
+    folder = prepare_run(tmp_path, settings, tiny_data, checkpoint_seconds=interval)
+    for steps in (5, 13):  # in the first and in the second epoch, in the middle of both
+        process = start_run(folder)
+        wait_for(lambda steps=steps: steps_of(folder) >= steps)
+        process.send_signal(signal_number)
+        process.wait()
+        assert process.returncode == code, (folder / "log.txt").read_text()
+        assert (folder / "checkpoint.ckpt").exists()
+        assert not (folder / "record.json").exists()
+        assert steps_of(folder) < 30
+    if signal_number == signal.SIGKILL:  # a line that the kill has cut
+        with (folder / "metrics.csv").open("a") as file:
+            file.write("29,3.")
+    process = start_run(folder)
+    process.wait()
+    assert process.returncode == 0, (folder / "log.txt").read_text()
+    assert content(folder) == content(whole_run)
+
+
+def test_a_run_ends_when_its_launcher_does(tiny_data: Path, tmp_path: Path) -> None:
+    folder = prepare_run(tmp_path, make_settings(tiny_data, 5_000), tiny_data)
+    process = start_run(folder)
+    wait_for(lambda: (folder / "metrics.csv").exists())
+    assert process.stdin is not None
+    process.stdin.close()  # as the kernel does for a launcher that was killed
+    assert process.wait(30) == 143
+    assert (folder / "checkpoint.ckpt").exists()
+
+
+def test_a_full_disk_loses_nothing_saved(whole_run: Path, tiny_data: Path, tmp_path: Path) -> None:
+    """A limit on the size of files stands for the full disk: checkpoints can no longer be written."""
+    folder = prepare_run(tmp_path, make_settings(tiny_data, 30), tiny_data, checkpoint_seconds=0.0)
+    process = start_run(folder)
+    wait_for(lambda: steps_of(folder) >= 4)
+    process.kill()
+    process.wait()
+    saved = (folder / "checkpoint.ckpt").read_bytes()
+    previous = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(saved) // 2, previous[1]))
+    try:
+        process = start_run(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, previous)
+    process.wait()
+    assert process.returncode not in (0, 143)
+    assert (folder / "checkpoint.ckpt").read_bytes() == saved
+    assert not list(folder.glob(".*.part"))
+    process = start_run(folder)
+    process.wait()
+    assert process.returncode == 0
+    assert content(folder) == content(whole_run)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_as_diverged(tiny_data: Path, tmp_path: Path) -> None:
+    arm = cifar_arm("plain", 8, replace(HE15_CIFAR, learning_rate=1e30), norm="none")
+    folder = prepare_run(tmp_path, make_settings(tiny_data, 12, arm), tiny_data)
+    assert run_here(folder) == "diverged"
+    record = read_record(folder)
+    assert record is not None
+    assert record.status == "diverged"
+    assert record.data["diverged_at"] == 2  # the first step's loss is fine, its update is not
+    assert record.value("test_error") is None
+    json.loads((folder / "record.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_other_data_than_the_settings_name_are_refused(tiny_data: Path, tmp_path: Path) -> None:
+    folder = prepare_run(tmp_path, make_settings(tiny_data, 2, dataset_digest="0" * 64), tiny_data)
+    with pytest.raises(UserError, match="no longer holds the data"):
+        run_here(folder)
+
+
+def test_evaluation_uses_running_statistics_and_leaves_them_alone(tiny_data: Path) -> None:
+    arrays = resnet_repro.data.sources.obtain("standin-tiny", tiny_data, None, lambda text: None)
+    data = InMemoryData(arrays, HE15_CIFAR, 0, 1, CPU)
+    net = cifar_net("resnet", 8).train()
+    before = state_sha256(net.state_dict())
+    whole = evaluate(net, data.batches("test", 100), CPU, "fp32")
+    parts = [
+        evaluate(net, [(images[i : i + 10], labels[i : i + 10])], CPU, "fp32")
+        for images, labels in data.batches("test", 100)
+        for i in range(0, 100, 10)
+    ]
+    assert whole.loss == pytest.approx(sum(part.loss for part in parts) / 10, rel=1e-5)
+    assert net.training
+    assert state_sha256(net.state_dict()) == before
+    with pytest.raises(ValueError, match="no batches"):
+        evaluate(net, [], CPU, "fp32")
+
+
+def test_gradients_of_every_convolution_are_recorded(whole_run: Path) -> None:
+    rows = read_rows(whole_run / "gradients.csv")
+    names = [name for name, _ in main_path_convolutions(cifar_net("plain", 8))]
+    steps = sorted({int(row["iteration"]) for row in rows})
+    assert steps[0] == 1
+    assert {15, 30} <= set(steps)
+    assert [row["name"] for row in rows if row["iteration"] == "1"] == names
+    assert all(float(row["norm"]) > 0 for row in rows)
+
+
+def test_gradient_diagnostics_tell_decay_from_health(tmp_path: Path) -> None:
+    def diagnose(norms: list[float]) -> dict[str, float]:
+        table = Table(tmp_path / "gradients.csv", ("layer", "name", "norm"))
+        table.rewind(0)
+        table.append({"iteration": 1, "layer": i, "name": "conv", "norm": norm} for i, norm in enumerate(norms, 1))
+        return gradient_diagnostics(table.path)
+
+    assert diagnose([0.1] * 9)["gradient_decay"] == pytest.approx(0)
+    vanishing = diagnose([10 ** (-4 + i / 2) for i in range(9)])
+    assert vanishing["gradient_decay"] == pytest.approx(-3)
+    assert vanishing["early_gradient"] == pytest.approx(-3.5)
+    assert diagnose([0.0] * 3 + [math.nan] * 3 + [1.0] * 3)["gradient_decay"] == pytest.approx(-38)
+    assert gradient_diagnostics(tmp_path / "none.csv") == {}
+
+
+def test_layer_responses_are_the_norms_outputs(whole_run: Path, tiny_data: Path) -> None:
+    net = resnet_repro.load_run(whole_run)
+    arrays = resnet_repro.data.sources.obtain("standin-tiny", tiny_data, None, lambda text: None)
+    data = InMemoryData(arrays, HE15_CIFAR, 0, 1, CPU)
+    images = torch.cat([x for x, _ in data.batches("train", 1_000)])
+    with torch.no_grad():
+        expected = net.bn1(net.conv1(images)).std(correction=0).item()  # type: ignore[operator]
+    rows = read_rows(whole_run / "responses.csv")
+    assert len(rows) == 7
+    assert float(rows[0]["std"]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_compilation_that_fails_is_said_and_leaves_the_net_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(net, **options):
+        def step(images):
+            net(images)  # changes the batch statistics first
+            raise RuntimeError("no compiler\nmore")
+
+        return step
+
+    monkeypatch.setattr(compilation.torch, "compile", broken)
+    net = cifar_net("plain", 8).train()
+    before = state_sha256(net.state_dict())
+    step, outcome = compiled_step(net, (torch.randn(4, 3, 32, 32), torch.zeros(4, dtype=torch.long)), "fp32")
+    assert step is None
+    assert outcome == "RuntimeError: no compiler"
+    assert state_sha256(net.state_dict()) == before
+
+
+def test_a_tried_out_step_leaves_weights_statistics_and_gradients_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compilation.torch, "compile", lambda net, **options: net.forward)
+    net = cifar_net("plain", 8).train()
+    before = state_sha256(net.state_dict())
+    step, outcome = compiled_step(net, (torch.randn(4, 3, 32, 32), torch.zeros(4, dtype=torch.long)), "fp32")
+    assert step is not None
+    assert outcome == "compiled"
+    assert state_sha256(net.state_dict()) == before
+    assert all(parameter.grad is None for parameter in net.parameters())
+
+
+def test_compilation_is_for_gpus_and_long_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compilation.shutil, "which", lambda name: "/usr/bin/c++")
+    assert wants_compilation("cuda", 100)
+    assert not wants_compilation("cpu", 391)
+    assert wants_compilation("cpu", 64_000)
+    monkeypatch.setattr(compilation.shutil, "which", lambda name: None)
+    assert not wants_compilation("cpu", 64_000)
+
+
+def test_precision_is_asked_of_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
+    for capability, expected in (("avx512_bf16", "bf16"), ("amx_bf16", "bf16"), ("avx512_f", "fp32")):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda c=capability: {c: True, "avx2": True})
+        assert resolve_precision("auto", "cpu") == expected
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert resolve_precision("auto", "cuda") == "fp32"
+    assert resolve_precision("bf16", "cuda") == "bf16"
+    with pytest.raises(UserError, match="fp16"):
+        resolve_precision("fp16", "cpu")
+
+
+def test_bf16_trains_too(tiny_data: Path, tmp_path: Path) -> None:
+    folder = prepare_run(tmp_path, make_settings(tiny_data, 3, precision="bf16"), tiny_data)
+    assert run_here(folder) == "finished"
+    weights = load_file(folder / "weights.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32, torch.int64}  # int64: batches counted
+
+
+def test_a_run_folder_serves_one_process_at_a_time(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from resnet_repro.training import train_run
+
+    monkeypatch.setattr(train_run, "LOCK_WAIT_SECONDS", 0.1)
+    folder = prepare_run(tmp_path, make_settings(tiny_data, 2), tiny_data)
+    with train_run._lock(folder), pytest.raises(UserError, match="another process trains"):
+        train_run._lock(folder)
+    train_run._lock(folder).close()
