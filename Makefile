@@ -62,7 +62,7 @@ list: $(READY) ## list the experiments (at once)
 	@$(REPRO) list
 
 test: $(READY) ## run the tests (some minutes on two cores)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY) ## style and types (under a minute)
 	$(BIN)/ruff check .

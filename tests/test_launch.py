@@ -1,0 +1,156 @@
+"""Slots on pretended devices, and a pool that keeps them full, outlives failures and leaves no orphans."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from resnet_repro.errors import UserError
+from resnet_repro.launch import Job, Slot, execute
+from resnet_repro.launch.slots import parse_devices, plan_slots
+
+
+@pytest.mark.parametrize(
+    ("wanted", "best", "gpus", "devices"),
+    [
+        ("auto", "cpu", 0, ["cpu"]),
+        ("auto", "mps", 0, ["mps"]),
+        ("auto", "cuda", 3, ["cuda:0", "cuda:1", "cuda:2"]),
+        ("cuda", "cuda", 2, ["cuda:0", "cuda:1"]),
+        ("cuda:1,cuda:3", "cuda", 4, ["cuda:1", "cuda:3"]),
+        ("2,0,2", "cuda", 4, ["cuda:2", "cuda:0"]),
+        ("cpu", "cuda", 8, ["cpu"]),
+    ],
+)
+def test_devices(wanted: str, best: str, gpus: int, devices: list[str]) -> None:
+    assert parse_devices(wanted, best, gpus) == devices
+
+
+@pytest.mark.parametrize(("wanted", "gpus"), [("cuda", 0), ("cuda:4", 4), ("tpu", 4), ("", 4), ("mps", 0), ("0", 0)])
+def test_devices_that_are_not_there_are_refused(wanted: str, gpus: int) -> None:
+    with pytest.raises(UserError, match="DEVICES="):
+        parse_devices(wanted, "cuda" if gpus else "cpu", gpus)
+
+
+def test_one_slot_a_gpu_or_more_each_seeing_its_own() -> None:
+    slots = plan_slots(["cuda:0", "cuda:1"], None, runs=10, cores=16)
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots] == ["0", "1"]
+    slots = plan_slots(["cuda:0", "cuda:1"], 3, runs=10, cores=16)
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots] == ["0", "0", "0", "1", "1", "1"]
+    assert {slot.threads for slot in slots} == {2}
+    slots = plan_slots(["cuda:0", "cuda:1"], None, runs=10, cores=4, visible="5, GPU-abc")
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots] == ["5", "GPU-abc"]
+
+
+@pytest.mark.parametrize(
+    ("cores", "runs", "slots", "expected"),
+    [
+        (2, 5, None, (2, 1)),
+        (8, 4, None, (4, 2)),
+        (8, 1, None, (1, 8)),
+        (2, 5, 1, (1, 2)),
+        (1, 5, None, (1, 1)),
+        (2, 5, 4, (4, 1)),
+    ],
+)
+def test_a_cpu_is_shared_out_by_cores(cores: int, runs: int, slots: int | None, expected: tuple[int, int]) -> None:
+    planned = plan_slots(["cpu"], slots, runs, cores)
+    assert (len(planned), planned[0].threads) == expected
+    assert all(slot.environment["OMP_NUM_THREADS"] == str(expected[1]) for slot in planned)
+    assert all(slot.environment["CUDA_VISIBLE_DEVICES"] == "" for slot in planned)
+
+
+WORK = """
+    import os, pathlib, sys, time
+    folder = pathlib.Path(sys.argv[1])
+    begin = time.monotonic()
+    time.sleep(0.4)
+    if folder.name == "bad":
+        print("out of luck")
+        sys.exit(3)
+    (folder / "done").write_text(f"{os.environ['CUDA_VISIBLE_DEVICES']} {begin} {time.monotonic()}")
+"""
+
+
+def job(folder: Path, script: str = WORK) -> Job:
+    folder.mkdir(parents=True)
+    argv = [sys.executable, "-c", textwrap.dedent(script), str(folder)]
+    return Job(folder.name, argv, folder / "log.txt", folder / "done")
+
+
+def test_the_pool_keeps_its_slots_full_and_each_gpu_to_one_run(tmp_path: Path) -> None:
+    jobs = [job(tmp_path / f"run{i}") for i in range(5)]
+    slots = plan_slots(["cuda:0", "cuda:1"], None, runs=5, cores=2)
+    seen = []
+    assert execute(jobs, slots, lambda: seen.append(1)) == ["done"] * 5
+    spans: dict[str, list[tuple[float, float]]] = {}
+    for one in jobs:
+        device, begin, end = one.marker.read_text().split()
+        spans.setdefault(device, []).append((float(begin), float(end)))
+    assert set(spans) == {"0", "1"}
+    assert {len(runs) for runs in spans.values()} == {2, 3}
+    for runs in spans.values():
+        runs.sort()
+        assert all(before[1] <= after[0] for before, after in itertools.pairwise(runs))
+    everything = sorted(span for runs in spans.values() for span in runs)
+    assert everything[1][0] < everything[0][1]  # two at once
+    assert len(seen) > 3
+
+
+def test_one_failing_run_stops_nothing_else(tmp_path: Path) -> None:
+    jobs = [job(tmp_path / name) for name in ("a", "bad", "b")]
+    slots = [Slot("cpu", "cpu", 1, {"CUDA_VISIBLE_DEVICES": ""})]
+    assert execute(jobs, slots, lambda: None) == ["done", "failed", "done"]
+    assert jobs[1].log.read_text() == "out of luck\n"
+
+
+def test_a_run_that_ends_well_without_its_marker_has_failed(tmp_path: Path) -> None:
+    slots = [Slot("cpu", "cpu", 1, {})]
+    assert execute([job(tmp_path / "a", "pass")], slots, lambda: None) == ["failed"]
+
+
+SLEEPER = """
+    import pathlib, signal, sys, time
+    folder = pathlib.Path(sys.argv[1])
+    def save(*_):
+        (folder / "saved").touch()
+        sys.exit(143)
+    signal.signal(signal.SIGTERM, save)
+    (folder / "pid").write_text(str(__import__("os").getpid()))
+    time.sleep(60)
+"""
+
+LAUNCHER = """
+    import pathlib, sys
+    sys.path.insert(0, {tests!r})
+    from test_launch import SLEEPER, job
+    from resnet_repro.launch import Slot, execute
+    folder = pathlib.Path(sys.argv[1])
+    jobs = [job(folder / name, SLEEPER) for name in ("a", "b", "c")]
+    print(execute(jobs, [Slot("cpu", "cpu", 1)] * 2, lambda: None), flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_the_runs_save_and_starts_no_others(number: signal.Signals, tmp_path: Path) -> None:
+    script = textwrap.dedent(LAUNCHER).format(tests=str(Path(__file__).parent))
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 30
+    while len(list(tmp_path.glob("*/pid"))) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=30)
+    assert out.strip() == "['stopped', 'stopped', 'stopped']"
+    assert sorted(path.parent.name for path in tmp_path.glob("*/saved")) == ["a", "b"]
+    for path in tmp_path.glob("*/pid"):
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(path.read_text()), 0)
