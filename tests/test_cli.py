@@ -110,7 +110,8 @@ def test_other_settings_never_mix_with_what_is_there(
     other = "fp32" if there == "bf16" else "bf16"
     process = cli(
         "run", "degradation", *SMALL, "--data-dir", tiny_data, "--runs-dir", folder / "runs", "--precision", other,
-        "--no-report",
+        "--reports-dir",
+        folder / "reports",
     )  # fmt: skip
     message = one_sentence(process)
     assert f"precision {there}, not {other}: name another RUNS_DIR, or delete" in message
@@ -133,6 +134,7 @@ def test_other_settings_never_mix_with_what_is_there(
         (["run", "degradation", "--checkpoint-seconds", "soon"], "CHECKPOINT_SECONDS='soon' is no number"),
         (["run", "degradation", "--wandb-mode", "maybe"], "unknown WANDB_MODE 'maybe'"),
         (["run", "degradation", "--runs-dir", "/proc/nowhere"], "RUNS_DIR=/proc/nowhere cannot be written"),
+        (["run", "degradation", "--reports-dir", "/proc/no"], "REPORTS_DIR=/proc/no cannot be written"),
         (["run", "degradation", "--data-mirror", "/nowhere"], "DATA_MIRROR=/nowhere is no folder"),
         (["run", "degradation", "--colour", "red"], "unrecognized arguments: --colour red"),
         (["report", "--runs-dir", "/nowhere"], "RUNS_DIR=/nowhere is no folder: run an experiment first"),
@@ -145,6 +147,8 @@ def test_bad_input_is_one_sentence(arguments: list[str], sentence: str, tmp_path
         arguments = [*arguments, "--data-dir", str(tmp_path)]
         if "--runs-dir" not in arguments:
             arguments += ["--runs-dir", str(tmp_path / "runs")]
+        if "--reports-dir" not in arguments:
+            arguments += ["--reports-dir", str(tmp_path / "reports")]
     assert sentence in one_sentence(cli(*arguments))
 
 
@@ -161,7 +165,17 @@ def test_files_that_are_cut_short_are_named(
         (folder / "run.json").write_bytes((source / "run.json").read_bytes()[: 200 if name == "run.json" else None])
         (folder / "checkpoint.ckpt").write_bytes(b"PK\x03\x04 cut short")
     message = one_sentence(
-        cli("run", "degradation", *SMALL, "--data-dir", tiny_data, "--runs-dir", tmp_path / "runs", "--no-report")
+        cli(
+            "run",
+            "degradation",
+            *SMALL,
+            "--data-dir",
+            tiny_data,
+            "--runs-dir",
+            tmp_path / "runs",
+            "--reports-dir",
+            tmp_path / "reports",
+        )
     )
     assert name in message
     assert f"delete {folder}" in message
@@ -184,7 +198,8 @@ def test_a_run_that_breaks_is_named_in_the_report_and_the_exit_code(tiny_data: P
 def test_ctrl_c_and_the_same_command_again(tiny_data: Path, tmp_path: Path) -> None:
     arguments = [
         sys.executable, "-m", "resnet_repro.cli", "run", "degradation", "--dataset", "standin-tiny", "--iterations",
-        "40", "--arms", "plain-20", "--data-dir", str(tiny_data), "--runs-dir", str(tmp_path / "runs"), "--no-report",
+        "40", "--arms", "plain-20", "--data-dir", str(tiny_data), "--runs-dir", str(tmp_path / "runs"), "--reports-dir",
+        str(tmp_path / "reports"),
     ]  # fmt: skip
     folder = tmp_path / "runs" / "degradation" / "40it" / "plain-20" / "seed0"
     process = subprocess.Popen(

@@ -107,6 +107,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         data_dir_named=options.data_dir is not None,
         data_mirror=options.data_mirror or os.environ.get("DATA_MIRROR") or None,
         runs_dir=Path(options.runs_dir),
+        reports_dir=Path(options.reports_dir),
         devices=options.devices,
         slots=parse_count(options.slots, "SLOTS") if options.slots else None,
         precision=options.precision,

@@ -31,6 +31,7 @@ class Request:
     data_dir_named: bool
     data_mirror: str | None
     runs_dir: Path
+    reports_dir: Path
     devices: str
     slots: int | None
     precision: str
@@ -63,6 +64,7 @@ def carry_out(request: Request, console: Console, follow: Callable[[list[Path]],
 
     say = _plain_line(console)
     _check_writable(request.runs_dir, "RUNS_DIR")
+    _check_writable(request.reports_dir, "REPORTS_DIR")
     devices = _devices(request.devices)
     kind = devices[0].partition(":")[0]
     precision = resolve_precision(request.precision, kind if request.devices != "auto" else best_device())

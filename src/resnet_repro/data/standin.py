@@ -1,4 +1,4 @@
-"""A procedural data set for machines without the real one: ten shapes at any place, size, angle and colour.
+"""A procedural data set for machines without the real one: ten shapes, their place, size, tilt and colours drawn.
 
 Neither colour nor position says anything of the class, so a linear classifier of pixels stays near chance and a
 network has to build edges, then corners and arcs, then shapes.
@@ -37,8 +37,8 @@ def _render(rng: np.random.Generator, labels: np.ndarray, size: int) -> np.ndarr
         return rng.uniform(low, high, (n, 1, 1)).astype(np.float32)
 
     axis = np.linspace(-1, 1, size, dtype=np.float32)
-    y, x = axis[None, :, None] - per_image(-0.4, 0.4), axis[None, None, :] - per_image(-0.4, 0.4)
-    angle, scale = per_image(0, 2 * np.pi), per_image(0.4, 0.75)
+    y, x = axis[None, :, None] - per_image(-0.25, 0.25), axis[None, None, :] - per_image(-0.25, 0.25)
+    angle, scale = per_image(-0.4, 0.4), per_image(0.6, 0.85)
     u = (np.cos(angle) * x + np.sin(angle) * y) / scale
     v = (np.cos(angle) * y - np.sin(angle) * x) / scale
     shapes = np.zeros((n, size, size), bool)
@@ -51,7 +51,7 @@ def _render(rng: np.random.Generator, labels: np.ndarray, size: int) -> np.ndarr
     too_close = np.abs(colours[0] - colours[1]).max(axis=1, keepdims=True) < 0.3
     colours[1] = np.where(too_close, (colours[1] + 0.45) % 1, colours[1])
     image = np.where(shapes[:, None], colours[0], colours[1])
-    image = image + 0.35 * _smooth_noise(rng, n, size) + rng.normal(0, 0.08, (n, 3, size, size)).astype(np.float32)
+    image = image + 0.2 * _smooth_noise(rng, n, size) + rng.normal(0, 0.05, (n, 3, size, size)).astype(np.float32)
     return (image.clip(0, 1) * 255).round().astype(np.uint8)
 
 

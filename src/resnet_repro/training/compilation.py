@@ -34,6 +34,7 @@ def compiled_step(
     step = torch.compile(net, mode="reduce-overhead" if images.is_cuda else "default", dynamic=False)
     try:
         for _ in range(3):
+            net.zero_grad(set_to_none=True)  # a captured graph writes its gradients to the same place again
             with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
                 loss = F.cross_entropy(step(images), labels)
             loss.backward()

@@ -1,0 +1,106 @@
+"""Weights & Biases is a mirror: trainings need it neither to run nor to end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import make_settings, prepare_run
+
+from resnet_repro import tracking
+from resnet_repro.errors import UserError
+from resnet_repro.results import Table, write_json
+
+LOSSES = ("epoch", "learning_rate", "running_train_loss", "running_train_error")
+
+
+def test_modes() -> None:
+    assert [tracking.parse_mode(mode) for mode in ("", "dryrun", "online", "disabled")] == [
+        "auto",
+        "offline",
+        "online",
+        "disabled",
+    ]
+    with pytest.raises(UserError, match="WANDB_MODE"):
+        tracking.parse_mode("sometimes")
+
+
+def test_without_wandb_the_user_is_told_where_the_curves_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "find_spec", lambda name: None)
+    mirror = tracking.Mirror("auto", tmp_path, [tmp_path / "run"])
+    assert mirror.process is None
+    assert "metrics.csv" in (mirror.message() or "")
+    assert mirror.message() is None
+    assert mirror.close() is None
+    with pytest.raises(UserError, match="holds no offline recordings"):
+        tracking.sync(tmp_path)
+
+
+def test_disabled_starts_nothing(tmp_path: Path) -> None:
+    mirror = tracking.Mirror("disabled", tmp_path, [tmp_path / "run"])
+    assert mirror.process is None
+    assert mirror.message() is None
+    assert not (tmp_path / "wandb").exists()
+
+
+def test_training_needs_neither_wandb_nor_typst() -> None:
+    code = (
+        "import sys\nfor name in ('wandb', 'typst'): sys.modules[name] = None\nimport resnet_repro.training.train_run\n"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert out.returncode == 0, out.stderr
+
+
+def _write_metrics(folder: Path, steps: range) -> None:
+    table = Table(folder / "metrics.csv", LOSSES)
+    table.rewind(steps.start - 1)
+    table.append({"iteration": step, "running_train_loss": 1 / step} for step in steps)
+
+
+def _mirror(runs: Path, folder: Path) -> Path:
+    """One session of the mirror over a run's folder, offline; the recording it leaves."""
+    mirror = tracking.Mirror("offline", runs, [folder])
+    assert mirror.close() is None, (runs / "wandb" / "mirror.log").read_text()
+    (recording,) = (runs / "wandb").glob("offline-run-*")
+    return next(recording.glob("*.wandb"))
+
+
+def _steps(recording: Path) -> list[int]:
+    out = subprocess.run(
+        [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(recording)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    histories = [json.loads(line).get("history") for line in out.stdout.splitlines()]
+    return [history["item"]["_step"] for history in histories if history]
+
+
+def test_a_resumed_run_has_one_curve(tmp_path: Path, tiny_data: Path) -> None:
+    runs = tmp_path / "runs"
+    folder = prepare_run(runs, make_settings(tiny_data, 10), tiny_data)
+    _write_metrics(folder, range(1, 8))
+    assert _steps(_mirror(runs, folder)) == list(range(1, 8))
+    _write_metrics(folder, range(5, 11))  # taken back to step 4, and on to the end
+    write_json(folder / "record.json", {"final": {"test_error": 50.0}, "status": "finished"})
+    assert _steps(_mirror(runs, folder)) == list(range(1, 11))
+
+
+def test_a_key_without_a_server_delays_nothing(
+    tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr(tracking, "FINISH_SECONDS", 1.0)
+    folder = prepare_run(tmp_path, make_settings(tiny_data, 10), tiny_data)
+    _write_metrics(folder, range(1, 3))
+    mirror = tracking.Mirror("online", tmp_path, [folder])
+    assert mirror.message() is None  # returns at once, whatever W&B is doing
+    problem = mirror.close()
+    assert problem is not None
+    assert "the records are whole" in problem
+    assert mirror.process is not None
+    assert mirror.process.poll() is not None
