@@ -75,7 +75,8 @@ def degradation() -> Experiment:
                 ],
                 note=(
                     "If they were, the first third of plain-56's layers would receive less than a tenth of the gradient "
-                    "of the last third, and no more than in the same net without batch normalization."
+                    "of the last third over the training, and over its first tenth no more than the first third of the "
+                    "same net without batch normalization."
                 ),
             ),
             Claim(

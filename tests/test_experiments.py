@@ -78,7 +78,8 @@ def test_budgets_have_folders_of_their_own(degradation: Experiment) -> None:
     assert scaled_profile(degradation, "quick", None).name == "quick"
     assert scaled_profile(degradation, "quick", 391).name == "quick"
     longer = scaled_profile(degradation, "quick", 2_000)
-    assert (longer.name, longer.iterations, longer.evaluations) == ("2000it", 2_000, 3)
+    assert (longer.name, longer.iterations, longer.evaluations) == ("2000it", 2_000, 4)
+    assert scaled_profile(degradation, "paper", 8_000).evaluate_every == 1_000
     assert [arm.name for arm in select_arms(degradation, "resnet-20, plain-20")] == ["plain-20", "resnet-20"]
 
 

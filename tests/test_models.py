@@ -5,11 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from resnet_repro.analysis.complexity import describe
+from resnet_repro.analysis.complexity import describe, parameter_count
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import ModelSpec
-from resnet_repro.models.cifar import PadShortcut, cifar_net, main_path_convolutions, on_meta, parameter_count
+from resnet_repro.models.cifar import CifarNet, Kind, PadShortcut, cifar_net, main_path_convolutions
 from resnet_repro.models.weights import map_keys, state_sha256
+
+
+def on_meta(kind: Kind, depth: int) -> CifarNet:
+    """The network's shapes, without memory for its weights."""
+    with torch.device("meta"):
+        return CifarNet(kind, depth, "A", "batch", 10)
 
 
 @pytest.mark.parametrize(

@@ -55,8 +55,10 @@ def run_here(folder: Path) -> str:
 def content(folder: Path) -> dict[str, object]:
     """Everything of a run that its settings determine."""
     record = json.loads((folder / "record.json").read_text())
-    tables = {name: (folder / f"{name}.csv").read_text() for name in ("metrics", "gradients", "responses")}
-    kept = ("final", "best", "diagnostics", "weights_sha256", "status")
+    tables: dict[str, object] = {
+        name: (folder / f"{name}.csv").read_text() for name in ("metrics", "gradients", "responses")
+    }
+    kept: tuple[str, ...] = ("final", "best", "diagnostics", "weights_sha256", "status")
     return tables | {key: record[key] for key in kept}
 
 
@@ -251,14 +253,33 @@ def test_gradient_diagnostics_tell_decay_from_health(tmp_path: Path) -> None:
         table = Table(tmp_path / "gradients.csv", ("layer", "name", "norm"))
         table.rewind(0)
         table.append({"iteration": 1, "layer": i, "name": "conv", "norm": norm} for i, norm in enumerate(norms, 1))
-        return gradient_diagnostics(table.path)
+        return gradient_diagnostics(table.path, iterations=10)
 
     assert diagnose([0.1] * 9)["gradient_decay"] == pytest.approx(0)
     vanishing = diagnose([10 ** (-4 + i / 2) for i in range(9)])
     assert vanishing["gradient_decay"] == pytest.approx(-3)
     assert vanishing["early_gradient"] == pytest.approx(-3.5)
     assert diagnose([0.0] * 3 + [math.nan] * 3 + [1.0] * 3)["gradient_decay"] == pytest.approx(-38)
-    assert gradient_diagnostics(tmp_path / "none.csv") == {}
+    assert gradient_diagnostics(tmp_path / "none.csv", iterations=10) == {}
+
+
+def test_the_early_gradient_is_that_of_the_first_tenth(tmp_path: Path) -> None:
+    table = Table(tmp_path / "gradients.csv", ("layer", "name", "norm"))
+    table.rewind(0)
+    for step, norm in ((1, 1.0), (10, 0.01), (11, 1e-9), (100, 1e-9)):
+        table.append({"iteration": step, "layer": i, "name": "conv", "norm": norm} for i in range(1, 10))
+    assert gradient_diagnostics(table.path, iterations=100)["early_gradient"] == pytest.approx(-1)
+
+
+def test_a_controls_gradients_are_read_at_the_steps_of_the_others(tiny_data: Path, tmp_path: Path) -> None:
+    steps = {}
+    for share in (1.0, 0.5):
+        arm = cifar_arm("plain", 8, HE15_CIFAR, share=share)
+        folder = prepare_run(tmp_path / str(share), make_settings(tiny_data, 10, arm, evaluate_every=3), tiny_data)
+        assert run_here(folder) == "finished"
+        steps[share] = {int(row["iteration"]) for row in read_rows(folder / "gradients.csv")}
+        assert len(read_rows(folder / "metrics.csv")) == 10 * share
+    assert steps[0.5] == {step for step in steps[1.0] if step <= 5}
 
 
 def test_layer_responses_are_the_norms_outputs(whole_run: Path, tiny_data: Path) -> None:

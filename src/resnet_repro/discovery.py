@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 from pathlib import Path
 
@@ -37,7 +38,5 @@ def load_experiment(name: str) -> Experiment:
 
 def summary(name: str) -> str:
     """The first line of an experiment file's docstring."""
-    import ast
-
     path = experiments_folder() / f"{name.replace('-', '_')}.py"
     return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -15,7 +16,8 @@ from resnet_repro.errors import UserError
 from resnet_repro.experiment import Arm, Experiment, Profile, RunSettings
 from resnet_repro.launch import Job, Outcome, Slot, execute
 from resnet_repro.launch.display import Display, Watched
-from resnet_repro.results import LOG, PROGRESS, RECORD, RUN, read_json, run_folder, state_of, write_json
+from resnet_repro.launch.slots import parse_devices, plan_slots
+from resnet_repro.results import CHECKPOINT, LOG, PROGRESS, RECORD, RUN, read_json, run_folder, state_of, write_json
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Result:
-    """How a study ended: each run's name, folder and outcome, and the W&B mirror's last word is the caller's to ask."""
+    """How a study ended: name, folder and outcome of each run, in the order in which they were asked for."""
 
     names: list[str]
     folders: list[Path]
@@ -57,17 +59,16 @@ def carry_out(request: Request, console: Console, follow: Callable[[list[Path]],
     follow: given the folders of the runs to come, returns a function that gives a message to print, or None.
     Raises UserError before anything is started, for bad input and for folders that hold other runs.
     """
-    import os
-
+    # Here and below: torch takes seconds to import, and bad input should be answered before that.
     from resnet_repro.data.sources import obtain
-    from resnet_repro.training.devices import best_device, cpu_cores, resolve_precision
+    from resnet_repro.training.devices import cpu_cores, resolve_precision
 
     say = _plain_line(console)
     _check_writable(request.runs_dir, "RUNS_DIR")
     _check_writable(request.reports_dir, "REPORTS_DIR")
     devices = _devices(request.devices)
     kind = devices[0].partition(":")[0]
-    precision = resolve_precision(request.precision, kind if request.devices != "auto" else best_device())
+    precision = resolve_precision(request.precision, kind)
     arrays = obtain(
         request.dataset,
         request.data_dir,
@@ -78,41 +79,26 @@ def carry_out(request: Request, console: Console, follow: Callable[[list[Path]],
     )
     if arrays.facts.standin:
         say(f"STAND-IN DATA: {arrays.facts.title}; no claim about {request.experiment.dataset} is judged on it")
-    todo = [
-        RunSettings(
-            experiment=request.experiment.name,
-            budget=request.profile.name,
-            arm=arm,
-            seed=seed,
-            iterations=request.profile.iterations,
-            evaluate_every=request.profile.evaluate_every,
-            dataset=arrays.facts.name,
-            dataset_digest=arrays.digest,
-            precision=precision,
-            device=kind,
-        )
-        for seed in request.seeds
-        for arm in request.arms
+    runs = [
+        _Run(request, settings)
+        for settings in _expand(request, arrays.facts.name, arrays.digest, precision, device=kind)
     ]
-    folders = [run_folder(request.runs_dir, s.experiment, s.budget, s.arm.name, s.seed) for s in todo]
-    states = [state_of(folder, settings) for folder, settings in zip(folders, todo, strict=True)]
-    names = [f"{s.arm.name} seed {s.seed}" for s in todo]
+    states = [state_of(run.folder, run.settings) for run in runs]
     if done := states.count("done"):
-        say(f"{done} of {len(todo)} runs are finished already and are not repeated")
-    pending = [i for i, state in enumerate(states) if state != "done"]
-    outcomes: list[Outcome] = ["done"] * len(todo)
+        say(f"{done} of {len(runs)} runs are finished already and are not repeated")
+    outcomes: dict[str, Outcome] = {run.name: "done" for run in runs}
+    pending = [run for run, state in zip(runs, states, strict=True) if state != "done"]
     if pending:
-        costs = _costs(todo, arrays.facts.classes, arrays.facts.shape)
-        pending.sort(key=lambda i: -costs[i])  # the longest first, so that no slot is left with it at the end
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        slots = plan(devices, request.slots, len(todo), cpu_cores(), visible)
+        costs = _costs(runs, arrays.facts.classes, arrays.facts.shape)
+        pending.sort(key=lambda run: -costs[run.name])  # the longest first: no slot is left with it at the end
+        # Slots are planned for all runs, so that a resumed study shares out the cores as it did before.
+        slots = plan_slots(devices, request.slots, len(runs), cpu_cores(), os.environ.get("CUDA_VISIBLE_DEVICES"))
         say(
             f"{request.experiment.name}: {len(pending)} runs of up to {request.profile.iterations:,} steps, "
             f"{len(slots)} at once on {', '.join(dict.fromkeys(slot.label for slot in slots))}, {precision}"
         )
-        jobs = [_job(names[i], folders[i], todo[i], request, arrays.folder, states[i] == "started") for i in pending]
-        watched = [Watched(names[i], folders[i], costs[i]) for i in pending]
-        message = follow([folders[i] for i in pending])
+        message = follow([run.folder for run in pending])
+        watched = [Watched(run.name, run.folder, costs[run.name]) for run in pending]
         with Display(watched, console) as display:
 
             def watch() -> None:
@@ -120,58 +106,86 @@ def carry_out(request: Request, console: Console, follow: Callable[[list[Path]],
                     say(text)
                 display.refresh()
 
-            ended = execute(jobs, slots, watch)
-        for i, outcome in zip(pending, ended, strict=True):
-            outcomes[i] = outcome
-            if outcome == "failed":
-                _mark_failed(folders[i])
-    return Result(names, folders, outcomes)
+            ended = execute([run.job(arrays.folder) for run in pending], slots, watch)
+        outcomes |= {run.name: outcome for run, outcome in zip(pending, ended, strict=True)}
+        for run in pending:
+            if outcomes[run.name] == "failed":
+                _mark_failed(run.folder)
+    return Result([run.name for run in runs], [run.folder for run in runs], [outcomes[run.name] for run in runs])
 
 
-def plan(devices: Sequence[str], per_device: int | None, runs: int, cores: int, visible: str | None) -> list[Slot]:
-    from resnet_repro.launch.slots import plan_slots
-
-    return plan_slots(devices, per_device, runs, cores, visible)
+def _expand(request: Request, dataset: str, digest: str, precision: str, device: str) -> list[RunSettings]:
+    """Arms × seeds of the request, seed by seed."""
+    return [
+        RunSettings(
+            experiment=request.experiment.name,
+            budget=request.profile.name,
+            arm=arm,
+            seed=seed,
+            iterations=request.profile.iterations,
+            evaluate_every=request.profile.evaluate_every,
+            dataset=dataset,
+            dataset_digest=digest,
+            precision=precision,
+            device=device,
+        )
+        for seed in request.seeds
+        for arm in request.arms
+    ]
 
 
 def _devices(wanted: str) -> list[str]:
     import torch
 
-    from resnet_repro.launch.slots import parse_devices
     from resnet_repro.training.devices import best_device
 
     return parse_devices(wanted, best_device(), torch.cuda.device_count())
 
 
-def _costs(settings: Sequence[RunSettings], classes: int, shape: tuple[int, int, int]) -> list[float]:
-    """Expected cost of each run: multiply-adds of all its images."""
-    from resnet_repro.analysis.complexity import describe
+class _Run:
+    """A run of a study: its name and folder, and the job that carries it out."""
 
-    per_image = {s.arm.name: describe(s.arm.model, classes, shape)["multiply_adds"] for s in settings}
-    return [float(per_image[s.arm.name] * s.arm.recipe.batch_size * s.stop_at) for s in settings]
+    def __init__(self, request: Request, settings: RunSettings) -> None:
+        self.settings, self.checkpoint_seconds = settings, request.checkpoint_seconds
+        self.name = f"{settings.arm.name} seed {settings.seed}"
+        self.folder = run_folder(
+            request.runs_dir, settings.experiment, settings.budget, settings.arm.name, settings.seed
+        )
 
+    def job(self, data: Path) -> Job:
+        return Job(
+            name=self.name,
+            argv=[sys.executable, "-m", "resnet_repro.training.train_run", str(self.folder)],
+            log=self.folder / LOG,
+            marker=self.folder / RECORD,
+            prepare=lambda slot: self._prepare(slot, data),
+        )
 
-def _job(name: str, folder: Path, settings: RunSettings, request: Request, data: Path, started: bool) -> Job:
-    def prepare(slot: Slot) -> None:
+    def _prepare(self, slot: Slot, data: Path) -> None:
         """Write run.json: what the run is, and on which threads; a resumed run keeps its threads and its identity."""
-        folder.mkdir(parents=True, exist_ok=True)
-        stored = read_json(folder / RUN) or {}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        stored = read_json(self.folder / RUN) or {}
+        started = (self.folder / CHECKPOINT).exists()
         execution = {
             "data_folder": str(data.resolve()),
             "threads": stored["execution"]["threads"] if started else slot.threads,
-            "checkpoint_seconds": request.checkpoint_seconds,
+            "checkpoint_seconds": self.checkpoint_seconds,
             "commit": _commit(),
         }
         identity = stored.get("id") or secrets.token_hex(4)
-        write_json(folder / RUN, {"settings": settings.to_json(), "execution": execution, "id": identity})
+        write_json(self.folder / RUN, {"settings": self.settings.to_json(), "execution": execution, "id": identity})
 
-    return Job(
-        name=name,
-        argv=[sys.executable, "-m", "resnet_repro.training.train_run", str(folder)],
-        log=folder / LOG,
-        marker=folder / RECORD,
-        prepare=prepare,
-    )
+
+def _costs(runs: Sequence[_Run], classes: int, shape: tuple[int, int, int]) -> dict[str, float]:
+    """Expected cost of each run by name: multiply-adds of all its images."""
+    from resnet_repro.analysis.complexity import describe
+
+    arms = {run.settings.arm.name: run.settings.arm for run in runs}
+    per_image = {name: describe(arm.model, classes, shape)["multiply_adds"] for name, arm in arms.items()}
+    return {
+        run.name: float(per_image[run.settings.arm.name] * run.settings.arm.recipe.batch_size * run.settings.stop_at)
+        for run in runs
+    }
 
 
 def _mark_failed(folder: Path) -> None:
@@ -226,4 +240,4 @@ def scaled_profile(experiment: Experiment, name: str, iterations: int | None) ->
     profile = experiment.profile(name)
     if iterations is None or iterations == profile.iterations:
         return profile
-    return replace(profile.scaled(iterations))
+    return profile.scaled(iterations)

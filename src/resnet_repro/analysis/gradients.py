@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from statistics import mean
 
 from resnet_repro.results import read_rows
 
 
-def gradient_diagnostics(path: Path) -> dict[str, float]:
+def gradient_diagnostics(path: Path, iterations: int) -> dict[str, float]:
     """Summaries of a run's gradients.csv, in decades (log10), empty where there is nothing to summarize.
 
-    early_gradient: level of the first third of the convolutions, the mean over the recorded steps of the median norm.
-    gradient_decay: that level minus the level of the last third; -1 is a tenfold loss on the way to the front.
+    The level of some layers at a step is the median of their norms. early_gradient: level of the first third of the
+    convolutions, mean over the recorded steps of the first tenth of the `iterations` of the budget, the part that arms
+    of any share have in common. gradient_decay: that level minus the level of the last third, mean over all recorded
+    steps; -1 is a tenfold loss on the way to the front.
     Steps at which a layer's gradient is zero or not finite count with the smallest normal number: nothing arrives.
     """
     by_step: dict[int, list[float]] = {}
@@ -20,13 +23,15 @@ def gradient_diagnostics(path: Path) -> dict[str, float]:
         by_step.setdefault(int(row["iteration"]), []).append(float(row["norm"]))
     if not by_step:
         return {}
-    levels = []
-    for norms in by_step.values():
+    first, last = {}, {}
+    for step, norms in by_step.items():
         third = max(1, len(norms) // 3)
-        levels.append((_level(norms[:third]), _level(norms[-third:])))
-    early = sum(first for first, _ in levels) / len(levels)
-    late = sum(last for _, last in levels) / len(levels)
-    return {"early_gradient": early, "gradient_decay": early - late}
+        first[step], last[step] = _level(norms[:third]), _level(norms[-third:])
+    beginning = [level for step, level in first.items() if step <= max(1, iterations // 10)]
+    return {
+        "early_gradient": mean(beginning),
+        "gradient_decay": mean(first[step] - last[step] for step in by_step),
+    }
 
 
 def _level(norms: list[float]) -> float:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -152,14 +151,3 @@ def _shortcut(
     if option == "C" or (option == "B" and changes_size):
         return nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False), norm(channels))
     return PadShortcut(in_channels, channels, stride) if changes_size else nn.Identity()
-
-
-def parameter_count(net: nn.Module) -> int:
-    """Number of learned scalars."""
-    return sum(parameter.numel() for parameter in net.parameters())
-
-
-def on_meta(kind: Kind, depth: int, **options: str) -> CifarNet:
-    """The network's shapes without memory for its weights, for counting."""
-    with torch.device("meta"):
-        return CifarNet(kind, depth, options.get("shortcut", "A"), options.get("norm", "batch"), 10)  # type: ignore[arg-type]

@@ -33,7 +33,7 @@ def error_curves(left: Sequence[Arm], right: Sequence[Arm]) -> FigureSpec:
             return None
         published_length = left[0].recipe.iterations
         same_budget = context.iterations == published_length
-        figure = Figure(figsize=(WIDTH, 2.9 if same_budget else 5.2))
+        figure = Figure(figsize=(WIDTH, 2.9 if same_budget else 4.9))
         axes = figure.subplots(1 if same_budget else 2, 2, squeeze=False, sharey="row")
         for column, group in enumerate(groups):
             style = looks(group)
@@ -168,7 +168,7 @@ def layer_responses(arms: Sequence[Arm]) -> FigureSpec:
         if not any(runs and runs[0] for runs in ours.values()):
             return None
         style = looks(names)
-        figure = Figure(figsize=(WIDTH, 4.2))
+        figure = Figure(figsize=(WIDTH, 3.7))
         axes = figure.subplots(2, 2)
         for name in names:
             published = he15_layer_responses(name)
@@ -196,7 +196,7 @@ def layer_responses(arms: Sequence[Arm]) -> FigureSpec:
         return figure, (
             "Layer responses: standard deviation of each 3×3 layer's output after batch normalization and before the "
             "nonlinearity and the addition, in evaluation mode on 1,000 training images, mean over seeds. "
-            "Above in the layers' order, below sorted."
+            "Above in the layers' order, below sorted; the scales on the left and on the right differ."
         )
 
     return FigureSpec("layer_responses", draw)

@@ -19,6 +19,7 @@ from resnet_repro.training.classifier import Classifier, evaluate
 from resnet_repro.training.schedule import learning_rate
 
 LOG_POINTS = 100  # readings of the running loss over a budget, at least every 100 steps
+GRADIENT_POINTS = 40  # readings of the gradient norms over a budget, besides those at evaluations
 PROGRESS_SECONDS = 1.0
 
 
@@ -31,7 +32,7 @@ class Monitor(Callback):
     def __init__(self, settings: RunSettings, folder: Path, data: InMemoryData) -> None:
         self.settings, self.folder, self.data = settings, folder, data
         self.log_every = min(100, max(1, settings.iterations // LOG_POINTS))
-        self.gradients_every = max(1, settings.evaluate_every // 4)
+        self.gradients_every = max(1, settings.iterations // GRADIENT_POINTS)
         self.metrics = Table(
             folder / "metrics.csv",
             (
@@ -102,7 +103,9 @@ class Monitor(Callback):
     ) -> None:
         assert isinstance(pl_module, Classifier)
         step = trainer.global_step + 1
-        pl_module.watch_gradients = step == 1 or step % self.gradients_every == 0 or self._evaluates(step)
+        # Not at the end of an arm's share: the steps of a short control are then among those of the other arms.
+        every = (self.gradients_every, self.settings.evaluate_every, self.settings.iterations)
+        pl_module.watch_gradients = step == 1 or any(step % interval == 0 for interval in every)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

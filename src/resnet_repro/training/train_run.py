@@ -167,7 +167,7 @@ def _record(
 ) -> None:
     """Score the finished network on all images, and write weights and record; the record last, as it says "done"."""
     final: dict[str, Any] = {}
-    diagnostics = gradient_diagnostics(monitor.gradients.path)
+    diagnostics = gradient_diagnostics(monitor.gradients.path, settings.iterations)
     net, device = module.net, module.device
     if status == "finished":
         monitor.say("evaluating", step)
