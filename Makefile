@@ -50,7 +50,7 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-degradation: $(READY) ## plain-20/56 against resnet-20/56 (quick: 13 minutes on two CPU cores)
+degradation: $(READY) ## plain-20/56 against resnet-20/56 (quick: 12 minutes on two CPU cores)
 	$(REPRO) run degradation $(FLAGS)
 
 report: $(READY) ## remake the reports from the records, without training (seconds)
@@ -62,7 +62,7 @@ sync: $(READY) ## upload what Weights & Biases recorded offline (seconds a run)
 list: $(READY) ## list the experiments (at once)
 	@$(REPRO) list
 
-test: $(READY) ## run the tests (some minutes on two cores)
+test: $(READY) ## run the tests (4 minutes on two cores)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY) ## style and types (under a minute)
@@ -70,7 +70,7 @@ lint: $(READY) ## style and types (under a minute)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-benchmark: $(READY) ## images/s against a bare and a customary loop (30 minutes, on a quiet machine)
+benchmark: $(READY) ## images/s against a bare and a customary loop (15 minutes, on a quiet machine)
 	$(BIN)/python benchmarks/throughput.py $(strip $(call flag,DATA_DIR,data-dir) $(call flag,DATA_MIRROR,data-mirror))
 
 clean: ## delete the environment (.venv); runs, reports and data stay

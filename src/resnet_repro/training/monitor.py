@@ -52,6 +52,7 @@ class Monitor(Callback):
         self.seconds = 0.0  # training and evaluation, over all sessions of this run
         self.training_seconds = 0.0
         self.training_images = 0
+        self.unread_seconds = 0.0  # of training since the last reading, when the checkpoint was taken
         self.best: dict[str, float] | None = None
         self.diverged_at = 0
         self.last: dict[str, float | None] = {"loss": None, "error": None, "test_error": None}
@@ -65,6 +66,7 @@ class Monitor(Callback):
         return {
             "seconds": self.seconds,
             "training_seconds": self.training_seconds,
+            "unread_seconds": time.monotonic() - self._mark,
             "training_images": self.training_images,
             "best": self.best,
             "last": self.last,
@@ -94,7 +96,8 @@ class Monitor(Callback):
     # -- hooks -----------------------------------------------------------------------------------------------------
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._clock = self._mark = time.monotonic()
+        self._clock = time.monotonic()
+        self._mark = self._clock - self.unread_seconds
         for table in (self.metrics, self.speed, self.gradients):
             table.rewind(trainer.global_step)
 

@@ -67,6 +67,7 @@ def train(folder: Path, settings: RunSettings, execution: Execution) -> str:
     if settings.device == "cpu":
         torch.set_num_threads(execution.threads)
     torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = False  # fp32 is to mean float32
     arrays = _arrays(settings, Path(execution.data_folder))
     data = InMemoryData(arrays, settings.arm.recipe, settings.seed, settings.stop_at, device)
     net = build(settings.arm.model, arrays.facts.classes, settings.seed)
