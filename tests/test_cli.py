@@ -195,6 +195,19 @@ def test_a_run_that_breaks_is_named_in_the_report_and_the_exit_code(tiny_data: P
     assert "undecided (runs are missing)" in process.stdout
 
 
+def test_where_every_run_breaks_there_is_no_report_and_no_traceback(tiny_data: Path, tmp_path: Path) -> None:
+    blocker = tmp_path / "runs" / "degradation" / "2it" / "plain-20" / "seed0" / "metrics.csv"
+    blocker.mkdir(parents=True)
+    process = cli(
+        "run", "degradation", *SMALL[:4], "--arms", "plain-20", "--data-dir", tiny_data, "--runs-dir",
+        tmp_path / "runs", "--reports-dir", tmp_path / "reports",
+    )  # fmt: skip
+    assert process.returncode == 1
+    assert len(process.stderr.strip().splitlines()) == 1, process.stderr
+    assert "plain-20 seed 0 failed" in process.stderr
+    assert not list((tmp_path / "reports").iterdir())
+
+
 def test_ctrl_c_and_the_same_command_again(tiny_data: Path, tmp_path: Path) -> None:
     arguments = [
         sys.executable, "-m", "resnet_repro.cli", "run", "degradation", "--dataset", "standin-tiny", "--iterations",

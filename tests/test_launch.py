@@ -112,6 +112,13 @@ def test_one_failing_run_stops_nothing_else(tmp_path: Path) -> None:
     assert jobs[1].log.read_text() == "out of luck\n"
 
 
+def test_a_run_that_is_killed_is_said_to_be(tmp_path: Path) -> None:
+    script = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    killed = job(tmp_path / "a", script)
+    assert execute([killed], [Slot("cpu", "cpu", 1, {})], lambda: None) == ["failed"]
+    assert killed.log.read_text() == "ended by SIGKILL\n"
+
+
 def test_a_run_that_ends_well_without_its_marker_has_failed(tmp_path: Path) -> None:
     slots = [Slot("cpu", "cpu", 1, {})]
     assert execute([job(tmp_path / "a", "pass")], slots, lambda: None) == ["failed"]

@@ -129,7 +129,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
                 print(f"{name} failed: {failure_reason(folder)} (see {folder / 'log.txt'})", file=sys.stderr)
         if stopped:
             print(f"stopped: {len(stopped)} runs are unfinished, run the same command to go on", file=sys.stderr)
-        elif not options.no_report:
+        elif "done" in result.outcomes and not options.no_report:
             report = _write(experiment.name, profile.name, options, console, failed)
     finally:
         for mirror in mirrors:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -88,7 +89,12 @@ def _close(process: subprocess.Popen) -> None:
 def _outcome(job: Job, code: int, interrupted: bool) -> Outcome:
     if code == 0 and job.marker.exists():
         return "done"
-    return "stopped" if interrupted else "failed"
+    if interrupted:
+        return "stopped"
+    if code < 0:  # a process that a signal ended could not say so itself
+        with contextlib.suppress(OSError), job.log.open("a") as log:
+            log.write(f"ended by {signal.Signals(-code).name}\n")
+    return "failed"
 
 
 class _Interrupts:

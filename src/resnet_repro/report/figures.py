@@ -141,7 +141,8 @@ def gradient_norms(arms: Sequence[Arm]) -> FigureSpec:
         figure.legend(*_unique_legend(axes[1]), loc="outside lower center", ncols=len(names))
         return figure, (
             "Norm of the loss's gradient with respect to each 3×3 convolution's weights, for one training batch at "
-            "some of the steps that an arm was trained for. Vanishing gradients would show as curves that fall towards the left by orders of magnitude."
+            "some of the steps that an arm was trained for. Vanishing gradients would show as curves that fall towards the "
+            "left by orders of magnitude."
         )
 
     return FigureSpec("gradient_norms", draw)
