@@ -73,7 +73,7 @@ def test_wandb_records_offline_what_the_tables_say(study: tuple[Path, subprocess
         assert out.returncode == 0, out.stderr
         for expected in (
             f'"{record.arm}-seed0"', '"degradation"', f'"{record.arm}"', '"2it"', "STAND-IN DATA",
-            record.data["dataset"]["digest"], "running_train_loss", "test_error", "images_per_second", "learning_rate",
+            record.data["dataset"]["digest"], "loss/running_train", "error/test", "images_per_second", "learning_rate",
         ):  # fmt: skip
             assert expected in text, expected
     assert len(recordings) == 3  # two runs, and the report's figures

@@ -35,6 +35,19 @@ INIT_SECONDS = 30
 STATE = "mirror.json"
 FINISH_SECONDS = 60.0
 
+# Columns of metrics.csv by the names of their curves: errors and losses side by side, and before the many of the layers
+# in any alphabetical list.
+_CURVES = {
+    "epoch": "epoch",
+    "learning_rate": "learning_rate",
+    "running_train_loss": "loss/running_train",
+    "train_loss": "loss/train",
+    "test_loss": "loss/test",
+    "running_train_error": "error/running_train",
+    "train_error": "error/train",
+    "test_error": "error/test",
+}
+
 
 def parse_mode(mode: str) -> str:
     """The mode as a flag or WANDB_MODE gives it. Raises UserError with the known modes."""
@@ -168,9 +181,11 @@ class _RunMirror:
         speed = {row["iteration"]: row["images_per_second"] for row in read_rows(self.folder / "speed.csv")}
         norms: dict[str, dict[str, float]] = {}
         for row in read_rows(self.folder / "gradients.csv"):
-            norms.setdefault(row["iteration"], {})[f"gradient_norm/{int(row['layer']):03d}"] = float(row["norm"])
+            norms.setdefault(row["iteration"], {})[f"per_layer/gradient_norm_{int(row['layer']):03d}"] = float(
+                row["norm"]
+            )
         return [
-            {key: float(value) for key, value in row.items() if value}
+            {_CURVES[key]: float(value) for key, value in row.items() if key in _CURVES and value}
             | {"iteration": int(row["iteration"])}
             | ({"images_per_second": float(speed[row["iteration"]])} if row["iteration"] in speed else {})
             | norms.get(row["iteration"], {})

@@ -59,9 +59,7 @@ def obtain(
     where = f"{data_dir}" + (f", {mirror}" if mirror else "") + " and the official site"
     trouble = f" ({problems[-1]})" if problems else ""
     if name == "auto":
-        say(
-            f"STAND-IN DATA: {facts.title} is not to be had from {where}{trouble}; training on generated images instead"
-        )
+        say(f"STAND-IN DATA: {facts.title} is not to be had from {where}; training on generated images instead")
         facts = dataset("standin")
         cache = data_dir / "cache" / facts.name
         return load(facts, cache) or _make_standin(facts, cache, say)
