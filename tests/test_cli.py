@@ -128,6 +128,8 @@ def test_other_settings_never_mix_with_what_is_there(
         (["run", "degradation", "--seeds", "one"], "SEEDS='one' is no list of seeds: write 0,1,2 or 0-4"),
         (["run", "degradation", "--iterations", "0"], "ITERATIONS='0' is no positive whole number"),
         (["run", "degradation", "--iterations", "-3"], "ITERATIONS='-3' is no positive whole number"),
+        (["run", "degradation", "--seeds", ""], "SEEDS='' is no list of seeds"),
+        (["run", "degradation", "--iterations", ""], "ITERATIONS='' is no positive whole number"),
         (["run", "degradation", "--slots", "none"], "SLOTS='none' is no positive whole number"),
         (["run", "degradation", "--devices", "tpu"], "DEVICES='tpu' names no device"),
         (["run", "degradation", "--precision", "fp16"], "unknown precision 'fp16': take one of auto, bf16, fp32"),

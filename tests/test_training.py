@@ -178,6 +178,13 @@ def test_a_run_ends_when_its_launcher_does(tiny_data: Path, tmp_path: Path) -> N
     assert (folder / "checkpoint.ckpt").exists()
 
 
+def test_a_finished_run_is_not_trained_again(whole_run: Path) -> None:
+    before = (whole_run / "record.json").read_bytes()
+    assert start_run(whole_run).wait() == 0
+    assert (whole_run / "record.json").read_bytes() == before
+    assert (whole_run / "log.txt").read_text().count("starting plain-8") == 1
+
+
 def test_a_full_disk_loses_nothing_saved(whole_run: Path, tiny_data: Path, tmp_path: Path) -> None:
     """A limit on the size of files stands for the full disk: checkpoints can no longer be written."""
     folder = prepare_run(tmp_path, make_settings(tiny_data, 30), tiny_data, checkpoint_seconds=0.0)

@@ -95,21 +95,21 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.tracking import Mirror, parse_mode
 
     experiment = load_experiment(options.experiment)
-    iterations = parse_count(options.iterations, "ITERATIONS") if options.iterations else None
+    iterations = parse_count(options.iterations, "ITERATIONS") if options.iterations is not None else None
     profile = scaled_profile(experiment, options.profile, iterations)
     request = Request(
         experiment=experiment,
         profile=profile,
         arms=select_arms(experiment, options.arms),
-        seeds=parse_seeds(options.seeds) if options.seeds else profile.seeds,
-        dataset=options.dataset or profile.dataset,
+        seeds=parse_seeds(options.seeds) if options.seeds is not None else profile.seeds,
+        dataset=profile.dataset if options.dataset is None else options.dataset,
         data_dir=Path(options.data_dir or DEFAULT_DATA_DIR),
         data_dir_named=options.data_dir is not None,
         data_mirror=options.data_mirror or os.environ.get("DATA_MIRROR") or None,
         runs_dir=Path(options.runs_dir),
         reports_dir=Path(options.reports_dir),
         devices=options.devices,
-        slots=parse_count(options.slots, "SLOTS") if options.slots else None,
+        slots=parse_count(options.slots, "SLOTS") if options.slots is not None else None,
         precision=options.precision,
         checkpoint_seconds=_seconds(options.checkpoint_seconds),
         wandb_mode=parse_mode(options.wandb_mode or os.environ.get("WANDB_MODE", "auto")),

@@ -261,6 +261,8 @@ def main(arguments: list[str]) -> int:
     _follow_launcher()
     try:
         lock = _lock(folder)  # held until the process ends
+        if (folder / RECORD).exists():  # another launcher's process was waited for, and it has finished the run
+            return 0
         run = read_json(folder / RUN)
         if run is None:
             raise UserError(f"{folder} holds no {RUN}: start runs with resnet-repro run")
