@@ -61,7 +61,7 @@ def _write_metrics(folder: Path, steps: range) -> None:
 
 
 def _mirror(runs: Path, folder: Path) -> Path:
-    """One session of the mirror over a run's folder, offline; the recording it leaves."""
+    """One life of the mirror over a run's folder, offline; the recording it leaves."""
     mirror = tracking.Mirror("offline", runs, [folder])
     assert mirror.close() is None, (runs / "wandb" / "mirror.log").read_text()
     (recording,) = (runs / "wandb").glob("offline-run-*")

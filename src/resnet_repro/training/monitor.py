@@ -49,7 +49,7 @@ class Monitor(Callback):
         )
         self.speed = Table(folder / "speed.csv", ("seconds", "images_per_second"))
         self.gradients = Table(folder / "gradients.csv", ("layer", "name", "norm"))
-        self.seconds = 0.0  # training and evaluation, over all sessions of this run
+        self.seconds = 0.0  # training and evaluation, over all processes of this run
         self.training_seconds = 0.0
         self.training_images = 0
         self.unread_seconds = 0.0  # of training since the last reading, when the checkpoint was taken
