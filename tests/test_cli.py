@@ -140,7 +140,7 @@ def test_other_settings_never_mix_with_what_is_there(
         (["run", "degradation", "--data-mirror", "/nowhere"], "DATA_MIRROR=/nowhere is no folder"),
         (["run", "degradation", "--colour", "red"], "unrecognized arguments: --colour red"),
         (["report", "--runs-dir", "/nowhere"], "RUNS_DIR=/nowhere is no folder: run an experiment first"),
-        (["sync", "--runs-dir", "/nowhere"], "holds no offline recordings"),
+        (["sync", "--runs-dir", "/nowhere"], "holds no recordings: run an experiment first"),
         (["fly"], "invalid choice: 'fly'"),
     ],
 )

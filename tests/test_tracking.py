@@ -35,8 +35,15 @@ def test_without_wandb_the_user_is_told_where_the_curves_are(tmp_path: Path, mon
     assert "metrics.csv" in (mirror.message() or "")
     assert mirror.message() is None
     assert mirror.close() is None
-    with pytest.raises(UserError, match="holds no offline recordings"):
+    with pytest.raises(UserError, match="holds no recordings"):
         tracking.sync(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_stops_no_training(tmp_path: Path) -> None:
+    (tmp_path / "wandb").write_text("a file where the folder should be")
+    mirror = tracking.Mirror("offline", tmp_path, [tmp_path / "run"])
+    assert "cannot record" in (mirror.message() or "")
+    assert mirror.close() is None
 
 
 def test_disabled_starts_nothing(tmp_path: Path) -> None:

@@ -97,6 +97,8 @@ def carry_out(request: Request, console: Console, follow: Callable[[list[Path]],
             f"{request.experiment.name}: {len(pending)} runs of up to {request.profile.iterations:,} steps, "
             f"{len(slots)} at once on {', '.join(dict.fromkeys(slot.label for slot in slots))}, {precision}"
         )
+        for run in pending:
+            _mark(run.folder, "waiting")  # not what an earlier attempt left there
         message = follow([run.folder for run in pending])
         watched = [Watched(run.name, run.folder, costs[run.name]) for run in pending]
         with Display(watched, console) as display:
@@ -110,7 +112,7 @@ def carry_out(request: Request, console: Console, follow: Callable[[list[Path]],
         outcomes |= {run.name: outcome for run, outcome in zip(pending, ended, strict=True)}
         for run in pending:
             if outcomes[run.name] == "failed":
-                _mark_failed(run.folder)
+                _mark(run.folder, "failed")
     return Result([run.name for run in runs], [run.folder for run in runs], [outcomes[run.name] for run in runs])
 
 
@@ -188,12 +190,13 @@ def _costs(runs: Sequence[_Run], classes: int, shape: tuple[int, int, int]) -> d
     }
 
 
-def _mark_failed(folder: Path) -> None:
+def _mark(folder: Path, status: str) -> None:
+    """Change the status in a run's progress, where there is any."""
     try:
-        progress = read_json(folder / PROGRESS) or {}
-        write_json(folder / PROGRESS, progress | {"status": "failed"})
+        if progress := read_json(folder / PROGRESS):
+            write_json(folder / PROGRESS, progress | {"status": status})
     except (OSError, UserError):
-        return  # a full disk may be what failed it; the launcher's exit code and lines name the run all the same
+        return  # on a full disk progress cannot be told; exit code and console name failed runs all the same
 
 
 def failure_reason(folder: Path) -> str:

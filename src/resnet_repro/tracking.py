@@ -71,10 +71,16 @@ class Mirror:
         if find_spec("wandb") is None:
             self.note = "Weights & Biases is not installed: the curves are in each run's metrics.csv"
             return
+        try:
+            self.process = self._start(mode, folders)
+        except OSError as error:
+            self.note = f"Weights & Biases cannot record ({error}): the curves are in each run's metrics.csv"
+
+    def _start(self, mode: str, folders: Sequence[Path]) -> subprocess.Popen:
         self.directory.mkdir(parents=True, exist_ok=True)
         (self.directory / STATE).unlink(missing_ok=True)
         with (self.directory / "mirror.log").open("ab") as log:
-            self.process = subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, "-m", __name__, str(self.directory), mode, *map(str, folders)],
                 stdin=subprocess.PIPE,
                 stdout=log,
@@ -121,10 +127,13 @@ def _read_state(directory: Path) -> dict[str, Any] | None:
 
 
 def sync(runs_dir: Path) -> int:
-    """Upload the offline recordings under `runs_dir` with W&B's own command. Raises UserError without an account."""
-    recordings = sorted((runs_dir / "wandb").glob("offline-run-*"))
+    """Upload what W&B has recorded under `runs_dir`, offline or cut off, with its own command.
+
+    Raises UserError where there is nothing to upload, without W&B, and without an account.
+    """
+    recordings = sorted((runs_dir / "wandb").glob("offline-run-*")) + sorted((runs_dir / "wandb").glob("run-*"))
     if not recordings:
-        raise UserError(f"{runs_dir} holds no offline recordings: run an experiment first")
+        raise UserError(f"{runs_dir} holds no recordings: run an experiment first")
     if find_spec("wandb") is None:
         raise UserError("Weights & Biases is not installed: pip install wandb")
     import wandb
