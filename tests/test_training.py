@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import resource
 import signal
 import time
@@ -19,18 +18,14 @@ from safetensors.torch import load_file
 import resnet_repro
 import resnet_repro.data.sources
 import resnet_repro.experiment
-from resnet_repro.analysis.gradients import gradient_diagnostics
 from resnet_repro.arms import cifar_arm
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.errors import UserError
 from resnet_repro.models.cifar import cifar_net, main_path_convolutions
 from resnet_repro.models.weights import state_sha256
 from resnet_repro.recipes import HE15_CIFAR
-from resnet_repro.results import Table, read_record, read_rows, series
-from resnet_repro.training import compilation
+from resnet_repro.results import read_record, read_rows, series
 from resnet_repro.training.classifier import evaluate
-from resnet_repro.training.compilation import compiled_step, wants_compilation
-from resnet_repro.training.devices import resolve_precision
 from resnet_repro.training.train_run import Execution, train
 
 GOLDEN = Path(__file__).parent / "golden_losses.csv"
@@ -227,24 +222,6 @@ def test_other_data_than_the_settings_name_are_refused(tiny_data: Path, tmp_path
         run_here(folder)
 
 
-def test_evaluation_uses_running_statistics_and_leaves_them_alone(tiny_data: Path) -> None:
-    arrays = resnet_repro.data.sources.obtain("standin-tiny", tiny_data, None, lambda text: None)
-    data = InMemoryData(arrays, HE15_CIFAR, 0, 1, CPU)
-    net = cifar_net("resnet", 8).train()
-    before = state_sha256(net.state_dict())
-    whole = evaluate(net, data.batches("test", 100), CPU, "fp32")
-    parts = [
-        evaluate(net, [(images[i : i + 10], labels[i : i + 10])], CPU, "fp32")
-        for images, labels in data.batches("test", 100)
-        for i in range(0, 100, 10)
-    ]
-    assert whole.loss == pytest.approx(sum(part.loss for part in parts) / 10, rel=1e-5)
-    assert net.training
-    assert state_sha256(net.state_dict()) == before
-    with pytest.raises(ValueError, match="no batches"):
-        evaluate(net, [], CPU, "fp32")
-
-
 def test_gradients_of_every_convolution_are_recorded(whole_run: Path) -> None:
     rows = read_rows(whole_run / "gradients.csv")
     names = [name for name, _ in main_path_convolutions(cifar_net("plain", 8))]
@@ -253,29 +230,6 @@ def test_gradients_of_every_convolution_are_recorded(whole_run: Path) -> None:
     assert {15, 30} <= set(steps)
     assert [row["name"] for row in rows if row["iteration"] == "1"] == names
     assert all(float(row["norm"]) > 0 for row in rows)
-
-
-def test_gradient_diagnostics_tell_decay_from_health(tmp_path: Path) -> None:
-    def diagnose(norms: list[float]) -> dict[str, float]:
-        table = Table(tmp_path / "gradients.csv", ("layer", "name", "norm"))
-        table.rewind(0)
-        table.append({"iteration": 1, "layer": i, "name": "conv", "norm": norm} for i, norm in enumerate(norms, 1))
-        return gradient_diagnostics(table.path, iterations=10)
-
-    assert diagnose([0.1] * 9)["gradient_decay"] == pytest.approx(0)
-    vanishing = diagnose([10 ** (-4 + i / 2) for i in range(9)])
-    assert vanishing["gradient_decay"] == pytest.approx(-3)
-    assert vanishing["early_gradient"] == pytest.approx(-3.5)
-    assert diagnose([0.0] * 3 + [math.nan] * 3 + [1.0] * 3)["gradient_decay"] == pytest.approx(-38)
-    assert gradient_diagnostics(tmp_path / "none.csv", iterations=10) == {}
-
-
-def test_the_early_gradient_is_that_of_the_first_tenth(tmp_path: Path) -> None:
-    table = Table(tmp_path / "gradients.csv", ("layer", "name", "norm"))
-    table.rewind(0)
-    for step, norm in ((1, 1.0), (10, 0.01), (11, 1e-9), (100, 1e-9)):
-        table.append({"iteration": step, "layer": i, "name": "conv", "norm": norm} for i in range(1, 10))
-    assert gradient_diagnostics(table.path, iterations=100)["early_gradient"] == pytest.approx(-1)
 
 
 def test_a_controls_gradients_are_read_at_the_steps_of_the_others(tiny_data: Path, tmp_path: Path) -> None:
@@ -299,54 +253,6 @@ def test_layer_responses_are_the_norms_outputs(whole_run: Path, tiny_data: Path)
     rows = read_rows(whole_run / "responses.csv")
     assert len(rows) == 7
     assert float(rows[0]["std"]) == pytest.approx(expected, rel=1e-4)
-
-
-def test_compilation_that_fails_is_said_and_leaves_the_net_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(net, **options):
-        def step(images):
-            net(images)  # changes the batch statistics first
-            raise RuntimeError("no compiler\nmore")
-
-        return step
-
-    monkeypatch.setattr(compilation.torch, "compile", broken)
-    net = cifar_net("plain", 8).train()
-    before = state_sha256(net.state_dict())
-    step, outcome = compiled_step(net, (torch.randn(4, 3, 32, 32), torch.zeros(4, dtype=torch.long)), "fp32")
-    assert step is None
-    assert outcome == "RuntimeError: no compiler"
-    assert state_sha256(net.state_dict()) == before
-
-
-def test_a_tried_out_step_leaves_weights_statistics_and_gradients_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compilation.torch, "compile", lambda net, **options: net.forward)
-    net = cifar_net("plain", 8).train()
-    before = state_sha256(net.state_dict())
-    step, outcome = compiled_step(net, (torch.randn(4, 3, 32, 32), torch.zeros(4, dtype=torch.long)), "fp32")
-    assert step is not None
-    assert outcome == "compiled"
-    assert state_sha256(net.state_dict()) == before
-    assert all(parameter.grad is None for parameter in net.parameters())
-
-
-def test_compilation_is_for_gpus_and_long_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compilation.shutil, "which", lambda name: "/usr/bin/c++")
-    assert wants_compilation("cuda", 100)
-    assert not wants_compilation("cpu", 391)
-    assert wants_compilation("cpu", 64_000)
-    monkeypatch.setattr(compilation.shutil, "which", lambda name: None)
-    assert not wants_compilation("cpu", 64_000)
-
-
-def test_precision_is_asked_of_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
-    for capability, expected in (("avx512_bf16", "bf16"), ("amx_bf16", "bf16"), ("avx512_f", "fp32")):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda c=capability: {c: True, "avx2": True})
-        assert resolve_precision("auto", "cpu") == expected
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
-    assert resolve_precision("auto", "cuda") == "fp32"
-    assert resolve_precision("bf16", "cuda") == "bf16"
-    with pytest.raises(UserError, match="fp16"):
-        resolve_precision("fp16", "cpu")
 
 
 def test_bf16_trains_too(tiny_data: Path, tmp_path: Path) -> None:
