@@ -13,6 +13,7 @@ from rich.console import Console
 
 from resnet_repro import __version__
 from resnet_repro.errors import UserError
+from resnet_repro.experiment import parse_count
 
 DEFAULT_DATA_DIR = "data"
 INTERRUPTED = 130
@@ -90,12 +91,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.discovery import load_experiment
-    from resnet_repro.experiment import parse_count, parse_seeds, select_arms
+    from resnet_repro.experiment import parse_seeds, select_arms
     from resnet_repro.study import Request, carry_out, failure_reason, scaled_profile
     from resnet_repro.tracking import Mirror, parse_mode
 
     experiment = load_experiment(options.experiment)
-    iterations = parse_count(options.iterations, "ITERATIONS") if options.iterations is not None else None
+    iterations = _count(options.iterations, "ITERATIONS")
     profile = scaled_profile(experiment, options.profile, iterations)
     request = Request(
         experiment=experiment,
@@ -109,7 +110,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         runs_dir=Path(options.runs_dir),
         reports_dir=Path(options.reports_dir),
         devices=options.devices,
-        slots=parse_count(options.slots, "SLOTS") if options.slots is not None else None,
+        slots=_count(options.slots, "SLOTS"),
         precision=options.precision,
         checkpoint_seconds=_seconds(options.checkpoint_seconds),
         wandb_mode=parse_mode(options.wandb_mode or os.environ.get("WANDB_MODE", "auto")),
@@ -140,6 +141,10 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     return 1 if failed else 0
 
 
+def _count(text: str | None, name: str) -> int | None:
+    return None if text is None else parse_count(text, name)
+
+
 def _seconds(text: str) -> float:
     try:
         seconds = float(text)
@@ -163,7 +168,6 @@ def _write(name: str, budget: str, options: argparse.Namespace, console: Console
 
 def _report(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.discovery import experiment_names, load_experiment
-    from resnet_repro.experiment import parse_count
     from resnet_repro.report.write import budgets_with_records
     from resnet_repro.study import scaled_profile
 
@@ -175,9 +179,9 @@ def _report(options: argparse.Namespace, console: Console) -> int:
         raise UserError(f"{runs_dir} holds no finished runs: run an experiment first, for example make degradation")
     for name in names:
         experiment = load_experiment(name)
-        if options.profile or options.iterations:
-            count = parse_count(options.iterations, "ITERATIONS") if options.iterations else None
-            budget = scaled_profile(experiment, options.profile or "quick", count).name
+        if options.profile or options.iterations is not None:
+            iterations = _count(options.iterations, "ITERATIONS")
+            budget = scaled_profile(experiment, options.profile or "quick", iterations).name
         else:
             budgets = budgets_with_records(runs_dir, name)
             if not budgets:

@@ -153,7 +153,7 @@ class _RunMirror:
     def __init__(self, folder: Path, directory: Path, mode: str) -> None:
         self.folder, self.directory, self.mode = folder, directory, mode
         self.run: Any = None
-        self.sent = 0
+        self.sent = self.stop_at = 0
         self.ended = False
 
     def follow(self) -> None:
@@ -165,7 +165,9 @@ class _RunMirror:
         if self.run is None and rows:
             self._open()
         if self.run is not None:
-            for row in rows[self.sent :] if done else [r for r in rows if self._complete(r)][self.sent :]:
+            # The last row is filled in after the last evaluation, and W&B takes a step only once.
+            ready = rows if done else [row for row in rows if row["iteration"] != self.stop_at]
+            for row in ready[self.sent :]:
                 step = int(row.pop("iteration"))
                 if step >= self.run.step:
                     self.run.log(row, step=step)
@@ -176,15 +178,6 @@ class _RunMirror:
                     self.run.summary[name] = record.get(name)
                 self.run.finish()
                 self.ended = True
-
-    def _complete(self, row: Mapping[str, Any]) -> bool:
-        """The last row is filled in after the last evaluation; W&B takes a step only once."""
-        settings = self.settings
-        return row["iteration"] != settings.stop_at
-
-    @property
-    def settings(self) -> RunSettings:
-        return RunSettings.from_json((read_json(self.folder / RUN) or {})["settings"])
 
     def _rows(self) -> list[dict[str, Any]]:
         speed = {row["iteration"]: row["images_per_second"] for row in read_rows(self.folder / "speed.csv")}
@@ -206,6 +199,7 @@ class _RunMirror:
 
         run = read_json(self.folder / RUN) or {}
         settings = RunSettings.from_json(run["settings"])
+        self.stop_at = settings.stop_at
         if self.mode == "offline":
             for old in self.directory.glob(f"offline-run-*-{run['id']}"):
                 shutil.rmtree(old)

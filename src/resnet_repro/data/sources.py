@@ -60,9 +60,7 @@ def obtain(
     trouble = f" ({problems[-1]})" if problems else ""
     if name == "auto":
         say(f"STAND-IN DATA: {facts.title} is not to be had from {where}; training on generated images instead")
-        facts = dataset("standin")
-        cache = data_dir / "cache" / facts.name
-        return load(facts, cache) or _make_standin(facts, cache, say)
+        return obtain("standin", data_dir, mirror, say)
     raise UserError(
         f"{facts.title} is not to be had from {where}{trouble}: "
         f"set DATA_MIRROR to a folder or URL that holds {' or '.join(facts.archives)}"

@@ -11,7 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from resnet_repro.data.stream import EVALUATION_IMAGES, InMemoryData
+from resnet_repro.data.stream import EVALUATION_IMAGES, InMemoryData, steps_per_epoch
 from resnet_repro.experiment import RunSettings
 from resnet_repro.models.cifar import main_path_convolutions
 from resnet_repro.results import CHECKPOINT, PROGRESS, Table, write_json
@@ -62,7 +62,7 @@ class Monitor(Callback):
     # -- state -----------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        self._tick()
+        self.tick()
         return {
             "seconds": self.seconds,
             "training_seconds": self.training_seconds,
@@ -87,8 +87,10 @@ class Monitor(Callback):
         pl_module.sums = checkpoint["running_sums"]
         pl_module.images = checkpoint["running_images"]
         pl_module.diverged_at = checkpoint["diverged_at"]
+        self.diverged_at = max(0, int(pl_module.diverged_at))  # also where no step is left to read it at
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
+        """Bring `seconds` up to date."""
         now = time.monotonic()
         self.seconds += now - self._clock
         self._clock = now
@@ -143,7 +145,7 @@ class Monitor(Callback):
         recipe, settings = self.settings.arm.recipe, self.settings
         row: dict[str, Any] = {
             "iteration": step,
-            "epoch": step / -(-self.data.images("train") // recipe.batch_size),
+            "epoch": step / steps_per_epoch(self.data.images("train"), recipe.batch_size),
             "learning_rate": learning_rate(recipe, settings.iterations, step - 1),
             "running_train_loss": loss if math.isfinite(loss) else None,
             "running_train_error": error,
@@ -152,7 +154,7 @@ class Monitor(Callback):
             self.say("evaluating", step)
             row |= self.score(module, step, EVALUATION_IMAGES)
         self.metrics.append([row])
-        self._tick()
+        self.tick()
         self.speed.append([{"iteration": step, "seconds": round(self.seconds, 3), "images_per_second": round(rate, 1)}])
         self._mark = time.monotonic()
 
@@ -183,7 +185,7 @@ class Monitor(Callback):
 
     def say(self, status: str, step: int) -> None:
         """Rewrite progress.json: what the display and other readers know of a run that has not ended."""
-        self._tick()
+        self.tick()
         self._said = time.monotonic()
         write_json(
             self.folder / PROGRESS,

@@ -55,7 +55,6 @@ class Execution:
     threads: int
     checkpoint_seconds: float
     commit: str | None
-    compile: bool = True
 
 
 def train(folder: Path, settings: RunSettings, execution: Execution) -> str:
@@ -77,7 +76,7 @@ def train(folder: Path, settings: RunSettings, execution: Execution) -> str:
     checkpoints = Checkpoints(folder, execution.checkpoint_seconds, settings.stop_at)
     _stop_on_signals(checkpoints)
     monitor.say("starting", 0)
-    compilation = _compile(module, data, settings, execution)
+    compilation = _compile(module, data, settings)
     trainer = pl.Trainer(
         accelerator={"cuda": "gpu"}.get(settings.device, settings.device),
         devices=1,
@@ -141,9 +140,9 @@ def _follow_launcher() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _compile(module: Classifier, data: InMemoryData, settings: RunSettings, execution: Execution) -> str:
+def _compile(module: Classifier, data: InMemoryData, settings: RunSettings) -> str:
     """Put a compiled step into `module` where that is expected to pay; says what was done, for the record."""
-    if not execution.compile or not wants_compilation(settings.device, settings.stop_at):
+    if not wants_compilation(settings.device, settings.stop_at):
         return "not compiled"
     batch = next(iter(data.train_dataloader()))
     step, outcome = compiled_step(module.net, batch, settings.precision)
@@ -184,7 +183,7 @@ def _record(
         )
         diagnostics["mean_response"] = sum(std for _, std in responses) / len(responses)
         save_weights(net, folder / WEIGHTS)
-    monitor.state_dict()  # brings the seconds up to date
+    monitor.tick()
     facts = arrays.facts
     recipe = settings.arm.recipe
     write_json(
