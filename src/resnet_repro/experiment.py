@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from resnet_repro.errors import UserError
 
@@ -30,11 +30,22 @@ class ModelSpec:
 
 
 @dataclass(frozen=True)
+class WarmUp:
+    """A lower learning rate until the running training error, in percent, has fallen under `until_error`."""
+
+    learning_rate: float
+    until_error: float
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """How a network is trained: optimizer, schedule, augmentation.
+    """How a network is trained: optimizer, schedule, scaling of the pixels, augmentation.
 
     `iterations` and `milestones` are the published ones; a budget of another length scales the milestones with it.
-    Learning rates are per step of one batch; `padding` is in pixels.
+    Learning rates are per step of one batch; `padding` is in pixels. For Adam `momentum` is β₁; β₂ is 0.999, ε 1e-8.
+    scaling: "pixel-mean" subtracts the per-pixel mean of the training images and divides by one number, "unit" divides
+    by 255, "standard" gives every channel mean 0 and variance 1 over the training images.
+    validation_images: how many of the training images are held out, scored along the way and never trained on.
     """
 
     name: str
@@ -49,14 +60,38 @@ class Recipe:
     padding: int
     flip: bool
     nesterov: bool = False
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    warm_up: WarmUp | None = None
+    scaling: Literal["pixel-mean", "unit", "standard"] = "pixel-mean"
+    validation_images: int = 0
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where an arm's first weights come from: the finished run of another arm with the same seed.
+
+    how: "copy" takes the weights as they are; "deepen" builds the arm's deeper network from them, so that it computes
+    the same function (`models.construction`).
+    experiment: the experiment that the parent belongs to; None for the arm's own, whose launcher then sees to it that
+    the parent is trained first. The runs of another experiment must be there already.
+    """
+
+    arm: str
+    how: Literal["copy", "deepen"]
+    experiment: str | None = None
 
 
 @dataclass(frozen=True)
 class Arm:
     """One configuration compared in an experiment. `control` arms serve a claim but stand in no table of errors.
 
-    `share` is the part of the schedule that the arm is trained for, in (0, 1]: a control that only has to show its
-    first steps need not spend the whole budget. The learning rate at a step is that of the full schedule.
+    share: the part of the schedule that the arm is trained for, in (0, 1]: a control that only has to show its first
+    steps need not spend the whole budget. The learning rate at a step is that of the full schedule.
+    length: the arm's own schedule as a multiple of the profile's; 0 for an arm that is scored and not trained.
+    start: the run whose weights it starts from; None for an initialization of its own.
+    watch: measurements beyond those that every run takes, by the names in `analysis.watches`.
+    activations: what backpropagation needs is "stored", or "recomputed" block by block to save memory; "auto" decides
+    by measured memory. It changes no number, only time and memory.
     """
 
     name: str
@@ -64,30 +99,44 @@ class Arm:
     recipe: Recipe
     control: bool = False
     share: float = 1.0
+    length: float = 1.0
+    start: Start | None = None
+    watch: tuple[str, ...] = ()
+    activations: Literal["auto", "stored", "recomputed"] = "auto"
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
             raise ValueError(f"share of arm {self.name} is {self.share}: it must lie in (0, 1]")
+        if self.length < 0:
+            raise ValueError(f"length of arm {self.name} is {self.length}: it must not be negative")
 
 
 @dataclass(frozen=True)
 class Profile:
     """How much of the published budget is spent.
 
-    iterations: optimizer steps. seeds: the repetitions. evaluations: how often along the way the nets are scored on
-    test images and on a fixed part of the training images. dataset: the default of the `--dataset` flag.
+    iterations: optimizer steps; None gives every arm its recipe's own number. seeds: the repetitions.
+    evaluations: how often along the way the nets are scored on test images and on a fixed part of the training images.
+    dataset: the default of the `--dataset` flag. arms: the arms that the profile runs unless asked for others; None
+    for all. stretches: {arm: steps} for arms of which the profile affords a stretch of their schedule only; they are
+    timed and measured, not scored.
     """
 
     name: str
-    iterations: int
+    iterations: int | None
     seeds: tuple[int, ...]
     evaluations: int
     dataset: str = "auto"
+    arms: tuple[str, ...] | None = None
+    stretches: Mapping[str, int] = field(default_factory=dict)
 
-    @property
-    def evaluate_every(self) -> int:
-        """Steps between two evaluations."""
-        return -(-self.iterations // self.evaluations)
+    def steps(self, arm: Arm) -> int:
+        """The length of the arm's schedule in steps."""
+        return round((self.iterations or arm.recipe.iterations) * arm.length)
+
+    def evaluate_every(self, arm: Arm) -> int:
+        """Steps between two evaluations of the arm."""
+        return max(1, -(-self.steps(arm) // self.evaluations))
 
     def scaled(self, iterations: int) -> Profile:
         """The profile at another length; its name then says the length, and so does the runs' folder.
@@ -100,10 +149,24 @@ class Profile:
 
 
 @dataclass(frozen=True)
+class Column:
+    """A metric in the table of results: its name in the records, the column's heading, decimals."""
+
+    metric: str
+    heading: str
+    digits: int = 2
+
+
+ERRORS = (Column("train_error", "train %"), Column("test_error", "test %"), Column("best_test_error", "best test %"))
+
+
+@dataclass(frozen=True)
 class Experiment:
     """One question, the arms that answer it, and what is made of their results.
 
-    published: figures of the source for the table of final errors, {arm: {metric: percent}}.
+    columns: what the table of results shows of every arm that is no control; mean ± standard deviation over seeds.
+    published: figures of the source on the experiment's own data set, {arm: {metric: value}}; columns that have one
+    are followed by it.
     """
 
     name: str
@@ -118,6 +181,7 @@ class Experiment:
     published: Mapping[str, Mapping[str, float]]
     published_note: str
     deviations: Sequence[str]
+    columns: Sequence[Column] = ERRORS
 
     def arm(self, name: str) -> Arm:
         """The arm of that name. Raises UserError with the known names."""
@@ -126,6 +190,10 @@ class Experiment:
     def profile(self, name: str) -> Profile:
         """The profile of that name. Raises UserError with the known names."""
         return _named(self.profiles, name, "profile", self.name)
+
+    def arms_of(self, profile: Profile) -> list[Arm]:
+        """The arms that a profile runs unless asked for others, in the experiment's order."""
+        return [arm for arm in self.arms if profile.arms is None or arm.name in profile.arms]
 
 
 def _named(items: Sequence[Any], name: str, kind: str, experiment: str) -> Any:
@@ -140,6 +208,7 @@ def _named(items: Sequence[Any], name: str, kind: str, experiment: str) -> Any:
 class RunSettings:
     """Everything that determines what a run computes; stored beside its results and compared before it is resumed.
 
+    iterations: the length of the schedule. stretch: steps after which the run ends unscored, None for a whole run.
     dataset_digest is that of the contents, precision one of "bf16" and "fp32", device the kind ("cpu", "cuda", "mps").
     """
 
@@ -153,11 +222,15 @@ class RunSettings:
     dataset_digest: str
     precision: str
     device: str
+    stretch: int | None = None
 
     @property
     def stop_at(self) -> int:
-        """The step at which the run ends: the budget, or the arm's share of it."""
-        return max(1, round(self.iterations * self.arm.share))
+        """The step at which the run ends: the budget, the arm's share of it, or the end of the stretch."""
+        if not self.iterations:
+            return 0
+        whole = max(1, round(self.iterations * self.arm.share))
+        return whole if self.stretch is None else min(whole, self.stretch)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -169,21 +242,31 @@ class RunSettings:
             arm = dict(data["arm"])
             recipe = dict(arm["recipe"])
             recipe["milestones"] = tuple(recipe["milestones"])
+            recipe["warm_up"] = WarmUp(**recipe["warm_up"]) if recipe["warm_up"] else None
             arm["recipe"] = Recipe(**recipe)
             arm["model"] = ModelSpec(**arm["model"])
+            arm["start"] = Start(**arm["start"]) if arm["start"] else None
+            arm["watch"] = tuple(arm["watch"])
             return RunSettings(**{**data, "arm": Arm(**arm)})
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"these are settings of another version ({error}): train the run again") from error
 
 
-def select_arms(experiment: Experiment, names: str | None) -> list[Arm]:
-    """The arms of a comma-separated list, in the experiment's order; all of them for None.
+def select_arms(experiment: Experiment, profile: Profile, names: str | None) -> list[Arm]:
+    """The arms of a comma-separated list, in the experiment's order; those of the profile for None.
 
-    Raises UserError for an unknown or an empty name.
+    The arms that one of them starts from come with it. Raises UserError for an unknown or an empty name.
     """
     if names is None:
-        return list(experiment.arms)
-    wanted = {experiment.arm(name.strip()).name for name in names.split(",")}
+        wanted = {arm.name for arm in experiment.arms_of(profile)}
+    else:
+        wanted = {experiment.arm(name.strip()).name for name in names.split(",")}
+    queue = list(wanted)
+    while queue:
+        start = experiment.arm(queue.pop()).start
+        if start is not None and start.experiment is None and start.arm not in wanted:
+            wanted.add(start.arm)
+            queue.append(start.arm)
     return [arm for arm in experiment.arms if arm.name in wanted]
 
 
