@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -80,10 +81,10 @@ WORK = """
 """
 
 
-def job(folder: Path, script: str = WORK) -> Job:
+def job(folder: Path, script: str = WORK, after: Sequence[Path] = ()) -> Job:
     folder.mkdir(parents=True)
     argv = [sys.executable, "-c", textwrap.dedent(script), str(folder)]
-    return Job(folder.name, argv, folder / "log.txt", folder / "done")
+    return Job(folder.name, argv, folder / "log.txt", folder / "done", after=[path / "done" for path in after])
 
 
 def test_the_pool_keeps_its_slots_full_and_each_gpu_to_one_run(tmp_path: Path) -> None:
@@ -110,6 +111,31 @@ def test_one_failing_run_stops_nothing_else(tmp_path: Path) -> None:
     slots = [Slot("cpu", "cpu", 1, {"CUDA_VISIBLE_DEVICES": ""})]
     assert execute(jobs, slots, lambda: None) == ["done", "failed", "done"]
     assert jobs[1].log.read_text() == "out of luck\n"
+
+
+def test_a_job_starts_after_those_that_it_waits_for_and_others_overtake_it(tmp_path: Path) -> None:
+    child, parent, other = tmp_path / "child", tmp_path / "parent", tmp_path / "other"
+    jobs = [job(child, after=[parent]), job(parent), job(other)]
+    assert execute(jobs, [Slot("cpu", "cpu", 1, {"CUDA_VISIBLE_DEVICES": ""})] * 2, lambda: None) == ["done"] * 3
+    spans = {one.name: [float(part) for part in one.marker.read_text().split()] for one in jobs}
+    assert spans["parent"][1] <= spans["child"][0]
+    assert spans["other"][0] < spans["parent"][1]
+
+
+def test_a_job_whose_parent_is_done_already_starts_at_once(tmp_path: Path) -> None:
+    child, parent = tmp_path / "child", tmp_path / "parent"
+    parent.mkdir()
+    (parent / "done").touch()
+    slots = [Slot("cpu", "cpu", 1, {"CUDA_VISIBLE_DEVICES": ""})]
+    assert execute([job(child, after=[parent])], slots, lambda: None) == ["done"]
+
+
+def test_descendants_of_a_failed_job_are_blocked_and_others_run(tmp_path: Path) -> None:
+    bad, child, grandchild, other = (tmp_path / name for name in ("bad", "child", "grandchild", "other"))
+    jobs = [job(grandchild, after=[child]), job(child, after=[bad]), job(bad), job(other)]
+    slots = [Slot("cpu", "cpu", 1, {"CUDA_VISIBLE_DEVICES": ""})]
+    assert execute(jobs, slots, lambda: None) == ["blocked", "blocked", "failed", "done"]
+    assert not (child / "log.txt").exists()
 
 
 def test_a_run_that_is_killed_is_said_to_be(tmp_path: Path) -> None:

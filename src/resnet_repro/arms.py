@@ -6,18 +6,24 @@ from typing import Any
 
 from resnet_repro.experiment import Arm, ModelSpec, Recipe
 
+ARM_FIELDS = ("control", "share", "length", "start", "watch", "activations")
 
-def cifar_arm(
-    kind: str, depth: int, recipe: Recipe, *, control: bool = False, share: float = 1.0, **options: Any
-) -> Arm:
-    """plain-`depth` or resnet-`depth` of the CIFAR family, named so; `options` as `models.cifar.cifar_net` takes them.
 
-    Options other than the paper's show in the name: resnet-20-B, plain-56-no-bn.
+def cifar_arm(kind: str, depth: int, recipe: Recipe, *, name: str | None = None, **options: Any) -> Arm:
+    """plain-`depth` or resnet-`depth` of the CIFAR family, named so.
+
+    options: fields of `Arm` by their names, else what `models.cifar.cifar_net` takes. Those other than the paper's
+    show in the name: resnet-20-B, plain-56-no-bn, resnet-20-group, resnet-20-single for shortcuts around every layer.
     """
-    name = f"{kind}-{depth}"
-    if (shortcut := options.get("shortcut", "A")) != "A":
-        name += f"-{shortcut}"
-    if (norm := options.get("norm", "batch")) != "batch":
-        name += {"none": "-no-bn"}.get(norm, f"-{norm}")
+    fields = {field: options.pop(field) for field in ARM_FIELDS if field in options}
     model = ModelSpec("cifar.cifar_net", {"kind": kind, "depth": depth, **options})
-    return Arm(name, model, recipe, control=control, share=share)
+    return Arm(name or _cifar_name(kind, depth, **options), model, recipe, **fields)
+
+
+def _cifar_name(kind: str, depth: int, shortcut: str = "A", norm: str = "batch", span: int = 2) -> str:
+    name = f"{kind}-{depth}"
+    if shortcut != "A":
+        name += f"-{shortcut}"
+    if norm != "batch":
+        name += {"none": "-no-bn"}.get(norm, f"-{norm}")
+    return name + ("-single" if span == 1 else "")

@@ -36,7 +36,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_budget(run)
     run.add_argument("--seeds", metavar="LIST", help="0,1,2 or 0-4 (default: the profile's)")
     run.add_argument("--arms", metavar="LIST", help="some of the arms, comma-separated (default: all)")
-    run.add_argument("--dataset", help="auto, cifar10, standin, ... (default: the profile's; auto may take a stand-in)")
+    run.add_argument(
+        "--dataset", help="auto, cifar10, cifar100, ... (default: the profile's; auto may take a stand-in)"
+    )
     run.add_argument("--data-dir", help=f"where data sets lie and are cached (default: {DEFAULT_DATA_DIR})")
     run.add_argument("--data-mirror", metavar="FOLDER_OR_URL", help="where else to look (default: $DATA_MIRROR)")
     _add_folders(run)
@@ -101,7 +103,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     request = Request(
         experiment=experiment,
         profile=profile,
-        arms=select_arms(experiment, options.arms),
+        arms=select_arms(experiment, profile, options.arms),
         seeds=parse_seeds(options.seeds) if options.seeds is not None else profile.seeds,
         dataset=profile.dataset if options.dataset is None else options.dataset,
         data_dir=Path(options.data_dir or DEFAULT_DATA_DIR),
@@ -124,14 +126,16 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     report = None
     try:
         result = carry_out(request, console, follow)
-        stopped, failed = result.named("stopped"), result.named("failed")
+        stopped, failed = result.named("stopped"), result.named("failed") + result.named("blocked")
         for name, folder, outcome in zip(result.names, result.folders, result.outcomes, strict=True):
             if outcome == "failed":
                 print(f"{name} failed: {failure_reason(folder)} (see {folder / 'log.txt'})", file=sys.stderr)
+            elif outcome == "blocked":
+                print(f"{name} was not started: the run that it starts from has failed", file=sys.stderr)
         if stopped:
             print(f"stopped: {len(stopped)} runs are unfinished, run the same command to go on", file=sys.stderr)
         elif "done" in result.outcomes and not options.no_report:
-            report = _write(experiment.name, profile.name, options, console, failed)
+            report = _write(experiment.name, result.budget, options, console, failed)
     finally:
         for mirror in mirrors:
             if problem := mirror.close(report):

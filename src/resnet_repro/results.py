@@ -8,6 +8,7 @@ A run's folder, `RUNS_DIR/<experiment>/<profile or budget>/<arm>/seed<k>/`:
     speed.csv            images a second by iteration: what the machine made of it
     gradients.csv        gradient norm of every convolution at the evaluations
     responses.csv        layer responses of the finished network (He15 figure 7)
+    inputs.csv, ...      what an arm's watches measured (`analysis.watches`)
     checkpoint.ckpt      where an interrupted run goes on; gone when the run is finished
     weights.safetensors  final parameters and buffers
     record.json          the result; its presence says that the run is done
@@ -38,12 +39,21 @@ RECORD, RUN, PROGRESS, CHECKPOINT, WEIGHTS, LOG = (
     "weights.safetensors",
     "log.txt",
 )
-FORMAT = 1
+FORMAT = 2
 
 
 def run_folder(runs_dir: Path, experiment: str, budget: str, arm: str, seed: int) -> Path:
     """Where a run's files lie."""
     return runs_dir / experiment / budget / arm / f"seed{seed}"
+
+
+def parent_folder(folder: Path, settings: RunSettings) -> Path | None:
+    """The folder of the run that the run in `folder` starts from; None where its arm starts from no other."""
+    start = settings.arm.start
+    if start is None:
+        return None
+    runs_dir = folder.parents[3]
+    return run_folder(runs_dir, start.experiment or settings.experiment, settings.budget, start.arm, settings.seed)
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
@@ -142,7 +152,7 @@ class Record:
 
     @property
     def status(self) -> str:
-        """ "finished" or "diverged"."""
+        """ "finished", "diverged", or "skipped" for a run that could not be carried out and says why."""
         return self.data["status"]
 
     @cached_property
@@ -155,7 +165,7 @@ class Record:
         return None if value is None or not math.isfinite(value) else float(value)
 
     def table(self, name: str) -> list[dict[str, str]]:
-        """The rows of `metrics`, `speed`, `gradients` or `responses`."""
+        """The rows of `metrics`, `speed`, `gradients`, `responses` or a watch's table."""
         return read_rows(self.folder / f"{name}.csv")
 
 
@@ -164,7 +174,18 @@ def read_record(folder: Path) -> Record | None:
     data = read_json(folder / RECORD)
     if data is None:
         return None
-    required = {"format", "settings", "arm", "seed", "status", "final", "best", "diagnostics", "weights_sha256"}
+    required = {
+        "format",
+        "settings",
+        "arm",
+        "seed",
+        "status",
+        "final",
+        "best",
+        "diagnostics",
+        "weights_sha256",
+        "parent",
+    }
     if not required <= set(data) or data["format"] != FORMAT:
         raise UserError(f"{folder / RECORD} is no record of this version: delete {folder} to train this run again")
     return Record(folder, data)
@@ -203,6 +224,7 @@ def state_of(folder: Path, settings: RunSettings) -> str:
             now, then = _difference(_plain(asked.get(key)), _plain(found.get(key)))
             raise UserError(f"{folder} holds a run made with {key} {then}, not {now}: {remedy}")
     if record:
+        _check_parent(folder, settings, record)
         return "done"
     checkpoint = folder / CHECKPOINT
     if checkpoint.exists():
@@ -215,6 +237,19 @@ def state_of(folder: Path, settings: RunSettings) -> str:
             raise UserError(f"{checkpoint} is cut short or damaged ({broken}): delete {folder} to train this run again")
         return "started"
     return "new"
+
+
+def _check_parent(folder: Path, settings: RunSettings, record: Record) -> None:
+    """Raise UserError where the run started from other weights than its parent now has."""
+    source = parent_folder(folder, settings)
+    parent = read_record(source) if source else None
+    if parent is None or record.data["parent"] is None:
+        return
+    if record.data["parent"]["weights_sha256"] != parent.data["weights_sha256"]:
+        raise UserError(
+            f"{folder} holds a run that started from other weights than {source} now holds: "
+            f"delete {folder} to train it again"
+        )
 
 
 def _plain(value: Any) -> Any:

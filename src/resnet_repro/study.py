@@ -17,7 +17,19 @@ from resnet_repro.experiment import Arm, Experiment, Profile, RunSettings
 from resnet_repro.launch import Job, Outcome, Slot, execute
 from resnet_repro.launch.display import Display, Watched
 from resnet_repro.launch.slots import parse_devices, plan_slots
-from resnet_repro.results import CHECKPOINT, LOG, PROGRESS, RECORD, RUN, read_json, run_folder, state_of, write_json
+from resnet_repro.results import (
+    CHECKPOINT,
+    LOG,
+    PROGRESS,
+    RECORD,
+    RUN,
+    parent_folder,
+    read_json,
+    read_record,
+    run_folder,
+    state_of,
+    write_json,
+)
 
 
 @dataclass(frozen=True)
@@ -43,8 +55,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Result:
-    """How a study ended: name, folder and outcome of each run, in the order in which they were asked for."""
+    """How a study ended: name, folder and outcome of each run, in the order in which they were asked for.
 
+    budget: the name of the runs' folder below the experiment's, `budget_name`.
+    """
+
+    budget: str
     names: list[str]
     folders: list[Path]
     outcomes: list[Outcome]
@@ -79,10 +95,12 @@ def carry_out(request: Request, console: Console, follow: Callable[[list[Path]],
     )
     if arrays.facts.standin:
         say(f"STAND-IN DATA: {arrays.facts.title}; no claim about {request.experiment.dataset} is judged on it")
+    budget = budget_name(request.experiment, request.profile, arrays.facts.name)
     runs = [
         _Run(request, settings)
-        for settings in _expand(request, arrays.facts.name, arrays.digest, precision, device=kind)
+        for settings in _expand(request, budget, arrays.facts.name, arrays.digest, precision, device=kind)
     ]
+    _check_sources(request, runs)
     states = [state_of(run.folder, run.settings) for run in runs]
     if done := states.count("done"):
         say(f"{done} of {len(runs)} runs are finished already and are not repeated")
@@ -90,11 +108,13 @@ def carry_out(request: Request, console: Console, follow: Callable[[list[Path]],
     pending = [run for run, state in zip(runs, states, strict=True) if state != "done"]
     if pending:
         costs = _costs(runs, arrays.facts.classes, arrays.facts.shape)
-        pending.sort(key=lambda run: -costs[run.name])  # the longest first: no slot is left with it at the end
+        # The longest first: no slot is left with it at the end. A run counts with what waits for it.
+        urgency = _with_descendants(runs, costs)
+        pending.sort(key=lambda run: -urgency[run.name])
         # Slots are planned for all runs, so that a resumed study shares out the cores as it did before.
         slots = plan_slots(devices, request.slots, len(runs), cpu_cores(), os.environ.get("CUDA_VISIBLE_DEVICES"))
         say(
-            f"{request.experiment.name}: {len(pending)} runs of up to {request.profile.iterations:,} steps, "
+            f"{request.experiment.name}: {len(pending)} runs of up to {max(r.settings.stop_at for r in pending):,} steps, "
             f"{len(slots)} at once on {', '.join(dict.fromkeys(slot.label for slot in slots))}, {precision}"
         )
         for run in pending:
@@ -113,27 +133,68 @@ def carry_out(request: Request, console: Console, follow: Callable[[list[Path]],
         for run in pending:
             if outcomes[run.name] == "failed":
                 _mark(run.folder, "failed")
-    return Result([run.name for run in runs], [run.folder for run in runs], [outcomes[run.name] for run in runs])
+    return Result(budget, [run.name for run in runs], [run.folder for run in runs], [outcomes[r.name] for r in runs])
 
 
-def _expand(request: Request, dataset: str, digest: str, precision: str, device: str) -> list[RunSettings]:
+def budget_name(experiment: Experiment, profile: Profile, dataset: str) -> str:
+    """The name of the folder that a study's runs lie in: the profile's, with the data set where it is not the usual one."""
+    return profile.name if dataset == experiment.dataset else f"{profile.name}-{dataset}"
+
+
+def _expand(request: Request, budget: str, dataset: str, digest: str, precision: str, device: str) -> list[RunSettings]:
     """Arms × seeds of the request, seed by seed."""
+    profile = request.profile
     return [
         RunSettings(
             experiment=request.experiment.name,
-            budget=request.profile.name,
+            budget=budget,
             arm=arm,
             seed=seed,
-            iterations=request.profile.iterations,
-            evaluate_every=request.profile.evaluate_every,
+            iterations=profile.steps(arm),
+            evaluate_every=profile.evaluate_every(arm),
             dataset=dataset,
             dataset_digest=digest,
             precision=precision,
             device=device,
+            stretch=profile.stretches.get(arm.name),
         )
         for seed in request.seeds
         for arm in request.arms
     ]
+
+
+def _check_sources(request: Request, runs: Sequence[_Run]) -> None:
+    """Raise UserError, naming the command that helps, where runs of another experiment are to be read and are not there."""
+    missing: dict[str, list[str]] = {}
+    for run in runs:
+        start = run.settings.arm.start
+        if start is not None and start.experiment is not None:
+            source = parent_folder(run.folder, run.settings)
+            assert source is not None
+            if read_record(source) is None:
+                missing.setdefault(start.experiment, []).append(f"{start.arm} seed {run.settings.seed}")
+    for experiment, names in missing.items():
+        names = list(dict.fromkeys(names))
+        shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        raise UserError(
+            f"{request.experiment.name} reads finished runs of {experiment}, and {request.runs_dir} lacks {shown}: "
+            f"run {_command(experiment, request, runs[0].settings)} first"
+        )
+
+
+def _command(experiment: str, request: Request, settings: RunSettings) -> str:
+    """The Make command that trains what a request reads."""
+    words = [f"make {experiment}"]
+    if request.profile.name == f"{request.profile.iterations}it":
+        words.append(f"ITERATIONS={request.profile.iterations}")
+    elif request.profile.name != "quick":
+        words.append(f"PROFILE={request.profile.name}")
+    if settings.dataset != request.experiment.dataset:
+        words.append(f"DATASET={settings.dataset}")
+    words.append(f"SEEDS={','.join(map(str, request.seeds))}")
+    if request.runs_dir != Path("runs"):
+        words.append(f"RUNS_DIR={request.runs_dir}")
+    return " ".join(words)
 
 
 def _devices(wanted: str) -> list[str]:
@@ -161,6 +222,7 @@ class _Run:
             log=self.folder / LOG,
             marker=self.folder / RECORD,
             prepare=lambda slot: self._prepare(slot, data),
+            after=[source / RECORD] if (source := parent_folder(self.folder, self.settings)) else [],
         )
 
     def _prepare(self, slot: Slot, data: Path) -> None:
@@ -173,21 +235,43 @@ class _Run:
             "threads": stored["execution"]["threads"] if started else slot.threads,
             "checkpoint_seconds": self.checkpoint_seconds,
             "commit": _commit(),
+            "memory_share": slot.share,
         }
         identity = stored.get("id") or secrets.token_hex(4)
         write_json(self.folder / RUN, {"settings": self.settings.to_json(), "execution": execution, "id": identity})
 
 
 def _costs(runs: Sequence[_Run], classes: int, shape: tuple[int, int, int]) -> dict[str, float]:
-    """Expected cost of each run by name: multiply-adds of all its images."""
+    """Expected cost of each run by name: multiply-adds of all its images, a backward pass counting twice."""
     from resnet_repro.analysis.complexity import describe
+    from resnet_repro.data.catalogue import dataset
+    from resnet_repro.data.stream import EVALUATION_IMAGES
 
     arms = {run.settings.arm.name: run.settings.arm for run in runs}
     per_image = {name: describe(arm.model, classes, shape)["multiply_adds"] for name, arm in arms.items()}
-    return {
-        run.name: float(per_image[run.settings.arm.name] * run.settings.arm.recipe.batch_size * run.settings.stop_at)
-        for run in runs
-    }
+    costs = {}
+    for run in runs:
+        settings = run.settings
+        images = 3 * settings.arm.recipe.batch_size * settings.stop_at
+        if settings.stretch is None:
+            facts = dataset(settings.dataset)
+            evaluations = settings.stop_at // settings.evaluate_every
+            images += facts.train_images + facts.test_images + evaluations * (EVALUATION_IMAGES + facts.test_images)
+        costs[run.name] = float(per_image[settings.arm.name] * images)
+    return costs
+
+
+def _with_descendants(runs: Sequence[_Run], costs: dict[str, float]) -> dict[str, float]:
+    """Cost of each run together with the longest chain of runs that wait for it."""
+    children: dict[Path, list[_Run]] = {}
+    for run in runs:
+        if source := parent_folder(run.folder, run.settings):
+            children.setdefault(source, []).append(run)
+
+    def chain(run: _Run) -> float:
+        return costs[run.name] + max((chain(child) for child in children.get(run.folder, [])), default=0.0)
+
+    return {run.name: chain(run) for run in runs}
 
 
 def _mark(folder: Path, status: str) -> None:

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from resnet_repro.data.arrays import Arrays, Split
+from resnet_repro.errors import UserError
 from resnet_repro.experiment import Recipe
 
 EVALUATION_BATCH = {"cpu": 200, "cuda": 1_000, "mps": 1_000}  # 200 stay in a core's cache: a quarter faster than 500
@@ -49,23 +50,36 @@ def draw_epoch(images: int, seed: int, epoch: int, padding: int, flip: bool) -> 
 
 
 class Normalization:
-    """Subtract the per-pixel mean of the training images (He15 section 4.2), divide by one scale.
+    """(pixel - mean) / scale, by one of the recipes' scalings (see `experiment.Recipe`), from the training images.
 
-    The scale, the standard deviation of all centred training pixels, is our choice: the paper names none.
+    "pixel-mean": the mean is that of each pixel (He15 section 4.2). The scale, the standard deviation of all centred
+    training pixels, is our choice: the paper names none. "unit": from 0..255 to 0..1. "standard": mean and standard
+    deviation of each channel. Raises ValueError for another scaling.
     """
 
-    def __init__(self, split: Split, device: torch.device) -> None:
+    def __init__(self, split: Split, device: torch.device, scaling: str = "pixel-mean") -> None:
+        if scaling not in ("pixel-mean", "unit", "standard"):
+            raise ValueError(f"unknown scaling {scaling!r}: take pixel-mean, unit or standard")
+        if scaling == "unit":
+            self.mean, self.scale = torch.zeros(1, device=device), torch.full((1,), 255.0, device=device)
+            return
         count = len(split)
         total = np.zeros(split.images.shape[1:], np.int64)
-        squares = 0
+        squares = np.zeros(split.images.shape[1], np.int64)
         for start in range(0, count, 5_000):  # in parts, to keep the memory small; sums of integers are exact
             part = split.images[start : start + 5_000]
             total += part.sum(0, dtype=np.int64)
-            squares += int(np.square(part, dtype=np.uint16).sum(dtype=np.int64))
+            squares += np.square(part, dtype=np.uint16).sum((0, 2, 3), dtype=np.int64)
         mean = total / count
-        variance = squares / (count * mean.size) - float(np.square(mean).mean())
-        self.mean = torch.tensor(mean, dtype=torch.float32, device=device)
-        self.scale = float(np.sqrt(variance)) or 1.0
+        pixels = count * mean[0].size  # of one channel
+        if scaling == "standard":
+            centre = mean.mean((1, 2), keepdims=True)
+            scale = np.sqrt(squares.reshape(-1, 1, 1) / pixels - np.square(centre))
+        else:
+            centre = mean
+            scale = np.sqrt(squares.sum() / (pixels * len(squares)) - np.square(mean).mean())
+        self.mean = torch.tensor(centre, dtype=torch.float32, device=device)
+        self.scale = torch.tensor(np.where(scale > 0, scale, 1.0), dtype=torch.float32, device=device)
 
     def __call__(self, images: Tensor) -> Tensor:
         """(B, C, H, W) uint8 → float32, channels last in memory."""
@@ -143,19 +157,38 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
 
 
 class InMemoryData(pl.LightningDataModule):
-    """A data set on the device: the training stream, and plain batches of either split for evaluation."""
+    """A data set on the device: the training stream, and plain batches of each split for evaluation.
+
+    The splits are "train", "test" and, where the recipe holds images out, "validation": the last of the training
+    images in the arrays' order, which mixes the classes and is the same for all seeds. Raises UserError where that
+    leaves none to train on.
+    """
 
     def __init__(self, arrays: Arrays, recipe: Recipe, seed: int, stop: int, device: torch.device) -> None:
         super().__init__()
-        self.recipe, self.seed, self.stop = recipe, seed, stop
-        self.normalization = Normalization(arrays.train, device)
+        self.recipe, self.seed, self.stop, self.device = recipe, seed, stop, device
+        kept = len(arrays.train) - recipe.validation_images
+        if kept < 1:
+            raise UserError(
+                f"{arrays.facts.title} has {len(arrays.train):,} training images, the recipe {recipe.name} holds out "
+                f"{recipe.validation_images:,}: take a larger data set"
+            )
+        splits = {"train": Split(arrays.train.images[:kept], arrays.train.labels[:kept]), "test": arrays.test}
+        if recipe.validation_images:
+            splits["validation"] = Split(arrays.train.images[kept:], arrays.train.labels[kept:])
+        self.normalization = Normalization(splits["train"], device, recipe.scaling)
         self._on_device = {
             name: (
                 torch.from_numpy(np.array(split.images)).to(device),
                 torch.from_numpy(split.labels.astype(np.int64)).to(device),
             )
-            for name, split in (("train", arrays.train), ("test", arrays.test))
+            for name, split in splits.items()
         }
+
+    @property
+    def splits(self) -> list[str]:
+        """Names of the splits that there are."""
+        return list(self._on_device)
 
     def train_dataloader(self) -> TrainStream:
         return TrainStream(*self._on_device["train"], self.normalization, self.recipe, self.seed, self.stop)
@@ -163,11 +196,11 @@ class InMemoryData(pl.LightningDataModule):
     def images(self, split: str) -> int:
         return len(self._on_device[split][1])
 
-    def batches(self, split: str, limit: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """The un-augmented images of a split in their order, the first `limit` of them, normalized."""
+    def batches(self, split: str, limit: int | None = None, size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """The un-augmented images of a split in their order, the first `limit` of them, normalized, `size` at a time."""
         images, labels = self._on_device[split]
         count = min(limit or len(labels), len(labels))
-        size = EVALUATION_BATCH[images.device.type]
+        size = size or EVALUATION_BATCH[images.device.type]
         for start in range(0, count, size):
             part = slice(start, min(start + size, count))
             yield self.normalization(images[part]), labels[part]

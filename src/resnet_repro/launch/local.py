@@ -18,7 +18,7 @@ from resnet_repro.launch.slots import Slot
 POLL_SECONDS = 0.25
 GRACE_SECONDS = 20.0
 
-Outcome = Literal["done", "failed", "stopped"]
+Outcome = Literal["done", "failed", "stopped", "blocked"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Job:
     """A command that ends by itself, its folder, and the file that is there once it is done.
 
     Its process reads the end of its standard input as the end of the launcher.
+    after: markers of other jobs that must be there before it starts.
     """
 
     name: str
@@ -33,11 +34,14 @@ class Job:
     log: Path
     marker: Path
     prepare: Callable[[Slot], None] = field(default=lambda slot: None)
+    after: Sequence[Path] = ()
 
 
 def run_pool(jobs: Sequence[Job], slots: Sequence[Slot], watch: Callable[[], None]) -> list[Outcome]:
-    """Run every job in a slot, in order, as slots become free; a job that fails stops nothing else.
+    """Run every job in a slot, in order, as slots become free; a job that fails stops no other but those after it.
 
+    A job waits for the markers in its `after`, and those behind it in the list may overtake it. Where a marker is
+    missing and no job is left that could make it, the job is "blocked".
     On SIGINT and SIGTERM the running jobs are asked to save and stop, and given some seconds; a second signal ends
     them at once. Jobs never started are "stopped".
     """
@@ -49,8 +53,11 @@ def run_pool(jobs: Sequence[Job], slots: Sequence[Slot], watch: Callable[[], Non
         try:
             while (waiting and not interrupts.count) or running:
                 for slot in range(len(slots)):
-                    if slot not in running and waiting and not interrupts.count:
-                        job = waiting.pop(0)
+                    if slot in running or interrupts.count:
+                        continue
+                    job = next((index for index in waiting if _ready(jobs[index])), None)
+                    if job is not None:
+                        waiting.remove(job)
                         running[slot] = job, _start(jobs[job], slots[slot])
                 for slot, (job, process) in list(running.items()):
                     if process.poll() is not None:
@@ -58,6 +65,10 @@ def run_pool(jobs: Sequence[Job], slots: Sequence[Slot], watch: Callable[[], Non
                         _close(running.pop(slot)[1])
                 if interrupts.count:
                     interrupts.forward([process for _, process in running.values()])
+                else:
+                    for job in _blocked(jobs, waiting, [job for job, _ in running.values()]):
+                        outcomes[job] = "blocked"
+                        waiting.remove(job)
                 watch()
                 time.sleep(POLL_SECONDS)
         finally:
@@ -66,6 +77,18 @@ def run_pool(jobs: Sequence[Job], slots: Sequence[Slot], watch: Callable[[], Non
                 process.wait()
                 _close(process)
     return outcomes
+
+
+def _ready(job: Job) -> bool:
+    return all(marker.exists() for marker in job.after)
+
+
+def _blocked(jobs: Sequence[Job], waiting: Sequence[int], running: Sequence[int]) -> list[int]:
+    """Waiting jobs that wait for a marker which no waiting or running job makes."""
+    coming = {jobs[index].marker for index in (*waiting, *running)}
+    return [
+        index for index in waiting if any(not marker.exists() and marker not in coming for marker in jobs[index].after)
+    ]
 
 
 def _start(job: Job, slot: Slot) -> subprocess.Popen:

@@ -18,12 +18,16 @@ GLIBC_KEEPS_MEMORY = {
 
 @dataclass(frozen=True)
 class Slot:
-    """Room for one run: the kind of device ("cuda", "mps", "cpu"), what its process finds in its environment, threads."""
+    """Room for one run: the kind of device ("cuda", "mps", "cpu"), what its process finds in its environment, threads.
+
+    share: the part of the device's memory that is meant for it, in (0, 1].
+    """
 
     device: str
     label: str
     threads: int
     environment: dict[str, str] = field(default_factory=dict)
+    share: float = 1.0
 
 
 def parse_devices(wanted: str, best: str, cuda_count: int) -> list[str]:
@@ -69,16 +73,15 @@ def plan_slots(
             environment = {"CUDA_VISIBLE_DEVICES": entries[int(index)] if entries else index}
             count = per_device or 1
             threads = max(1, cores // (len(devices) * count))
-            slots += [Slot("cuda", device, threads, environment | _threads(threads)) for _ in range(count)]
+            slots += [Slot("cuda", device, threads, environment | _threads(threads), 1 / count) for _ in range(count)]
         elif kind == "mps":
-            slots += [Slot("mps", "mps", cores, {}) for _ in range(per_device or 1)]
+            slots += [Slot("mps", "mps", cores, {}, 1 / (per_device or 1)) for _ in range(per_device or 1)]
         else:
             count = per_device or max(1, min(runs, cores))
             threads = max(1, cores // count)
             environment = GLIBC_KEEPS_MEMORY | _threads(threads) | {"CUDA_VISIBLE_DEVICES": ""}
-            slots += [
-                Slot("cpu", f"cpu ({threads} thread{'s' * (threads > 1)})", threads, environment) for _ in range(count)
-            ]
+            label = f"cpu ({threads} thread{'s' * (threads > 1)})"
+            slots += [Slot("cpu", label, threads, environment, 1 / count) for _ in range(count)]
     return slots
 
 

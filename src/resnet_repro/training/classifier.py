@@ -1,4 +1,4 @@
-"""The LightningModule: a network, cross-entropy, SGD, and running sums that stay on the device."""
+"""The LightningModule: a network, cross-entropy, its optimizer, and running sums that stay on the device."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ class Classifier(pl.LightningModule):
         self.sums = torch.zeros(2, dtype=torch.float64)  # loss and errors since the last reading
         self.images = 0  # that went into the sums
         self.diverged_at = torch.full((), -1, dtype=torch.int64)
+        self.warmed_up_at: int | None = None  # the first step after the warm-up, where the recipe has one
         self.watch_gradients = False
         self.gradient_norms: Tensor | None = None
 
@@ -44,7 +45,7 @@ class Classifier(pl.LightningModule):
         self.diverged_at = self.diverged_at.to(self.device)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        rate = learning_rate(self.recipe, self.iterations, self.global_step)
+        rate = learning_rate(self.recipe, self.iterations, self.global_step, self.warmed_up_at)
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]
             group["lr"] = rate
 
@@ -69,13 +70,24 @@ class Classifier(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         recipe = self.recipe
+        rate = learning_rate(recipe, self.iterations, 0)
+        fused = True if next(self.net.parameters()).is_cuda else None
+        if recipe.optimizer == "adam":
+            return torch.optim.Adam(
+                self.net.parameters(),
+                lr=rate,
+                betas=(recipe.momentum, 0.999),
+                eps=1e-8,
+                weight_decay=recipe.weight_decay,
+                fused=fused,
+            )
         return torch.optim.SGD(
             self.net.parameters(),
-            lr=learning_rate(recipe, self.iterations, 0),
+            lr=rate,
             momentum=recipe.momentum,
             nesterov=recipe.nesterov,
             weight_decay=recipe.weight_decay,
-            fused=True if next(self.net.parameters()).is_cuda else None,
+            fused=fused,
         )
 
     def read_sums(self) -> tuple[float, float, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 import time
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 from resnet_repro.data.stream import EVALUATION_IMAGES, InMemoryData, steps_per_epoch
+from resnet_repro.errors import UserError
 from resnet_repro.experiment import RunSettings
-from resnet_repro.models.cifar import main_path_convolutions
+from resnet_repro.models.inspect import main_path_convolutions
 from resnet_repro.results import CHECKPOINT, PROGRESS, Table, write_json
 from resnet_repro.training.classifier import Classifier, evaluate
-from resnet_repro.training.schedule import learning_rate
+from resnet_repro.training.memory import peak_memory_mib
+from resnet_repro.training.schedule import ends_warm_up, learning_rate
+from resnet_repro.training.start import Parent
 
 LOG_POINTS = 100  # readings of the running loss over a budget, at least every 100 steps
 GRADIENT_POINTS = 40  # readings of the gradient norms over a budget, besides those at evaluations
@@ -29,8 +33,8 @@ class Monitor(Callback):
     All that it holds goes into the checkpoint, so a resumed run goes on with the same sums and the same tables.
     """
 
-    def __init__(self, settings: RunSettings, folder: Path, data: InMemoryData) -> None:
-        self.settings, self.folder, self.data = settings, folder, data
+    def __init__(self, settings: RunSettings, folder: Path, data: InMemoryData, parent: Parent | None = None) -> None:
+        self.settings, self.folder, self.data, self.parent = settings, folder, data, parent
         self.log_every = min(100, max(1, settings.iterations // LOG_POINTS))
         self.gradients_every = max(1, settings.iterations // GRADIENT_POINTS)
         self.metrics = Table(
@@ -43,6 +47,8 @@ class Monitor(Callback):
                 "train_loss",
                 "train_error",
                 "train_images",
+                "validation_loss",
+                "validation_error",
                 "test_loss",
                 "test_error",
             ),
@@ -52,6 +58,7 @@ class Monitor(Callback):
         self.seconds = 0.0  # training and evaluation, over all processes of this run
         self.training_seconds = 0.0
         self.training_images = 0
+        self.peak_memory_mib = 0.0  # of the processes before this one
         self.unread_seconds = 0.0  # of training since the last reading, when the checkpoint was taken
         self.best: dict[str, float] | None = None
         self.diverged_at = 0
@@ -68,6 +75,7 @@ class Monitor(Callback):
             "training_seconds": self.training_seconds,
             "unread_seconds": time.monotonic() - self._mark,
             "training_images": self.training_images,
+            "peak_memory_mib": max(self.peak_memory_mib, peak_memory_mib(self.data.device)),
             "best": self.best,
             "last": self.last,
         }
@@ -81,13 +89,25 @@ class Monitor(Callback):
         checkpoint["running_sums"] = pl_module.sums.cpu()
         checkpoint["running_images"] = pl_module.images
         checkpoint["diverged_at"] = pl_module.diverged_at.cpu()
+        checkpoint["warmed_up_at"] = pl_module.warmed_up_at
+        checkpoint["parent"] = self.parent.weights_sha256 if self.parent else None
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict) -> None:
         assert isinstance(pl_module, Classifier)
+        if checkpoint["parent"] != (self.parent.weights_sha256 if self.parent else None):
+            raise UserError(
+                f"{self.folder} holds a run that started from other weights of its parent than there are now: "
+                f"delete {self.folder} to train it again"
+            )
+        pl_module.warmed_up_at = checkpoint["warmed_up_at"]
         pl_module.sums = checkpoint["running_sums"]
         pl_module.images = checkpoint["running_images"]
         pl_module.diverged_at = checkpoint["diverged_at"]
         self.diverged_at = max(0, int(pl_module.diverged_at))  # also where no step is left to read it at
+
+    def exclude(self, seconds: float) -> None:
+        """Count the last seconds as measurement, not as training."""
+        self._mark += seconds
 
     def tick(self) -> None:
         """Bring `seconds` up to date."""
@@ -146,11 +166,13 @@ class Monitor(Callback):
         row: dict[str, Any] = {
             "iteration": step,
             "epoch": step / steps_per_epoch(self.data.images("train"), recipe.batch_size),
-            "learning_rate": learning_rate(recipe, settings.iterations, step - 1),
+            "learning_rate": learning_rate(recipe, settings.iterations, step - 1, module.warmed_up_at),
             "running_train_loss": loss if math.isfinite(loss) else None,
             "running_train_error": error,
         }
-        if evaluates and step < settings.stop_at and not self.diverged_at:
+        if module.warmed_up_at is None and ends_warm_up(recipe.warm_up, error):
+            module.warmed_up_at = step
+        if evaluates and step < settings.stop_at and settings.stretch is None and not self.diverged_at:
             self.say("evaluating", step)
             row |= self.score(module, step, EVALUATION_IMAGES)
         self.metrics.append([row])
@@ -159,10 +181,14 @@ class Monitor(Callback):
         self._mark = time.monotonic()
 
     def score(self, module: Classifier, step: int, train_images: int) -> dict[str, Any]:
-        """Loss and error on the first `train_images` training images, un-augmented, and on all test images."""
+        """Loss and error on the first `train_images` training images, un-augmented, and on all others there are."""
         net, device, precision = module.net, module.device, self.settings.precision
         train = evaluate(net, self.data.batches("train", train_images), device, precision)
         test = evaluate(net, self.data.batches("test"), device, precision)
+        held_out: dict[str, float | None] = {}
+        if "validation" in self.data.splits:
+            validation = evaluate(net, self.data.batches("validation"), device, precision)
+            held_out = {"validation_loss": _finite(validation.loss), "validation_error": validation.error}
         if self.best is None or test.error < self.best["test_error"]:
             self.best = {"test_error": test.error, "iteration": step}
         self.last["test_error"] = test.error
@@ -170,6 +196,7 @@ class Monitor(Callback):
             "train_loss": _finite(train.loss),
             "train_error": train.error,
             "train_images": min(train_images, self.data.images("train")),
+            **held_out,
             "test_loss": _finite(test.loss),
             "test_error": test.error,
         }
@@ -195,6 +222,7 @@ class Monitor(Callback):
                 "steps": self.settings.stop_at,
                 "seconds": round(self.seconds, 1),
                 "pid": os.getpid(),
+                "host": platform.node(),
                 "time": time.time(),
                 **self.last,
             },

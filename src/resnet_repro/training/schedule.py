@@ -1,19 +1,35 @@
 """The learning rate as a pure function of the step.
 
 Set from outside a scheduler, a rate depends on what happened before; as a function it cannot forget to change back,
-and a resumed run computes it like any other.
+and a resumed run computes it like any other. The one thing that a run must remember is the step at which its warm-up
+ended, where its recipe has one.
 """
 
 from __future__ import annotations
 
-from resnet_repro.experiment import Recipe
+from resnet_repro.experiment import Recipe, WarmUp
 
 
-def learning_rate(recipe: Recipe, iterations: int, step: int) -> float:
+def learning_rate(recipe: Recipe, iterations: int, step: int, warmed_up_at: int | None = None) -> float:
     """The rate with which step number `step` (counted from 0) of a budget of `iterations` steps is taken.
 
     Divided at each milestone, scaled from the published length to the budget: for 64,000 steps of He15's recipe
     0.1 up to step 31,999, 0.01 up to step 47,999, then 0.001 (He15 section 4.2).
+    warmed_up_at: the first step after the warm-up, None while it lasts. During it the rate is the warm-up's, or the
+    schedule's where that is lower; a recipe without one ignores the argument. The milestones do not move.
     """
     passed = sum(step * recipe.iterations >= milestone * iterations for milestone in recipe.milestones)
-    return recipe.learning_rate / recipe.divide_by**passed
+    rate = recipe.learning_rate / recipe.divide_by**passed
+    warm_up = recipe.warm_up
+    if warm_up is not None and (warmed_up_at is None or step < warmed_up_at):
+        return min(rate, warm_up.learning_rate)
+    return rate
+
+
+def ends_warm_up(warm_up: WarmUp | None, running_error: float) -> bool:
+    """Whether a reading of the running training error, in percent, ends the warm-up.
+
+    He15 section 4.2: "until the training error is below 80 %". The running error is that of the batches as they were
+    trained on since the last reading, 100 steps or a hundredth of the budget, whichever is less.
+    """
+    return warm_up is not None and running_error < warm_up.until_error

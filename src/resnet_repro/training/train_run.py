@@ -8,36 +8,34 @@ from __future__ import annotations
 
 import fcntl
 import os
-import platform
 import signal
 import sys
 import threading
 import time
-from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from resnet_repro.analysis.complexity import describe
-from resnet_repro.analysis.gradients import gradient_diagnostics
-from resnet_repro.analysis.responses import layer_responses
+from resnet_repro.analysis.watches import Subject, make_watches
 from resnet_repro.data.arrays import Arrays, load
 from resnet_repro.data.catalogue import dataset
-from resnet_repro.data.stream import EVALUATION_IMAGES, InMemoryData
+from resnet_repro.data.stream import InMemoryData
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import RunSettings
-from resnet_repro.models import build
-from resnet_repro.models.weights import save_weights, state_sha256
-from resnet_repro.results import CHECKPOINT, FORMAT, RECORD, RUN, WEIGHTS, Table, read_json, write_json
+from resnet_repro.models.recompute import recompute_activations
+from resnet_repro.results import CHECKPOINT, RECORD, RUN, read_json
 from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.compilation import compiled_step, wants_compilation
-from resnet_repro.training.devices import device_name
+from resnet_repro.training.memory import choose_activations, peak_memory_mib
 from resnet_repro.training.monitor import Checkpoints, Monitor
+from resnet_repro.training.record import Circumstances, finish, write_skipped
+from resnet_repro.training.start import Skip, draws, first_weights
+from resnet_repro.training.watching import Watching
 
 STOPPED = 143
 LAUNCHER_LOST_GRACE_SECONDS = 60
@@ -49,16 +47,18 @@ class Execution:
     """How a run is carried out: what may change a run's speed, not what it computes.
 
     threads is kept over resumes all the same, since sums of another number of threads differ in the last bits.
+    memory_share: the part of the device's memory that is meant for the run.
     """
 
     data_folder: str
     threads: int
     checkpoint_seconds: float
     commit: str | None
+    memory_share: float = 1.0
 
 
 def train(folder: Path, settings: RunSettings, execution: Execution) -> str:
-    """Train one run to its record. Returns "finished", "diverged" or "stopped" (saved; call again to go on).
+    """Train one run to its record. Returns "finished", "diverged", "skipped" or "stopped" (saved; call again to go on).
 
     Raises UserError where the cached data are not those of the settings, OSError where the folder cannot be written.
     """
@@ -69,14 +69,56 @@ def train(folder: Path, settings: RunSettings, execution: Execution) -> str:
     torch.backends.cudnn.allow_tf32 = False  # fp32 is to mean float32
     arrays = _arrays(settings, Path(execution.data_folder))
     data = InMemoryData(arrays, settings.arm.recipe, settings.seed, settings.stop_at, device)
-    net = build(settings.arm.model, arrays.facts.classes, settings.seed)
-    net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    try:
+        net, parent = first_weights(folder, settings, arrays, data, device)
+        batch = next(iter(data.batches("train", settings.arm.recipe.batch_size)))
+        activations, activation_bytes = choose_activations(
+            settings.arm.activations, net, batch, settings.precision, execution.memory_share
+        )
+    except Skip as skip:
+        write_skipped(folder, settings, arrays, str(skip), execution.commit)
+        print(f"skipped: {skip}", flush=True)
+        return "skipped"
+    chance = draws(net, settings)
     module = Classifier(net, settings.arm.recipe, settings.iterations)
-    monitor = Monitor(settings, folder, data)
+    monitor = Monitor(settings, folder, data, parent)
+    watching = Watching(make_watches(Subject(settings, folder, data, device)), monitor, settings.iterations)
+    for watch in watching.watches.values():
+        watch.begin(net)
     checkpoints = Checkpoints(folder, execution.checkpoint_seconds, settings.stop_at)
     _stop_on_signals(checkpoints)
     monitor.say("starting", 0)
-    compilation = _compile(module, data, settings)
+    if activations == "recomputed":
+        recompute_activations(net)
+        compilation = "not compiled (activations are recomputed)"
+    else:
+        compilation = _compile(module, data, settings)
+    step = 0
+    if settings.stop_at:
+        step = _fit(folder, settings, module, data, [monitor, watching, checkpoints])
+    module.to(device)
+    if checkpoints.stop_requested:
+        monitor.say("stopped", step)
+        return "stopped"
+    how = Circumstances(
+        execution.commit,
+        parent,
+        chance,
+        compilation,
+        activations,
+        activation_bytes,
+        max(monitor.peak_memory_mib, peak_memory_mib(device)),
+    )
+    status = finish(folder, settings, arrays, module, monitor, watching, how, step)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    monitor.say(status, step)
+    return status
+
+
+def _fit(
+    folder: Path, settings: RunSettings, module: Classifier, data: InMemoryData, callbacks: list[pl.Callback]
+) -> int:
+    """Train from the last checkpoint, or from the start, to the end or to a request to stop; the step reached."""
     trainer = pl.Trainer(
         accelerator={"cuda": "gpu"}.get(settings.device, settings.device),
         devices=1,
@@ -84,7 +126,7 @@ def train(folder: Path, settings: RunSettings, execution: Execution) -> str:
         precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
         max_steps=settings.stop_at,
         limit_val_batches=0,
-        callbacks=[monitor, checkpoints],
+        callbacks=callbacks,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -96,17 +138,9 @@ def train(folder: Path, settings: RunSettings, execution: Execution) -> str:
     print(f"{'resuming' if resumed else 'starting'} {settings.arm.name} seed {settings.seed}", flush=True)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint if resumed else None, weights_only=True)
-    except SIGTERMException:
-        checkpoints.stop_requested = True
-    module.to(device)
-    if checkpoints.stop_requested:
-        monitor.say("stopped", trainer.global_step)
-        return "stopped"
-    status = "diverged" if monitor.diverged_at else "finished"
-    _record(folder, settings, execution, arrays, module, monitor, status, compilation, trainer.global_step)
-    checkpoint.unlink(missing_ok=True)
-    monitor.say(status, trainer.global_step)
-    return status
+    except SIGTERMException:  # Lightning's own handler was faster than ours
+        next(callback for callback in callbacks if isinstance(callback, Checkpoints)).stop_requested = True
+    return trainer.global_step
 
 
 def _arrays(settings: RunSettings, folder: Path) -> Arrays:
@@ -152,89 +186,6 @@ def _compile(module: Classifier, data: InMemoryData, settings: RunSettings) -> s
     else:
         module.step_net = step
     return outcome
-
-
-def _record(
-    folder: Path,
-    settings: RunSettings,
-    execution: Execution,
-    arrays: Arrays,
-    module: Classifier,
-    monitor: Monitor,
-    status: str,
-    compilation: str,
-    step: int,
-) -> None:
-    """Score the finished network on all images, and write weights and record; the record last, as it says "done"."""
-    final: dict[str, Any] = {}
-    diagnostics = gradient_diagnostics(monitor.gradients.path, settings.iterations)
-    net, device = module.net, module.device
-    if status == "finished":
-        monitor.say("evaluating", step)
-        images = EVALUATION_IMAGES if settings.arm.control else monitor.data.images("train")
-        final = monitor.score(module, step, images)
-        monitor.metrics.complete(step, final)
-        responses = layer_responses(net, monitor.data.batches("train", 1_000), device, settings.precision)
-        table = Table(folder / "responses.csv", ("layer", "name", "std"))
-        table.rewind(0)  # a kill may have left it from an earlier attempt
-        table.append(
-            {"iteration": step, "layer": i, "name": name, "std": std}
-            for i, (name, std) in enumerate(responses, start=1)
-        )
-        diagnostics["mean_response"] = sum(std for _, std in responses) / len(responses)
-        save_weights(net, folder / WEIGHTS)
-    monitor.tick()
-    facts = arrays.facts
-    recipe = settings.arm.recipe
-    write_json(
-        folder / RECORD,
-        {
-            "format": FORMAT,
-            "experiment": settings.experiment,
-            "arm": settings.arm.name,
-            "seed": settings.seed,
-            "profile": settings.budget,
-            "iterations": settings.stop_at,
-            "status": status,
-            "diverged_at": monitor.diverged_at or None,
-            "final": final,
-            "best": monitor.best or {},
-            "diagnostics": diagnostics,
-            "model": describe(settings.arm.model, facts.classes, facts.shape),
-            "recipe": asdict(recipe),
-            "dataset": {
-                "name": facts.name,
-                "title": facts.title,
-                "digest": arrays.digest,
-                "standin": facts.standin,
-                "train_images": facts.train_images,
-                "test_images": facts.test_images,
-            },
-            "precision": settings.precision,
-            "device": settings.device,
-            "hardware": device_name(settings.device),
-            "threads": torch.get_num_threads() if settings.device == "cpu" else None,
-            "compilation": compilation,
-            "seconds": round(monitor.seconds, 1),
-            "training_seconds": round(monitor.training_seconds, 1),
-            "images_per_second": round(monitor.training_images / max(monitor.training_seconds, 1e-9), 1),
-            "versions": _versions(),
-            "commit": execution.commit,
-            "finished_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "weights_sha256": state_sha256(net.state_dict()) if status == "finished" else None,
-            "settings": settings.to_json(),
-        },
-    )
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in ("resnet-repro", "torch", "torchvision", "pytorch-lightning", "numpy"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:  # the project's sources on the path, not installed
-            versions[package] = "not installed"
-    return versions
 
 
 def _lock(folder: Path) -> IO[str]:

@@ -1,0 +1,195 @@
+"""The record of a run: its networks scored on all images, its diagnostics, and everything that led to them."""
+
+from __future__ import annotations
+
+import platform
+import time
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+
+from resnet_repro.analysis.complexity import describe
+from resnet_repro.analysis.gradients import gradient_diagnostics
+from resnet_repro.analysis.responses import layer_responses
+from resnet_repro.data.arrays import Arrays
+from resnet_repro.data.stream import EVALUATION_IMAGES
+from resnet_repro.experiment import RunSettings
+from resnet_repro.models.weights import save_weights, state_sha256
+from resnet_repro.results import FORMAT, RECORD, WEIGHTS, Table, read_rows, series, write_json
+from resnet_repro.training.classifier import Classifier
+from resnet_repro.training.devices import device_name
+from resnet_repro.training.monitor import Monitor
+from resnet_repro.training.start import Parent
+from resnet_repro.training.watching import Watching
+
+RESPONSE_IMAGES = 1_000
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What a record says of how the run was carried out. activation_bytes: what storing the activations takes."""
+
+    commit: str | None
+    parent: Parent | None
+    draws: str | None
+    compilation: str
+    activations: str
+    activation_bytes: int | None
+    peak_memory_mib: float
+
+
+def finish(
+    folder: Path,
+    settings: RunSettings,
+    arrays: Arrays,
+    module: Classifier,
+    monitor: Monitor,
+    watching: Watching,
+    how: Circumstances,
+    step: int,
+) -> str:
+    """Score the network after its last step, and write weights and record; the record last, as it says "done".
+
+    Returns "finished" or "diverged". A stretch of the schedule is not scored.
+    """
+    final: dict[str, Any] = {}
+    diagnostics = gradient_diagnostics(monitor.gradients.path, settings.iterations)
+    status = "diverged" if monitor.diverged_at else "finished"
+    if status == "finished" and settings.stretch is None:
+        monitor.say("evaluating", step)
+        final = _score(settings, module, monitor, step)
+        diagnostics |= _along_the_way(monitor.metrics)
+        diagnostics["mean_response"] = _responses(folder, settings, module, monitor, step)
+        diagnostics |= watching.finish(module)
+    weights = None
+    if status == "finished":
+        save_weights(module.net, folder / WEIGHTS)
+        weights = state_sha256(module.net.state_dict())
+    monitor.tick()
+    outcome = {
+        "status": status,
+        "iterations": step,
+        "diverged_at": monitor.diverged_at or None,
+        "warmed_up_at": module.warmed_up_at,
+        "final": final,
+        "best": monitor.best or {},
+        "diagnostics": diagnostics,
+        "seconds": round(monitor.seconds, 1),
+        "training_seconds": round(monitor.training_seconds, 1),
+        "images_per_second": round(monitor.training_images / max(monitor.training_seconds, 1e-9), 1),
+        "weights_sha256": weights,
+    }
+    write_record(folder, settings, arrays, outcome, how)
+    return status
+
+
+def write_skipped(folder: Path, settings: RunSettings, arrays: Arrays, reason: str, commit: str | None) -> None:
+    """The record of a run that could not be carried out, and why."""
+    outcome: dict[str, Any] = {
+        "status": "skipped",
+        "skipped": reason,
+        "iterations": 0,
+        "diverged_at": None,
+        "warmed_up_at": None,
+        "final": {},
+        "best": {},
+        "diagnostics": {},
+        "seconds": 0.0,
+        "training_seconds": 0.0,
+        "images_per_second": 0.0,
+        "weights_sha256": None,
+    }
+    how = Circumstances(commit, None, None, "not compiled", "none", None, 0.0)
+    write_record(folder, settings, arrays, outcome, how)
+
+
+def write_record(
+    folder: Path, settings: RunSettings, arrays: Arrays, outcome: dict[str, Any], how: Circumstances
+) -> None:
+    """Put the record into the run's folder. Raises OSError."""
+    facts = arrays.facts
+    write_json(
+        folder / RECORD,
+        {
+            "format": FORMAT,
+            "experiment": settings.experiment,
+            "arm": settings.arm.name,
+            "seed": settings.seed,
+            "profile": settings.budget,
+            **outcome,
+            "parent": asdict(how.parent) if how.parent else None,
+            "draws": how.draws,
+            "model": describe(settings.arm.model, facts.classes, facts.shape),
+            "recipe": asdict(settings.arm.recipe),
+            "dataset": {
+                "name": facts.name,
+                "title": facts.title,
+                "digest": arrays.digest,
+                "standin": facts.standin,
+                "train_images": facts.train_images,
+                "test_images": facts.test_images,
+            },
+            "precision": settings.precision,
+            "device": settings.device,
+            "hardware": device_name(settings.device),
+            "threads": torch.get_num_threads() if settings.device == "cpu" else None,
+            "compilation": how.compilation,
+            "activations": how.activations,
+            "activation_mib": None if how.activation_bytes is None else round(how.activation_bytes / 2**20, 1),
+            "peak_memory_mib": round(how.peak_memory_mib, 1) or None,
+            "versions": _versions(),
+            "commit": how.commit,
+            "finished_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "settings": settings.to_json(),
+        },
+    )
+
+
+def _score(settings: RunSettings, module: Classifier, monitor: Monitor, step: int) -> dict[str, Any]:
+    images = EVALUATION_IMAGES if settings.arm.control else monitor.data.images("train")
+    final = monitor.score(module, step, images)
+    if step:
+        monitor.metrics.complete(step, final)
+    else:  # never trained: there is no row of a last step
+        monitor.metrics.rewind(-1)
+        monitor.metrics.append([{"iteration": 0, **final}])
+    return final
+
+
+def _along_the_way(metrics: Table) -> dict[str, float]:
+    """What the curve of the validation split says, where there is one.
+
+    mean_validation_error: over all evaluations. validation_loss_rise: how far the loss lies above its lowest value
+    at the end.
+    """
+    rows = read_rows(metrics.path)
+    errors, losses = (series(rows, f"validation_{metric}")[1] for metric in ("error", "loss"))
+    if not errors or not losses:
+        return {}
+    return {"mean_validation_error": mean(errors), "validation_loss_rise": losses[-1] - min(losses)}
+
+
+def _responses(folder: Path, settings: RunSettings, module: Classifier, monitor: Monitor, step: int) -> float:
+    """Write responses.csv; the mean over layers."""
+    batches = monitor.data.batches("train", RESPONSE_IMAGES)
+    responses = layer_responses(module.net, batches, module.device, settings.precision)
+    table = Table(folder / "responses.csv", ("layer", "name", "std"))
+    table.rewind(-1)  # a kill may have left it from an earlier attempt
+    table.append(
+        {"iteration": step, "layer": i, "name": name, "std": std} for i, (name, std) in enumerate(responses, start=1)
+    )
+    return mean(std for _, std in responses)
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in ("resnet-repro", "torch", "torchvision", "pytorch-lightning", "numpy"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:  # the project's sources on the path, not installed
+            versions[package] = "not installed"
+    return versions

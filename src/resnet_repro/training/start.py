@@ -1,0 +1,85 @@
+"""The first weights of a run: its own initialization, or those of the finished run that its arm starts from."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from resnet_repro.data.arrays import Arrays
+from resnet_repro.data.stream import InMemoryData
+from resnet_repro.errors import UserError
+from resnet_repro.experiment import RunSettings
+from resnet_repro.models import build
+from resnet_repro.models.construction import deepen
+from resnet_repro.models.inspect import main_path_convolutions
+from resnet_repro.models.weights import load_run
+from resnet_repro.results import parent_folder, read_record
+
+DEEPEN_IMAGES = 4_000  # over which the added layers' batch statistics are measured
+
+
+class Skip(Exception):
+    """A run that cannot be carried out here, for a reason that is no fault: the record gives it."""
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The run whose weights another one starts from."""
+
+    experiment: str
+    arm: str
+    seed: int
+    weights_sha256: str
+
+
+def first_weights(
+    folder: Path, settings: RunSettings, arrays: Arrays, data: InMemoryData, device: torch.device
+) -> tuple[nn.Module, Parent | None]:
+    """The network of a run before its first step, on `device` in channels-last layout, and the parent it comes from.
+
+    Raises Skip where the parent has diverged or was skipped, UserError where it has no record or other data.
+    """
+    net = build(settings.arm.model, arrays.facts.classes, settings.seed)
+    net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    start = settings.arm.start
+    if start is None:
+        return net, None
+    source = parent_folder(folder, settings)
+    assert source is not None
+    record = read_record(source)
+    if record is None:
+        raise UserError(f"{source} holds no finished run, and {settings.arm.name} starts from it: run that arm first")
+    if record.status != "finished":
+        raise Skip(f"it starts from {start.arm} seed {settings.seed}, which is {record.status}")
+    if record.settings.dataset_digest != settings.dataset_digest:
+        raise UserError(f"{source} was trained on other data than {folder} is to be: name another RUNS_DIR")
+    trained = load_run(source).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if start.how == "deepen":
+        deepen(trained, net, data.batches("train", DEEPEN_IMAGES))
+    else:
+        net.load_state_dict(trained.state_dict())
+    return net, Parent(record.settings.experiment, record.arm, record.seed, record.data["weights_sha256"])
+
+
+def draws(net: nn.Module, settings: RunSettings) -> str:
+    """A digest of what chance gave a run: first weights on the main path, and the order and augmentation of the data.
+
+    Runs of two arms may be compared pair by pair where it is the same. Shortcut projections are left out: they are
+    what such arms differ in.
+    """
+    digest = hashlib.sha256()
+    weights = [module.weight for _, module in main_path_convolutions(net)]
+    weights += [module.weight for module in net.modules() if isinstance(module, nn.Linear)]
+    for weight in weights:
+        digest.update(f"{list(weight.shape)}".encode())
+        digest.update(weight.detach().cpu().contiguous().numpy().tobytes())
+    recipe = settings.arm.recipe
+    digest.update(
+        f"{settings.dataset_digest} {recipe.validation_images} {recipe.batch_size} {recipe.padding} {recipe.flip} "
+        f"{settings.seed}".encode()
+    )
+    return digest.hexdigest()
