@@ -9,7 +9,8 @@ from resnet_repro.analysis.claims import Claim, below, higher, lower
 from resnet_repro.arms import cifar_arm
 from resnet_repro.experiment import Experiment, Profile
 from resnet_repro.recipes import HE15_CIFAR
-from resnet_repro.report.figures import error_curves, gradient_norms, layer_responses
+from resnet_repro.report.curves import error_curves
+from resnet_repro.report.layers import gradient_norms, layer_responses
 
 
 def degradation() -> Experiment:
@@ -91,7 +92,7 @@ def degradation() -> Experiment:
             ),
         ],
         figures=[
-            error_curves(left=plain, right=residual),
+            error_curves({"plain nets": plain, "residual nets": residual}),
             gradient_norms([*plain, *residual, without_bn]),
             layer_responses([*plain, *residual]),
         ],

@@ -1,0 +1,92 @@
+"""What the layers of trained networks hold: the class, the input.  blog-A 4.2 and 4.5.
+
+    make features                  reads the runs of make degradation; minutes on two CPU cores
+    make features PROFILE=paper    reads those of make degradation PROFILE=paper
+Expected: the error of linear probes falls with depth; how much of the input image survives is what it measures.
+"""
+
+from resnet_repro.analysis.claims import Claim, above, below, lower
+from resnet_repro.arms import cifar_arm
+from resnet_repro.experiment import Column, Experiment, Profile, Start
+from resnet_repro.recipes import HE15_CIFAR
+from resnet_repro.report.features import feature_maps, first_filters, probes_and_recovery
+
+
+def features() -> Experiment:
+    nets = [(kind, layers) for kind in ("plain", "resnet") for layers in (20, 56)]
+    trained = [
+        cifar_arm(
+            *net,
+            HE15_CIFAR,
+            name=f"{net[0]}-{net[1]}-trained",
+            length=0,
+            start=Start(f"{net[0]}-{net[1]}", "copy", experiment="degradation"),
+            watch=("features",),
+        )
+        for net in nets
+    ]
+    initial = [
+        cifar_arm(*net, HE15_CIFAR, name=f"{net[0]}-{net[1]}-initial", length=0, watch=("features",)) for net in nets
+    ]
+
+    return Experiment(
+        name="features",
+        title="Features: what the layers hold",
+        question=(
+            "Do layers go from simple to class-specific? Does a deep plain net lose the input image, and do shortcuts "
+            "carry it on?"
+        ),
+        source="blog-A 4.2 and 4.5",
+        dataset="cifar10",
+        arms=[*trained, *initial],
+        profiles=[
+            Profile("quick", iterations=391, seeds=(0,), evaluations=1, dataset="auto"),
+            Profile("paper", iterations=64_000, seeds=(0, 1, 2, 3, 4), evaluations=1, dataset="cifar10"),
+        ],
+        claims=[
+            Claim(
+                "Z1",
+                source="blog-A 4.2",
+                text="Layers go from simple to class-specific: the error of a linear probe falls with depth.",
+                test=[
+                    comparison
+                    for arm in trained
+                    for comparison in (
+                        above("probe_drop", arm.name, 0.0, unit="points"),
+                        below("probe_trend", arm.name, 0.0, unit="(rank correlation)"),
+                    )
+                ],
+                note=(
+                    "The mean probe error of the last third of the places lies under that of the first, and error and "
+                    "depth are negatively correlated. Deeper places have more channels, which helps a probe too: compare "
+                    "with the same nets at initialization."
+                ),
+            ),
+            Claim(
+                "Z2",
+                source="blog-A 4.5",
+                text="In a deep plain net the input image is lost, and shortcuts carry it on.",
+                test=[
+                    lower("recovered", "plain-56-initial", than="resnet-56-initial", unit="(R²)"),
+                    lower("recovered", "plain-56-trained", than="resnet-56-trained", unit="(R²)"),
+                ],
+                note="R² with which a ridge regression recovers the input, mean over the last third of the places.",
+            ),
+        ],
+        figures=[probes_and_recovery(trained, initial), first_filters(trained), feature_maps([trained[1], trained[3]])],
+        published={},
+        published_note="The source shows no numbers.",
+        columns=(
+            Column("test_error", "test %"),
+            Column("probe_drop", "probe drop"),
+            Column("probe_trend", "probe trend"),
+            Column("recovered", "recovered R²"),
+        ),
+        deviations=[
+            "The measurements are ours: the source describes what layers hold and measures nothing.",
+            "Probes: logistic regression on the channels' means, standardized, 10,000 training images, all test images.",
+            "Recovery: ridge regression from the maps averaged to 8×8, standardized, to the input averaged to 8×8; "
+            "5,000 training images, the penalty chosen on 1,000 others, R² on 2,000 further ones.",
+            "Layers are looked at after the first convolution and after every block of two.",
+        ],
+    )

@@ -1,0 +1,109 @@
+"""Which shortcuts a residual network needs: options A, B, C, and one around every layer.  He15 table 3 and section 3.2.
+
+    make shortcuts                  one epoch, one seed: about 25 minutes on two CPU cores
+    make shortcuts PROFILE=paper    the published 64,000 steps, five seeds: a GPU's work
+Expected after 64,000 steps: options A, B, C within some tenths of a point of each other; one-layer shortcuts far worse
+at 110 layers (9.90 against 6.61 %, He16 table 3).
+"""
+
+from resnet_repro.analysis.claims import Claim, closer, higher, not_higher
+from resnet_repro.arms import cifar_arm
+from resnet_repro.experiment import Experiment, Profile
+from resnet_repro.recipes import HE15_CIFAR, HE15_CIFAR_WARM_UP
+from resnet_repro.report.curves import error_curves
+from resnet_repro.report.points import errors_by_arm
+
+
+def shortcuts() -> Experiment:
+    by_depth = {
+        layers: [
+            cifar_arm("plain", layers, HE15_CIFAR),
+            *[cifar_arm("resnet", layers, HE15_CIFAR, shortcut=option) for option in "ABC"],
+            cifar_arm("resnet", layers, HE15_CIFAR, span=1),
+        ]
+        for layers in (20, 56)
+    }
+    deep = [cifar_arm("resnet", 110, HE15_CIFAR_WARM_UP, span=span) for span in (2, 1)]
+    small = [*by_depth[20], *by_depth[56]]
+
+    return Experiment(
+        name="shortcuts",
+        title="Shortcuts: options A, B, C, and one around every layer",
+        question=(
+            "Does it matter how a shortcut changes the size of its signal? Does a shortcut around a single layer help?"
+        ),
+        source="He15, sections 3.2 and 4.1, table 3; He16, table 3",
+        dataset="cifar10",
+        arms=[*small, *deep],
+        profiles=[
+            Profile(
+                "quick",
+                iterations=391,
+                seeds=(0,),
+                evaluations=2,
+                dataset="auto",
+                arms=tuple(arm.name for arm in small),
+            ),
+            Profile("paper", iterations=64_000, seeds=(0, 1, 2, 3, 4), evaluations=64, dataset="cifar10"),
+        ],
+        claims=[
+            Claim(
+                "S1",
+                source="He15 §4.1, table 3; blog-C",
+                text="Options A, B and C differ little against the gap to the plain net.",
+                test=[
+                    comparison
+                    for first, second in (("", "-B"), ("", "-C"), ("-B", "-C"))
+                    for comparison in closer(
+                        "test_error",
+                        f"resnet-56{first}",
+                        f"resnet-56{second}",
+                        than_gap=("plain-56", "resnet-56"),
+                        fraction=0.5,
+                    )
+                ],
+                needs_paper_budget=True,
+                note="Little: by less than half of the gap between plain-56 and resnet-56. At 20 layers there is hardly a gap.",
+            ),
+            Claim(
+                "S2",
+                source="He15 §3.2, blog-C",
+                text="A shortcut around a single layer brings no advantage.",
+                test=[
+                    higher("test_error", "resnet-20-single", than="resnet-20"),
+                    higher("test_error", "resnet-56-single", than="resnet-56"),
+                    not_higher("test_error", "plain-20", than="resnet-20-single", margin=1.0),
+                    not_higher("test_error", "plain-56", than="resnet-56-single", margin=1.0),
+                ],
+                note=(
+                    "No advantage: it ends worse than a shortcut around two layers, and beats the plain net of the same "
+                    "depth by no more than a point."
+                ),
+            ),
+        ],
+        figures=[
+            errors_by_arm({"20 layers": by_depth[20], "56 layers": by_depth[56], "110 layers": deep}),
+            error_curves({"20 layers": by_depth[20], "56 layers": by_depth[56]}),
+        ],
+        published={
+            "plain-20": {"test_error": 9.69},
+            "plain-56": {"test_error": 13.23},
+            "resnet-20": {"test_error": 8.75},
+            "resnet-56": {"test_error": 6.97},
+            "resnet-110": {"test_error": 6.61},
+            "resnet-110-single": {"test_error": 9.90},
+        },
+        published_note=(
+            "Published after 64,000 steps: residual nets of option A from He15 table 6, plain nets read from figure 6, "
+            "110 layers from He16 table 3. He15 compares A, B and C on ImageNet only: ResNet-34 25.03, 24.52, 24.19 % top-1."
+        ),
+        deviations=[
+            "On CIFAR-10; the paper compares the options at 34 layers on ImageNet.",
+            "A projection is a 1×1 convolution with batch normalization, as the paper's own models have it.",
+            "One-layer shortcuts: every convolution with its batch normalization is a block, y = relu(bn(conv(x)) + x); "
+            "the weights on the main path are those of the ordinary net.",
+            "plain-20, plain-56 and the residual nets of option A are those of the experiment `degradation`.",
+            "Momentum is plain, not Nesterov's; weight decay acts on all parameters: the paper does not say.",
+            "Arithmetic is bf16 autocast where the hardware has it, with float32 weights; the papers' was float32.",
+        ],
+    )

@@ -1,0 +1,120 @@
+"""Figures by layer: gradients, responses. Each function returns a `FigureSpec`; matplotlib is imported when it draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import mean, median
+from typing import TYPE_CHECKING
+
+from resnet_repro.experiment import Arm
+from resnet_repro.report.curves import unique_legend
+from resnet_repro.report.figure import Context, FigureSpec
+from resnet_repro.report.published import he15_layer_responses
+from resnet_repro.report.style import WIDTH, looks
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def gradient_norms(arms: Sequence[Arm]) -> FigureSpec:
+    """Gradient norm of every convolution at the first step, and its median over the later recorded steps."""
+
+    def draw(context: Context) -> tuple[Figure, str] | None:
+        from matplotlib.figure import Figure
+
+        names = [arm.name for arm in arms if context.of(arm.name)]
+        if not names:
+            return None
+        style = looks([arm.name for arm in arms])
+        figure = Figure(figsize=(WIDTH, 2.7))
+        axes = figure.subplots(1, 2, sharey=True)
+        for name in names:
+            for record in context.of(name):
+                by_layer: dict[int, dict[int, float]] = {}
+                for row in record.table("gradients"):
+                    by_layer.setdefault(int(row["layer"]), {})[int(row["iteration"])] = float(row["norm"])
+                layers = sorted(by_layer)
+                for ax, later in zip(axes, (False, True), strict=True):
+                    values = [_norm(by_layer[layer], later) for layer in layers]
+                    ax.plot(
+                        layers, values, color=style[name]["color"], marker=style[name]["marker"], markersize=2.5,
+                        linewidth=0.9, markevery=_every(layers, 14), label=name,
+                    )  # fmt: skip
+        for ax, title in zip(axes, ("first step", "median of the later steps"), strict=True):
+            ax.set_yscale("log")
+            ax.set_xlabel("convolution, from input to output")
+            ax.set_title(title)
+        axes[0].set_ylabel("gradient norm")
+        figure.legend(*unique_legend(axes[1]), loc="outside lower center", ncols=len(names))
+        return figure, (
+            "Norm of the loss's gradient with respect to each 3×3 convolution's weights, for one training batch at "
+            "some of the steps that an arm was trained for. Vanishing gradients would show as curves that fall towards the "
+            "left by orders of magnitude."
+        )
+
+    return FigureSpec("gradient_norms", draw)
+
+
+def _norm(by_step: dict[int, float], later: bool) -> float:
+    first = min(by_step)
+    if not later or len(by_step) == 1:
+        return by_step[first]
+    return median(value for step, value in by_step.items() if step != first)
+
+
+def layer_responses(arms: Sequence[Arm]) -> FigureSpec:
+    """Standard deviation of each layer's response, in the layers' order and sorted, beside He15 figure 7."""
+
+    def draw(context: Context) -> tuple[Figure, str] | None:
+        from matplotlib.figure import Figure
+
+        names = [arm.name for arm in arms]
+        ours = {
+            name: [[float(row["std"]) for row in record.table("responses")] for record in context.of(name)]
+            for name in names
+        }
+        if not any(runs and runs[0] for runs in ours.values()):
+            return None
+        style = looks(names)
+        figure = Figure(figsize=(WIDTH, 3.7))
+        axes = figure.subplots(2, 2)
+        for name in names:
+            published = he15_layer_responses(name)
+            columns = (
+                [_mean_by_layer(ours[name])] if ours[name] else [],
+                [published] if published else [],
+            )
+            for column, curves in enumerate(columns):
+                for x, y in curves:
+                    look = {"color": style[name]["color"], "marker": style[name]["marker"]}
+                    options = look | {"markersize": 2.5, "linewidth": 0.9, "markevery": _every(x, 14), "label": name}
+                    axes[0][column].plot(x, y, **options)
+                    axes[1][column].plot(range(1, len(y) + 1), sorted(y, reverse=True), **options)
+        for column, title in enumerate(
+            (f"ours, {context.iterations:,} iterations", "He15 figure 7, 64,000 iterations")
+        ):
+            axes[0][column].set_title(title)
+            axes[0][column].set_xlabel("layer")
+            axes[1][column].set_xlabel("layer, sorted by size of response")
+            axes[0][column].set_ylim(bottom=0)
+            axes[1][column].set_ylim(bottom=0)
+        figure.legend(*unique_legend(axes[0][1]), loc="outside lower center", ncols=len(names))
+        for row in axes:
+            row[0].set_ylabel("standard deviation")
+        return figure, (
+            "Layer responses: standard deviation of each 3×3 layer's output after batch normalization and before the "
+            "nonlinearity and the addition, in evaluation mode on 1,000 training images, mean over seeds. "
+            "Above in the layers' order, below sorted; the scales on the left and on the right differ."
+        )
+
+    return FigureSpec("layer_responses", draw)
+
+
+def _mean_by_layer(runs: list[list[float]]) -> tuple[list[int], list[float]]:
+    whole = [run for run in runs if run]
+    values = [mean(layer) for layer in zip(*whole, strict=True)]
+    return list(range(1, len(values) + 1)), values
+
+
+def _every(points: Sequence, marks: int = 10) -> int:
+    return max(1, len(points) // marks)
