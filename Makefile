@@ -33,7 +33,8 @@ READY := $(ENVIRONMENT)/.resnet-repro-ready
 REPRO := $(BIN)/resnet-repro
 
 .DEFAULT_GOAL := help
-.PHONY: help setup degradation report sync list test lint benchmark clean
+.PHONY: help setup degradation depth block shortcuts normalization construction features report sync list test lint \
+	benchmark clean
 
 help: ## list the targets (at once)
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +53,24 @@ $(READY): pyproject.toml
 
 degradation: $(READY) ## plain-20/56 against resnet-20/56 (quick: 12 minutes on two CPU cores)
 	$(REPRO) run degradation $(FLAGS)
+
+depth: $(READY) ## ResNet-20 to 110, and a stretch of 1202 (quick: 25 minutes)
+	$(REPRO) run depth $(FLAGS)
+
+block: $(READY) ## original, pre-activation and plain blocks, BN that never ran and BN that does (quick: 20 minutes)
+	$(REPRO) run block $(FLAGS)
+
+shortcuts: $(READY) ## options A, B, C, and shortcuts around single layers (quick: 25 minutes)
+	$(REPRO) run shortcuts $(FLAGS)
+
+normalization: $(READY) ## none, batch, layer, instance, group, at batch 128 and 4 (quick: 30 minutes)
+	$(REPRO) run normalization $(FLAGS)
+
+construction: $(READY) ## the deeper net built from the shallower one, and trained on (quick: 35 minutes)
+	$(REPRO) run construction $(FLAGS)
+
+features: $(READY) ## what the layers of degradation's nets hold (quick: minutes)
+	$(REPRO) run features $(FLAGS)
 
 report: $(READY) ## remake the reports from the records, without training (seconds)
 	$(REPRO) report $(strip $(BUDGET) $(FOLDERS))

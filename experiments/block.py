@@ -100,7 +100,7 @@ def block() -> Experiment:
                             "original-32-corrected": 1,
                         },
                         sign=1,
-                        statement="training error: half of plain-32's lag behind original-32 exceeds what is left once corrected",
+                        statement="training error: half of plain-32's lag behind original-32 is more than what is left of it",
                     ),
                     lower("train_error", "plain-32-corrected", than="plain-32-as-written"),
                 ],

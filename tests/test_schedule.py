@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from resnet_repro.arms import cifar_arm
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import Profile, parse_count, parse_seeds
-from resnet_repro.recipes import HE15_CIFAR
-from resnet_repro.training.schedule import learning_rate
+from resnet_repro.experiment import Profile, WarmUp, parse_count, parse_seeds
+from resnet_repro.recipes import HE15_CIFAR, HE15_CIFAR_WARM_UP, IMPL_D
+from resnet_repro.training.schedule import ends_warm_up, learning_rate
 
 
 @pytest.mark.parametrize(
@@ -38,10 +39,60 @@ def test_the_recipe_is_the_published_one() -> None:
     assert (recipe.iterations, recipe.milestones, recipe.padding, recipe.flip) == (64_000, (32_000, 48_000), 4, True)
 
 
+@pytest.mark.parametrize(
+    ("step", "warmed_up_at", "expected"),
+    [
+        (0, None, 0.01),
+        (400, None, 0.01),
+        (399, 400, 0.01),
+        (400, 400, 0.1),  # switches back, and stays
+        (31_999, 400, 0.1),
+        (32_000, 400, 0.01),
+        (48_000, 400, 0.001),
+        (31_999, None, 0.01),  # a net that never comes under 80 %
+        (32_000, None, 0.01),
+        (48_000, None, 0.001),  # the schedule's rate where that is the lower one
+        (47_999, 48_000, 0.01),
+        (48_000, 48_000, 0.001),
+    ],
+)
+def test_learning_rate_at_every_edge_of_the_warm_up(step: int, warmed_up_at: int | None, expected: float) -> None:
+    assert learning_rate(HE15_CIFAR_WARM_UP, 64_000, step, warmed_up_at) == expected
+
+
+def test_a_recipe_without_warm_up_knows_none() -> None:
+    assert learning_rate(HE15_CIFAR, 64_000, 0, None) == 0.1
+    assert not ends_warm_up(HE15_CIFAR.warm_up, 0.0)
+
+
+def test_the_warm_up_ends_under_80_percent() -> None:
+    assert HE15_CIFAR_WARM_UP.warm_up == WarmUp(learning_rate=0.01, until_error=80.0)
+    assert not ends_warm_up(HE15_CIFAR_WARM_UP.warm_up, 80.0)
+    assert ends_warm_up(HE15_CIFAR_WARM_UP.warm_up, 79.99)
+
+
+def test_impl_ds_recipe_is_to_the_letter() -> None:
+    recipe = IMPL_D
+    assert (recipe.optimizer, recipe.learning_rate, recipe.batch_size) == ("adam", 0.005, 100)
+    assert recipe.iterations == 50 * (50_000 - recipe.validation_images) // recipe.batch_size
+    assert (recipe.validation_images, recipe.padding, recipe.flip, recipe.weight_decay) == (10_000, 0, False, 0.0)
+    assert {learning_rate(recipe, 20_000, step) for step in (0, 10_000, 19_999)} == {0.005}
+
+
 def test_evaluations_lie_inside_the_budget() -> None:
-    assert Profile("paper", 64_000, (0,), evaluations=64).evaluate_every == 1_000
-    assert Profile("quick", 391, (0,), evaluations=3).evaluate_every == 131
-    assert Profile("tiny", 2, (0,), evaluations=3).evaluate_every == 1
+    arm = cifar_arm("plain", 20, HE15_CIFAR)
+    assert Profile("paper", 64_000, (0,), evaluations=64).evaluate_every(arm) == 1_000
+    assert Profile("quick", 391, (0,), evaluations=3).evaluate_every(arm) == 131
+    assert Profile("tiny", 2, (0,), evaluations=3).evaluate_every(arm) == 1
+
+
+def test_an_arm_has_its_own_length() -> None:
+    profile = Profile("quick", 391, (0,), evaluations=2)
+    assert profile.steps(cifar_arm("plain", 20, HE15_CIFAR, length=2)) == 782
+    assert profile.steps(cifar_arm("plain", 20, HE15_CIFAR, length=0)) == 0
+    assert profile.evaluate_every(cifar_arm("plain", 20, HE15_CIFAR, length=0)) == 1
+    own = Profile("paper", None, (0,), evaluations=50)
+    assert [own.steps(cifar_arm("plain", 20, recipe)) for recipe in (HE15_CIFAR, IMPL_D)] == [64_000, 20_000]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import torch
 from resnet_repro.data.arrays import Arrays, Split
 from resnet_repro.data.catalogue import STANDIN_TINY
 from resnet_repro.data.stream import InMemoryData, Normalization, crop_and_flip, draw_epoch, steps_per_epoch
+from resnet_repro.errors import UserError
 from resnet_repro.recipes import HE15_CIFAR
 
 CPU = torch.device("cpu")
@@ -112,6 +113,37 @@ def test_normalization_has_zero_mean_per_pixel_and_unit_scale() -> None:
     assert images.mean(0).abs().max().item() < 1e-5
     assert images.pow(2).mean().item() == pytest.approx(1, abs=1e-4)
     assert images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_other_scalings() -> None:
+    split = numbered(300).train
+    pixels = torch.from_numpy(split.images)
+    unit = Normalization(split, CPU, "unit")(pixels)
+    assert torch.equal(unit, pixels / 255)
+    standard = Normalization(split, CPU, "standard")(pixels)
+    assert standard.mean((0, 2, 3)).abs().max().item() < 1e-4
+    assert standard.std((0, 2, 3), correction=0).tolist() == pytest.approx([1.0] * 3, abs=1e-4)
+    with pytest.raises(ValueError, match="unknown scaling 'none'"):
+        Normalization(split, CPU, "none")
+
+
+def test_images_held_out_are_scored_and_never_trained_on() -> None:
+    recipe = replace(HE15_CIFAR, validation_images=100, padding=0, flip=False)
+    data = InMemoryData(numbered(300), recipe, seed=0, stop=steps_per_epoch(200, 128), device=CPU)
+    assert data.splits == ["train", "test", "validation"]
+    assert [data.images(split) for split in data.splits] == [200, 300, 100]
+    seen = [n for x, _ in data.train_dataloader() for n in numbers(x, data.normalization)]
+    assert sorted(seen) == list(range(200))
+    held_out = [n for x, _ in data.batches("validation") for n in numbers(x, data.normalization)]
+    assert held_out == list(range(200, 300))
+    changed = numbered(300)
+    changed.train.images[200:] = 0
+    assert torch.equal(InMemoryData(changed, recipe, 0, 1, CPU).normalization.mean, data.normalization.mean)
+
+
+def test_a_data_set_smaller_than_what_is_held_out_is_refused() -> None:
+    with pytest.raises(UserError, match="holds out 300"):
+        InMemoryData(numbered(300), replace(HE15_CIFAR, validation_images=300), 0, 1, CPU)
 
 
 def test_evaluation_batches_are_whole_and_in_order() -> None:

@@ -19,7 +19,17 @@ from resnet_repro.data.arrays import Arrays
 from resnet_repro.data.stream import EVALUATION_IMAGES
 from resnet_repro.experiment import RunSettings
 from resnet_repro.models.weights import save_weights, state_sha256
-from resnet_repro.results import FORMAT, RECORD, WEIGHTS, Table, read_rows, series, write_json
+from resnet_repro.results import (
+    FORMAT,
+    RECORD,
+    WEIGHTS,
+    Table,
+    parent_folder,
+    read_record,
+    read_rows,
+    series,
+    write_json,
+)
 from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.devices import device_name
 from resnet_repro.training.monitor import Monitor
@@ -62,7 +72,7 @@ def finish(
     if status == "finished" and settings.stretch is None:
         monitor.say("evaluating", step)
         final = _score(settings, module, monitor, step)
-        diagnostics |= _along_the_way(monitor.metrics)
+        diagnostics |= _along_the_way(monitor.metrics) | _since_the_start(folder, settings, final)
         diagnostics["mean_response"] = _responses(folder, settings, module, monitor, step)
         diagnostics |= watching.finish(module)
     weights = None
@@ -171,6 +181,20 @@ def _along_the_way(metrics: Table) -> dict[str, float]:
     if not errors or not losses:
         return {}
     return {"mean_validation_error": mean(errors), "validation_loss_rise": losses[-1] - min(losses)}
+
+
+def _since_the_start(folder: Path, settings: RunSettings, final: dict[str, Any]) -> dict[str, float]:
+    """How the errors have changed from those of the run that this one started from, as `<error>_change`."""
+    source = parent_folder(folder, settings)
+    parent = read_record(source) if source else None
+    if parent is None:
+        return {}
+    changes = {}
+    for error in ("train_error", "test_error"):
+        before = parent.value(error)
+        if before is not None:
+            changes[f"{error}_change"] = final[error] - before
+    return changes
 
 
 def _responses(folder: Path, settings: RunSettings, module: Classifier, monitor: Monitor, step: int) -> float:

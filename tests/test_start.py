@@ -1,0 +1,168 @@
+"""Runs that start from other runs: built networks, training on, what the record says, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import cli, make_settings, prepare_run, start_run
+from test_training import content, run_here, steps_of, wait_for
+
+import resnet_repro
+from resnet_repro.arms import cifar_arm
+from resnet_repro.errors import UserError
+from resnet_repro.experiment import Arm, RunSettings, Start
+from resnet_repro.recipes import HE15_CIFAR
+from resnet_repro.results import Record, read_record, read_rows, series, state_of
+
+PARENT = cifar_arm("plain", 8, HE15_CIFAR)
+BUILT = cifar_arm("plain", 14, HE15_CIFAR, name="plain-14-built", length=0, start=Start("plain-8", "deepen"))
+ON = cifar_arm(
+    "plain", 14, HE15_CIFAR, name="plain-14-on", start=Start("plain-14-built", "copy"), watch=("distance", "inputs")
+)
+
+
+def settings_of(arm: Arm, data: Path, **changes: object) -> RunSettings:
+    iterations = round(20 * arm.length)
+    settings = make_settings(data, 20, arm, experiment="construction", iterations=iterations)
+    return replace(settings, evaluate_every=10, **changes)  # type: ignore[arg-type]
+
+
+def done(folder: Path) -> Record:
+    record = read_record(folder)
+    assert record is not None, (folder / "log.txt").read_text() if (folder / "log.txt").exists() else "no record"
+    return record
+
+
+@pytest.fixture(scope="module")
+def lineage(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A trained net, the deeper one built from it, and that one trained on, none of them interrupted."""
+    runs_dir = tmp_path_factory.mktemp("lineage")
+    folders = {}
+    for arm in (PARENT, BUILT, ON):
+        folders[arm.name] = prepare_run(runs_dir, settings_of(arm, tiny_data), tiny_data)
+        assert run_here(folders[arm.name]) == "finished"
+    return folders
+
+
+def test_a_built_net_has_its_parents_errors_and_names_it(lineage: dict[str, Path]) -> None:
+    parent, built = done(lineage["plain-8"]), done(lineage["plain-14-built"])
+    for error in ("train_error", "test_error"):
+        assert built.value(error) == pytest.approx(parent.value(error), abs=0.2)  # a handful of images, to rounding
+        assert built.value(f"{error}_change") == built.value(error) - parent.value(error)  # type: ignore[operator]
+    assert built.data["iterations"] == 0
+    assert built.data["parent"] == {
+        "experiment": "construction",
+        "arm": "plain-8",
+        "seed": 0,
+        "weights_sha256": parent.data["weights_sha256"],
+    }
+    assert series(read_rows(built.folder / "metrics.csv"), "test_error")[0] == [0]
+
+
+def test_training_on_starts_from_the_parents_weights(lineage: dict[str, Path]) -> None:
+    built, on = done(lineage["plain-14-built"]), done(lineage["plain-14-on"])
+    assert on.data["parent"]["weights_sha256"] == built.data["weights_sha256"]
+    steps, distances = series(read_rows(on.folder / "distance.csv"), "distance")
+    assert (steps[0], distances[0]) == (0, 0.0)
+    assert distances[1] > 0
+    ends = [
+        torch.cat([p.detach().flatten() for p in resnet_repro.load_run(run.folder).parameters()]) for run in (built, on)
+    ]
+    expected = float((ends[1] - ends[0]).norm() / ends[0].norm())
+    assert distances[-1] == on.value("distance") == pytest.approx(expected, rel=1e-5)
+
+
+def test_interrupted_it_goes_on_from_its_checkpoint_not_from_its_parent(
+    lineage: dict[str, Path], tiny_data: Path
+) -> None:
+    settings = settings_of(replace(ON, name="plain-14-again"), tiny_data)
+    folder = prepare_run(lineage["plain-8"].parents[3], settings, tiny_data)
+    process = start_run(folder)
+    wait_for(lambda: steps_of(folder) >= 7)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 143
+    assert start_run(folder).wait() == 0, (folder / "log.txt").read_text()
+    assert content(folder) == content(lineage["plain-14-on"])
+    for table in ("distance.csv", "inputs.csv"):
+        assert (folder / table).read_text() == (lineage["plain-14-on"] / table).read_text()
+
+
+def test_other_weights_of_the_parent_are_not_mixed_in(
+    lineage: dict[str, Path], tiny_data: Path, tmp_path: Path
+) -> None:
+    folders = {}
+    for arm in (PARENT, BUILT):
+        folders[arm.name] = prepare_run(tmp_path, settings_of(arm, tiny_data), tiny_data)
+        assert run_here(folders[arm.name]) == "finished"
+    settings = settings_of(BUILT, tiny_data)
+    assert state_of(folders["plain-14-built"], settings) == "done"
+    record = json.loads((folders["plain-8"] / "record.json").read_text())
+    (folders["plain-8"] / "record.json").write_text(json.dumps(record | {"weights_sha256": "0" * 64}))
+    with pytest.raises(UserError, match=r"started from other weights than .*plain-8/seed0 now holds: delete"):
+        state_of(folders["plain-14-built"], settings)
+
+
+def test_a_checkpoint_of_other_weights_is_not_continued(tiny_data: Path, tmp_path: Path) -> None:
+    on = replace(ON, start=Start("plain-8", "deepen"), watch=())
+    parent = prepare_run(tmp_path, settings_of(PARENT, tiny_data), tiny_data)
+    assert run_here(parent) == "finished"
+    folder = prepare_run(tmp_path, settings_of(on, tiny_data), tiny_data, checkpoint_seconds=0.0)
+    process = start_run(folder)
+    wait_for(lambda: steps_of(folder) >= 3)
+    process.kill()
+    process.wait()
+    (parent / "record.json").unlink()
+    longer = replace(settings_of(PARENT, tiny_data), iterations=10)
+    prepare_run(tmp_path, longer, tiny_data)
+    assert run_here(parent) == "finished"
+    with pytest.raises(UserError, match="started from other weights of its parent"):
+        run_here(folder)
+
+
+def test_a_run_whose_parent_diverged_is_skipped_and_says_so(tiny_data: Path, tmp_path: Path) -> None:
+    wild = cifar_arm("plain", 8, replace(HE15_CIFAR, learning_rate=1e30))
+    parent = prepare_run(tmp_path, settings_of(wild, tiny_data), tiny_data)
+    assert run_here(parent) == "diverged"
+    folder = prepare_run(tmp_path, settings_of(BUILT, tiny_data), tiny_data)
+    assert run_here(folder) == "skipped"
+    record = done(folder)
+    assert record.status == "skipped"
+    assert record.data["skipped"] == "it starts from plain-8 seed 0, which is diverged"
+    assert record.value("test_error") is None
+
+
+def test_a_run_without_its_parent_says_which_is_missing(tiny_data: Path, tmp_path: Path) -> None:
+    folder = prepare_run(tmp_path, settings_of(BUILT, tiny_data), tiny_data)
+    with pytest.raises(UserError, match=r"plain-8/seed0 holds no finished run, and plain-14-built starts from it"):
+        run_here(folder)
+
+
+def test_arms_bring_those_that_they_start_from(tiny_data: Path, tmp_path: Path) -> None:
+    arguments = [
+        "run", "construction", "--arms", "plain-56-built", "--dataset", "standin-tiny", "--iterations", "2",
+        "--data-dir", tiny_data, "--runs-dir", tmp_path / "runs", "--reports-dir", tmp_path / "reports",
+    ]  # fmt: skip
+    process = cli(*arguments)
+    assert process.returncode == 0, process.stderr
+    budget = tmp_path / "runs" / "construction" / "2it-standin-tiny"
+    parent, built = (done(budget / arm / "seed0") for arm in ("plain-20", "plain-56-built"))
+    assert built.data["parent"]["weights_sha256"] == parent.data["weights_sha256"]
+    assert built.data["finished_at"] >= parent.data["finished_at"]
+
+
+def test_runs_of_another_experiment_must_be_there(tiny_data: Path, tmp_path: Path) -> None:
+    process = cli(
+        "run", "features", "--dataset", "standin-tiny", "--iterations", "2", "--seeds", "0,1", "--data-dir", tiny_data,
+        "--runs-dir", tmp_path / "runs", "--reports-dir", tmp_path / "reports",
+    )  # fmt: skip
+    assert process.returncode == 2
+    assert process.stderr.strip() == (
+        f"resnet-repro: features reads finished runs of degradation, and {tmp_path / 'runs'} lacks plain-20 seed 0, "
+        "plain-56 seed 0, resnet-20 seed 0, resnet-56 seed 0 and 4 more: run make degradation ITERATIONS=2 "
+        f"DATASET=standin-tiny SEEDS=0,1 RUNS_DIR={tmp_path / 'runs'} first"
+    )
