@@ -27,9 +27,9 @@ ON = cifar_arm(
 
 
 def settings_of(arm: Arm, data: Path, **changes: object) -> RunSettings:
-    iterations = round(20 * arm.length)
-    settings = make_settings(data, 20, arm, experiment="construction", iterations=iterations)
-    return replace(settings, evaluate_every=10, **changes)  # type: ignore[arg-type]
+    settings = make_settings(data, 20, arm, experiment="construction")
+    values = {"iterations": round(20 * arm.length), "evaluate_every": 10, **changes}
+    return replace(settings, **values)  # type: ignore[arg-type]
 
 
 def done(folder: Path) -> Record:

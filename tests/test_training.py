@@ -21,9 +21,11 @@ import resnet_repro.experiment
 from resnet_repro.arms import cifar_arm
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.errors import UserError
-from resnet_repro.models.cifar import cifar_net, main_path_convolutions
+from resnet_repro.experiment import Arm, ModelSpec, WarmUp
+from resnet_repro.models.cifar import cifar_net
+from resnet_repro.models.inspect import main_path_convolutions
 from resnet_repro.models.weights import state_sha256
-from resnet_repro.recipes import HE15_CIFAR
+from resnet_repro.recipes import HE15_CIFAR, IMPL_D
 from resnet_repro.results import read_record, read_rows, series
 from resnet_repro.training.classifier import evaluate
 from resnet_repro.training.train_run import Execution, train
@@ -272,3 +274,53 @@ def test_a_run_folder_serves_one_process_at_a_time(
     with train_run._lock(folder), pytest.raises(UserError, match="another process trains"):
         train_run._lock(folder)
     train_run._lock(folder).close()
+
+
+WARM_UP = cifar_arm("plain", 8, replace(HE15_CIFAR, warm_up=WarmUp(0.01, until_error=70.0)))
+
+
+def test_the_warm_up_ends_by_the_running_error_also_after_a_resume(tiny_data: Path, tmp_path: Path) -> None:
+    whole = prepare_run(tmp_path / "whole", make_settings(tiny_data, 60, WARM_UP), tiny_data)
+    assert run_here(whole) == "finished"
+    rows = read_rows(whole / "metrics.csv")
+    under = next(int(row["iteration"]) for row in rows if float(row["running_train_error"]) < 70)
+    record = read_record(whole)
+    assert record is not None
+    assert record.data["warmed_up_at"] == under
+    assert 3 < under < 30, "the test needs a warm-up that ends in the first half"
+    rates = [float(row["learning_rate"]) for row in rows]
+    assert rates == [0.01] * under + [0.1] * (30 - under) + [0.01] * 15 + [0.001] * 15
+    # Stopped once while it warms up and once after.
+    folder = prepare_run(tmp_path / "parts", make_settings(tiny_data, 60, WARM_UP), tiny_data)
+    for steps in (under - 2, under + 3):
+        process = start_run(folder)
+        wait_for(lambda steps=steps: steps_of(folder) >= steps)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 143, (folder / "log.txt").read_text()
+    assert start_run(folder).wait() == 0
+    assert content(folder) == content(whole)
+
+
+def test_adam_and_a_validation_split_train_and_resume(tiny_data: Path, tmp_path: Path) -> None:
+    recipe = replace(IMPL_D, validation_images=200)
+    arm = Arm(
+        "original-8", ModelSpec("impl_d.impl_d_net", {"kind": "original", "depth": 8, "statistics": "batch"}), recipe
+    )
+    folders = [prepare_run(tmp_path / name, make_settings(tiny_data, 20, arm), tiny_data) for name in ("a", "b")]
+    assert run_here(folders[0]) == "finished"
+    process = start_run(folders[1])
+    wait_for(lambda: steps_of(folders[1]) >= 8)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 143
+    assert start_run(folders[1]).wait() == 0
+    assert content(folders[0]) == content(folders[1])
+    record = read_record(folders[0])
+    assert record is not None
+    assert record.data["final"]["train_images"] == 800
+    rows = read_rows(folders[0] / "metrics.csv")
+    losses, errors = (series(rows, f"validation_{name}")[1] for name in ("loss", "error"))
+    assert len(losses) == 2
+    assert record.value("validation_error") == errors[-1]
+    assert record.value("mean_validation_error") == pytest.approx(sum(errors) / 2)
+    assert record.value("validation_loss_rise") == pytest.approx(losses[-1] - min(losses))
+    assert {row["learning_rate"] for row in rows} == {"0.005"}
