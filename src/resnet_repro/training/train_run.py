@@ -33,7 +33,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.experiment import RunSettings
 from resnet_repro.models import build
 from resnet_repro.models.weights import save_weights, state_sha256
-from resnet_repro.results import CHECKPOINT, FORMAT, RECORD, RUN, WEIGHTS, Table, read_json, write_json
+from resnet_repro.results import CHECKPOINT, FORMAT, LOCK, RECORD, RUN, WEIGHTS, Table, read_json, write_json
 from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.compilation import compiled_step, wants_compilation
 from resnet_repro.training.devices import device_name
@@ -242,7 +242,7 @@ def _lock(folder: Path) -> IO[str]:
 
     Raises UserError where another process keeps training this run.
     """
-    file = (folder / "lock").open("w")
+    file = (folder / LOCK).open("w")
     deadline = time.monotonic() + LOCK_WAIT_SECONDS
     while True:
         try:
