@@ -33,7 +33,7 @@ READY := $(ENVIRONMENT)/.resnet-repro-ready
 REPRO := $(BIN)/resnet-repro
 
 .DEFAULT_GOAL := help
-.PHONY: help setup degradation report sync list test lint benchmark clean
+.PHONY: help setup degradation report status sync list test lint benchmark clean
 
 help: ## list the targets (at once)
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ degradation: $(READY) ## plain-20/56 against resnet-20/56 (quick: 12 minutes on 
 
 report: $(READY) ## remake the reports from the records, without training (seconds)
 	$(REPRO) report $(strip $(BUDGET) $(FOLDERS))
+
+status: $(READY) ## what has run, runs, is missing or failed (at once)
+	@$(REPRO) status $(call flag,RUNS_DIR,runs-dir)
 
 sync: $(READY) ## upload what Weights & Biases recorded offline (seconds a run)
 	$(REPRO) sync $(call flag,RUNS_DIR,runs-dir)
