@@ -33,8 +33,8 @@ READY := $(ENVIRONMENT)/.resnet-repro-ready
 REPRO := $(BIN)/resnet-repro
 
 .DEFAULT_GOAL := help
-.PHONY: help setup degradation depth block shortcuts normalization construction features report sync list test lint \
-	benchmark clean
+.PHONY: help setup degradation depth block shortcuts normalization construction features report status sync list test \
+	lint benchmark clean
 
 help: ## list the targets (at once)
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ features: $(READY) ## what the layers of degradation's nets hold (quick: minutes
 
 report: $(READY) ## remake the reports from the records, without training (seconds)
 	$(REPRO) report $(strip $(BUDGET) $(FOLDERS))
+
+status: $(READY) ## what has run, runs, is missing or failed (at once)
+	@$(REPRO) status $(call flag,RUNS_DIR,runs-dir)
 
 sync: $(READY) ## upload what Weights & Biases recorded offline (seconds a run)
 	$(REPRO) sync $(call flag,RUNS_DIR,runs-dir)

@@ -273,6 +273,10 @@ def test_make_variables_become_flags() -> None:
     )
 
 
+def test_make_status_takes_a_folder_of_runs() -> None:
+    assert make("-n", "status", "RUNS_DIR=r").splitlines()[-1].endswith("resnet-repro status --runs-dir 'r'")
+
+
 def test_make_help_lists_every_target_with_its_time() -> None:
     text = make("help")
     targets = re.findall(r"^([a-z][a-z-]*):", (REPO / "Makefile").read_text(), re.M)

@@ -19,7 +19,7 @@ from PIL import Image
 
 from resnet_repro.data import catalogue, sources
 from resnet_repro.data.arrays import Split, canonical, load, store
-from resnet_repro.data.catalogue import CIFAR10, STANDIN_TINY, DatasetFacts
+from resnet_repro.data.catalogue import CIFAR10, CIFAR100, STANDIN_TINY, DatasetFacts
 from resnet_repro.data.sources import obtain
 from resnet_repro.data.standin import generate
 from resnet_repro.errors import UserError
@@ -293,6 +293,99 @@ def test_contents_other_than_the_catalogues_are_never_cached(small: DatasetFacts
     assert not (tmp_path / "cache" / "cifar10").exists()
 
 
+FINE_TRAIN, FINE_TEST = 200, 100
+
+
+@pytest.fixture
+def fine(monkeypatch: pytest.MonkeyPatch) -> dict[str, Split]:
+    """Made-up CIFAR-100 of 300 images, all classes in it, and an official site that cannot be reached."""
+    rng = np.random.default_rng(8)
+    splits = {
+        name: Split(
+            rng.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8), (np.arange(count)[::-1] % 100).astype(np.uint8)
+        )
+        for name, count in (("train", FINE_TRAIN), ("test", FINE_TEST))
+    }
+    facts = replace(
+        CIFAR100,
+        train_images=FINE_TRAIN,
+        test_images=FINE_TEST,
+        digests={name: canonical(split)[1] for name, split in splits.items()},
+        url="http://127.0.0.1:9/cifar-100-python.tar.gz",
+    )
+    monkeypatch.setitem(catalogue.CATALOGUE, "cifar100", facts)
+    return splits
+
+
+def write_fine_batches(folder: Path, splits: dict[str, Split]) -> Path:
+    """CIFAR-100's official files; the coarse labels in them are other numbers than the fine ones."""
+    target = folder / "cifar-100-python"
+    target.mkdir(parents=True)
+    for name, split in splits.items():
+        labels = [int(v) for v in split.labels]
+        batch = {b"data": split.images.reshape(-1, 3072), b"fine_labels": labels, b"coarse_labels": [0] * len(labels)}
+        (target / name).write_bytes(pickle.dumps(batch, protocol=2))
+    (target / "meta").write_bytes(b"ignored")
+    return target
+
+
+def write_fine_folders(folder: Path, splits: dict[str, Split]) -> Path:
+    for name, split in splits.items():
+        for i, (image, label) in enumerate(zip(split.images, split.labels, strict=True)):
+            path = folder / "cifar100" / name / CIFAR100.class_names[label] / f"{i:05}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image.transpose(1, 2, 0)).save(path)
+    return folder / "cifar100"
+
+
+def test_the_fine_classes_are_a_hundred_in_alphabetical_order() -> None:
+    names = CIFAR100.class_names
+    assert (len(set(names)), names[0], names[-1]) == (100, "apple", "worm")
+    assert list(names) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    "layout", ["official batches", "official archive", "class folders", "archive of class folders"]
+)
+def test_cifar100_has_fine_labels_whatever_the_source(layout: str, fine: dict[str, Split], tmp_path: Path) -> None:
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    write = write_fine_batches if "official" in layout else write_fine_folders
+    if "archive" in layout:
+        name = "cifar-100-python.tar.gz" if "official" in layout else "cifar100.tgz"
+        pack(write(tmp_path / "x", fine), mirror / name)
+    else:
+        write(mirror, fine)
+    arrays = obtain("auto", tmp_path / "data", str(mirror), silent, default_name="cifar100")
+    assert (arrays.facts.name, arrays.facts.classes) == ("cifar100", 100)
+    for name, split in (("train", arrays.train), ("test", arrays.test)):
+        expected = canonical(fine[name])[0]
+        assert np.array_equal(split.images, expected.images)
+        assert np.array_equal(split.labels, expected.labels)
+
+
+@pytest.mark.parametrize("form", ["batch", "folder", "archive"])
+@pytest.mark.parametrize("asked", ["cifar10", "cifar100"])
+def test_one_cifar_is_not_taken_for_the_other(
+    asked: str, form: str, small: DatasetFacts, fine: dict[str, Split], tmp_path: Path
+) -> None:
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    facts = catalogue.dataset(asked)
+    other = write_batches(tmp_path) if asked == "cifar100" else write_fine_batches(tmp_path, fine)
+    if form == "archive":
+        pack(other, mirror / facts.archives[1])
+    else:
+        other.rename(mirror / facts.folders[0])
+    if form == "batch":  # under the other set's file names too
+        theirs, ours = ("data_batch_1", "train") if asked == "cifar100" else ("train", "data_batch_1")
+        (mirror / facts.folders[0] / theirs).rename(mirror / facts.folders[0] / ours)
+    with pytest.raises(UserError, match=rf"has no '{facts.label_key}' as {facts.title}'s batches have: name") as error:
+        obtain(asked, tmp_path / "data", str(mirror), silent)
+    assert str(mirror) in str(error.value) and "\n" not in str(error.value)
+    assert not list((tmp_path / "data").glob("cache/*"))
+
+
 def test_the_standin_is_seeded_and_balanced_and_colour_says_nothing() -> None:
     first, second = generate(STANDIN_TINY), generate(STANDIN_TINY)
     assert np.array_equal(first["train"].images, second["train"].images)
@@ -314,3 +407,16 @@ def test_real_cifar10_from_the_mirror(real_mirror: str, tmp_path: Path) -> None:
     assert mean == pytest.approx([0.4914, 0.4822, 0.4465], abs=5e-5)
     assert arrays.test.images.std((0, 2, 3)) / 255 == pytest.approx([0.2467, 0.2429, 0.2616], abs=5e-5)
     assert sources.load(CIFAR10, arrays.folder) is not None
+
+
+def test_real_cifar100_from_the_mirror(real_mirror: str, tmp_path: Path) -> None:
+    if not (Path(real_mirror) / "cifar100.tgz").exists():
+        pytest.skip("DATA_MIRROR holds no cifar100.tgz")
+    arrays = obtain("cifar100", tmp_path, real_mirror, silent)
+    assert arrays.train.images.shape == (50_000, 3, 32, 32)
+    assert np.bincount(arrays.train.labels).tolist() == [500] * 100
+    assert np.bincount(arrays.test.labels).tolist() == [100] * 100
+    mean = arrays.train.images.mean((0, 2, 3)) / 255
+    assert mean == pytest.approx([0.5071, 0.4865, 0.4409], abs=5e-5)
+    assert arrays.test.images.std((0, 2, 3)) / 255 == pytest.approx([0.2683, 0.2574, 0.2771], abs=5e-5)
+    assert sources.load(CIFAR100, arrays.folder) is not None

@@ -60,6 +60,12 @@ def build_parser() -> argparse.ArgumentParser:
     _add_budget(report, default=None)
     _add_folders(report)
 
+    status = commands.add_parser(
+        "status", help="what has run, runs, is missing or failed, from the runs' folders alone"
+    )
+    status.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="default: all")
+    status.add_argument("--runs-dir", default="runs", help="where runs are kept (default: runs)")
+
     sync = commands.add_parser("sync", help="upload what Weights & Biases recorded offline")
     sync.add_argument("--runs-dir", default="runs")
     commands.add_parser("list", help="list the experiments")
@@ -82,7 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     console = Console()
     try:
-        return {"run": _run, "report": _report, "sync": _sync, "list": _list}[options.command](options, console)
+        command = {"run": _run, "report": _report, "status": _status, "sync": _sync, "list": _list}[options.command]
+        return command(options, console)
     except UserError as error:
         print(f"resnet-repro: {error}", file=sys.stderr)
         return 2
@@ -175,9 +182,7 @@ def _report(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.report.write import budgets_with_records
     from resnet_repro.study import scaled_profile
 
-    runs_dir = Path(options.runs_dir)
-    if not runs_dir.is_dir():
-        raise UserError(f"RUNS_DIR={runs_dir} is no folder: run an experiment first")
+    runs_dir = _existing_runs_dir(options)
     names = options.experiments or [n for n in experiment_names() if budgets_with_records(runs_dir, n)]
     if not names:
         raise UserError(f"{runs_dir} holds no finished runs: run an experiment first, for example make degradation")
@@ -192,6 +197,21 @@ def _report(options: argparse.Namespace, console: Console) -> int:
                 raise UserError(f"{runs_dir} holds no finished runs of {name}: run make {name} first")
             budget = budgets[0]
         _write(name, budget, options, console)
+    return 0
+
+
+def _existing_runs_dir(options: argparse.Namespace) -> Path:
+    runs_dir = Path(options.runs_dir)
+    if not runs_dir.is_dir():
+        raise UserError(f"RUNS_DIR={runs_dir} is no folder: run an experiment first")
+    return runs_dir
+
+
+def _status(options: argparse.Namespace, console: Console) -> int:
+    from resnet_repro.status import status_lines
+
+    for line in status_lines(options.experiments, _existing_runs_dir(options)):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     return 0
 
 

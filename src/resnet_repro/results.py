@@ -13,6 +13,7 @@ A run's folder, `RUNS_DIR/<experiment>/<profile or budget>/<arm>/seed<k>/`:
     weights.safetensors  final parameters and buffers
     record.json          the result; its presence says that the run is done
     log.txt              what the process printed
+    lock                 held by the run's process as long as it lives
 """
 
 from __future__ import annotations
@@ -31,13 +32,14 @@ from typing import Any
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import RunSettings
 
-RECORD, RUN, PROGRESS, CHECKPOINT, WEIGHTS, LOG = (
+RECORD, RUN, PROGRESS, CHECKPOINT, WEIGHTS, LOG, LOCK = (
     "record.json",
     "run.json",
     "progress.json",
     "checkpoint.ckpt",
     "weights.safetensors",
     "log.txt",
+    "lock",
 )
 FORMAT = 2
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import re
 import socket
 import tarfile
 import tempfile
@@ -24,6 +23,12 @@ from resnet_repro.errors import UserError
 
 Say = Callable[[str], None]
 IMAGE_SUFFIXES = {".webp", ".png", ".bmp", ".jpg", ".jpeg"}
+OFFICIAL_BATCHES = {  # CIFAR-10's files, then CIFAR-100's
+    **{f"data_batch_{number}": "train" for number in range(1, 6)},
+    "test_batch": "test",
+    "train": "train",
+    "test": "test",
+}
 TIMEOUT_SECONDS = 20.0
 
 
@@ -140,8 +145,7 @@ def read_source(facts: DatasetFacts, path: Path, origin: str | None = None) -> d
     files = _folder_files(path) if path.is_dir() else _archive_files(path, origin)
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {"train": [], "test": []}
     for name, data in files:
-        if batch := re.fullmatch(r"data_batch_\d|test_batch", PurePosixPath(name).name):
-            split = "test" if batch[0] == "test_batch" else "train"
+        if split := OFFICIAL_BATCHES.get(PurePosixPath(name).name):
             found[split].append(_read_batch(facts, data, f"{origin} ({name})"))
         elif PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES:
             split, label = _place(facts, name, origin)
@@ -218,12 +222,15 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 def _read_batch(facts: DatasetFacts, data: bytes, origin: str) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, C, H, W) and labels (N,) of an official CIFAR batch."""
+    key = facts.label_key.encode()
     try:
         batch = _ArrayUnpickler(io.BytesIO(data), encoding="bytes").load()
         images = np.asarray(batch[b"data"], np.uint8).reshape(-1, *facts.shape)
-        labels = np.asarray(batch[b"labels"], np.uint8)
+        labels = np.asarray(batch[key], np.uint8) if key in batch else None
     except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise UserError(f"{origin} is no official batch ({error}): replace it by a whole copy") from error
+    if labels is None:
+        raise UserError(f"{origin} has no {facts.label_key!r} as {facts.title}'s batches have: name another source")
     if len(images) != len(labels):
         raise UserError(f"{origin} holds {len(images)} images and {len(labels)} labels: replace it by a whole copy")
     return images, labels

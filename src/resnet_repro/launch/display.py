@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,14 +64,14 @@ class Display:
     def _time_left(self, states: list[tuple[Watched, dict[str, Any]]]) -> float | None:
         """Seconds until all are done, from the share of the work done since the display began."""
         total = sum(run.cost for run, _ in states)
-        share = sum(run.cost * _share(state) for run, state in states) / total if total else 1.0
+        share = sum(run.cost * share_done(state) for run, state in states) / total if total else 1.0
         if self._first_share is None:
             self._first_share = share
         gained = share - self._first_share
         return (time.monotonic() - self._started) * (1 - share) / gained if gained > 0.01 else None
 
     def _table(self, states: list[tuple[Watched, dict[str, Any]]], left: float | None) -> Table:
-        title = f"all runs: {_clock(left)} left" if left is not None else "all runs"
+        title = f"all runs: {clock(left)} left" if left is not None else "all runs"
         table = Table(title=title, title_justify="left", box=None)
         for column in ("run", "state", "", "step", "loss", "error %", "test error %", "left"):
             table.add_column(column, justify="left" if column in ("run", "state", "") else "right")
@@ -79,12 +79,12 @@ class Display:
             table.add_row(
                 run.name,
                 state["status"],
-                ProgressBar(total=1.0, completed=_share(state), width=24),
+                ProgressBar(total=1.0, completed=share_done(state), width=24),
                 f"{state.get('step', 0):,}/{state['steps']:,}" if "steps" in state else "",
                 _number(state.get("loss"), 3),
                 _number(state.get("error"), 1),
                 _number(state.get("test_error"), 1),
-                _clock(_run_left(state)),
+                clock(seconds_left(state)),
             )
         return table
 
@@ -92,7 +92,7 @@ class Display:
         now = time.monotonic()
         for run, state in states:
             status = state["status"]
-            share = _share(state)
+            share = share_done(state)
             before, when, shown = self._said.get(run.name, ("waiting", now, 0.0))
             busy = ("running", "evaluating")
             if status == before or (status in busy and before in busy):
@@ -106,8 +106,8 @@ class Display:
             for key, label, digits in (("loss", "loss", 3), ("error", "error %", 1), ("test_error", "test error %", 1)):
                 if state.get(key) is not None:
                     parts.append(f"{label} {_number(state[key], digits)}")
-            if status in ("running", "evaluating") and (run_left := _run_left(state)):
-                parts.append(f"left {_clock(run_left)}" + (f", all {_clock(left)}" if left is not None else ""))
+            if status in ("running", "evaluating") and (run_left := seconds_left(state)):
+                parts.append(f"left {clock(run_left)}" + (f", all {clock(left)}" if left is not None else ""))
             self.console.print("  ".join(parts), soft_wrap=True, highlight=False, markup=False)
 
 
@@ -121,13 +121,15 @@ def _progress(folder: Path) -> dict[str, Any]:
     return state
 
 
-def _share(state: dict[str, Any]) -> float:
+def share_done(state: Mapping[str, Any]) -> float:
+    """How much of its steps a run has behind it, in [0, 1], from its progress."""
     if state["status"] in ("finished", "diverged"):
         return 1.0
     return state.get("step", 0) / max(state.get("steps", 1), 1)
 
 
-def _run_left(state: dict[str, Any]) -> float | None:
+def seconds_left(state: Mapping[str, Any]) -> float | None:
+    """Seconds that a running run still takes at its speed so far; None where that is not known."""
     step = state.get("step", 0)
     if state["status"] not in ("running", "evaluating") or not step:
         return None
@@ -138,7 +140,8 @@ def _number(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
-def _clock(seconds: float | None) -> str:
+def clock(seconds: float | None) -> str:
+    """h:mm:ss or m:ss; empty for None."""
     if seconds is None:
         return ""
     minutes, rest = divmod(round(seconds), 60)

@@ -28,7 +28,7 @@ from resnet_repro.data.stream import InMemoryData
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import RunSettings
 from resnet_repro.models.recompute import recompute_activations
-from resnet_repro.results import CHECKPOINT, RECORD, RUN, read_json
+from resnet_repro.results import CHECKPOINT, LOCK, RECORD, RUN, read_json
 from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.compilation import compiled_step, wants_compilation
 from resnet_repro.training.memory import choose_activations, peak_memory_mib
@@ -193,7 +193,7 @@ def _lock(folder: Path) -> IO[str]:
 
     Raises UserError where another process keeps training this run.
     """
-    file = (folder / "lock").open("w")
+    file = (folder / LOCK).open("w")
     deadline = time.monotonic() + LOCK_WAIT_SECONDS
     while True:
         try:
