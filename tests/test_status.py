@@ -96,6 +96,7 @@ def end_run(folder: Path, status: str = "finished", **changes: Any) -> Path:
         "best": {},
         "diagnostics": {},
         "weights_sha256": None,
+        "parent": None,
     }
     (folder / "record.json").write_text(json.dumps({**record, **changes}))
     return folder

@@ -118,7 +118,7 @@ def carry_out(request: Request, console: Console, follow: Callable[[list[Path]],
             f"{len(slots)} at once on {', '.join(dict.fromkeys(slot.label for slot in slots))}, {precision}"
         )
         for run in pending:
-            _mark(run.folder, "waiting")  # not what an earlier attempt left there
+            _mark_waiting(run.folder)  # not what an earlier attempt left there
         message = follow([run.folder for run in pending])
         watched = [Watched(run.name, run.folder, costs[run.name]) for run in pending]
         with Display(watched, console) as display:
@@ -272,6 +272,14 @@ def _with_descendants(runs: Sequence[_Run], costs: dict[str, float]) -> dict[str
         return costs[run.name] + max((chain(child) for child in children.get(run.folder, [])), default=0.0)
 
     return {run.name: chain(run) for run in runs}
+
+
+def _mark_waiting(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / PROGRESS, (read_json(folder / PROGRESS) or {}) | {"status": "waiting"})
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error.strerror}): name another RUNS_DIR") from error
 
 
 def _mark(folder: Path, status: str) -> None:

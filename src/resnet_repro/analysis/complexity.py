@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from resnet_repro.experiment import ModelSpec
 from resnet_repro.models import build
-from resnet_repro.models.cifar import main_path_convolutions
+from resnet_repro.models.inspect import main_path_convolutions
 
 
 def parameter_count(net: nn.Module) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from resnet_repro.models.cifar import main_path_convolutions
+from resnet_repro.models.inspect import responding_modules
 
 
 @torch.inference_mode()
@@ -16,13 +16,12 @@ def layer_responses(
 ) -> list[tuple[str, float]]:
     """(name of the convolution, standard deviation of its response) in the order of the layers.
 
-    The response is the output of a 3×3 convolution's batch normalization, before the nonlinearity and the addition;
-    of the convolution itself where there is no normalization. In evaluation mode, over all images, channels and pixels
-    of `batches` of (images (B, C, H, W), labels).
+    The response is the output of a convolution's batch normalization, before the nonlinearity and the addition; of the
+    convolution itself where no normalization follows it. In evaluation mode, over all images, channels and pixels of
+    `batches` of (images (B, C, H, W), labels).
     """
-    convolutions = main_path_convolutions(net)
-    modules = dict(net.named_modules())
-    sums = torch.zeros(len(convolutions), 3, dtype=torch.float64)
+    sources = responding_modules(net)
+    sums = torch.zeros(len(sources), 3, dtype=torch.float64)
 
     def hook(index: int):
         def add(module: nn.Module, inputs: tuple, output: Tensor) -> None:
@@ -38,9 +37,7 @@ def layer_responses(
     net.eval()
     handles = []
     try:
-        for index, (name, conv) in enumerate(convolutions):
-            norm = modules[name.replace("conv", "bn")]
-            source = conv if isinstance(norm, nn.Identity) else norm
+        for index, (_, source) in enumerate(sources):
             handles.append(source.register_forward_hook(hook(index)))
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             for images, _ in batches:
@@ -51,4 +48,4 @@ def layer_responses(
         net.train(was_training)
     count, total, squares = sums.unbind(1)
     deviations = (squares / count - (total / count) ** 2).clamp(min=0).sqrt()
-    return [(name, deviation) for (name, _), deviation in zip(convolutions, deviations.tolist(), strict=True)]
+    return [(name, deviation) for (name, _), deviation in zip(sources, deviations.tolist(), strict=True)]

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from resnet_repro.errors import UserError
 from resnet_repro.models.initialization import he_initialize
+from resnet_repro.models.norms import norm_factory
 
 Kind = Literal["plain", "resnet"]
 ShortcutOption = Literal["A", "B", "C"]
-Norm = Literal["batch", "none"]
+Norm = Literal["batch", "none", "layer", "instance", "group"]
 
 STAGE_CHANNELS = (16, 32, 64)
 
@@ -52,6 +53,8 @@ class PadShortcut(nn.Module):
 class BasicBlock(nn.Module):
     """Two 3×3 convolutions; with a shortcut, y = relu(F(x) + shortcut(x)), else y = relu(F(x)).  He15 figure 2.
 
+    each: a shortcut around each of the two instead, y = relu(bn(conv(x)) + shortcut(x)) twice; the second's is the
+    identity.  He15 section 3.2.
     (N, in_channels, H, W) → (N, channels, H/stride, W/stride).
     """
 
@@ -62,17 +65,23 @@ class BasicBlock(nn.Module):
         stride: int,
         norm: Callable[[int], nn.Module],
         shortcut: nn.Module | None,
+        each: bool = False,
     ) -> None:
         super().__init__()
+        assert shortcut is not None or not each, "a shortcut around each convolution needs a shortcut"
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
         self.bn1 = norm(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, stride=1, padding=1, bias=False)
         self.bn2 = norm(channels)
         self.downsample = shortcut
+        self.each = each
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.bn1(self.conv1(x)))
-        out = self.bn2(self.conv2(out))
+        out = self.bn1(self.conv1(x))
+        if self.each and self.downsample is not None:
+            middle = F.relu(out + self.downsample(x))
+            return F.relu(self.bn2(self.conv2(middle)) + middle)
+        out = self.bn2(self.conv2(F.relu(out)))
         if self.downsample is not None:
             out = out + self.downsample(x)
         return F.relu(out)
@@ -84,10 +93,13 @@ class CifarNet(nn.Module):
     Input (N, 3, H, W) float, output logits (N, classes) in float32 under autocast or not.
     """
 
-    def __init__(self, kind: Kind, depth: int, shortcut: ShortcutOption, norm: Norm, classes: int) -> None:
+    def __init__(
+        self, kind: Kind, depth: int, shortcut: ShortcutOption, norm: Norm, classes: int, span: int = 2
+    ) -> None:
         super().__init__()
+        self.kind, self.norm, self.span = kind, norm, span
         n = blocks_per_stage(depth)
-        make_norm = _norm_factory(norm)
+        make_norm = norm_factory(norm)
         self.conv1 = nn.Conv2d(3, STAGE_CHANNELS[0], 3, padding=1, bias=False)
         self.bn1 = make_norm(STAGE_CHANNELS[0])
         stages = []
@@ -97,7 +109,7 @@ class CifarNet(nn.Module):
             for block in range(n):
                 stride = 2 if index > 0 and block == 0 else 1
                 skip = None if kind == "plain" else _shortcut(shortcut, in_channels, channels, stride, make_norm)
-                blocks.append(BasicBlock(in_channels, channels, stride, make_norm, skip))
+                blocks.append(BasicBlock(in_channels, channels, stride, make_norm, skip, each=span == 1))
                 in_channels = channels
             stages.append(nn.Sequential(*blocks))
         self.layer1, self.layer2, self.layer3 = stages
@@ -110,38 +122,36 @@ class CifarNet(nn.Module):
 
 
 def cifar_net(
-    kind: Kind, depth: int, shortcut: ShortcutOption = "A", norm: Norm = "batch", classes: int = 10, seed: int = 0
+    kind: Kind,
+    depth: int,
+    shortcut: ShortcutOption = "A",
+    norm: Norm = "batch",
+    span: int = 2,
+    classes: int = 10,
+    seed: int = 0,
 ) -> CifarNet:
     """plain-`depth` or resnet-`depth` with He initialization drawn from `seed`.
 
     kind: "plain" has no shortcuts. shortcut: "A" zero-padded identity, "B" projection where the size changes, "C"
-    projection everywhere (He15 section 4.1). norm: "batch" or "none".
-    A plain net and its option-A twin draw the same weights for the same seed.
-    Raises UserError for a depth that is not 6n+2 and for unknown kinds, options and norms.
+    projection everywhere (He15 section 4.1). norm: as `norms.norm_factory` takes it. span: convolutions that a shortcut
+    leads around, 2 as published or 1 (He15 section 3.2, He16 table 3).
+    A plain net and its residual twins of any option and span draw the same weights on the main path for the same seed.
+    Raises UserError for a depth that is not 6n+2, for unknown kinds, options, norms and spans, and for a span of 1 in a
+    plain net or with option C.
     """
     for value, known, what in (
         (kind, ("plain", "resnet"), "kind"),
         (shortcut, ("A", "B", "C"), "shortcut option"),
-        (norm, ("batch", "none"), "norm"),
+        (span, (1, 2), "span"),
     ):
         if value not in known:
-            raise UserError(f"unknown {what} {value!r}: take one of {', '.join(known)}")
-    net = CifarNet(kind, depth, shortcut, norm, classes)
+            raise UserError(f"unknown {what} {value!r}: take one of {', '.join(map(str, known))}")
+    if span == 1 and (kind == "plain" or shortcut == "C"):
+        what = "a plain net" if kind == "plain" else "option C"
+        raise UserError(f"span 1 does not go with {what}: take a resnet with option A or B")
+    net = CifarNet(kind, depth, shortcut, norm, classes, span)
     he_initialize(net, seed)
     return net
-
-
-def main_path_convolutions(net: nn.Module) -> list[tuple[str, nn.Conv2d]]:
-    """Names and modules of the convolutions in the order the signal meets them, shortcut projections left out."""
-    return [
-        (name, module)
-        for name, module in net.named_modules()
-        if isinstance(module, nn.Conv2d) and ".downsample" not in name
-    ]
-
-
-def _norm_factory(norm: Norm) -> Callable[[int], nn.Module]:
-    return nn.BatchNorm2d if norm == "batch" else lambda channels: nn.Identity()
 
 
 def _shortcut(

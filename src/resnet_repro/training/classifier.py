@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnet_repro.experiment import Recipe
-from resnet_repro.models.cifar import main_path_convolutions
+from resnet_repro.models.inspect import main_path_convolutions
 from resnet_repro.training.schedule import learning_rate
 
 

@@ -34,7 +34,8 @@ def choose_activations(
     """
     images, labels = batch
     probe = min(PROBE_IMAGES, len(labels))
-    measured = stored_bytes(net, images[:probe], labels[:probe], precision) * len(labels) // probe
+    few = images[:probe].clone(), labels[:probe].clone()  # a slice would count with the whole batch
+    measured = stored_bytes(net, *few, precision) * len(labels) // probe
     if wanted == "recomputed":
         return "recomputed", measured
     if wanted == "stored":

@@ -1,0 +1,98 @@
+"""The deeper network that computes what a shallower one does: the solution by construction of He15 section 1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from resnet_repro.models.cifar import BasicBlock, CifarNet
+
+STAGES = ("layer1", "layer2", "layer3")
+
+
+@torch.no_grad()
+def deepen(parent: nn.Module, child: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Give `child` weights with which it computes the function of `parent`, a shallower net of the same family.
+
+    Each stage begins with the parent's blocks; those added after them pass on what they get. In a residual net their
+    last batch normalization has scale and shift zero. In a plain net every added kernel passes each channel through,
+    and its batch normalization undoes itself: mean and variance are measured over `batches` of (images (B, C, H, W),
+    labels (B,)), the scale is the root of the variance, the shift the mean; in training mode that holds as far as a
+    batch resembles all of them. The ReLU does nothing to what is positive already.
+    Raises ValueError for nets other than CIFAR nets with batch normalization and shortcuts around two layers, of two
+    kinds, or with a child that is not the deeper one.
+    """
+    if not isinstance(parent, CifarNet) or not isinstance(child, CifarNet):
+        raise ValueError(f"cannot build {type(child).__name__} from {type(parent).__name__}: take two CIFAR nets")
+    for what in ("kind", "norm", "span"):
+        mine, theirs = getattr(child, what), getattr(parent, what)
+        if mine != theirs:
+            raise ValueError(f"cannot build a net of {what} {mine} from one of {what} {theirs}: take the same {what}")
+    if child.norm != "batch" or child.span != 2:
+        raise ValueError(f"cannot build a net of norm {child.norm} and span {child.span}: take batch and 2")
+    pairs = [(_blocks(parent, stage), _blocks(child, stage)) for stage in STAGES]
+    if any(len(shallow) > len(deep) for shallow, deep in pairs):
+        raise ValueError("cannot build a net from a deeper one: take a shallower parent")
+    for name in ("conv1", "bn1", "fc"):
+        getattr(child, name).load_state_dict(getattr(parent, name).state_dict())
+    moments = _input_moments(parent, batches) if child.kind == "plain" else {}
+    for stage, (shallow, deep) in zip(STAGES, pairs, strict=True):
+        for mine, theirs in zip(deep, shallow, strict=False):
+            mine.load_state_dict(theirs.state_dict())
+        for block in deep[len(shallow) :]:
+            if child.kind == "plain":
+                _pass_through(block, *moments[stage])
+            else:
+                nn.init.zeros_(block.bn2.weight)  # type: ignore[arg-type]
+                nn.init.zeros_(block.bn2.bias)  # type: ignore[arg-type]
+
+
+def _blocks(net: nn.Module, stage: str) -> list[BasicBlock]:
+    return [cast(BasicBlock, block) for block in cast(nn.Sequential, net.get_submodule(stage))]
+
+
+def _pass_through(block: BasicBlock, mean: Tensor, variance: Tensor) -> None:
+    """Make a plain block the identity on a non-negative input whose channels have this mean and variance."""
+    for conv, norm in ((block.conv1, block.bn1), (block.conv2, block.bn2)):
+        assert isinstance(norm, nn.BatchNorm2d)
+        nn.init.dirac_(conv.weight)
+        assert norm.running_mean is not None and norm.running_var is not None
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
+        norm.weight.copy_((variance + norm.eps).sqrt())
+        norm.bias.copy_(mean)
+
+
+def _input_moments(net: CifarNet, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, tuple[Tensor, Tensor]]:
+    """{stage: (mean, variance) of each channel of the stage's output}, in evaluation mode, in double precision."""
+    sums: dict[str, Tensor] = {}
+
+    def look(stage: str) -> Callable:
+        def hook(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+            values = output.double()
+            count = torch.full((values.shape[1],), values.numel() / values.shape[1], device=values.device)
+            found = torch.stack([count.double(), values.sum((0, 2, 3)), values.square().sum((0, 2, 3))])
+            sums[stage] = sums[stage] + found if stage in sums else found
+
+        return hook
+
+    handles = [net.get_submodule(stage).register_forward_hook(look(stage)) for stage in STAGES]
+    was_training = net.training
+    net.eval()
+    try:
+        for images, _ in batches:
+            net(images)
+    finally:
+        net.train(was_training)
+        for handle in handles:
+            handle.remove()
+    if not sums:
+        raise ValueError("no batches to measure the added layers' statistics on: give at least one")
+    moments = {}
+    for stage, (count, total, squares) in sums.items():
+        mean = total / count
+        moments[stage] = mean.float(), (squares / count - mean.square()).clamp(min=0).float()
+    return moments

@@ -1,0 +1,157 @@
+"""The networks of He16 (*Identity Mappings in Deep Residual Networks*): original and pre-activation, basic and bottleneck.
+
+A 3×3 convolution to 16 channels, three stages on maps of 32, 16, 8 pixels, global average pooling, a linear layer.
+Basic blocks: two 3×3 convolutions of 16, 32, 64 channels, depth 6n+2. Bottlenecks: 1×1, 3×3, 1×1 of 16, 32, 64
+channels inside and four times as many outside, depth 9n+2 (164: n = 18, 1001: n = 111).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resnet_repro.errors import UserError
+from resnet_repro.models.cifar import STAGE_CHANNELS, PadShortcut, cifar_net
+from resnet_repro.models.initialization import he_initialize
+
+Kind = Literal["original", "preact"]
+Shape = Literal["basic", "bottleneck"]
+EXPANSION = 4
+
+
+def layers_of(shape: Shape, in_channels: int, width: int, stride: int) -> list[nn.Conv2d]:
+    """A block's convolutions: two of 3×3, or 1×1, 3×3, 1×1; the stride in the first, as in He16's published code.
+
+    (KaimingHe/resnet-1k-layers, resnet-pre-act.lua; later bottlenecks have it in the 3×3.)
+    """
+
+    def conv(inputs: int, outputs: int, kernel: int, step: int = 1) -> nn.Conv2d:
+        return nn.Conv2d(inputs, outputs, kernel, stride=step, padding=kernel // 2, bias=False)
+
+    if shape == "basic":
+        return [conv(in_channels, width, 3, stride), conv(width, width, 3)]
+    return [conv(in_channels, width, 1, stride), conv(width, width, 3), conv(width, EXPANSION * width, 1)]
+
+
+def shortcut_of(shape: Shape, in_channels: int, channels: int, stride: int) -> nn.Module:
+    """The identity; where the size changes, a 1×1 projection in bottleneck nets and option A in basic ones.
+
+    So it is in He16's published code, where a pre-activation net's projection has no normalization of its own: what it
+    gets is normalized already. It gives 164 layers 1.70 and 1001 layers 10.33 million parameters, with option A it would
+    be 1.66 and 10.29; the paper says 1.7 and 10.2.
+    """
+    if stride == 1 and in_channels == channels:
+        return nn.Identity()
+    if shape == "basic":
+        return PadShortcut(in_channels, channels, stride)
+    return nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False)
+
+
+class Bottleneck(nn.Module):
+    """The original block with a bottleneck: conv-BN-ReLU, conv-BN-ReLU, conv-BN, add, ReLU.  He15 figure 5.
+
+    (N, in_channels, H, W) → (N, 4·width, H/stride, W/stride).
+    """
+
+    def __init__(self, in_channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        channels = EXPANSION * width
+        self.conv1, self.conv2, self.conv3 = layers_of("bottleneck", in_channels, width, stride)
+        self.bn1, self.bn2, self.bn3 = nn.BatchNorm2d(width), nn.BatchNorm2d(width), nn.BatchNorm2d(channels)
+        projection = shortcut_of("bottleneck", in_channels, channels, stride)
+        plain = isinstance(projection, nn.Identity)
+        self.downsample = projection if plain else nn.Sequential(projection, nn.BatchNorm2d(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = F.relu(self.bn2(self.conv2(out)))
+        return F.relu(self.bn3(self.conv3(out)) + self.downsample(x))
+
+
+class PreActivation(nn.Module):
+    """BN-ReLU before each convolution; what is added to the branch passes no nonlinearity.  He16 figure 1b, section 3.
+
+    shared: the first BN-ReLU comes before the branching, and the shortcut carries its output. So it is in the very
+    first unit, and where the size changes (He16, appendix).
+    (N, in_channels, H, W) → (N, channels, H/stride, W/stride).
+    """
+
+    def __init__(self, shape: Shape, in_channels: int, width: int, stride: int, shared: bool) -> None:
+        super().__init__()
+        channels = width * (EXPANSION if shape == "bottleneck" else 1)
+        for index, conv in enumerate(layers_of(shape, in_channels, width, stride), start=1):
+            norm = nn.BatchNorm2d(conv.in_channels)
+            self.add_module(f"bn{index}", norm)
+            self.add_module(f"conv{index}", conv)
+        self.depth = index
+        self.downsample = shortcut_of(shape, in_channels, channels, stride)
+        self.shared = shared
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.get_submodule("bn1")(x))
+        skip = self.downsample(out if self.shared else x)
+        out = self.get_submodule("conv1")(out)
+        for index in range(2, self.depth + 1):
+            out = self.get_submodule(f"conv{index}")(F.relu(self.get_submodule(f"bn{index}")(out)))
+        return out + skip
+
+
+class He16Net(nn.Module):
+    """The network; see `he16_net` for its arguments. Input (N, 3, H, W) float, output logits (N, classes) in float32.
+
+    In pre-activation nets the first convolution has no normalization behind it but the first unit's shared one, and an
+    extra BN-ReLU follows the last unit.
+    """
+
+    def __init__(self, kind: Kind, blocks: int, shape: Shape, classes: int) -> None:
+        super().__init__()
+        preact = kind == "preact"
+        self.norm_follows = not preact
+        in_channels = STAGE_CHANNELS[0]
+        self.conv1 = nn.Conv2d(3, in_channels, 3, padding=1, bias=False)
+        self.bn1 = nn.Identity() if preact else nn.BatchNorm2d(in_channels)
+        stages = []
+        for stage, width in enumerate(STAGE_CHANNELS):
+            units = []
+            for unit in range(blocks):
+                stride = 2 if stage > 0 and unit == 0 else 1
+                if preact:
+                    units.append(PreActivation(shape, in_channels, width, stride, shared=unit == 0))
+                else:
+                    units.append(Bottleneck(in_channels, width, stride))
+                in_channels = width * (EXPANSION if shape == "bottleneck" else 1)
+            stages.append(nn.Sequential(*units))
+        self.layer1, self.layer2, self.layer3 = stages
+        self.bn_last = nn.BatchNorm2d(in_channels) if preact else nn.Identity()
+        self.fc = nn.Linear(in_channels, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.conv1(x)
+        if self.norm_follows:
+            out = F.relu(self.bn1(out))
+        out = self.layer3(self.layer2(self.layer1(out)))
+        if not self.norm_follows:
+            out = F.relu(self.bn_last(out))
+        return self.fc(out.mean((2, 3))).float()
+
+
+def he16_net(kind: Kind, depth: int, block: Shape = "basic", classes: int = 10, seed: int = 0) -> nn.Module:
+    """The original or pre-activation net of `depth` layers, with He initialization drawn from `seed`.
+
+    The original net of basic blocks is He15's. Raises UserError for unknown kinds and blocks, and for a depth that is
+    not 6n+2 (basic) or 9n+2 (bottleneck).
+    """
+    for value, known, what in ((kind, ("original", "preact"), "kind"), (block, ("basic", "bottleneck"), "block")):
+        if value not in known:
+            raise UserError(f"unknown {what} {value!r}: take one of {', '.join(known)}")
+    per_n = 6 if block == "basic" else 9
+    blocks, rest = divmod(depth - 2, per_n)
+    if rest or blocks < 1:
+        raise UserError(f"depth {depth} is not {per_n}n+2 with n ≥ 1: take for example {per_n * max(blocks, 1) + 2}")
+    if kind == "original" and block == "basic":
+        return cifar_net("resnet", depth, classes=classes, seed=seed)
+    net = He16Net(kind, blocks, block, classes)
+    he_initialize(net, seed)
+    return net

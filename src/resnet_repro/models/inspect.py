@@ -1,0 +1,30 @@
+"""What all networks here have in common, for whoever looks into one."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def main_path_convolutions(net: nn.Module) -> list[tuple[str, nn.Conv2d]]:
+    """Names and modules of the convolutions in the order the signal meets them, shortcut projections left out."""
+    return [
+        (name, module)
+        for name, module in net.named_modules()
+        if isinstance(module, nn.Conv2d) and "downsample" not in name.split(".")
+    ]
+
+
+def responding_modules(net: nn.Module) -> list[tuple[str, nn.Module]]:
+    """(name of the convolution, the module whose output is its response), in the signal's order.
+
+    He15 figure 7: the response is taken after batch normalization, before the nonlinearity and the addition. Where a
+    network has `norm_follows = False`, or no normalization, it is the output of the convolution itself.
+    """
+    follows = getattr(net, "norm_follows", True)
+    modules = dict(net.named_modules())
+    found = []
+    for name, conv in main_path_convolutions(net):
+        head, _, last = name.rpartition(".")
+        norm = modules.get(f"{head}.{last.replace('conv', 'bn')}".lstrip(".")) if follows else None
+        found.append((name, conv if norm is None or isinstance(norm, nn.Identity) else norm))
+    return found

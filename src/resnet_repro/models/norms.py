@@ -1,0 +1,47 @@
+"""Normalizations by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resnet_repro.errors import UserError
+
+GROUPS = 8
+TF1_EPSILON, TF1_MOMENTUM = 1e-3, 0.01  # tf.layers.batch_normalization: decay 0.99
+
+
+class FrozenBatchNorm(nn.BatchNorm2d):
+    """Batch normalization whose statistics stay at mean 0 and variance 1: a learned scale and shift, in every mode.
+
+    What tf.layers.batch_normalization is without `training=True`. Shapes as nn.BatchNorm2d's.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "batch": nn.BatchNorm2d,
+    "none": lambda channels: nn.Identity(),
+    "layer": lambda channels: nn.GroupNorm(1, channels),
+    "instance": lambda channels: nn.InstanceNorm2d(channels, affine=True),
+    "group": lambda channels: nn.GroupNorm(GROUPS, channels),
+    "batch-tf": lambda channels: nn.BatchNorm2d(channels, eps=TF1_EPSILON, momentum=TF1_MOMENTUM),
+    "frozen": lambda channels: FrozenBatchNorm(channels, eps=TF1_EPSILON, momentum=TF1_MOMENTUM),
+}
+
+
+def norm_factory(name: str) -> Callable[[int], nn.Module]:
+    """channels → module, for a normalization by name. Every one but "none" has a scale and a shift for each channel.
+
+    "batch"; "none"; "layer", over channels and pixels of an image; "instance", over the pixels of a channel; "group",
+    over 8 groups of channels, a choice of ours for nets of 16 to 64 channels (Y. Wu and K. He, 2018, take 32 for larger
+    ones); "batch-tf", batch normalization with the defaults of TensorFlow 1; "frozen", the same with statistics that
+    never move (impl-D). Raises UserError with the known names.
+    """
+    if name not in NORMS:
+        raise UserError(f"unknown norm {name!r}: take one of {', '.join(NORMS)}")
+    return NORMS[name]

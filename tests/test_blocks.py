@@ -1,0 +1,186 @@
+"""The networks of He16 and impl-D: parameter counts, special first and last units, shortcuts, normalization that never ran."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from resnet_repro.analysis.complexity import parameter_count
+from resnet_repro.analysis.responses import layer_responses
+from resnet_repro.errors import UserError
+from resnet_repro.models.cifar import cifar_net
+from resnet_repro.models.he16 import He16Net, PreActivation, he16_net
+from resnet_repro.models.impl_d import Block, PoolShortcut, impl_d_net
+from resnet_repro.models.inspect import main_path_convolutions
+from resnet_repro.models.weights import state_sha256
+
+CPU = torch.device("cpu")
+
+
+def bottleneck_parameters(n: int, preact: bool) -> int:
+    """By hand: convolutions without biases, two numbers a channel for each normalization, projections, linear layer."""
+    total, inputs = 3 * 16 * 9 + (0 if preact else 2 * 16), 16
+    for width in (16, 32, 64):
+        outputs = 4 * width
+        for unit in range(n):
+            total += inputs * width + 9 * width * width + width * outputs
+            total += 2 * (inputs + 2 * width) if preact else 2 * (2 * width + outputs)
+            if unit == 0:
+                total += inputs * outputs + (0 if preact else 2 * outputs)
+            inputs = outputs
+    return total + (2 * 256 if preact else 0) + 256 * 10 + 10
+
+
+@pytest.mark.parametrize("kind", ["original", "preact"])
+@pytest.mark.parametrize(("depth", "millions"), [(164, 1.7), (1001, 10.2)])
+def test_parameters_are_he16s(kind: str, depth: int, millions: float) -> None:
+    with torch.device("meta"):
+        net = He16Net(kind, (depth - 2) // 9, "bottleneck", 10)  # type: ignore[arg-type]
+    assert parameter_count(net) == bottleneck_parameters((depth - 2) // 9, kind == "preact")
+    assert parameter_count(net) / 1e6 == pytest.approx(millions, rel=0.015)
+    assert len(main_path_convolutions(net)) + 1 == depth
+
+
+def test_110_layers_have_he15s_parameters() -> None:
+    assert parameter_count(he16_net("preact", 110)) == parameter_count(cifar_net("resnet", 110))
+    original = he16_net("original", 20, seed=3)
+    assert state_sha256(original.state_dict()) == state_sha256(cifar_net("resnet", 20, seed=3).state_dict())
+
+
+def silence(unit: nn.Module) -> None:
+    """Make the branch of a pre-activation unit give nothing."""
+    nn.init.zeros_([conv for _, conv in main_path_convolutions(unit)][-1].weight)
+
+
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+def test_only_the_units_that_change_size_share_their_first_normalization(block: str) -> None:
+    net = he16_net("preact", 6 * 2 + 2 if block == "basic" else 9 * 2 + 2, block).eval()  # type: ignore[arg-type]
+    for stage in (net.layer1, net.layer2, net.layer3):
+        first, second = stage  # type: ignore[misc]
+        assert isinstance(first, PreActivation)
+        inputs = first.get_submodule("bn1").num_features
+        x = torch.randn(2, inputs, 8, 8)  # type: ignore[arg-type]
+        with torch.no_grad():
+            first.get_submodule("bn1").bias.fill_(0.5)  # type: ignore[operator]
+        silence(first)
+        assert torch.equal(first(x), first.downsample(torch.relu(first.get_submodule("bn1")(x))))
+        y = torch.randn_like(first(x))
+        silence(second)
+        assert torch.equal(second(y), y)  # untouched, negative values too
+
+
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+def test_the_first_convolution_has_no_relu_of_its_own_and_the_last_unit_an_extra_one(block: str) -> None:
+    net = he16_net("preact", 20, block).eval()  # type: ignore[arg-type]
+    seen: dict[str, Tensor] = {}
+    for name in ("layer1", "fc"):
+        net.get_submodule(name).register_forward_pre_hook(lambda m, inputs, n=name: seen.update({n: inputs[0]}))
+    ends: list[Tensor] = []
+    net.layer3.register_forward_hook(lambda m, inputs, output: ends.append(output))  # type: ignore[union-attr]
+    images = torch.randn(2, 3, 32, 32)
+    net(images)
+    assert torch.equal(seen["layer1"], net.conv1(images))  # type: ignore[operator]
+    assert (ends[0] < 0).any()
+    assert torch.allclose(seen["fc"], torch.relu(net.bn_last(ends[0])).mean((2, 3)))  # type: ignore[operator]
+
+
+def test_a_bottlenecks_stride_and_projection_are_where_he16_has_them() -> None:
+    unit = he16_net("preact", 20, "bottleneck").get_submodule("layer2.0")
+    strides = [conv.stride for _, conv in main_path_convolutions(unit)]
+    assert strides == [(2, 2), (1, 1), (1, 1)]
+    assert isinstance(unit.downsample, nn.Conv2d)
+    assert unit.downsample.stride == (2, 2)
+    assert isinstance(he16_net("preact", 20, "bottleneck").get_submodule("layer1.1").downsample, nn.Identity)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("preact", 111), "depth 111 is not 6n"),
+        (("preact", 111, "bottleneck"), "depth 111 is not 9n"),
+        (("dense", 110), "unknown kind 'dense'"),
+        (("preact", 110, "wide"), "unknown block 'wide'"),
+    ],
+)
+def test_he16_nets_that_are_none_are_refused(arguments: tuple, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        he16_net(*arguments)
+
+
+@pytest.mark.parametrize("kind", ["plain", "original", "preact"])
+def test_impl_d_nets_have_32_layers_with_biases_and_xavier_weights(kind: str) -> None:
+    net = impl_d_net(kind, seed=1)  # type: ignore[arg-type]
+    convolutions = main_path_convolutions(net)
+    assert len(convolutions) + 1 == 32
+    for _, conv in convolutions:
+        assert conv.bias is not None
+        assert not conv.bias.any()
+        limit = (6 / (9 * (conv.in_channels + conv.out_channels))) ** 0.5
+        assert limit * 0.9 < conv.weight.abs().max().item() <= limit
+    assert torch.equal(net.conv1.weight, impl_d_net("plain", seed=1).conv1.weight)
+
+
+@pytest.mark.parametrize("kind", ["plain", "original", "preact"])
+def test_as_written_batch_normalization_never_runs(kind: str) -> None:
+    """The same function in training and in evaluation, of each image alone; corrected, it depends on the batch."""
+    images = 5 * torch.rand(8, 3, 32, 32)
+    frozen = impl_d_net(kind, 8)  # type: ignore[arg-type]
+    alone = frozen.eval()(images[:1])
+    assert torch.allclose(frozen.train()(images)[:1], alone, atol=1e-5)
+    assert not any(tensor.any() for key, tensor in frozen.state_dict().items() if "running_mean" in key)
+    working = impl_d_net(kind, 8, "batch").train()  # type: ignore[arg-type]
+    assert not torch.allclose(working(images)[:1], working.eval()(images[:1]), atol=1e-3)
+    assert any(tensor.any() for key, tensor in working.state_dict().items() if "running_mean" in key)
+
+
+def test_impl_d_shortcuts_pool_pad_and_are_touched_by_nothing() -> None:
+    x = torch.randn(2, 16, 8, 8)
+    for stride, channels in ((1, 16), (2, 32)):
+        block = Block("preact", 16, channels, stride, "frozen")
+        nn.init.zeros_(block.conv2.weight)
+        nn.init.zeros_(block.conv2.bias)  # type: ignore[arg-type]
+        expected = x if stride == 1 else PoolShortcut(16, 32)(x)
+        assert torch.equal(block(x), expected)  # negative values too: no ReLU after the addition
+    padded = PoolShortcut(16, 32)(x)
+    assert torch.equal(padded[:, 8:24], x[:, :, ::2, ::2])
+    assert not padded[:, :8].any()
+    assert not padded[:, 24:].any()
+
+
+def test_nothing_follows_impl_ds_last_pre_activation_block() -> None:
+    net = impl_d_net("preact", 8).eval()
+    ends: list[Tensor] = []
+    net.layer3.register_forward_hook(lambda m, inputs, output: ends.append(output))
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.allclose(net(images), net.fc(ends[0].mean((2, 3))))
+    assert (ends[0] < 0).any()
+    plain = impl_d_net("plain", 8).eval()
+    plain.layer3.register_forward_hook(lambda m, inputs, output: ends.append(output))
+    plain(images)
+    assert (ends[1] >= 0).all()
+
+
+@pytest.mark.parametrize("options", [{"kind": "dense"}, {"statistics": "none"}, {"depth": 33}])
+def test_impl_d_nets_that_are_none_are_refused(options: dict) -> None:
+    with pytest.raises(UserError, match=r"unknown|depth 33"):
+        impl_d_net(**({"kind": "plain"} | options))
+
+
+def test_responses_are_taken_where_each_net_has_them() -> None:
+    images = torch.randn(4, 3, 32, 32)
+    batches = [(images, torch.zeros(4))]
+    for net, place in (
+        (cifar_net("resnet", 8), "layer1.0.bn1"),
+        (cifar_net("plain", 8, norm="none"), "layer1.0.conv1"),
+        (he16_net("preact", 8), "layer1.0.conv1"),
+        (he16_net("original", 11, "bottleneck"), "layer1.0.bn1"),
+        (impl_d_net("original", 8), "layer1.0.bn1"),
+        (impl_d_net("preact", 8), "layer1.0.conv1"),
+    ):
+        seen: list[Tensor] = []
+        handle = net.get_submodule(place).register_forward_hook(lambda m, inputs, output, seen=seen: seen.append(output))
+        responses = dict(layer_responses(net, batches, CPU, "fp32"))
+        handle.remove()
+        assert len(responses) == len(main_path_convolutions(net))
+        assert responses["layer1.0.conv1"] == pytest.approx(seen[0].std(correction=0).item(), rel=1e-4)
