@@ -1,115 +1,204 @@
-"""Claims as tests on records.
-
-The rule, the same for every claim. An effect is a difference of means (or a mean) over seeds, with its 95 % interval.
-
-- Fewer seeds than three decide nothing: with one the effect is "observed" or "not observed", with two "undecided".
-- With three or more: "reproduced" where the whole interval lies on the claimed side of the threshold, "not
-  reproduced" where it lies on the other side, else "undecided".
-- A claim of several parts is reproduced where every part is, not reproduced where one part is not, else undecided.
-- On stand-in data, below the budget that a claim needs, and where runs are missing, a claim is "undecided".
-"""
+"""Claims as tests on records. `RULE` says how they are judged; the code below does what it says."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from resnet_repro.analysis.statistics import Interval, mean_interval, paired_interval, welch_interval
+from resnet_repro.analysis.statistics import Interval, contrast_interval, holm, mean_interval
 
 Verdict = Literal["reproduced", "not reproduced", "undecided", "observed", "not observed"]
+
+LEVEL = 0.05  # chance of any wrong verdict among the claims of an experiment
+SEEDS_TO_DECIDE = 3
+
+RULE = (
+    "A claim is one comparison or several that must all hold. The effect of a comparison is a mean over seeds, or a "
+    "difference of such means, with its 95 % t interval: Student's on the differences seed by seed where the arms really "
+    "shared first weights and data order, as their records tell (“paired”), else Welch's. "
+    "With fewer than three seeds nothing is decided: one seed can only be observed or not observed. "
+    "With three or more, a comparison is reproduced where its whole interval lies on the claimed side of the threshold, "
+    "not reproduced where it lies on the other, else undecided. "
+    "The p-value for a claim is the largest of its comparisons' one-sided ones; against it, the smallest of those for the "
+    "other side, times their number; the smaller of the two is doubled. Over the claims of an experiment that can be "
+    "decided these p-values are corrected by Holm's method, which keeps the chance of any wrong verdict in the "
+    "experiment at 5 %: where the corrected p is at most 0.05 the claim is reproduced or not reproduced, else undecided. "
+    "A claim that needs the published budget is undecided below it, and every claim is on stand-in data and where runs "
+    "are missing. Errors are those after the last step; the best value along the way stands beside them and decides "
+    "nothing. A run that diverged counts with the error of guessing."
+)
 
 
 @dataclass(frozen=True)
 class Results:
-    """What claims are judged on: {arm: {seed: {metric: value}}}, and whether it is the published budget on real data."""
+    """What claims are judged on.
+
+    values: {arm: {seed: {metric: value}}}. draws: {arm: {seed: key}}; two runs have the same key where they shared their
+    first weights on the main path and the order of their data. short: arms with a run below its published budget.
+    """
 
     values: Mapping[str, Mapping[int, Mapping[str, float]]]
-    paper_budget: bool
-    standin: bool
+    standin: bool = False
+    short: frozenset[str] = frozenset()
+    draws: Mapping[str, Mapping[int, str | None]] = field(default_factory=dict)
 
     def of(self, arm: str, metric: str) -> dict[int, float]:
-        """Value by seed; seeds without it, such as diverged runs, are left out."""
+        """Value by seed; seeds without it are left out."""
         return {seed: row[metric] for seed, row in self.values.get(arm, {}).items() if metric in row}
+
+    def share_draws(self, arms: Sequence[str], seeds: Sequence[int]) -> bool:
+        """Whether the arms' runs had the same first weights and data order at every one of the seeds."""
+        keys = [{self.draws.get(arm, {}).get(seed) for arm in arms} for seed in seeds]
+        return bool(keys) and all(len(found) == 1 and None not in found for found in keys)
 
 
 @dataclass(frozen=True)
 class Part:
-    """One judged comparison: what it says, its effect, the seeds behind it, and its verdict."""
+    """One judged comparison: what it says, its effect, the seeds behind it, and its verdict before any correction."""
 
     statement: str
+    unit: str
     interval: Interval | None
     seeds: int
+    paired: bool
     verdict: Verdict
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """`metric` of `arm` compared with that of `than`, or with 0 where `than` is None; claimed side: `sign`.
+    """The claim that Σ weight · mean of `metric` over arms lies above (sign 1) or below (sign -1) a threshold.
 
-    threshold: the difference (in the metric's unit) beyond which the claim holds.
-    paired: by seed, only for arms that share initialization and data order.
+    terms: (arm, weight) of each arm. statement: the same in words.
     """
 
     metric: str
-    arm: str
-    than: str | None
-    sign: Literal[1, -1]
-    threshold: float = 0.0
-    paired: bool = False
-    unit: str = "points"
+    terms: tuple[tuple[str, float], ...]
+    sign: int
+    threshold: float
+    unit: str
+    statement: str
 
     @property
-    def statement(self) -> str:
-        metric = self.metric.replace("_", " ")
-        if self.than is None:
-            return f"{metric} of {self.arm} {'>' if self.sign > 0 else '<'} {self.threshold:g} {self.unit}"
-        beyond = f" by more than {abs(self.threshold):g} {self.unit}" if self.threshold else ""
-        return f"{metric}: {self.arm} {'above' if self.sign > 0 else 'below'} {self.than}{beyond}"
+    def arms(self) -> list[str]:
+        return [arm for arm, _ in self.terms]
 
     def judge(self, results: Results) -> Part:
-        mine = results.of(self.arm, self.metric)
-        if self.than is None:
-            interval = mean_interval(list(mine.values()))
-            seeds = len(mine)
+        found = {arm: results.of(arm, self.metric) for arm in self.arms}
+        shared = sorted(set.intersection(*(set(values) for values in found.values())))
+        paired = len(self.terms) > 1 and results.share_draws(self.arms, shared)
+        if paired:
+            per_seed = [sum(weight * found[arm][seed] for arm, weight in self.terms) for seed in shared]
+            interval, seeds = mean_interval(per_seed), len(shared)
         else:
-            other = results.of(self.than, self.metric)
-            if self.paired:
-                shared = sorted(mine.keys() & other.keys())
-                interval = paired_interval([mine[s] for s in shared], [other[s] for s in shared])
-                seeds = len(shared)
-            else:
-                interval = welch_interval(list(mine.values()), list(other.values()))
-                seeds = min(len(mine), len(other))
-        return Part(self.statement, interval, seeds, self._verdict(interval, seeds))
+            interval = contrast_interval([(weight, list(found[arm].values())) for arm, weight in self.terms])
+            seeds = min(len(values) for values in found.values())
+        return Part(self.statement, self.unit, interval, seeds, paired, self._verdict(interval, seeds))
 
     def _verdict(self, interval: Interval | None, seeds: int) -> Verdict:
         if interval is None:
             return "undecided"
-        side = self.sign * (interval.estimate - self.threshold)
         if seeds == 1:
-            return "observed" if side > 0 else "not observed"
-        if seeds < 3 or interval.low is None or interval.high is None:
+            return "observed" if self.sign * (interval.estimate - self.threshold) > 0 else "not observed"
+        if seeds < SEEDS_TO_DECIDE or interval.low is None or interval.high is None:
             return "undecided"
-        near, far = sorted((self.sign * (interval.low - self.threshold), self.sign * (interval.high - self.threshold)))
+        near, far = sorted(self.sign * (bound - self.threshold) for bound in (interval.low, interval.high))
         if near > 0:
             return "reproduced"
         return "not reproduced" if far < 0 else "undecided"
 
 
-def higher(metric: str, arm: str, than: str, paired: bool = False, unit: str = "points") -> Comparison:
-    """The claim that `metric` is higher in `arm` than in `than`."""
-    return Comparison(metric, arm, than, 1, paired=paired, unit=unit)
+# -- comparisons in the words of experiment files ------------------------------------------------------------------------
 
 
-def lower(metric: str, arm: str, than: str, paired: bool = False, unit: str = "points") -> Comparison:
-    """The claim that `metric` is lower in `arm` than in `than`."""
-    return Comparison(metric, arm, than, -1, paired=paired, unit=unit)
+def higher(metric: str, arm: str, than: str, unit: str = "points") -> Comparison:
+    """`metric` is higher in `arm` than in `than`."""
+    return Comparison(metric, ((arm, 1), (than, -1)), 1, 0.0, unit, f"{_words(metric)}: {arm} above {than}")
+
+
+def lower(metric: str, arm: str, than: str, unit: str = "points") -> Comparison:
+    """`metric` is lower in `arm` than in `than`."""
+    return Comparison(metric, ((arm, 1), (than, -1)), -1, 0.0, unit, f"{_words(metric)}: {arm} below {than}")
+
+
+def not_higher(metric: str, arm: str, than: str, margin: float, unit: str = "points") -> Comparison:
+    """`metric` is higher in `arm` than in `than` by less than `margin`, if at all."""
+    statement = f"{_words(metric)}: {arm} less than {margin:g} {unit} above {than}"
+    return Comparison(metric, ((arm, 1), (than, -1)), -1, margin, unit, statement)
+
+
+def above(metric: str, arm: str, threshold: float, unit: str) -> Comparison:
+    """`metric` of `arm` lies above a number."""
+    return Comparison(metric, ((arm, 1),), 1, threshold, unit, f"{_words(metric)} of {arm} > {threshold:g} {unit}")
 
 
 def below(metric: str, arm: str, threshold: float, unit: str) -> Comparison:
-    """The claim that `metric` of `arm` lies below a number."""
-    return Comparison(metric, arm, None, -1, threshold, unit=unit)
+    """`metric` of `arm` lies below a number."""
+    return Comparison(metric, ((arm, 1),), -1, threshold, unit, f"{_words(metric)} of {arm} < {threshold:g} {unit}")
+
+
+def near_zero(metric: str, arm: str, by: float, unit: str) -> list[Comparison]:
+    """`metric` of `arm` lies within `by` of zero: two one-sided comparisons."""
+    return [above(metric, arm, -by, unit), below(metric, arm, by, unit)]
+
+
+def closer(
+    metric: str, arm: str, other: str, than_gap: tuple[str, str], fraction: float, unit: str = "points"
+) -> list[Comparison]:
+    """`arm` and `other` differ by less than a fraction of the gap between two arms (worse, better): both directions."""
+    worse, better = than_gap
+    statement = f"{_words(metric)}: {{}} above {{}} by less than {fraction:g} of {worse} above {better}"
+    return [
+        contrast(
+            metric,
+            _summed((worse, fraction), (better, -fraction), (first, -1), (second, 1)),
+            1,
+            statement.format(first, second),
+            unit=unit,
+        )
+        for first, second in ((arm, other), (other, arm))
+    ]
+
+
+def trend(metric: str, arms: Sequence[str], sign: int, unit: str = "points a step") -> Comparison:
+    """`metric` rises (sign 1) or falls (sign -1) along the arms: the slope of a line through their means.
+
+    The effect is the mean change from each arm to the next. Raises ValueError for fewer than two arms.
+    """
+    if len(arms) < 2:
+        raise ValueError(f"a trend over {len(arms)} arms: name two or more")
+    centre = (len(arms) - 1) / 2
+    scale = sum((place - centre) ** 2 for place in range(len(arms)))
+    weights = {arm: (place - centre) / scale for place, arm in enumerate(arms)}
+    words = "rises" if sign > 0 else "falls"
+    return contrast(metric, weights, sign, f"{_words(metric)} {words} from {arms[0]} to {arms[-1]}", unit=unit)
+
+
+def contrast(
+    metric: str,
+    weights: Mapping[str, float],
+    sign: int,
+    statement: str,
+    threshold: float = 0.0,
+    unit: str = "points",
+) -> Comparison:
+    """Any other comparison: Σ weight · mean over arms lies above or below a threshold."""
+    return Comparison(metric, tuple(weights.items()), sign, threshold, unit, statement)
+
+
+def _summed(*terms: tuple[str, float]) -> dict[str, float]:
+    """Weights by arm; those of an arm that comes twice are added, and an arm whose weights cancel is left out."""
+    weights: dict[str, float] = {}
+    for arm, weight in terms:
+        weights[arm] = weights.get(arm, 0.0) + weight
+    return {arm: weight for arm, weight in weights.items() if weight}
+
+
+def _words(metric: str) -> str:
+    return metric.replace("_", " ")
+
+
+# -- claims --------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -130,26 +219,77 @@ class Claim:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A claim with its parts, its verdict, and the reason where it could not be decided."""
+    """A claim with its parts, its verdict, and the reason where it could not be decided.
+
+    p: corrected for the `family` of claims that could be decided; None for one that could not.
+    """
 
     claim: Claim
     parts: Sequence[Part]
     verdict: Verdict
     reason: str = ""
+    p: float | None = None
+    family: int = 0
 
 
-def judge(claim: Claim, results: Results) -> Judgement:
-    """The verdict on a claim, by the rule above."""
-    parts = [comparison.judge(results) for comparison in claim.test]
-    if any(part.interval is None for part in parts):
-        return Judgement(claim, parts, "undecided", "runs are missing")
+def judge_all(claims: Sequence[Claim], results: Results) -> list[Judgement]:
+    """The verdicts on an experiment's claims, by `RULE`."""
+    parts = [[comparison.judge(results) for comparison in claim.test] for claim in claims]
+    early = [_undecidable(claim, found, results) for claim, found in zip(claims, parts, strict=True)]
+    evidence = [
+        None if judgement else _p_values(claim, found)
+        for claim, found, judgement in zip(claims, parts, early, strict=True)
+    ]
+    decidable = [index for index, p_values in enumerate(evidence) if p_values is not None]
+    doubled = [min(1.0, 2 * min(p_values)) for p_values in evidence if p_values is not None]
+    adjusted = dict(zip(decidable, holm(doubled), strict=True))
+    judgements = []
+    for index, (claim, found) in enumerate(zip(claims, parts, strict=True)):
+        p_values, judgement = evidence[index], early[index]
+        if judgement is None:
+            assert p_values is not None
+            judgement = _decided(claim, found, *p_values, adjusted[index], len(decidable))
+        judgements.append(judgement)
+    return judgements
+
+
+def _undecidable(claim: Claim, parts: Sequence[Part], results: Results) -> Judgement | None:
+    """The judgement of a claim that no p-value decides; None for the others."""
     if results.standin:
         return Judgement(claim, parts, "undecided", "stand-in data")
-    if claim.needs_paper_budget and not results.paper_budget:
+    if claim.needs_paper_budget and any(arm in results.short for part in claim.test for arm in part.arms):
         return Judgement(claim, parts, "undecided", "needs the published budget")
-    verdicts = [part.verdict for part in parts]
-    for decisive in ("not reproduced", "not observed", "undecided", "observed"):
-        if decisive in verdicts:
-            few = decisive == "undecided" and min(part.seeds for part in parts) < 3
-            return Judgement(claim, parts, decisive, "fewer than three seeds" if few else "")
-    return Judgement(claim, parts, "reproduced")
+    if any(part.interval is None for part in parts):
+        return Judgement(claim, parts, "undecided", "runs are missing")
+    if all(part.seeds == 1 for part in parts):
+        verdict: Verdict = "observed" if all(part.verdict == "observed" for part in parts) else "not observed"
+        return Judgement(claim, parts, verdict)
+    if any(part.seeds < SEEDS_TO_DECIDE for part in parts):
+        return Judgement(claim, parts, "undecided", "fewer than three seeds")
+    return None
+
+
+def _p_values(claim: Claim, parts: Sequence[Part]) -> tuple[float, float]:
+    """(p for the claim, p against it): every part must hold, one that does not is enough."""
+    for_parts, against_parts = [], []
+    for comparison, part in zip(claim.test, parts, strict=True):
+        assert part.interval is not None
+        for sign, collected in ((comparison.sign, for_parts), (-comparison.sign, against_parts)):
+            p = part.interval.p_value(comparison.threshold, sign)
+            assert p is not None, "three seeds have a spread"
+            collected.append(p)
+    return max(for_parts), min(1.0, len(parts) * min(against_parts))
+
+
+def _decided(
+    claim: Claim, parts: Sequence[Part], p_for: float, p_against: float, adjusted: float, family: int
+) -> Judgement:
+    if adjusted <= LEVEL:
+        verdict: Verdict = "reproduced" if p_for < p_against else "not reproduced"
+        return Judgement(claim, parts, verdict, "", adjusted, family)
+    alone = all(part.verdict == "reproduced" for part in parts) or any(
+        part.verdict == "not reproduced" for part in parts
+    )
+    tests = "claim" if family == 1 else f"{family} claims"
+    reason = f"does not survive the correction for {tests}" if alone else ""
+    return Judgement(claim, parts, "undecided", reason, adjusted, family)

@@ -1,33 +1,50 @@
-"""Intervals over seeds. With a handful of seeds a t interval holds what it promises; a percentile bootstrap does not."""
+"""Intervals and p-values over seeds, and the correction for many claims.
+
+With a handful of seeds a t interval holds what it promises; a percentile bootstrap covers 83 % at five seeds, not 95 %.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from statistics import fmean, variance
 
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and its 95 % interval; the bounds are None where one value says nothing of the spread."""
+    """An estimate over seeds with its 95 % t interval.
+
+    error is its standard error, freedom the degrees of freedom of its t distribution; all but the estimate are None
+    where one value says nothing of the spread.
+    """
 
     estimate: float
-    low: float | None
-    high: float | None
+    low: float | None = None
+    high: float | None = None
+    error: float | None = None
+    freedom: float | None = None
+
+    def p_value(self, threshold: float, sign: int) -> float | None:
+        """One-sided p for the true value lying above the threshold (sign 1) or below it (sign -1); None without a spread.
+
+        Small values speak for it. Where the values do not vary at all it is 0 or 1, and 1 on the threshold itself.
+        """
+        if self.error is None or self.freedom is None:
+            return None
+        side = sign * (self.estimate - threshold)
+        if self.error == 0:
+            return 0.0 if side > 0 else 1.0
+        from scipy.stats import t
+
+        return float(t.sf(side / self.error, self.freedom))
 
 
 def mean_interval(values: Sequence[float]) -> Interval | None:
     """Student's t interval of a mean; None for no values."""
-    if not values:
-        return None
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return Interval(mean, None, None)
-    return _around(mean, float(np.var(values, ddof=1)) / len(values), len(values) - 1)
+    return contrast_interval([(1.0, values)])
 
 
 def paired_interval(first: Sequence[float], second: Sequence[float]) -> Interval | None:
@@ -36,25 +53,44 @@ def paired_interval(first: Sequence[float], second: Sequence[float]) -> Interval
 
 
 def welch_interval(first: Sequence[float], second: Sequence[float]) -> Interval | None:
-    """Welch's t interval of a difference of means, first minus second; None where one side is empty.
+    """Welch's t interval of a difference of means, first minus second; None where one side is empty."""
+    return contrast_interval([(1.0, first), (-1.0, second)])
 
-    B. L. Welch, *The generalization of "Student's" problem when several different population variances are involved*,
-    1947; degrees of freedom by Welch-Satterthwaite.
+
+def contrast_interval(samples: Sequence[tuple[float, Sequence[float]]]) -> Interval | None:
+    """t interval of Σ weight · mean over independent samples of unequal variance; None where one is empty.
+
+    samples: (weight, values). The variance is Σ w² s²/n; degrees of freedom by Welch and Satterthwaite. For two samples
+    this is Welch's interval (B. L. Welch, *The generalization of "Student's" problem when several different population
+    variances are involved*, 1947), for one it is Student's.
     """
-    if not first or not second:
+    if not samples or not all(values for _, values in samples):
         return None
-    estimate = float(np.mean(first) - np.mean(second))
-    if len(first) < 2 or len(second) < 2:
-        return Interval(estimate, None, None)
-    a, b = (float(np.var(v, ddof=1)) / len(v) for v in (first, second))
-    if a + b == 0:
-        return Interval(estimate, estimate, estimate)
-    freedom = (a + b) ** 2 / (a**2 / (len(first) - 1) + b**2 / (len(second) - 1))
-    return _around(estimate, a + b, freedom)
-
-
-def _around(estimate: float, variance: float, freedom: float) -> Interval:
+    estimate = math.fsum(weight * fmean(values) for weight, values in samples)
+    if any(len(values) < 2 for _, values in samples):
+        return Interval(estimate)
+    parts = [(weight**2 * variance(values) / len(values), len(values) - 1) for weight, values in samples]
+    total = math.fsum(part for part, _ in parts)
+    if total == 0:
+        return Interval(estimate, estimate, estimate, 0.0, float(sum(freedom for _, freedom in parts)))
+    freedom = total**2 / math.fsum(part**2 / freedom for part, freedom in parts)
     from scipy.stats import t
 
-    half = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(variance)
-    return Interval(estimate, estimate - half, estimate + half)
+    error = math.sqrt(total)
+    half = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
+    return Interval(estimate, estimate - half, estimate + half, error, freedom)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted by Holm's step-down method, in the order given.
+
+    To call significant what lies at or under α keeps the chance of any false call at α, whatever the dependence between
+    them (S. Holm, *A simple sequentially rejective multiple test procedure*, 1979).
+    """
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted

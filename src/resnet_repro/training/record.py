@@ -140,6 +140,7 @@ def write_record(
                 "title": facts.title,
                 "digest": arrays.digest,
                 "standin": facts.standin,
+                "classes": facts.classes,
                 "train_images": facts.train_images,
                 "test_images": facts.test_images,
             },
