@@ -180,7 +180,8 @@ def block() -> Experiment:
             "The validation images are the last 10,000 of the training images in an order by contents; the source draws them.",
             "Adam has TensorFlow's default moments (0.9, 0.999, ε 1e-8), added to the root as PyTorch adds it.",
             "Xavier initialization is the uniform one, TensorFlow's default; biases start at zero.",
-            "He16's nets are trained with He15's recipe and warm-up; their projections and augmentation are those of He16.",
+            "He16's nets are trained with He15's recipe and warm-up; strides and projections are those of its published code. "
+            "Weights are drawn with the fan-in as everywhere here; that code takes the fan-out.",
             "Arithmetic is bf16 autocast where the hardware has it, with float32 weights.",
         ],
     )

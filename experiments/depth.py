@@ -80,7 +80,7 @@ def depth() -> Experiment:
         deviations=[
             "The warm-up ends at the first reading at which the running training error, over 100 steps or a hundredth "
             "of the budget, is under 80 %; the paper does not say how it looked. The milestones do not move with it.",
-            "resnet-1202 recomputes its activations block by block where storing them would take more than 6 GiB on a "
+            "resnet-1202 recomputes its activations block by block where storing them would take more than 4 GiB on a "
             "CPU or half of the device's memory: the gradients are the same, memory falls, a step takes longer.",
             "In the quick profile resnet-1202 is trained for 8 steps and not scored: time and memory are what it shows. "
             "resnet-1202-stored, ours, is the same net without recomputation.",

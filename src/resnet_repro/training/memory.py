@@ -15,7 +15,7 @@ from resnet_repro.models.recompute import stored_bytes
 from resnet_repro.training.start import Skip
 
 GIB = 2**30
-CPU_LIMIT = 6 * GIB  # with it a run of any depth stays under 8 GiB
+CPU_LIMIT = 4 * GIB  # with it a run of any depth stays under 8 GiB, whatever else its process holds
 PROBE_IMAGES = 4
 HEADROOM = 1.25  # gradients, workspaces and what the allocator keeps beyond the activations
 BASE = GIB  # interpreter, libraries, data set
@@ -28,7 +28,7 @@ def choose_activations(
 ) -> tuple[Activations, int]:
     """What to do with the activations of a step on `batch`, and how many bytes they take when stored.
 
-    Measured on a few images and scaled to the batch. "auto" stores them up to 6 GiB on a CPU, and up to half of the
+    Measured on a few images and scaled to the batch. "auto" stores them up to 4 GiB on a CPU, and up to half of the
     run's `share` of the device's memory anywhere. Batch statistics and gradients of `net` are left as they were.
     Raises Skip where they are to be stored and the memory that is free does not hold them.
     """
