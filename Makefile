@@ -73,7 +73,7 @@ features: $(READY) ## what the layers of degradation's nets hold (quick: minutes
 	$(REPRO) run features $(FLAGS)
 
 report: $(READY) ## remake the reports from the records, without training (seconds)
-	$(REPRO) report $(strip $(BUDGET) $(FOLDERS))
+	$(REPRO) report $(strip $(BUDGET) $(call flag,DATASET,dataset) $(FOLDERS))
 
 status: $(READY) ## what has run, runs, is missing or failed (at once)
 	@$(REPRO) status $(call flag,RUNS_DIR,runs-dir)

@@ -180,7 +180,9 @@ def test_responses_are_taken_where_each_net_has_them() -> None:
         (impl_d_net("preact", 8), "layer1.0.conv1"),
     ):
         seen: list[Tensor] = []
-        handle = net.get_submodule(place).register_forward_hook(lambda m, inputs, output, seen=seen: seen.append(output))
+        handle = net.get_submodule(place).register_forward_hook(
+            lambda m, inputs, output, seen=seen: seen.append(output)
+        )
         responses = dict(layer_responses(net, batches, CPU, "fp32"))
         handle.remove()
         assert len(responses) == len(main_path_convolutions(net))

@@ -1,27 +1,61 @@
-"""Verdicts on made-up results, both ways, and what the intervals promise."""
+"""Verdicts on made-up results, both ways; what intervals, pairing and correction promise, simulated."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_ind
+from scipy.stats import ttest_1samp, ttest_ind
 
-from resnet_repro.analysis.claims import Claim, Results, below, higher, judge, lower
-from resnet_repro.analysis.statistics import mean_interval, paired_interval, welch_interval
+from resnet_repro.analysis.claims import (
+    RULE,
+    Claim,
+    Comparison,
+    Judgement,
+    Results,
+    above,
+    below,
+    closer,
+    contrast,
+    higher,
+    judge_all,
+    lower,
+    near_zero,
+    not_higher,
+    trend,
+)
+from resnet_repro.analysis.statistics import (
+    Interval,
+    contrast_interval,
+    holm,
+    mean_interval,
+    paired_interval,
+    welch_interval,
+)
 
-DEEPER_IS_WORSE = Claim("D1", "He15", "deeper is worse", [higher("train_error", "deep", than="shallow")])
+DEEPER_IS_WORSE = Claim("D1", "He15", "deeper is worse", [higher("error", "deep", than="shallow")])
 
 
-def results(deep: list[float], shallow: list[float], paper: bool = True, standin: bool = False) -> Results:
-    values = {
-        arm: {seed: {"train_error": value} for seed, value in enumerate(column)}
-        for arm, column in (("deep", deep), ("shallow", shallow))
-    }
-    return Results(values, paper_budget=paper, standin=standin)
+def results(
+    short: tuple[str, ...] = (), standin: bool = False, draws: dict[str, list[str]] | None = None, **arms: list[float]
+) -> Results:
+    """Values of the metric `error` by seed for each arm."""
+    values = {arm: {seed: {"error": value} for seed, value in enumerate(column)} for arm, column in arms.items()}
+    keys = {arm: dict(enumerate(column)) for arm, column in (draws or {}).items()}
+    return Results(values, standin=standin, short=frozenset(short), draws=keys)
+
+
+def judge(claim: Claim, found: Results) -> Judgement:
+    (judgement,) = judge_all([claim], found)
+    return judgement
+
+
+def verdict(test: list[Comparison] | Comparison, **arms: list[float]) -> str:
+    tests = test if isinstance(test, list) else [test]
+    return judge(Claim("C", "", "", tests), results(**arms)).verdict
 
 
 @pytest.mark.parametrize(
-    ("deep", "shallow", "verdict"),
+    ("deep", "shallow", "expected"),
     [
         ([13.1, 13.2, 13.3], [9.6, 9.7, 9.8], "reproduced"),
         ([9.6, 9.7, 9.8], [13.1, 13.2, 13.3], "not reproduced"),
@@ -33,117 +67,282 @@ def results(deep: list[float], shallow: list[float], paper: bool = True, standin
         ([13.1, 13.2, 13.3], [9.6, 9.7], "undecided"),
         ([13.1, 13.2, 13.3], [], "undecided"),
         ([5.0, 5.0, 5.0], [4.0, 4.0, 4.0], "reproduced"),
+        ([4.0, 4.0, 4.0], [5.0, 5.0, 5.0], "not reproduced"),
+        ([5.0, 5.0, 5.0], [5.0, 5.0, 5.0], "undecided"),
     ],
 )
-def test_verdicts(deep: list[float], shallow: list[float], verdict: str) -> None:
-    assert judge(DEEPER_IS_WORSE, results(deep, shallow)).verdict == verdict
+def test_an_effect_is_found_an_absent_one_is_not_a_reversed_one_is_refuted(
+    deep: list[float], shallow: list[float], expected: str
+) -> None:
+    assert verdict(higher("error", "deep", than="shallow"), deep=deep, shallow=shallow) == expected
 
 
-def test_the_effect_and_its_interval_are_welchs() -> None:
-    deep, shallow = [13.0, 13.4, 13.9], [9.6, 9.7, 10.4]
-    part = judge(DEEPER_IS_WORSE, results(deep, shallow)).parts[0]
-    expected = ttest_ind(deep, shallow, equal_var=False).confidence_interval()
-    assert part.interval is not None
-    assert part.interval.estimate == pytest.approx(np.mean(deep) - np.mean(shallow))
-    assert (part.interval.low, part.interval.high) == pytest.approx((expected.low, expected.high))
-    assert part.seeds == 3
-
-
-def test_standins_missing_runs_and_short_budgets_decide_nothing() -> None:
-    clear = ([13.1, 13.2, 13.3], [9.6, 9.7, 9.8])
-    standin = judge(DEEPER_IS_WORSE, results(*clear, standin=True))
-    assert (standin.verdict, standin.reason) == ("undecided", "stand-in data")
-    missing = judge(DEEPER_IS_WORSE, results(clear[0], []))
-    assert (missing.verdict, missing.reason) == ("undecided", "runs are missing")
-    long = Claim("P", "He15", "", DEEPER_IS_WORSE.test, needs_paper_budget=True)
-    short = judge(long, results(*clear, paper=False))
-    assert (short.verdict, short.reason) == ("undecided", "needs the published budget")
-    assert judge(long, results(*clear)).verdict == "reproduced"
-    assert judge(DEEPER_IS_WORSE, results(*clear, paper=False)).verdict == "reproduced"
-
-
-def test_a_claim_of_two_parts_needs_both() -> None:
-    values = {
-        "a": {s: {"train_error": 1.0 + s / 10, "test_error": 5.0 + s / 10} for s in range(3)},
-        "b": {s: {"train_error": 2.0 + s / 10, "test_error": 2.0 + s / 10} for s in range(3)},
-    }
-    both = Results(values, True, False)
-    train, test = lower("train_error", "a", than="b"), lower("test_error", "a", than="b")
-    assert judge(Claim("X", "", "", [train]), both).verdict == "reproduced"
-    assert judge(Claim("X", "", "", [test]), both).verdict == "not reproduced"
-    assert judge(Claim("X", "", "", [train, test]), both).verdict == "not reproduced"
-
-
-def test_a_diverged_seed_is_left_out() -> None:
-    values = {
-        "deep": {0: {"train_error": 13.0}, 1: {}, 2: {"train_error": 13.1}, 3: {"train_error": 13.2}},
-        "shallow": {s: {"train_error": 9.0 + s / 10} for s in range(3)},
-    }
-    judgement = judge(DEEPER_IS_WORSE, Results(values, True, False))
-    assert judgement.verdict == "reproduced"
-    assert judgement.parts[0].seeds == 3
+LOW, HIGH, WIDE = [9.6, 9.7, 9.8], [13.1, 13.2, 13.3], [5.0, 10.0, 15.0]
 
 
 @pytest.mark.parametrize(
-    ("values", "verdict"),
+    ("test", "arms", "expected"),
     [
-        ([-2.0, -2.1, -1.9], "reproduced"),
-        ([0.1, 0.0, 0.2], "not reproduced"),
-        ([-1.5, -0.5, -1.1], "undecided"),
-        ([-0.9], "not observed"),
+        (lower("error", "a", than="b"), {"a": LOW, "b": HIGH}, "reproduced"),
+        (lower("error", "a", than="b"), {"a": HIGH, "b": LOW}, "not reproduced"),
+        (lower("error", "a", than="b"), {"a": WIDE, "b": LOW}, "undecided"),
+        (above("error", "a", 10.0, "%"), {"a": HIGH}, "reproduced"),
+        (above("error", "a", 10.0, "%"), {"a": LOW}, "not reproduced"),
+        (above("error", "a", 10.0, "%"), {"a": WIDE}, "undecided"),
+        (below("error", "a", 10.0, "%"), {"a": LOW}, "reproduced"),
+        (below("error", "a", 10.0, "%"), {"a": HIGH}, "not reproduced"),
+        (not_higher("error", "a", than="b", margin=4.0), {"a": HIGH, "b": LOW}, "reproduced"),
+        (not_higher("error", "a", than="b", margin=3.0), {"a": HIGH, "b": LOW}, "not reproduced"),
+        (not_higher("error", "a", than="b", margin=3.5), {"a": HIGH, "b": LOW}, "undecided"),
+        (near_zero("error", "a", 0.5, "points"), {"a": [0.1, -0.1, 0.0]}, "reproduced"),
+        (near_zero("error", "a", 0.5, "points"), {"a": [1.1, 0.9, 1.0]}, "not reproduced"),
+        (near_zero("error", "a", 0.5, "points"), {"a": [-1.1, -0.9, -1.0]}, "not reproduced"),
+        (near_zero("error", "a", 0.5, "points"), {"a": [0.4, 0.6, 0.5]}, "undecided"),
+        (trend("error", ["a", "b", "c"], -1), {"a": HIGH, "b": [11.0, 11.1, 11.2], "c": LOW}, "reproduced"),
+        (trend("error", ["a", "b", "c"], 1), {"a": HIGH, "b": [11.0, 11.1, 11.2], "c": LOW}, "not reproduced"),
+        (trend("error", ["a", "b", "c"], -1), {"a": LOW, "b": WIDE, "c": LOW}, "undecided"),
     ],
 )
-def test_a_threshold_on_one_arm(values: list[float], verdict: str) -> None:
-    claim = Claim("D5", "", "", [below("gradient_decay", "deep", -1.0, unit="decades")])
-    made = Results({"deep": {s: {"gradient_decay": v} for s, v in enumerate(values)}}, True, False)
-    assert judge(claim, made).verdict == verdict
+def test_every_kind_of_comparison_both_ways(
+    test: Comparison | list[Comparison], arms: dict[str, list[float]], expected: str
+) -> None:
+    assert verdict(test, **arms) == expected
 
 
-def test_pairs_use_shared_seeds_alone() -> None:
-    values = {
-        "plain": {0: {"e": 10.0}, 1: {"e": 20.0}, 2: {"e": 30.0}, 7: {"e": 1.0}},
-        "resnet": {0: {"e": 9.0}, 1: {"e": 19.1}, 2: {"e": 28.9}, 9: {"e": 99.0}},
-    }
-    made = Results(values, True, False)
-    paired = judge(Claim("D4", "", "", [lower("e", "resnet", than="plain", paired=True)]), made)
-    assert paired.verdict == "reproduced"
-    assert paired.parts[0].seeds == 3
-    assert judge(Claim("D4", "", "", [lower("e", "resnet", than="plain")]), made).verdict == "undecided"
+@pytest.mark.parametrize(
+    ("b", "expected"),
+    [
+        ([7.3, 7.4, 7.5], "reproduced"),
+        ([6.7, 6.6, 6.5], "reproduced"),
+        ([12.0, 12.1, 12.2], "not reproduced"),
+        ([2.0, 2.1, 2.2], "not reproduced"),
+    ],
+)
+def test_options_differ_little_against_a_gap(b: list[float], expected: str) -> None:
+    test = closer("error", "a", "b", than_gap=("plain", "a"), fraction=0.5)
+    assert verdict(test, a=[7.0, 7.1, 7.2], b=b, plain=[13.0, 13.1, 13.2]) == expected
 
 
-def test_intervals_cover_what_they_promise() -> None:
-    """95 % of the intervals hold the truth: 2,000 repetitions with 5 seeds, standard error 0.5 points."""
-    rng = np.random.default_rng(0)
-    held = {"mean": 0, "welch": 0, "paired": 0}
-    for _ in range(2_000):
-        a, b = rng.normal(1.0, 1.0, 5), rng.normal(0.0, 2.0, 5)
-        for name, interval in (
-            ("mean", mean_interval(list(a))),
-            ("welch", welch_interval(list(a), list(b))),
-            ("paired", paired_interval(list(a), list(b))),
-        ):
-            assert interval is not None
-            assert interval.low is not None
-            assert interval.high is not None
-            held[name] += interval.low < 1.0 < interval.high
-    assert all(0.935 < count / 2_000 < 0.97 for count in held.values()), held
+def test_a_trend_is_the_slope_of_a_line_through_the_means() -> None:
+    arms = {"a": [1.0, 1.2], "b": [2.0, 2.1], "c": [1.5, 1.6], "d": [4.0, 4.4]}
+    part = trend("error", list(arms), 1).judge(results(**arms))
+    assert part.interval is not None
+    assert part.interval.estimate == pytest.approx(np.polyfit(range(4), [np.mean(v) for v in arms.values()], 1)[0])
+    with pytest.raises(ValueError, match="a trend over 1 arms"):
+        trend("error", ["a"], 1)
 
 
-def test_an_absent_effect_is_seldom_called_one() -> None:
-    rng = np.random.default_rng(1)
-    verdicts = [
-        judge(DEEPER_IS_WORSE, results(list(rng.normal(10, 0.3, 5)), list(rng.normal(10, 0.3, 5)))).verdict
-        for _ in range(1_000)
-    ]
-    assert verdicts.count("reproduced") < 45  # 2.5 % expected
-    assert verdicts.count("not reproduced") < 45
-    assert verdicts.count("undecided") > 900
+def test_intervals_are_students_and_welchs() -> None:
+    deep, shallow = [13.0, 13.4, 13.9, 13.1], [9.6, 9.7, 10.4]
+    expected = ttest_ind(deep, shallow, equal_var=False)
+    found = welch_interval(deep, shallow)
+    assert found is not None
+    bounds = expected.confidence_interval()
+    assert (found.low, found.high) == pytest.approx((bounds.low, bounds.high))
+    assert found.p_value(0.0, 1) == pytest.approx(expected.pvalue / 2)
+    assert found.p_value(0.0, -1) == pytest.approx(1 - expected.pvalue / 2)
+    alone = mean_interval(deep)
+    assert alone is not None
+    bounds = ttest_1samp(deep, 13.0).confidence_interval()
+    assert (alone.low, alone.high) == pytest.approx((bounds.low, bounds.high))
+    assert alone.p_value(13.0, 1) == pytest.approx(ttest_1samp(deep, 13.0, alternative="greater").pvalue)
 
 
-def test_no_values_give_no_interval() -> None:
+def test_a_contrasts_variance_and_freedom_by_hand() -> None:
+    samples = [(1.0, [1.0, 2.0, 3.0]), (-0.5, [4.0, 6.0, 8.0]), (-0.5, [0.0, 1.0, 5.0])]
+    found = contrast_interval(samples)
+    assert found is not None
+    parts = [1 * 1 / 3, 0.25 * 4 / 3, 0.25 * 7 / 3]
+    assert found.estimate == pytest.approx(2 - 3 - 1)
+    assert found.error == pytest.approx(sum(parts) ** 0.5)
+    assert found.freedom == pytest.approx(sum(parts) ** 2 / sum(part**2 / 2 for part in parts))
+
+
+def test_intervals_of_too_few_values() -> None:
     assert mean_interval([]) is None
     assert welch_interval([1.0], []) is None
-    assert paired_interval([], []) is None
-    single = mean_interval([3.0])
-    assert single is not None
-    assert (single.estimate, single.low, single.high) == (3.0, None, None)
+    assert mean_interval([2.0]) == Interval(2.0)
+    assert welch_interval([1.0, 2.0], [0.5]) == Interval(1.0)
+    assert Interval(2.0).p_value(0.0, 1) is None
+
+
+def test_pairs_are_made_where_the_records_say_so_and_nowhere_else() -> None:
+    """Seeds move both arms alike: seed by seed the effect is clear, between the arms' spreads it is not."""
+    a, b = [10.0, 12.0, 14.0, 16.0], [9.5, 11.4, 13.5, 15.4]
+    keys = ["k0", "k1", "k2", "k3"]
+    claim = Claim("C", "", "", [higher("error", "a", than="b")])
+    paired = judge(claim, results(a=a, b=b, draws={"a": keys, "b": keys}))
+    assert paired.parts[0].paired
+    assert paired.parts[0].interval == paired_interval(a, b)
+    assert paired.verdict == "reproduced"
+    for draws in (None, {"a": keys}, {"a": keys, "b": ["k0", "k1", "k2", "other"]}):
+        unpaired = judge(claim, results(a=a, b=b, draws=draws))
+        assert not unpaired.parts[0].paired
+        assert unpaired.parts[0].interval == welch_interval(a, b)
+        assert unpaired.verdict == "undecided"
+
+
+def test_pairs_are_of_common_seeds() -> None:
+    keys = ["k0", "k1", "k2", "k3"]
+    found = results(a=[1.0, 2.0, 3.0, 9.0], b=[0.0, 1.0, 2.0], draws={"a": keys, "b": keys})
+    part = judge(Claim("C", "", "", [higher("error", "a", than="b")]), found).parts[0]
+    assert (part.paired, part.seeds) == (True, 3)
+    assert part.interval is not None
+    assert part.interval.estimate == 1.0
+
+
+def test_standins_missing_runs_and_short_budgets_decide_nothing() -> None:
+    clear = {"deep": HIGH, "shallow": LOW}
+    standin = judge(DEEPER_IS_WORSE, results(standin=True, **clear))
+    assert (standin.verdict, standin.reason) == ("undecided", "stand-in data")
+    missing = judge(DEEPER_IS_WORSE, results(deep=HIGH, shallow=[]))
+    assert (missing.verdict, missing.reason) == ("undecided", "runs are missing")
+    long = Claim("P", "He15", "", DEEPER_IS_WORSE.test, needs_paper_budget=True)
+    for arms in (clear, {"deep": HIGH, "shallow": []}):
+        short = judge(long, results(short=("deep",), **arms))
+        assert (short.verdict, short.reason) == ("undecided", "needs the published budget")
+    assert judge(long, results(short=("other",), **clear)).verdict == "reproduced"
+    assert judge(DEEPER_IS_WORSE, results(short=("deep",), **clear)).verdict == "reproduced"
+    few = judge(DEEPER_IS_WORSE, results(deep=HIGH[:2], shallow=LOW[:2]))
+    assert (few.verdict, few.reason) == ("undecided", "fewer than three seeds")
+
+
+@pytest.mark.parametrize(
+    ("second", "expected"), [(LOW, "reproduced"), (HIGH, "not reproduced"), (WIDE, "undecided"), ([9.7], "undecided")]
+)
+def test_a_claim_of_two_parts_needs_both(second: list[float], expected: str) -> None:
+    test = [below("error", "a", 11.0, "%"), below("error", "b", 11.0, "%")]
+    assert verdict(test, a=LOW, b=second) == expected
+
+
+def test_one_part_among_many_refutes_only_if_it_does_so_by_chance_of_none() -> None:
+    """Ten parts give ten chances to be refuted by accident: the p-value against the claim counts them."""
+    refuting = [1.7, 1.0, 1.9]
+    interval = mean_interval(refuting)
+    assert interval is not None
+    p = interval.p_value(0.0, 1)
+    assert p is not None
+    assert 0.05 / 20 < p < 0.025
+    alone = [below("error", "a", 0.0, "%")]
+    assert verdict(alone, a=refuting) == "not reproduced"
+    among = alone + [below("error", f"b{i}", 0.0, "%") for i in range(9)]
+    assert verdict(among, a=refuting, **{f"b{i}": [-1.0, -1.1, -1.2] for i in range(9)}) == "undecided"
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def family(p_values: list[float]) -> tuple[list[Claim], Results]:
+    """Claims whose two-sided p-values are about these, each on an arm of its own."""
+    from scipy.optimize import brentq
+
+    arms, claims = {}, []
+    for index, wanted in enumerate(p_values):
+
+        def miss(mean: float, wanted: float = wanted) -> float:
+            interval = mean_interval([mean - 1, mean, mean + 1])
+            assert interval is not None
+            p = interval.p_value(0.0, 1)
+            assert p is not None
+            return 2 * p - wanted
+
+        mean = float(brentq(miss, 0.01, 1_000))  # type: ignore[arg-type]
+        arms[f"arm{index}"] = [mean - 1, mean, mean + 1]
+        claims.append(Claim(f"C{index}", "", "", [above("error", f"arm{index}", 0.0, "points")]))
+    return claims, results(**arms)
+
+
+def test_the_claims_of_an_experiment_are_corrected_together() -> None:
+    judgements = judge_all(*family([0.01, 0.04, 0.02]))
+    assert [j.p for j in judgements] == pytest.approx([0.03, 0.04, 0.04], rel=1e-3)
+    assert [j.verdict for j in judgements] == ["reproduced"] * 3
+    judgements = judge_all(*family([0.02, 0.04, 0.03]))
+    assert [j.verdict for j in judgements] == ["undecided"] * 3
+    assert {j.reason for j in judgements} == {"does not survive the correction for 3 claims"}
+    assert all(part.verdict == "reproduced" for j in judgements for part in j.parts)
+
+
+def test_claims_that_cannot_be_decided_cost_the_others_nothing() -> None:
+    claims, found = family([0.04])
+    absent = [Claim(f"A{i}", "", "", [above("error", "nobody", 0.0, "points")]) for i in range(5)]
+    judgement = judge_all([*absent, *claims], found)[-1]
+    assert (judgement.verdict, judgement.family) == ("reproduced", 1)
+    assert judgement.p == pytest.approx(0.04, rel=1e-3)
+
+
+SIMULATIONS = 1_500
+
+
+def null_experiment(rng: np.random.Generator, seeds: int, claims: int, parts: int) -> list[Judgement]:
+    """Claims of no effect at all, arms of unequal spread."""
+    arms, found = {}, []
+    for claim in range(claims):
+        tests = []
+        for part in range(parts):
+            a, b = f"a{claim}-{part}", f"b{claim}-{part}"
+            arms[a], arms[b] = rng.normal(5, 1, seeds).tolist(), rng.normal(5, 2, seeds).tolist()
+            tests.append(higher("error", a, than=b))
+        found.append(Claim(f"C{claim}", "", "", tests))
+    return judge_all(found, results(**arms))
+
+
+@pytest.mark.parametrize(("seeds", "claims", "parts"), [(3, 6, 1), (5, 6, 1), (5, 3, 2)])
+def test_wrong_verdicts_are_as_rare_as_promised(seeds: int, claims: int, parts: int) -> None:
+    """The chance of any decided claim in an experiment without effects, and what it would be without correction."""
+    rng = np.random.default_rng(15)
+    wrong = uncorrected = 0
+    for _ in range(SIMULATIONS):
+        judgements = null_experiment(rng, seeds, claims, parts)
+        wrong += any(j.verdict in ("reproduced", "not reproduced") for j in judgements)
+        uncorrected += any(part.verdict != "undecided" for j in judgements for part in j.parts)
+    spread = 3 * (0.05 * 0.95 / SIMULATIONS) ** 0.5
+    assert wrong / SIMULATIONS < 0.05 + spread
+    assert uncorrected / SIMULATIONS > 0.12, "the test would not notice a missing correction"
+
+
+def test_a_clear_effect_is_found_nearly_always() -> None:
+    rng = np.random.default_rng(16)
+    found = 0
+    for _ in range(300):
+        deep, shallow = rng.normal(13.2, 0.5, 5).tolist(), rng.normal(9.7, 0.3, 5).tolist()
+        found += judge(DEEPER_IS_WORSE, results(deep=deep, shallow=shallow)).verdict == "reproduced"
+    assert found > 295
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_intervals_cover_what_they_promise(seeds: int) -> None:
+    rng = np.random.default_rng(17)
+    covered = 0
+    for _ in range(SIMULATIONS):
+        interval = mean_interval(rng.normal(2.0, 1.0, seeds).tolist())
+        assert interval is not None
+        assert interval.low is not None
+        assert interval.high is not None
+        covered += interval.low < 2.0 < interval.high
+    assert covered / SIMULATIONS == pytest.approx(0.95, abs=0.02)
+
+
+def test_the_rule_names_what_the_code_does() -> None:
+    for phrase in (
+        "Holm",
+        "Welch",
+        "paired",
+        "fewer than three seeds",
+        "published budget",
+        "stand-in",
+        "guessing",
+        "5 %",
+    ):
+        assert phrase in RULE, phrase
+
+
+def test_statements_say_what_is_compared() -> None:
+    assert higher("train_error", "a", than="b").statement == "train error: a above b"
+    assert not_higher("test_error", "a", than="b", margin=1.0).statement == "test error: a less than 1 points above b"
+    one, other = closer("error", "a", "b", than_gap=("plain", "a"), fraction=0.5)
+    assert dict(one.terms) == {"plain": 0.5, "a": -1.5, "b": 1}
+    assert dict(other.terms) == {"plain": 0.5, "a": 0.5, "b": -1}
+    assert contrast("error", {"a": 1, "b": -1}, 1, "in words").statement == "in words"

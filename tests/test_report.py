@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from resnet_repro.analysis.claims import judge
-from resnet_repro.discovery import load_experiment
+from resnet_repro.discovery import experiment_names, load_experiment
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Experiment, RunSettings
 from resnet_repro.report.content import build_content, results_of
 from resnet_repro.report.figure import Context
 from resnet_repro.report.style import PAPER_GREY
-from resnet_repro.report.write import budgets_with_records, write_report
-from resnet_repro.results import Table, collect, read_record, run_folder, write_json
+from resnet_repro.report.summary import summary_content, write_summary
+from resnet_repro.report.write import budgets_with_records, judged, write_report
+from resnet_repro.results import FORMAT, Table, collect, read_record, run_folder, write_json
 
 TEST_ERROR = {"plain-20": 9.7, "plain-56": 13.2, "resnet-20": 8.8, "resnet-56": 7.0, "plain-56-no-bn": 90.0}
 
@@ -39,7 +40,7 @@ def make_record(
     )
     folder = run_folder(runs, experiment.name, budget, arm, seed)
     folder.mkdir(parents=True)
-    error = TEST_ERROR[arm] + 0.1 * seed
+    error = TEST_ERROR.get(arm, 90.0) + 0.1 * seed
     metrics = Table(folder / "metrics.csv", ("running_train_error", "test_error"))
     metrics.rewind(0)
     metrics.append(
@@ -58,7 +59,7 @@ def make_record(
     responses.append({"iteration": iterations, "layer": i, "name": f"conv{i}", "std": 1 / i} for i in range(1, 10))
     response = {"plain-20": 1.82, "plain-56": 1.52, "resnet-20": 1.62, "resnet-56": 1.13}.get(arm, 0.1)
     data = {
-        "format": 1,
+        "format": FORMAT,
         "experiment": experiment.name,
         "arm": arm,
         "seed": seed,
@@ -77,19 +78,25 @@ def make_record(
         "recipe": settings.to_json()["arm"]["recipe"],
         "dataset": {
             "name": "cifar10", "title": "CIFAR-10", "digest": "d" * 64, "standin": False, "train_images": 50_000,
-            "test_images": 10_000,
+            "test_images": 10_000, "classes": 10,
         },
         "precision": "bf16",
         "device": "cuda",
         "hardware": "a made-up GPU",
         "threads": None,
         "compilation": "compiled",
+        "activations": "stored",
+        "peak_memory_mib": 800.0,
         "seconds": 3_600.0,
+        "training_seconds": 3_200.0,
         "images_per_second": 9_000.0,
         "versions": {"torch": "2.14.1"},
         "commit": "0123456789ab",
         "finished_at": "2026-01-01T00:00:00Z",
         "weights_sha256": "a" * 64,
+        "parent": None,
+        "draws": None,
+        "warmed_up_at": None,
         "settings": settings.to_json(),
     }  # fmt: skip
     write_json(folder / "record.json", data | changes)
@@ -104,10 +111,9 @@ def paper_runs(tmp_path: Path, degradation: Experiment) -> Path:
     return tmp_path / "runs"
 
 
-def content_of(experiment: Experiment, runs: Path, budget: str = "paper", iterations: int = 64_000) -> dict:
+def content_of(experiment: Experiment, runs: Path, budget: str = "paper") -> dict:
     records = collect(runs, experiment.name, budget)
-    judgements = [judge(claim, results_of(experiment, records)) for claim in experiment.claims]
-    return build_content(experiment, budget, iterations, records, judgements, [], [])
+    return build_content(experiment, budget, records, judged(experiment, records), [], [])
 
 
 def test_the_papers_numbers_give_the_papers_verdicts(degradation: Experiment, paper_runs: Path) -> None:
@@ -128,12 +134,17 @@ def test_the_papers_numbers_give_the_papers_verdicts(degradation: Experiment, pa
 
 def test_tables_give_mean_and_spread_beside_the_published(degradation: Experiment, paper_runs: Path) -> None:
     content = content_of(degradation, paper_runs)
-    row = content["errors"][0]
-    assert row[:4] == ["plain-20", "4.90 ± 0.05", "9.80 ± 0.10", "9.60 ± 0.10"]
-    assert row[5:] == ["1.30", "9.69", "1.82", "3"]
-    assert [r[0] for r in content["errors"]] == ["plain-20", "plain-56", "resnet-20", "resnet-56"]
-    assert content["arms"][4][0] == "plain-56-no-bn (control)"
-    assert content["arms"][0][5] == "0, 1, 2"
+    table = content["results"]
+    assert table["header"] == [
+        "arm", "train %", "published", "test %", "published", "best test %", "response", "published", "seeds",
+    ]  # fmt: skip
+    assert table["rows"][0] == [
+        "plain-20", "4.90 ± 0.05", "1.30", "9.80 ± 0.10", "9.69", "9.60 ± 0.10", "1.82 ± 0.00", "1.82", "3",
+    ]  # fmt: skip
+    assert [row[0] for row in table["rows"]] == ["plain-20", "plain-56", "resnet-20", "resnet-56"]
+    arms = content["arms"]["rows"]
+    assert arms[4][0] == "plain-56-no-bn (control)"
+    assert arms[0][4:] == ["64,000", "0, 1, 2", "60.0", "9,000", "0.050", "800 MiB"]
 
 
 def test_missing_runs_are_named(degradation: Experiment, paper_runs: Path) -> None:
@@ -152,16 +163,17 @@ def test_short_budgets_standins_and_divergence_stand_on_top(degradation: Experim
         "standin": True,
         "train_images": 9,
         "test_images": 9,
+        "classes": 10,
     }
     make_record(tmp_path, degradation, "plain-20", 0, "quick", 391, dataset=standin)
     diverged = {"status": "diverged", "diverged_at": 7, "final": {}, "best": {}, "weights_sha256": None}
     make_record(tmp_path, degradation, "plain-56", 0, "quick", 391, **diverged)
-    content = content_of(degradation, tmp_path, "quick", 391)
+    content = content_of(degradation, tmp_path, "quick")
     assert content["banners"][0].startswith("STAND-IN DATA")
     assert "391 of the published 64,000" in content["banners"][1]
     assert "plain-56 seed 0 at step 7" in content["banners"][3]
-    assert content["errors"][1][1:4] == ["–", "–", "–"]
-    assert content["errors"][1][-1] == "0"
+    row = content["results"]["rows"][1]
+    assert (row[0], row[1], row[3], row[-1]) == ("plain-56", "–", "–", "0")
     assert {claim["verdict"] for claim in content["claims"]} == {"undecided"}
 
 
@@ -188,10 +200,96 @@ def test_the_papers_curves_lie_grey_behind_ours_where_budgets_are_the_same(
 def test_else_they_have_panels_of_their_own(degradation: Experiment, tmp_path: Path) -> None:
     make_record(tmp_path, degradation, "plain-20", 0, "quick", 391)
     panels, lines = _lines(degradation, tmp_path, "quick", 391)
-    assert panels == 4
+    assert panels == 2  # plain nets alone have runs: ours, and the paper's below
     assert not [line for line in lines if line.get_color() == PAPER_GREY]
     published = next(line for line in lines if line.get_label() == "He15 plain-20 test")
     assert max(published.get_xdata()) > 60_000
+
+
+def test_on_another_data_set_nothing_published_is_shown(degradation: Experiment, tmp_path: Path) -> None:
+    cifar100 = {
+        "name": "cifar100", "title": "CIFAR-100", "digest": "f" * 64, "standin": False, "train_images": 50_000,
+        "test_images": 10_000, "classes": 100,
+    }  # fmt: skip
+    for arm in ("plain-20", "plain-56", "resnet-20"):
+        make_record(tmp_path, degradation, arm, 0, "quick-cifar100", 391, dataset=cifar100)
+    content = content_of(degradation, tmp_path, "quick-cifar100")
+    assert content["banners"][0].startswith("OTHER DATA SET. These nets were trained on CIFAR-100")
+    assert "published" not in content["results"]["header"]
+    assert content["published_note"] == ""
+    assert "9.69" not in str(content["results"])
+    verdicts = {claim["name"]: claim["verdict"] for claim in content["claims"]}
+    assert (verdicts["D1"], verdicts["D3"]) == ("observed", "undecided")
+    records = collect(tmp_path, "degradation", "quick-cifar100")
+    for spec in degradation.figures:
+        drawn = spec.draw(Context(records, 391, published=False))
+        assert drawn is not None
+        labels = [line.get_label() for ax in drawn[0].axes for line in ax.get_lines()]
+        assert labels
+        assert not any(str(label).startswith("He15") for label in labels), spec.name
+        assert "He15" not in drawn[1]
+
+
+def test_a_run_that_diverged_counts_with_the_error_of_guessing(degradation: Experiment, paper_runs: Path) -> None:
+    diverged = {"status": "diverged", "diverged_at": 7, "final": {}, "best": {}, "weights_sha256": None}
+    make_record(paper_runs, degradation, "plain-56", 3, **diverged)
+    results = results_of(collect(paper_runs, "degradation", "paper"))
+    assert results.of("plain-56", "train_error")[3] == 90.0
+    assert results.of("plain-56", "test_error")[3] == 90.0
+
+
+def test_pairs_and_short_arms_come_from_the_records(degradation: Experiment, tmp_path: Path) -> None:
+    for arm in ("plain-20", "resnet-20"):
+        make_record(tmp_path, degradation, arm, 0, draws="same")
+    make_record(tmp_path, degradation, "plain-56", 0, "paper", 391, draws="other")
+    results = results_of(collect(tmp_path, "degradation", "paper"))
+    assert results.share_draws(["plain-20", "resnet-20"], [0])
+    assert not results.share_draws(["plain-20", "plain-56"], [0])
+    assert results.short == {"plain-56"}
+
+
+def test_a_stretch_and_a_skipped_run_say_so(tmp_path: Path) -> None:
+    depth = load_experiment("depth")
+    stretch = {"final": {}, "best": {}, "activations": "recomputed"}
+    folder = make_record(tmp_path, depth, "resnet-1202", 0, "quick", 391, **stretch)
+    data = json.loads((folder / "record.json").read_text())
+    data["settings"]["stretch"] = 8
+    write_json(folder / "record.json", data | {"iterations": 8})
+    skipped = {"status": "skipped", "skipped": "storing takes 9 GiB", "final": {}, "best": {}}
+    make_record(tmp_path, depth, "resnet-1202-stored", 0, "quick", 391, **skipped)
+    content = content_of(depth, tmp_path, "quick")
+    banners = " ".join(content["banners"])
+    assert "STRETCH ONLY. resnet-1202: 8 of 391 steps" in banners
+    assert "SKIPPED. resnet-1202-stored seed 0: storing takes 9 GiB." in banners
+    rows = content["arms"]["rows"]
+    assert (rows[0][4], rows[0][8], rows[0][9]) == ("8 of 391", "400.0", "800 MiB*")
+    assert rows[1][4] == "skipped"
+    assert {c["name"]: c["reason"] for c in content["claims"]}["P2"] == "needs the published budget"
+
+
+def test_the_summary_holds_every_claim_of_every_experiment(degradation: Experiment, paper_runs: Path) -> None:
+    experiments = [load_experiment(name) for name in experiment_names()]
+    content = summary_content(experiments, {"degradation": "paper"}, paper_runs)
+    rows = {row["name"]: row for section in content["experiments"] for row in section["claims"]}
+    assert set(rows) == {claim.name for experiment in experiments for claim in experiment.claims}
+    assert (rows["D1"]["verdict"], rows["D1"]["effect"], rows["D1"]["seeds"]) == ("reproduced", "+1.75 points", "3")
+    assert rows["P1"]["verdict"] == "not run"
+    section = next(s for s in content["experiments"] if s["title"].startswith("depth"))
+    assert section["budget"] == "not run: make depth"
+    section = next(s for s in content["experiments"] if s["title"].startswith("degradation"))
+    assert section["budget"] == "paper: 64,000 of 64,000 iterations, 10 runs missing, CIFAR-10"
+    counts = {count["verdict"]: int(count["claims"]) for count in content["counts"]}
+    assert sum(counts.values()) == len(rows)
+    assert (counts["reproduced"], counts["not reproduced"]) == (5, 1)
+
+
+def test_the_summary_is_made_again_to_the_same_bytes(degradation: Experiment, paper_runs: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        line = write_summary([degradation], {"degradation": "paper"}, paper_runs, tmp_path / name)
+        assert line == f"summary: {tmp_path / name / 'summary.pdf'}"
+    pdf = (tmp_path / "a" / "summary.pdf").read_bytes()
+    assert pdf.startswith(b"%PDF")
+    assert pdf == (tmp_path / "b" / "summary.pdf").read_bytes()
 
 
 def test_a_report_is_made_again_to_the_same_bytes(degradation: Experiment, paper_runs: Path, tmp_path: Path) -> None:
@@ -214,7 +312,8 @@ def test_a_report_is_made_again_to_the_same_bytes(degradation: Experiment, paper
 def test_the_longest_budget_with_records_comes_first(degradation: Experiment, paper_runs: Path) -> None:
     make_record(paper_runs, degradation, "plain-20", 0, "quick", 391)
     make_record(paper_runs, degradation, "plain-20", 0, "2000it", 2_000)
-    assert budgets_with_records(paper_runs, "degradation") == ["paper", "2000it", "quick"]
+    make_record(paper_runs, degradation, "plain-20", 0, "4000it-cifar100", 4_000)
+    assert budgets_with_records(paper_runs, "degradation") == ["paper", "2000it", "quick", "4000it-cifar100"]
     assert budgets_with_records(paper_runs, "other") == []
 
 

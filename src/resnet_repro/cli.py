@@ -13,7 +13,7 @@ from rich.console import Console
 
 from resnet_repro import __version__
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import parse_count
+from resnet_repro.experiment import Experiment, parse_count
 
 DEFAULT_DATA_DIR = "data"
 INTERRUPTED = 130
@@ -58,6 +58,9 @@ def build_parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="write reports from the records that are there, without training")
     report.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="default: all that have records")
     _add_budget(report, default=None)
+    report.add_argument(
+        "--dataset", help="reports of runs on this data set (default: the experiment's own, else others)"
+    )
     _add_folders(report)
 
     status = commands.add_parser(
@@ -179,25 +182,45 @@ def _write(name: str, budget: str, options: argparse.Namespace, console: Console
 
 def _report(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.discovery import experiment_names, load_experiment
+    from resnet_repro.report.summary import write_summary
+
+    runs_dir = _existing_runs_dir(options)
+    experiments = [load_experiment(name) for name in options.experiments or experiment_names()]
+    budgets = {e.name: budget for e in experiments if (budget := _budget_to_report(e, options, runs_dir))}
+    if not budgets:
+        what = f" of {', '.join(options.experiments)}" if options.experiments else ""
+        asked = " with this PROFILE, ITERATIONS or DATASET" if _asks_for_a_budget(options) else ""
+        example = options.experiments[0] if options.experiments else "degradation"
+        raise UserError(f"{runs_dir} holds no finished runs{what}{asked}: run an experiment first, as make {example}")
+    for experiment in experiments:
+        if experiment.name in budgets:
+            _write(experiment.name, budgets[experiment.name], options, console)
+        elif options.experiments:
+            raise UserError(f"{runs_dir} holds no finished runs of {experiment.name}: run make {experiment.name} first")
+    if not options.experiments:
+        line = write_summary(experiments, budgets, runs_dir, Path(options.reports_dir))
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def _asks_for_a_budget(options: argparse.Namespace) -> bool:
+    return bool(options.profile or options.dataset or options.iterations is not None)
+
+
+def _budget_to_report(experiment: Experiment, options: argparse.Namespace, runs_dir: Path) -> str | None:
+    """The first budget with records that fits the options: the experiment's own data set, the longest."""
+    from resnet_repro.budgets import split_budget
     from resnet_repro.report.write import budgets_with_records
     from resnet_repro.study import scaled_profile
 
-    runs_dir = _existing_runs_dir(options)
-    names = options.experiments or [n for n in experiment_names() if budgets_with_records(runs_dir, n)]
-    if not names:
-        raise UserError(f"{runs_dir} holds no finished runs: run an experiment first, for example make degradation")
-    for name in names:
-        experiment = load_experiment(name)
-        if options.profile or options.iterations is not None:
-            iterations = _count(options.iterations, "ITERATIONS")
-            budget = scaled_profile(experiment, options.profile or "quick", iterations).name
-        else:
-            budgets = budgets_with_records(runs_dir, name)
-            if not budgets:
-                raise UserError(f"{runs_dir} holds no finished runs of {name}: run make {name} first")
-            budget = budgets[0]
-        _write(name, budget, options, console)
-    return 0
+    budgets = budgets_with_records(runs_dir, experiment.name)
+    if options.profile or options.iterations is not None:
+        profile = options.profile or experiment.profiles[0].name
+        wanted = scaled_profile(experiment, profile, _count(options.iterations, "ITERATIONS")).name
+        budgets = [budget for budget in budgets if split_budget(budget)[0] == wanted]
+    if options.dataset:
+        budgets = [b for b in budgets if (split_budget(b)[1] or experiment.dataset) == options.dataset]
+    return budgets[0] if budgets else None
 
 
 def _existing_runs_dir(options: argparse.Namespace) -> Path:

@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from statistics import mean
 
-from resnet_repro.data.catalogue import CATALOGUE
+from resnet_repro.budgets import profile_of
 from resnet_repro.discovery import experiment_names, load_experiment
 from resnet_repro.experiment import Experiment, Profile
 from resnet_repro.run_state import RunState, State, run_state
@@ -65,21 +65,6 @@ def survey(experiment: Experiment, runs_dir: Path, now: float) -> list[Survey]:
         found.append(((rank, profile.iterations or 0, folder.name), _survey(experiment, profile, folder, now)))
     surveys = [one for _, one in sorted(found, key=lambda entry: entry[0])]
     return [*surveys, Survey("", damaged=damaged)] if damaged else surveys
-
-
-def profile_of(experiment: Experiment, budget: str) -> Profile | None:
-    """The profile behind a budget's folder name, "quick", "2000it" or either with "-<data set>"; None for other names.
-
-    Which profile was scaled to a number of steps no folder says: it is given the first one's arms, and no seeds.
-    """
-    stems = [budget, *(budget.removesuffix(f"-{name}") for name in CATALOGUE if budget.endswith(f"-{name}"))]
-    for profile in experiment.profiles:
-        if profile.name in stems:
-            return profile
-    for stem in stems:
-        if match := re.fullmatch(r"([1-9][0-9]*)it", stem):
-            return replace(experiment.profiles[0].scaled(int(match[1])), seeds=())
-    return None
 
 
 def _survey(experiment: Experiment, profile: Profile, folder: Path, now: float) -> Survey:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from resnet_repro.budgets import budget_name, command
+from resnet_repro.discovery import load_experiment
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Arm, Experiment, Profile, RunSettings
 from resnet_repro.launch import Job, Outcome, Slot, execute
@@ -136,11 +138,6 @@ def carry_out(request: Request, console: Console, follow: Callable[[list[Path]],
     return Result(budget, [run.name for run in runs], [run.folder for run in runs], [outcomes[r.name] for r in runs])
 
 
-def budget_name(experiment: Experiment, profile: Profile, dataset: str) -> str:
-    """The name of the folder that a study's runs lie in: the profile's, with the data set where it is not the usual one."""
-    return profile.name if dataset == experiment.dataset else f"{profile.name}-{dataset}"
-
-
 def _expand(request: Request, budget: str, dataset: str, digest: str, precision: str, device: str) -> list[RunSettings]:
     """Arms × seeds of the request, seed by seed."""
     profile = request.profile
@@ -173,28 +170,15 @@ def _check_sources(request: Request, runs: Sequence[_Run]) -> None:
             assert source is not None
             if read_record(source) is None:
                 missing.setdefault(start.experiment, []).append(f"{start.arm} seed {run.settings.seed}")
+    seeds = ",".join(map(str, request.seeds))
+    where = "" if request.runs_dir == Path("runs") else f" RUNS_DIR={request.runs_dir}"
     for experiment, names in missing.items():
         names = list(dict.fromkeys(names))
         shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
         raise UserError(
             f"{request.experiment.name} reads finished runs of {experiment}, and {request.runs_dir} lacks {shown}: "
-            f"run {_command(experiment, request, runs[0].settings)} first"
+            f"run {command(load_experiment(experiment), runs[0].settings.budget)} SEEDS={seeds}{where} first"
         )
-
-
-def _command(experiment: str, request: Request, settings: RunSettings) -> str:
-    """The Make command that trains what a request reads."""
-    words = [f"make {experiment}"]
-    if request.profile.name == f"{request.profile.iterations}it":
-        words.append(f"ITERATIONS={request.profile.iterations}")
-    elif request.profile.name != "quick":
-        words.append(f"PROFILE={request.profile.name}")
-    if settings.dataset != request.experiment.dataset:
-        words.append(f"DATASET={settings.dataset}")
-    words.append(f"SEEDS={','.join(map(str, request.seeds))}")
-    if request.runs_dir != Path("runs"):
-        words.append(f"RUNS_DIR={request.runs_dir}")
-    return " ".join(words)
 
 
 def _devices(wanted: str) -> list[str]:

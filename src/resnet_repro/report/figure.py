@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Context:
-    """What there is to draw: all records of an experiment at one budget, and the length of that budget in steps."""
+    """What there is to draw: all records of an experiment at one budget, and the length of the longest in steps.
+
+    published: whether the source's own curves belong beside them; not on another data set than the source's.
+    """
 
     records: Sequence[Record]
     iterations: int
+    published: bool = True
 
     def of(self, arm: str) -> list[Record]:
         return [record for record in self.records if record.arm == arm]

@@ -76,10 +76,13 @@ def layer_responses(arms: Sequence[Arm]) -> FigureSpec:
         if not any(runs and runs[0] for runs in ours.values()):
             return None
         style = looks(names)
+        titles = [f"ours, {context.iterations:,} iterations"]
+        if context.published:
+            titles.append("He15 figure 7, 64,000 iterations")
         figure = Figure(figsize=(WIDTH, 3.7))
-        axes = figure.subplots(2, 2)
+        axes = figure.subplots(2, len(titles), squeeze=False)
         for name in names:
-            published = he15_layer_responses(name)
+            published = he15_layer_responses(name) if context.published else None
             columns = (
                 [_mean_by_layer(ours[name])] if ours[name] else [],
                 [published] if published else [],
@@ -90,21 +93,20 @@ def layer_responses(arms: Sequence[Arm]) -> FigureSpec:
                     options = look | {"markersize": 2.5, "linewidth": 0.9, "markevery": _every(x, 14), "label": name}
                     axes[0][column].plot(x, y, **options)
                     axes[1][column].plot(range(1, len(y) + 1), sorted(y, reverse=True), **options)
-        for column, title in enumerate(
-            (f"ours, {context.iterations:,} iterations", "He15 figure 7, 64,000 iterations")
-        ):
+        for column, title in enumerate(titles):
             axes[0][column].set_title(title)
             axes[0][column].set_xlabel("layer")
             axes[1][column].set_xlabel("layer, sorted by size of response")
             axes[0][column].set_ylim(bottom=0)
             axes[1][column].set_ylim(bottom=0)
-        figure.legend(*unique_legend(axes[0][1]), loc="outside lower center", ncols=len(names))
+        figure.legend(*unique_legend(axes[0][-1]), loc="outside lower center", ncols=len(names))
         for row in axes:
             row[0].set_ylabel("standard deviation")
         return figure, (
             "Layer responses: standard deviation of each 3×3 layer's output after batch normalization and before the "
             "nonlinearity and the addition, in evaluation mode on 1,000 training images, mean over seeds. "
-            "Above in the layers' order, below sorted; the scales on the left and on the right differ."
+            "Above in the layers' order, below sorted."
+            + (" The scales on the left and on the right differ." if context.published else "")
         )
 
     return FigureSpec("layer_responses", draw)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
-from importlib.util import find_spec
 from pathlib import Path
 
-from resnet_repro.analysis.claims import Judgement, judge
+from resnet_repro.analysis.claims import Judgement, judge_all
+from resnet_repro.budgets import command, split_budget
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Experiment
+from resnet_repro.report.banners import is_other_data
 from resnet_repro.report.content import build_content, results_of
 from resnet_repro.report.figure import Context
 from resnet_repro.report.style import report_style
-from resnet_repro.results import collect
+from resnet_repro.report.typeset import ABSENT, can_typeset, typeset
+from resnet_repro.results import Record, collect
 
 
 @dataclass
@@ -30,13 +29,18 @@ class Written:
 
 
 def budgets_with_records(runs_dir: Path, experiment: str) -> list[str]:
-    """The profiles and budgets of an experiment that have a finished run, the longest first."""
+    """The profiles and budgets of an experiment that have a finished run: its own data set first, then the longest."""
     lengths: dict[str, int] = {}
     for path in (runs_dir / experiment).glob("*/*/seed*/record.json"):
         budget = path.parents[2].name
         if budget not in lengths:
             lengths[budget] = max((r.settings.iterations for r in collect(runs_dir, experiment, budget)), default=0)
-    return sorted(lengths, key=lambda budget: -lengths[budget])
+    return sorted(lengths, key=lambda budget: (split_budget(budget)[1] is not None, -lengths[budget], budget))
+
+
+def judged(experiment: Experiment, records: Sequence[Record]) -> list[Judgement]:
+    """The experiment's claims with their verdicts on these records."""
+    return judge_all(experiment.claims, results_of(records))
 
 
 def write_report(
@@ -49,22 +53,22 @@ def write_report(
     records = collect(runs_dir, experiment.name, budget)
     if not records:
         raise UserError(
-            f"{runs_dir}/{experiment.name}/{budget} holds no finished run: "
-            f"run make {experiment.name} with this PROFILE or ITERATIONS first"
+            f"{runs_dir}/{experiment.name}/{budget} holds no finished run: run {command(experiment, budget)} first"
         )
-    iterations = max(record.settings.iterations for record in records)
-    judgements = [judge(claim, results_of(experiment, records)) for claim in experiment.claims]
+    longest = max(record.settings.iterations for record in records)
+    context = Context(records, longest, published=not is_other_data(experiment, records))
+    judgements = judged(experiment, records)
     written = Written()
     try:
         reports_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=reports_dir, prefix=f".{experiment.name}-") as folder:
-            figures = _draw(experiment, Context(records, iterations), Path(folder))
-            content = build_content(experiment, budget, iterations, records, judgements, figures, failed)
-            if find_spec("typst") is None:
-                written.lines.append("typst is not installed, so there is no PDF: pip install typst, then make report")
-            else:
-                _typeset(content, Path(folder), f"{experiment.name}.pdf")
+            figures = _draw(experiment, context, Path(folder))
+            content = build_content(experiment, budget, records, judgements, figures, failed)
+            if can_typeset():
+                typeset("document.typ", content, Path(folder), f"{experiment.name}.pdf")
                 written.pdf = reports_dir / f"{experiment.name}.pdf"
+            else:
+                written.lines.append(ABSENT)
             for file in Path(folder).iterdir():
                 if file.suffix in (".pdf", ".svg", ".png"):
                     file.replace(reports_dir / file.name)
@@ -96,22 +100,9 @@ def _draw(experiment: Experiment, context: Context, folder: Path) -> list[tuple[
     return drawn
 
 
-def _typeset(content: dict, folder: Path, name: str) -> None:
-    import typst
-
-    source = folder / "document.typ"
-    shutil.copyfile(str(files("resnet_repro.report") / "document.typ"), source)
-    typst.compile(
-        str(source),
-        output=str(folder / name),
-        root=str(folder),
-        ignore_system_fonts=True,
-        timestamp=0,  # a rerun on the same records gives the same bytes
-        sys_inputs={"content": json.dumps(content)},
-    )
-
-
 def _verdict_lines(judgements: Sequence[Judgement]) -> list[str]:
+    width = max((len(j.claim.name) for j in judgements), default=0)
     return [
-        f"{j.claim.name}  {j.verdict + (f' ({j.reason})' if j.reason else ''):<42}  {j.claim.text}" for j in judgements
+        f"{j.claim.name:<{width}}  {j.verdict + (f' ({j.reason})' if j.reason else ''):<42}  {j.claim.text}"
+        for j in judgements
     ]

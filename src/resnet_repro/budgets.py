@@ -1,0 +1,49 @@
+"""Names of budgets: how the folder of a study's runs is called, and what such a name says."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from resnet_repro.data.catalogue import CATALOGUE
+from resnet_repro.experiment import Experiment, Profile
+
+
+def budget_name(experiment: Experiment, profile: Profile, dataset: str) -> str:
+    """The profile's name, with the data set where it is not the experiment's own: "quick", "2000it", "quick-cifar100"."""
+    return profile.name if dataset == experiment.dataset else f"{profile.name}-{dataset}"
+
+
+def split_budget(budget: str) -> tuple[str, str | None]:
+    """(name of the profile, data set) of a budget's name; None for the experiment's own data set."""
+    for name in sorted(CATALOGUE, key=len, reverse=True):
+        if budget.endswith(f"-{name}"):
+            return budget.removesuffix(f"-{name}"), name
+    return budget, None
+
+
+def profile_of(experiment: Experiment, budget: str) -> Profile | None:
+    """The profile behind a budget's name; None for names that are none.
+
+    Which profile was scaled to a number of steps no name says: it is given the first one's arms, and no seeds.
+    """
+    stem, _ = split_budget(budget)
+    for profile in experiment.profiles:
+        if profile.name == stem:
+            return profile
+    if match := re.fullmatch(r"([1-9][0-9]*)it", stem):
+        return replace(experiment.profiles[0].scaled(int(match[1])), seeds=())
+    return None
+
+
+def command(experiment: Experiment, budget: str) -> str:
+    """The Make command that trains an experiment at a budget."""
+    stem, dataset = split_budget(budget)
+    words = [f"make {experiment.name}"]
+    if match := re.fullmatch(r"([1-9][0-9]*)it", stem):
+        words.append(f"ITERATIONS={match[1]}")
+    elif stem != experiment.profiles[0].name:
+        words.append(f"PROFILE={stem}")
+    if dataset:
+        words.append(f"DATASET={dataset}")
+    return " ".join(words)

@@ -1,0 +1,106 @@
+"""What a reader must know before any number: stand-ins, other data, short budgets, stretches, missing and failed runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from resnet_repro.budgets import profile_of
+from resnet_repro.experiment import Experiment
+from resnet_repro.results import Record
+
+NAMED = 12  # runs named one by one before the rest is counted
+
+
+def banners(experiment: Experiment, budget: str, records: Sequence[Record], failed: Sequence[str]) -> list[str]:
+    """The warnings that stand on top of a report, the gravest first. failed: names of runs whose process broke."""
+    found = [
+        _standin(records),
+        _other_data(experiment, records),
+        _short(records),
+        _stretches(records),
+        _missing(experiment, budget, records, failed),
+        f"FAILED RUNS. {_listed(failed)}. Their log.txt says why." if failed else "",
+        _diverged(records),
+        _skipped(records),
+    ]
+    return [text for text in found if text]
+
+
+def is_other_data(experiment: Experiment, records: Sequence[Record]) -> bool:
+    """Whether the runs are on real data other than the experiment's own, so that published numbers do not apply."""
+    datasets = {(r.data["dataset"]["name"], r.data["dataset"]["standin"]) for r in records}
+    return any(name != experiment.dataset and not standin for name, standin in datasets)
+
+
+def _standin(records: Sequence[Record]) -> str:
+    titles = sorted({r.data["dataset"]["title"] for r in records if r.data["dataset"]["standin"]})
+    if not titles:
+        return ""
+    return (
+        f"STAND-IN DATA. These nets were trained on a {', '.join(titles)}, not on the published data set. "
+        "No claim is judged on it."
+    )
+
+
+def _other_data(experiment: Experiment, records: Sequence[Record]) -> str:
+    if not is_other_data(experiment, records):
+        return ""
+    titles = ", ".join(sorted({r.data["dataset"]["title"] for r in records}))
+    return (
+        f"OTHER DATA SET. These nets were trained on {titles}; the published numbers are for {experiment.dataset} and "
+        "are not shown. Verdicts speak of this data set."
+    )
+
+
+def _short(records: Sequence[Record]) -> str:
+    """Iterations over published ones, as if every arm had the recipe's own length."""
+    budgets = {
+        (round(r.settings.iterations / r.settings.arm.length), r.settings.arm.recipe.iterations)
+        for r in records
+        if r.settings.arm.length
+    }
+    shorter = sorted((mine, theirs) for mine, theirs in budgets if mine < theirs)
+    if not shorter:
+        return ""
+    parts = [
+        f"{mine:,} of the published {theirs:,} iterations ({100 * mine / theirs:.1f} %)" for mine, theirs in shorter
+    ]
+    return (
+        f"SHORT BUDGET. {'; '.join(parts)}, the schedule scaled with them. "
+        "Errors are far from the published ones; verdicts speak of this budget."
+    )
+
+
+def _stretches(records: Sequence[Record]) -> str:
+    stretches = {r.arm: r.settings for r in records if r.settings.stretch is not None and r.status != "skipped"}
+    if not stretches:
+        return ""
+    parts = [f"{arm}: {settings.stop_at:,} of {settings.iterations:,} steps" for arm, settings in stretches.items()]
+    return f"STRETCH ONLY. {'; '.join(parts)}. Timed and measured, not scored."
+
+
+def _missing(experiment: Experiment, budget: str, records: Sequence[Record], failed: Sequence[str]) -> str:
+    profile = profile_of(experiment, budget)
+    if profile is None:
+        return ""
+    seeds = sorted({r.seed for r in records} | set(profile.seeds))
+    have = {(r.arm, r.seed) for r in records}
+    names = [f"{a.name} seed {s}" for s in seeds for a in experiment.arms_of(profile) if (a.name, s) not in have]
+    names = [name for name in names if name not in failed]
+    return f"MISSING RUNS. {_listed(names)}. The same command trains them." if names else ""
+
+
+def _diverged(records: Sequence[Record]) -> str:
+    names = [f"{r.arm} seed {r.seed} at step {r.data['diverged_at']:,}" for r in records if r.status == "diverged"]
+    if not names:
+        return ""
+    return f"DIVERGED. {_listed(names)}: the loss was no longer finite. They count with the error of guessing."
+
+
+def _skipped(records: Sequence[Record]) -> str:
+    names = [f"{r.arm} seed {r.seed}: {r.data['skipped']}" for r in records if r.status == "skipped"]
+    return f"SKIPPED. {'; '.join(names)}." if names else ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= NAMED else ", ".join(names[:NAMED]) + f" and {len(names) - NAMED} more"

@@ -1,0 +1,124 @@
+"""The tables of a report: arms with what they cost, and results beside the published ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import mean, stdev
+from typing import Any
+
+from resnet_repro.experiment import Arm, Column, Experiment
+from resnet_repro.results import Record
+
+ARM_HEADER = (
+    "arm",
+    "layers",
+    "parameters",
+    "multiply-adds",
+    "steps",
+    "seeds",
+    "minutes",
+    "images/s",
+    "s/step",
+    "memory",
+)
+
+
+def arms_table(experiment: Experiment, records: Sequence[Record]) -> dict[str, Any]:
+    """What was trained, and what a run of it took on the machine: a row for each arm that has runs."""
+    rows = [_arm_row(arm, mine) for arm in experiment.arms if (mine := _of(arm, records))]
+    return {"header": list(ARM_HEADER), "align": ["left", *["right"] * 4, "left", *["right"] * 4], "rows": rows}
+
+
+def results_table(experiment: Experiment, records: Sequence[Record], published: bool) -> dict[str, Any]:
+    """The experiment's columns for each arm that is no control and has runs; the published value after its column."""
+    header, align = ["arm"], ["left"]
+    with_published = {metric for values in experiment.published.values() for metric in values} if published else set()
+    for column in experiment.columns:
+        header.append(column.heading)
+        if column.metric in with_published:
+            header.append("published")
+    align += ["right"] * len(header)
+    rows = [
+        _result_row(experiment, arm, mine, with_published)
+        for arm in experiment.arms
+        if not arm.control and (mine := _of(arm, records))
+    ]
+    return {"header": [*header, "seeds"], "align": align, "rows": rows}
+
+
+def result_of(record: Record, metric: str) -> float | None:
+    """A metric by name, "best_test_error" among them; None where the run has none."""
+    if metric == "best_test_error":
+        best = record.data["best"]
+        return best["test_error"] if best and record.status == "finished" else None
+    return record.value(metric)
+
+
+def _of(arm: Arm, records: Sequence[Record]) -> list[Record]:
+    return [record for record in records if record.arm == arm.name]
+
+
+def _arm_row(arm: Arm, mine: Sequence[Record]) -> list[str]:
+    model = mine[0].data["model"]
+    ran = [record for record in mine if record.status != "skipped"]
+    trained = [record for record in ran if record.data["iterations"]]
+    rates = [record.data["images_per_second"] for record in trained]
+    seconds = [record.data["training_seconds"] / record.data["iterations"] for record in trained]
+    return [
+        arm.name + (" (control)" if arm.control else ""),
+        str(model["layers"]),
+        f"{model['parameters'] / 1e6:.2f} M",
+        f"{model['multiply_adds'] / 1e6:.1f} M",
+        _steps(mine[0]),
+        ", ".join(str(record.seed) for record in mine),
+        _mean([record.data["seconds"] / 60 for record in ran], 1),
+        _mean(rates, 0),
+        _mean(seconds, 3 if seconds and mean(seconds) < 1 else 1),
+        _memory(ran),
+    ]
+
+
+def _steps(record: Record) -> str:
+    settings = record.settings
+    if record.status == "skipped":
+        return "skipped"
+    if not settings.iterations:
+        return "not trained"
+    if settings.stretch is not None:
+        return f"{settings.stop_at:,} of {settings.iterations:,}"
+    return f"{settings.stop_at:,}"
+
+
+def _memory(ran: Sequence[Record]) -> str:
+    peaks = [record.data["peak_memory_mib"] for record in ran if record.data["peak_memory_mib"]]
+    if not peaks:
+        return "–"
+    text = f"{max(peaks):,.0f} MiB"
+    return text + ("*" if any(record.data["activations"] == "recomputed" for record in ran) else "")
+
+
+def _result_row(experiment: Experiment, arm: Arm, mine: Sequence[Record], with_published: set[str]) -> list[str]:
+    row = [arm.name]
+    for column in experiment.columns:
+        row.append(_spread([result_of(record, column.metric) for record in mine], column))
+        if column.metric in with_published:
+            value = experiment.published.get(arm.name, {}).get(column.metric)
+            row.append("–" if value is None else _fixed(value, column.digits))
+    return [*row, str(sum(record.status == "finished" for record in mine))]
+
+
+def _spread(values: Sequence[float | None], column: Column) -> str:
+    """Mean ± standard deviation over seeds; the value alone where there is one."""
+    found = [value for value in values if value is not None]
+    if not found:
+        return "–"
+    text = _fixed(mean(found), column.digits)
+    return text + (f" ± {stdev(found):.{column.digits}f}" if len(found) > 1 else "")
+
+
+def _mean(values: Sequence[float], digits: int) -> str:
+    return f"{mean(values):,.{digits}f}" if values else "–"
+
+
+def _fixed(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}".replace("-", "−")
