@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import REPO, cli
 
+from resnet_repro.analysis.watches import WATCHES
+from resnet_repro.budgets import budget_name, command, profile_of
 from resnet_repro.discovery import experiment_names, load_experiment, summary
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Experiment, RunSettings, select_arms
+from resnet_repro.models import build
 from resnet_repro.report.published import he15_error_curves, he15_layer_responses
 from resnet_repro.study import scaled_profile
 
@@ -39,17 +45,86 @@ def test_every_claim_names_arms_that_are_there(name: str) -> None:
     assert len(arms) == len(experiment.arms)
     for claim in experiment.claims:
         for comparison in claim.test:
-            assert {comparison.arm, comparison.than} - {None} <= arms, claim.name
+            assert set(comparison.arms) <= arms, claim.name
     assert set(experiment.published) <= arms
     assert summary(name)
 
 
-def test_paired_comparisons_are_of_twins_alone(degradation: Experiment) -> None:
-    for claim in degradation.claims:
+@pytest.mark.parametrize("name", experiment_names())
+def test_every_profile_trains_arms_that_are_there_and_what_its_claims_need(name: str) -> None:
+    experiment = load_experiment(name)
+    assert [profile.name for profile in experiment.profiles] == ["quick", "paper"]
+    paper = experiment.profile("paper")
+    assert (paper.seeds, paper.dataset) == ((0, 1, 2, 3, 4), "cifar10")
+    for profile in experiment.profiles:
+        chosen = {arm.name for arm in experiment.arms_of(profile)}
+        assert set(profile.arms or ()) <= {arm.name for arm in experiment.arms}
+        assert set(profile.stretches) <= chosen
+        assert {arm.name for arm in select_arms(experiment, profile, None)} == chosen, "a parent is missing"
+    full = {arm.name for arm in experiment.arms_of(paper)}
+    for claim in experiment.claims:
         for comparison in claim.test:
-            if comparison.paired:
-                assert comparison.than is not None
-                assert comparison.arm.split("-")[1] == comparison.than.split("-")[1]
+            assert set(comparison.arms) <= full, claim.name
+    assert all(paper.steps(arm) >= arm.recipe.iterations * arm.length for arm in experiment.arms)
+
+
+@pytest.mark.parametrize("name", experiment_names())
+def test_every_arm_can_be_built_and_has_watches_that_exist(name: str) -> None:
+    for arm in load_experiment(name).arms:
+        assert set(arm.watch) <= set(WATCHES), arm.name
+        with torch.device("meta"):
+            build(arm.model, 10, seed=0)
+
+
+def test_the_claims_are_those_of_the_sources() -> None:
+    claims = {name: [claim.name for claim in load_experiment(name).claims] for name in experiment_names()}
+    assert claims["depth"] == ["P1", "P2", "P3"]
+    assert set(claims["block"]) >= {"B1", "B1c", "B2", "B3", "B4", "B5", "B6", "B7"}
+    assert claims["shortcuts"] == ["S1", "S2"]
+    assert claims["normalization"] == ["N1", "N2", "N3", "N4"]
+    assert claims["construction"] == ["K1", "K2", "K3", "K4"]
+    assert claims["features"] == ["Z1", "Z2"]
+
+
+def test_depth_is_table_6_with_its_warm_up() -> None:
+    depth = load_experiment("depth")
+    layers = {arm.name: arm.recipe.warm_up for arm in depth.arms if not arm.control}
+    assert list(layers) == [f"resnet-{n}" for n in (20, 32, 44, 56, 110, 1202)]
+    assert [name for name, warm_up in layers.items() if warm_up] == ["resnet-110", "resnet-1202"]
+    assert [depth.published[name]["test_error"] for name in layers] == [8.75, 7.51, 7.17, 6.97, 6.43, 7.93]
+
+
+def test_block_has_impl_ds_six_arms_and_he16s_pairs() -> None:
+    block = load_experiment("block")
+    names = [arm.name for arm in block.arms]
+    for kind in ("plain", "original", "preact"):
+        for variant, statistics in (("as-written", "frozen"), ("corrected", "batch")):
+            arm = block.arm(f"{kind}-32-{variant}")
+            assert arm.recipe.name == "impl-d"
+            assert arm.model.options["statistics"] == statistics
+    assert {f"{kind}-{depth}" for kind in ("resnet", "preact") for depth in (110, 164, 1001)} <= set(names)
+    quick, paper = (block.profile(name) for name in ("quick", "paper"))
+    assert not any("1001" in arm.name for arm in block.arms_of(quick))
+    assert paper.steps(block.arm("preact-32-corrected")) == 20_000
+    assert paper.steps(block.arm("preact-1001")) == 64_000
+
+
+def test_small_batches_see_as_many_images_at_a_rate_to_match() -> None:
+    normalization = load_experiment("normalization")
+    profile = normalization.profile("paper")
+    large, small = normalization.arm("plain-20-group"), normalization.arm("plain-20-group-batch-4")
+    images = [profile.steps(arm) * arm.recipe.batch_size for arm in (large, small)]
+    assert images[0] == images[1]
+    assert small.recipe.learning_rate / small.recipe.batch_size == large.recipe.learning_rate / large.recipe.batch_size
+
+
+def test_construction_spends_the_same_total_budget_on_every_deep_net() -> None:
+    construction = load_experiment("construction")
+    for kind in ("plain", "resnet"):
+        arms = {name: construction.arm(f"{kind}-{name}") for name in ("20", "56", "56-built", "56-on", "20-on")}
+        lineage = [arms["20"], arms["56-built"], arms["56-on"]]
+        assert [arm.start.arm for arm in lineage[1:] if arm.start] == [lineage[0].name, lineage[1].name]
+        assert sum(arm.length for arm in lineage) == arms["56"].length == arms["20"].length + arms["20-on"].length
 
 
 def test_published_numbers_agree_with_the_curves(degradation: Experiment) -> None:
@@ -70,6 +145,13 @@ def test_settings_survive_the_disk(degradation: Experiment) -> None:
     settings = RunSettings("degradation", "quick", arm, 0, 391, 131, "cifar10", "d", "bf16", "cpu")
     assert RunSettings.from_json(settings.to_json()) == settings
     assert settings.stop_at == 39
+    for name in ("plain-56-on", "plain-56-built"):
+        started = replace(settings, arm=load_experiment("construction").arm(name), stretch=3)
+        assert RunSettings.from_json(json.loads(json.dumps(started.to_json()))) == started
+    assert replace(settings, arm=degradation.arm("plain-56"), stretch=8).stop_at == 8
+    assert replace(settings, iterations=0).stop_at == 0
+    warm = replace(settings, arm=load_experiment("depth").arm("resnet-110"))
+    assert RunSettings.from_json(json.loads(json.dumps(warm.to_json()))) == warm
     with pytest.raises(UserError, match="another version"):
         RunSettings.from_json({"arm": {}})
 
@@ -77,15 +159,39 @@ def test_settings_survive_the_disk(degradation: Experiment) -> None:
 def test_budgets_have_folders_of_their_own(degradation: Experiment) -> None:
     assert scaled_profile(degradation, "quick", None).name == "quick"
     assert scaled_profile(degradation, "quick", 391).name == "quick"
+    quick = degradation.profile("quick")
     longer = scaled_profile(degradation, "quick", 2_000)
     assert (longer.name, longer.iterations, longer.evaluations) == ("2000it", 2_000, 4)
-    assert scaled_profile(degradation, "paper", 8_000).evaluate_every == 1_000
-    assert [arm.name for arm in select_arms(degradation, "resnet-20, plain-20")] == ["plain-20", "resnet-20"]
+    assert scaled_profile(degradation, "paper", 8_000).evaluate_every(degradation.arms[0]) == 1_000
+    assert [arm.name for arm in select_arms(degradation, quick, "resnet-20, plain-20")] == ["plain-20", "resnet-20"]
+    assert budget_name(degradation, quick, "cifar10") == "quick"
+    assert budget_name(degradation, longer, "cifar100") == "2000it-cifar100"
+
+
+@pytest.mark.parametrize(
+    ("budget", "iterations", "command_line"),
+    [
+        ("quick", 391, "make degradation"),
+        ("paper", 64_000, "make degradation PROFILE=paper"),
+        ("120it", 120, "make degradation ITERATIONS=120"),
+        ("quick-cifar100", 391, "make degradation DATASET=cifar100"),
+        ("120it-standin-tiny", 120, "make degradation ITERATIONS=120 DATASET=standin-tiny"),
+    ],
+)
+def test_a_budgets_name_tells_its_profile_and_its_command(
+    budget: str, iterations: int, command_line: str, degradation: Experiment
+) -> None:
+    profile = profile_of(degradation, budget)
+    assert profile is not None
+    assert profile.iterations == iterations
+    assert command(degradation, budget) == command_line
+    assert profile_of(degradation, "long") is None
 
 
 def test_experiment_files_import_no_torch() -> None:
     code = (
-        "import sys; from resnet_repro.discovery import load_experiment; load_experiment('degradation');"
+        "import sys; from resnet_repro.discovery import load_experiment, experiment_names;"
+        "[load_experiment(name) for name in experiment_names()];"
         "sys.exit(any(name in sys.modules for name in ('torch', 'matplotlib', 'wandb')))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=REPO).returncode == 0

@@ -42,9 +42,11 @@ _CURVES = {
     "learning_rate": "learning_rate",
     "running_train_loss": "loss/running_train",
     "train_loss": "loss/train",
+    "validation_loss": "loss/validation",
     "test_loss": "loss/test",
     "running_train_error": "error/running_train",
     "train_error": "error/train",
+    "validation_error": "error/validation",
     "test_error": "error/test",
 }
 
