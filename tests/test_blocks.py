@@ -57,8 +57,8 @@ def silence(unit: nn.Module) -> None:
 @pytest.mark.parametrize("block", ["basic", "bottleneck"])
 def test_only_the_units_that_change_size_share_their_first_normalization(block: str) -> None:
     net = he16_net("preact", 6 * 2 + 2 if block == "basic" else 9 * 2 + 2, block).eval()  # type: ignore[arg-type]
-    for stage in (net.layer1, net.layer2, net.layer3):
-        first, second = stage  # type: ignore[misc]
+    for stage in ("layer1", "layer2", "layer3"):
+        first, second = net.get_submodule(f"{stage}.0"), net.get_submodule(f"{stage}.1")
         assert isinstance(first, PreActivation)
         inputs = first.get_submodule("bn1").num_features
         x = torch.randn(2, inputs, 8, 8)  # type: ignore[arg-type]
@@ -75,8 +75,12 @@ def test_only_the_units_that_change_size_share_their_first_normalization(block: 
 def test_the_first_convolution_has_no_relu_of_its_own_and_the_last_unit_an_extra_one(block: str) -> None:
     net = he16_net("preact", 20, block).eval()  # type: ignore[arg-type]
     seen: dict[str, Tensor] = {}
+
+    def look(name: str):
+        return lambda module, inputs: seen.update({name: inputs[0]})
+
     for name in ("layer1", "fc"):
-        net.get_submodule(name).register_forward_pre_hook(lambda m, inputs, n=name: seen.update({n: inputs[0]}))
+        net.get_submodule(name).register_forward_pre_hook(look(name))
     ends: list[Tensor] = []
     net.layer3.register_forward_hook(lambda m, inputs, output: ends.append(output))  # type: ignore[union-attr]
     images = torch.randn(2, 3, 32, 32)
@@ -165,7 +169,7 @@ def test_nothing_follows_impl_ds_last_pre_activation_block() -> None:
 @pytest.mark.parametrize("options", [{"kind": "dense"}, {"statistics": "none"}, {"depth": 33}])
 def test_impl_d_nets_that_are_none_are_refused(options: dict) -> None:
     with pytest.raises(UserError, match=r"unknown|depth 33"):
-        impl_d_net(**({"kind": "plain"} | options))
+        impl_d_net(**({"kind": "plain"} | options))  # type: ignore[arg-type]
 
 
 def test_responses_are_taken_where_each_net_has_them() -> None:

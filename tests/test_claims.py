@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.stats import ttest_1samp, ttest_ind
@@ -36,11 +39,15 @@ DEEPER_IS_WORSE = Claim("D1", "He15", "deeper is worse", [higher("error", "deep"
 
 
 def results(
-    short: tuple[str, ...] = (), standin: bool = False, draws: dict[str, list[str]] | None = None, **arms: list[float]
+    arms: Mapping[str, list[float]],
+    *,
+    short: tuple[str, ...] = (),
+    standin: bool = False,
+    draws: Mapping[str, list[str]] | None = None,
 ) -> Results:
     """Values of the metric `error` by seed for each arm."""
     values = {arm: {seed: {"error": value} for seed, value in enumerate(column)} for arm, column in arms.items()}
-    keys = {arm: dict(enumerate(column)) for arm, column in (draws or {}).items()}
+    keys: dict[str, dict[int, str | None]] = {arm: dict(enumerate(column)) for arm, column in (draws or {}).items()}
     return Results(values, standin=standin, short=frozenset(short), draws=keys)
 
 
@@ -51,7 +58,7 @@ def judge(claim: Claim, found: Results) -> Judgement:
 
 def verdict(test: list[Comparison] | Comparison, **arms: list[float]) -> str:
     tests = test if isinstance(test, list) else [test]
-    return judge(Claim("C", "", "", tests), results(**arms)).verdict
+    return judge(Claim("C", "", "", tests), results(arms)).verdict
 
 
 @pytest.mark.parametrize(
@@ -125,7 +132,7 @@ def test_options_differ_little_against_a_gap(b: list[float], expected: str) -> N
 
 def test_a_trend_is_the_slope_of_a_line_through_the_means() -> None:
     arms = {"a": [1.0, 1.2], "b": [2.0, 2.1], "c": [1.5, 1.6], "d": [4.0, 4.4]}
-    part = trend("error", list(arms), 1).judge(results(**arms))
+    part = trend("error", list(arms), 1).judge(results(arms))
     assert part.interval is not None
     assert part.interval.estimate == pytest.approx(np.polyfit(range(4), [np.mean(v) for v in arms.values()], 1)[0])
     with pytest.raises(ValueError, match="a trend over 1 arms"):
@@ -134,7 +141,7 @@ def test_a_trend_is_the_slope_of_a_line_through_the_means() -> None:
 
 def test_intervals_are_students_and_welchs() -> None:
     deep, shallow = [13.0, 13.4, 13.9, 13.1], [9.6, 9.7, 10.4]
-    expected = ttest_ind(deep, shallow, equal_var=False)
+    expected: Any = ttest_ind(deep, shallow, equal_var=False)
     found = welch_interval(deep, shallow)
     assert found is not None
     bounds = expected.confidence_interval()
@@ -144,8 +151,9 @@ def test_intervals_are_students_and_welchs() -> None:
     alone = mean_interval(deep)
     assert alone is not None
     bounds = ttest_1samp(deep, 13.0).confidence_interval()
+    one_sided: Any = ttest_1samp(deep, 13.0, alternative="greater")
     assert (alone.low, alone.high) == pytest.approx((bounds.low, bounds.high))
-    assert alone.p_value(13.0, 1) == pytest.approx(ttest_1samp(deep, 13.0, alternative="greater").pvalue)
+    assert alone.p_value(13.0, 1) == pytest.approx(one_sided.pvalue)
 
 
 def test_a_contrasts_variance_and_freedom_by_hand() -> None:
@@ -171,12 +179,12 @@ def test_pairs_are_made_where_the_records_say_so_and_nowhere_else() -> None:
     a, b = [10.0, 12.0, 14.0, 16.0], [9.5, 11.4, 13.5, 15.4]
     keys = ["k0", "k1", "k2", "k3"]
     claim = Claim("C", "", "", [higher("error", "a", than="b")])
-    paired = judge(claim, results(a=a, b=b, draws={"a": keys, "b": keys}))
+    paired = judge(claim, results({"a": a, "b": b}, draws={"a": keys, "b": keys}))
     assert paired.parts[0].paired
     assert paired.parts[0].interval == paired_interval(a, b)
     assert paired.verdict == "reproduced"
     for draws in (None, {"a": keys}, {"a": keys, "b": ["k0", "k1", "k2", "other"]}):
-        unpaired = judge(claim, results(a=a, b=b, draws=draws))
+        unpaired = judge(claim, results({"a": a, "b": b}, draws=draws))
         assert not unpaired.parts[0].paired
         assert unpaired.parts[0].interval == welch_interval(a, b)
         assert unpaired.verdict == "undecided"
@@ -184,7 +192,7 @@ def test_pairs_are_made_where_the_records_say_so_and_nowhere_else() -> None:
 
 def test_pairs_are_of_common_seeds() -> None:
     keys = ["k0", "k1", "k2", "k3"]
-    found = results(a=[1.0, 2.0, 3.0, 9.0], b=[0.0, 1.0, 2.0], draws={"a": keys, "b": keys})
+    found = results({"a": [1.0, 2.0, 3.0, 9.0], "b": [0.0, 1.0, 2.0]}, draws={"a": keys, "b": keys})
     part = judge(Claim("C", "", "", [higher("error", "a", than="b")]), found).parts[0]
     assert (part.paired, part.seeds) == (True, 3)
     assert part.interval is not None
@@ -193,17 +201,17 @@ def test_pairs_are_of_common_seeds() -> None:
 
 def test_standins_missing_runs_and_short_budgets_decide_nothing() -> None:
     clear = {"deep": HIGH, "shallow": LOW}
-    standin = judge(DEEPER_IS_WORSE, results(standin=True, **clear))
+    standin = judge(DEEPER_IS_WORSE, results(clear, standin=True))
     assert (standin.verdict, standin.reason) == ("undecided", "stand-in data")
-    missing = judge(DEEPER_IS_WORSE, results(deep=HIGH, shallow=[]))
+    missing = judge(DEEPER_IS_WORSE, results({"deep": HIGH, "shallow": []}))
     assert (missing.verdict, missing.reason) == ("undecided", "runs are missing")
     long = Claim("P", "He15", "", DEEPER_IS_WORSE.test, needs_paper_budget=True)
     for arms in (clear, {"deep": HIGH, "shallow": []}):
-        short = judge(long, results(short=("deep",), **arms))
+        short = judge(long, results(arms, short=("deep",)))
         assert (short.verdict, short.reason) == ("undecided", "needs the published budget")
-    assert judge(long, results(short=("other",), **clear)).verdict == "reproduced"
-    assert judge(DEEPER_IS_WORSE, results(short=("deep",), **clear)).verdict == "reproduced"
-    few = judge(DEEPER_IS_WORSE, results(deep=HIGH[:2], shallow=LOW[:2]))
+    assert judge(long, results(clear, short=("other",))).verdict == "reproduced"
+    assert judge(DEEPER_IS_WORSE, results(clear, short=("deep",))).verdict == "reproduced"
+    few = judge(DEEPER_IS_WORSE, results({"deep": HIGH[:2], "shallow": LOW[:2]}))
     assert (few.verdict, few.reason) == ("undecided", "fewer than three seeds")
 
 
@@ -252,7 +260,7 @@ def family(p_values: list[float]) -> tuple[list[Claim], Results]:
         mean = float(brentq(miss, 0.01, 1_000))  # type: ignore[arg-type]
         arms[f"arm{index}"] = [mean - 1, mean, mean + 1]
         claims.append(Claim(f"C{index}", "", "", [above("error", f"arm{index}", 0.0, "points")]))
-    return claims, results(**arms)
+    return claims, results(arms)
 
 
 def test_the_claims_of_an_experiment_are_corrected_together() -> None:
@@ -286,7 +294,7 @@ def null_experiment(rng: np.random.Generator, seeds: int, claims: int, parts: in
             arms[a], arms[b] = rng.normal(5, 1, seeds).tolist(), rng.normal(5, 2, seeds).tolist()
             tests.append(higher("error", a, than=b))
         found.append(Claim(f"C{claim}", "", "", tests))
-    return judge_all(found, results(**arms))
+    return judge_all(found, results(arms))
 
 
 @pytest.mark.parametrize(("seeds", "claims", "parts"), [(3, 6, 1), (5, 6, 1), (5, 3, 2)])
@@ -308,7 +316,7 @@ def test_a_clear_effect_is_found_nearly_always() -> None:
     found = 0
     for _ in range(300):
         deep, shallow = rng.normal(13.2, 0.5, 5).tolist(), rng.normal(9.7, 0.3, 5).tolist()
-        found += judge(DEEPER_IS_WORSE, results(deep=deep, shallow=shallow)).verdict == "reproduced"
+        found += judge(DEEPER_IS_WORSE, results({"deep": deep, "shallow": shallow})).verdict == "reproduced"
     assert found > 295
 
 

@@ -148,6 +148,8 @@ def _before_progress(folder: Path, locked: bool | None, now: float) -> tuple[Sta
 
 
 def _position(progress: Mapping[str, Any]) -> str:
+    if not progress["steps"] and progress["status"] in BUSY:
+        return "not trained"
     share = f" ({100 * share_done(progress):.0f} %)" if progress["steps"] else ""
     return f"step {progress['step']:,} of {progress['steps']:,}{share}"
 

@@ -15,7 +15,7 @@ from typing import cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -148,7 +148,7 @@ class Features(Watch):
         probe = [row["probe_error"] for row in rows]
         return {
             "probe_drop": mean(probe[:third]) - mean(probe[-third:]),
-            "probe_trend": float(spearmanr(range(len(probe)), probe).statistic),
+            "probe_trend": float(np.corrcoef(rankdata(range(len(probe))), rankdata(probe))[0, 1]),
             "recovered": mean(row["recovered"] for row in rows[-third:]),
         }
 

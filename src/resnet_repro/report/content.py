@@ -25,10 +25,10 @@ def results_of(records: Sequence[Record]) -> Results:
     draws: dict[str, dict[int, str | None]] = defaultdict(dict)
     for record in records:
         metrics = record.data["final"].keys() | record.data["diagnostics"].keys()
-        row = {metric: value for metric in metrics if (value := record.value(metric)) is not None}
+        row: dict[str, float] = {m: value for m in metrics if (value := record.value(m)) is not None}
         if record.status == "diverged":
             guessing = 100 * (1 - 1 / record.data["dataset"]["classes"])
-            row |= dict.fromkeys(("train_error", "validation_error", "test_error"), guessing)
+            row.update(dict.fromkeys(("train_error", "validation_error", "test_error"), guessing))
         values[record.arm][record.seed] = row
         draws[record.arm][record.seed] = record.data["draws"]
     return Results(

@@ -23,7 +23,7 @@ def probes_and_recovery(trained: Sequence[Arm], initial: Sequence[Arm]) -> Figur
         names = [arm.name for arm in (*trained, *initial)]
         if not any(context.of(name) for name in names):
             return None
-        styles = looks([arm.name for arm in trained]) | looks([arm.name for arm in initial])
+        styles = {**looks([arm.name for arm in trained]), **looks([arm.name for arm in initial])}
         figure = Figure(figsize=(WIDTH, 3.2))
         axes = figure.subplots(1, 2)
         for name in names:
