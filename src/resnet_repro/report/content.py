@@ -25,7 +25,7 @@ def results_of(records: Sequence[Record]) -> Results:
     draws: dict[str, dict[int, str | None]] = defaultdict(dict)
     for record in records:
         metrics = record.data["final"].keys() | record.data["diagnostics"].keys()
-        row = {metric: value for metric in metrics if (value := record.value(metric)) is not None}
+        row: dict[str, float] = {metric: value for metric in metrics if (value := record.value(metric)) is not None}
         if record.status == "diverged":
             guessing = 100 * (1 - 1 / record.data["dataset"]["classes"])
             row |= dict.fromkeys(("train_error", "validation_error", "test_error"), guessing)
