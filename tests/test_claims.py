@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import stdtr
+from scipy.stats import t as student
 from scipy.stats import ttest_1samp, ttest_ind
 
 from resnet_repro.analysis.claims import (
@@ -40,14 +41,13 @@ DEEPER_IS_WORSE = Claim("D1", "He15", "deeper is worse", [higher("error", "deep"
 
 def results(
     arms: Mapping[str, list[float]],
-    *,
     short: tuple[str, ...] = (),
     standin: bool = False,
-    draws: Mapping[str, list[str]] | None = None,
+    draws: dict[str, list[str]] | None = None,
 ) -> Results:
     """Values of the metric `error` by seed for each arm."""
     values = {arm: {seed: {"error": value} for seed, value in enumerate(column)} for arm, column in arms.items()}
-    keys: dict[str, dict[int, str | None]] = {arm: dict(enumerate(column)) for arm, column in (draws or {}).items()}
+    keys = {arm: dict(enumerate(column)) for arm, column in (draws or {}).items()}
     return Results(values, standin=standin, short=frozenset(short), draws=keys)
 
 
@@ -141,19 +141,18 @@ def test_a_trend_is_the_slope_of_a_line_through_the_means() -> None:
 
 def test_intervals_are_students_and_welchs() -> None:
     deep, shallow = [13.0, 13.4, 13.9, 13.1], [9.6, 9.7, 10.4]
-    expected: Any = ttest_ind(deep, shallow, equal_var=False)
+    bounds = ttest_ind(deep, shallow, equal_var=False).confidence_interval()
     found = welch_interval(deep, shallow)
-    assert found is not None
-    bounds = expected.confidence_interval()
+    assert found is not None and found.error is not None
     assert (found.low, found.high) == pytest.approx((bounds.low, bounds.high))
-    assert found.p_value(0.0, 1) == pytest.approx(expected.pvalue / 2)
-    assert found.p_value(0.0, -1) == pytest.approx(1 - expected.pvalue / 2)
+    assert found.p_value(0.0, 1) == pytest.approx(student.sf(found.estimate / found.error, 2))
+    assert found.p_value(0.0, -1) == pytest.approx(student.cdf(found.estimate / found.error, 2))
     alone = mean_interval(deep)
     assert alone is not None
-    bounds = ttest_1samp(deep, 13.0).confidence_interval()
-    one_sided: Any = ttest_1samp(deep, 13.0, alternative="greater")
+    bounds = ttest_1samp(deep, 0.0).confidence_interval()
     assert (alone.low, alone.high) == pytest.approx((bounds.low, bounds.high))
-    assert alone.p_value(13.0, 1) == pytest.approx(one_sided.pvalue)
+    _, p = ttest_1samp(deep, 13.0, alternative="greater")
+    assert alone.p_value(13.0, 1) == pytest.approx(p)
 
 
 def test_a_contrasts_variance_and_freedom_by_hand() -> None:
@@ -211,6 +210,8 @@ def test_standins_missing_runs_and_short_budgets_decide_nothing() -> None:
         assert (short.verdict, short.reason) == ("undecided", "needs the published budget")
     assert judge(long, results(clear, short=("other",))).verdict == "reproduced"
     assert judge(DEEPER_IS_WORSE, results(clear, short=("deep",))).verdict == "reproduced"
+    left_out = judge(long, results({"other": LOW}, short=("other",)))
+    assert (left_out.verdict, left_out.reason) == ("undecided", "needs the published budget")
     few = judge(DEEPER_IS_WORSE, results({"deep": HIGH[:2], "shallow": LOW[:2]}))
     assert (few.verdict, few.reason) == ("undecided", "fewer than three seeds")
 
@@ -234,7 +235,15 @@ def test_one_part_among_many_refutes_only_if_it_does_so_by_chance_of_none() -> N
     alone = [below("error", "a", 0.0, "%")]
     assert verdict(alone, a=refuting) == "not reproduced"
     among = alone + [below("error", f"b{i}", 0.0, "%") for i in range(9)]
-    assert verdict(among, a=refuting, **{f"b{i}": [-1.0, -1.1, -1.2] for i in range(9)}) == "undecided"
+    judgement = judge(
+        Claim("C", "", "", among), results({"a": refuting} | {f"b{i}": [-1.0, -1.1, -1.2] for i in range(9)})
+    )
+    assert (judgement.verdict, judgement.reason) == ("undecided", "p above 0.05")
+
+
+def test_a_claim_that_nothing_could_refute_is_none() -> None:
+    with pytest.raises(ValueError, match="claim C has no comparison"):
+        Claim("C", "", "", [])
 
 
 def test_holm_by_hand() -> None:
@@ -269,7 +278,7 @@ def test_the_claims_of_an_experiment_are_corrected_together() -> None:
     assert [j.verdict for j in judgements] == ["reproduced"] * 3
     judgements = judge_all(*family([0.02, 0.04, 0.03]))
     assert [j.verdict for j in judgements] == ["undecided"] * 3
-    assert {j.reason for j in judgements} == {"does not survive the correction for 3 claims"}
+    assert {j.reason for j in judgements} == {"does not survive Holm's correction for 3 claims"}
     assert all(part.verdict == "reproduced" for j in judgements for part in j.parts)
 
 
@@ -281,34 +290,85 @@ def test_claims_that_cannot_be_decided_cost_the_others_nothing() -> None:
     assert judgement.p == pytest.approx(0.04, rel=1e-3)
 
 
-SIMULATIONS = 1_500
+SIMULATIONS = 1_200
 
 
-def null_experiment(rng: np.random.Generator, seeds: int, claims: int, parts: int) -> list[Judgement]:
-    """Claims of no effect at all, arms of unequal spread."""
+def null_experiment(
+    rng: np.random.Generator, seeds: int, claims: int, parts: int, spread: float
+) -> tuple[list[Claim], Results]:
+    """Claims of no effect at all; the second arm of each comparison spreads `spread` times as widely as the first."""
     arms, found = {}, []
     for claim in range(claims):
         tests = []
         for part in range(parts):
             a, b = f"a{claim}-{part}", f"b{claim}-{part}"
-            arms[a], arms[b] = rng.normal(5, 1, seeds).tolist(), rng.normal(5, 2, seeds).tolist()
+            arms[a], arms[b] = rng.normal(5, 1, seeds).tolist(), rng.normal(5, spread, seeds).tolist()
             tests.append(higher("error", a, than=b))
         found.append(Claim(f"C{claim}", "", "", tests))
-    return judge_all(found, results(arms))
+    return found, results(arms)
 
 
-@pytest.mark.parametrize(("seeds", "claims", "parts"), [(3, 6, 1), (5, 6, 1), (5, 3, 2)])
-def test_wrong_verdicts_are_as_rare_as_promised(seeds: int, claims: int, parts: int) -> None:
-    """The chance of any decided claim in an experiment without effects, and what it would be without correction."""
+def decided(judgement: Judgement) -> bool:
+    return judgement.verdict in ("reproduced", "not reproduced")
+
+
+@pytest.mark.parametrize(
+    ("seeds", "claims", "parts", "spread"), [(3, 6, 1, 2), (3, 6, 1, 10), (3, 3, 2, 10), (5, 6, 1, 10), (5, 3, 2, 2)]
+)
+def test_wrong_verdicts_are_as_rare_as_promised(seeds: int, claims: int, parts: int, spread: float) -> None:
+    """The chance of any decided claim in an experiment without effects, and what it is where each is judged alone."""
     rng = np.random.default_rng(15)
-    wrong = uncorrected = 0
+    wrong = alone = 0
     for _ in range(SIMULATIONS):
-        judgements = null_experiment(rng, seeds, claims, parts)
-        wrong += any(j.verdict in ("reproduced", "not reproduced") for j in judgements)
-        uncorrected += any(part.verdict != "undecided" for j in judgements for part in j.parts)
-    spread = 3 * (0.05 * 0.95 / SIMULATIONS) ** 0.5
-    assert wrong / SIMULATIONS < 0.05 + spread
-    assert uncorrected / SIMULATIONS > 0.12, "the test would not notice a missing correction"
+        found, made = null_experiment(rng, seeds, claims, parts, spread)
+        judgements = judge_all(found, made)
+        wrong += any(decided(j) for j in judgements)
+        alone += any(part.verdict != "undecided" for j in judgements for part in j.parts)
+    assert wrong / SIMULATIONS < 0.05 + 2 * (0.05 * 0.95 / SIMULATIONS) ** 0.5
+    assert alone / SIMULATIONS > 0.12, "the test would not notice a missing correction"
+
+
+def test_without_the_correction_wrong_verdicts_exceed_what_is_promised() -> None:
+    """The same claims, each judged as if it were an experiment of its own."""
+    rng = np.random.default_rng(18)
+    wrong = 0
+    for _ in range(SIMULATIONS):
+        found, made = null_experiment(rng, 5, 6, 1, spread=10)
+        wrong += any(decided(judge(claim, made)) for claim in found)
+    assert wrong / SIMULATIONS > 0.12
+
+
+def test_true_claims_beside_absent_ones_lead_to_no_more_wrong_verdicts() -> None:
+    """Three claims of clear effects, which step the correction down, and three of none, all against one arm."""
+    rng = np.random.default_rng(19)
+    claims = [Claim(f"C{i}", "", "", [higher("error", f"a{i}", than="base")]) for i in range(6)]
+    wrong = found = 0
+    for _ in range(SIMULATIONS):
+        arms = {f"a{i}": rng.normal(30.0 if i < 3 else 5.0, 0.3, 5).tolist() for i in range(6)}
+        judgements = judge_all(claims, results({"base": rng.normal(5.0, 1.0, 5).tolist()} | arms))
+        found += sum(j.verdict == "reproduced" for j in judgements[:3])
+        wrong += any(decided(j) for j in judgements[3:])
+    assert found == 3 * SIMULATIONS
+    assert wrong / SIMULATIONS < 0.05 + 2 * (0.05 * 0.95 / SIMULATIONS) ** 0.5
+
+
+@pytest.mark.parametrize("spreads", [(1, 1, 1, 1), (0.1, 0.2, 0.3, 3)])
+def test_small_p_values_are_as_rare_as_they_say(spreads: tuple[float, ...]) -> None:
+    """Of a trend over arms that spread more and more, where Welch's own degrees of freedom would give twice as many."""
+    rng = np.random.default_rng(20)
+    test = trend("error", ["a", "b", "c", "d"], 1)
+    by_welch = by_us = 0
+    for _ in range(4 * SIMULATIONS):
+        arms = {arm: rng.normal(5, s, 3).tolist() for arm, s in zip("abcd", spreads, strict=True)}
+        interval = test.judge(results(arms)).interval
+        assert interval is not None and interval.error is not None and interval.freedom is not None
+        p = interval.p_value(0.0, 1)
+        assert p is not None
+        by_us += p <= 0.005
+        by_welch += stdtr(interval.freedom, -interval.estimate / interval.error) <= 0.005
+    bound = 0.005 + 2 * (0.005 / (4 * SIMULATIONS)) ** 0.5
+    assert by_us / (4 * SIMULATIONS) < bound
+    assert (by_welch / (4 * SIMULATIONS) > bound) == (max(spreads) > 1)
 
 
 def test_a_clear_effect_is_found_nearly_always() -> None:
@@ -323,14 +383,21 @@ def test_a_clear_effect_is_found_nearly_always() -> None:
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_intervals_cover_what_they_promise(seeds: int) -> None:
     rng = np.random.default_rng(17)
-    covered = 0
+    covered = {"student": 0, "paired": 0, "welch": 0}
     for _ in range(SIMULATIONS):
-        interval = mean_interval(rng.normal(2.0, 1.0, seeds).tolist())
-        assert interval is not None
-        assert interval.low is not None
-        assert interval.high is not None
-        covered += interval.low < 2.0 < interval.high
-    assert covered / SIMULATIONS == pytest.approx(0.95, abs=0.02)
+        shared, a, b = rng.normal(0, 3, seeds), rng.normal(2.0, 1.0, seeds), rng.normal(0.0, 2.0, seeds)
+        for name, interval in (
+            ("student", mean_interval(a.tolist())),
+            ("paired", paired_interval((shared + a).tolist(), (shared + b).tolist())),
+            ("welch", welch_interval(a.tolist(), b.tolist())),
+        ):
+            assert interval is not None
+            assert interval.low is not None
+            assert interval.high is not None
+            covered[name] += interval.low < 2.0 < interval.high
+    assert {name: count / SIMULATIONS for name, count in covered.items()} == pytest.approx(
+        dict.fromkeys(covered, 0.95), abs=0.02
+    )
 
 
 def test_the_rule_names_what_the_code_does() -> None:
@@ -342,6 +409,7 @@ def test_the_rule_names_what_the_code_does() -> None:
         "published budget",
         "stand-in",
         "guessing",
+        "fewest seeds",
         "5 %",
     ):
         assert phrase in RULE, phrase

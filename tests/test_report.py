@@ -147,6 +147,25 @@ def test_tables_give_mean_and_spread_beside_the_published(degradation: Experimen
     assert arms[0][4:] == ["64,000", "0, 1, 2", "60.0", "9,000", "0.050", "800 MiB"]
 
 
+def test_published_columns_belong_to_the_arms_that_are_shown(degradation: Experiment, tmp_path: Path) -> None:
+    make_record(tmp_path, degradation, "resnet-20", 0)
+    results = content_of(degradation, tmp_path)["results"]
+    assert results["header"] == [
+        "arm",
+        "train %",
+        "test %",
+        "published",
+        "best test %",
+        "response",
+        "published",
+        "seeds",
+    ]
+    make_record(tmp_path / "block", block := load_experiment("block"), "plain-32-as-written", 0, "quick", 400)
+    results = content_of(block, tmp_path / "block", "quick")["results"]
+    assert "published" not in results["header"]
+    assert len(results["rows"][0]) == len(results["header"]) == len(results["align"])
+
+
 def test_missing_runs_are_named(degradation: Experiment, paper_runs: Path) -> None:
     banners = " ".join(content_of(degradation, paper_runs)["banners"])
     assert "MISSING RUNS" in banners

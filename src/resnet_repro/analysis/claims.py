@@ -20,10 +20,12 @@ RULE = (
     "With fewer than three seeds nothing is decided: one seed can only be observed or not observed. "
     "With three or more, a comparison is reproduced where its whole interval lies on the claimed side of the threshold, "
     "not reproduced where it lies on the other, else undecided. "
-    "The p-value for a claim is the largest of its comparisons' one-sided ones; against it, the smallest of those for the "
-    "other side, times their number; the smaller of the two is doubled. Over the claims of an experiment that can be "
-    "decided these p-values are corrected by Holm's method, which keeps the chance of any wrong verdict in the "
-    "experiment at 5 %: where the corrected p is at most 0.05 the claim is reproduced or not reproduced, else undecided. "
+    "A comparison's p-value is one-sided, of a t with one degree of freedom less than the fewest seeds, which is safe "
+    "however differently the arms spread. The p-value for a claim is the largest of its comparisons'; against it, the "
+    "smallest of those for the other side, times their number; the smaller of the two is doubled. Over the claims of an "
+    "experiment that can be decided these p-values are corrected by Holm's method, which keeps the chance of any wrong "
+    "verdict in the experiment at 5 %: where the corrected p is at most 0.05 the claim is reproduced or not reproduced, "
+    "else undecided. "
     "A claim that needs the published budget is undecided below it, and every claim is on stand-in data and where runs "
     "are missing. Errors are those after the last step; the best value along the way stands beside them and decides "
     "nothing. A run that diverged counts with the error of guessing."
@@ -216,6 +218,10 @@ class Claim:
     needs_paper_budget: bool = False
     note: str = ""
 
+    def __post_init__(self) -> None:
+        if not self.test:
+            raise ValueError(f"claim {self.name} has no comparison: nothing could refute it")
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -257,9 +263,12 @@ def _undecidable(claim: Claim, parts: Sequence[Part], results: Results) -> Judge
     """The judgement of a claim that no p-value decides; None for the others."""
     if results.standin:
         return Judgement(claim, parts, "undecided", "stand-in data")
-    if claim.needs_paper_budget and any(arm in results.short for part in claim.test for arm in part.arms):
+    missing = any(part.interval is None for part in parts)
+    # A profile of short runs may leave a claim's arms out altogether: what they lack is the budget all the same.
+    short = (missing and results.short) or any(arm in results.short for part in claim.test for arm in part.arms)
+    if claim.needs_paper_budget and short:
         return Judgement(claim, parts, "undecided", "needs the published budget")
-    if any(part.interval is None for part in parts):
+    if missing:
         return Judgement(claim, parts, "undecided", "runs are missing")
     if all(part.seeds == 1 for part in parts):
         verdict: Verdict = "observed" if all(part.verdict == "observed" for part in parts) else "not observed"
@@ -290,6 +299,8 @@ def _decided(
     alone = all(part.verdict == "reproduced" for part in parts) or any(
         part.verdict == "not reproduced" for part in parts
     )
-    tests = "claim" if family == 1 else f"{family} claims"
-    reason = f"does not survive the correction for {tests}" if alone else ""
+    reason = ""
+    if alone:
+        weak = 2 * min(p_for, p_against) > LEVEL
+        reason = f"p above {LEVEL:g}" if weak else f"does not survive Holm's correction for {family} claims"
     return Judgement(claim, parts, "undecided", reason, adjusted, family)

@@ -30,19 +30,16 @@ def arms_table(experiment: Experiment, records: Sequence[Record]) -> dict[str, A
 
 
 def results_table(experiment: Experiment, records: Sequence[Record], published: bool) -> dict[str, Any]:
-    """The experiment's columns for each arm that is no control and has runs; the published value after its column."""
+    """The experiment's columns for each arm that is no control and has runs; published values, if any, after theirs."""
     header, align = ["arm"], ["left"]
-    with_published = {metric for values in experiment.published.values() for metric in values} if published else set()
+    shown = {arm.name: mine for arm in experiment.arms if not arm.control and (mine := _of(arm, records))}
+    with_published = {metric for arm in shown if published for metric in experiment.published.get(arm, {})}
     for column in experiment.columns:
         header.append(column.heading)
         if column.metric in with_published:
             header.append("published")
     align += ["right"] * len(header)
-    rows = [
-        _result_row(experiment, arm, mine, with_published)
-        for arm in experiment.arms
-        if not arm.control and (mine := _of(arm, records))
-    ]
+    rows = [_result_row(experiment, arm, mine, with_published) for arm, mine in shown.items()]
     return {"header": [*header, "seeds"], "align": align, "rows": rows}
 
 
@@ -97,12 +94,12 @@ def _memory(ran: Sequence[Record]) -> str:
     return text + ("*" if any(record.data["activations"] == "recomputed" for record in ran) else "")
 
 
-def _result_row(experiment: Experiment, arm: Arm, mine: Sequence[Record], with_published: set[str]) -> list[str]:
-    row = [arm.name]
+def _result_row(experiment: Experiment, arm: str, mine: Sequence[Record], with_published: set[str]) -> list[str]:
+    row = [arm]
     for column in experiment.columns:
         row.append(_spread([result_of(record, column.metric) for record in mine], column))
         if column.metric in with_published:
-            value = experiment.published.get(arm.name, {}).get(column.metric)
+            value = experiment.published.get(arm, {}).get(column.metric)
             row.append("–" if value is None else _fixed(value, column.digits))
     return [*row, str(sum(record.status == "finished" for record in mine))]
 
