@@ -79,6 +79,36 @@ def test_wandb_records_offline_what_the_tables_say(study: tuple[Path, subprocess
     assert len(recordings) == 3  # two runs, and the report's figures
 
 
+def test_features_reads_the_runs_of_another_experiment(
+    study: tuple[Path, subprocess.CompletedProcess], tiny_data: Path
+) -> None:
+    folder, _ = study
+    process = cli(
+        "run", "features", "--dataset", "standin-tiny", "--iterations", "2", "--arms",
+        "plain-20-trained,plain-20-initial", "--data-dir", tiny_data, "--runs-dir", folder / "runs", "--reports-dir",
+        folder / "features",
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr + process.stdout
+    trained, initial = sorted(collect(folder / "runs", "features", "2it-standin-tiny"), key=lambda r: r.arm)[::-1]
+    source = next(r for r in records(folder) if r.arm == "plain-20")
+    assert trained.data["parent"]["weights_sha256"] == source.data["weights_sha256"]
+    assert trained.data["weights_sha256"] == source.data["weights_sha256"]
+    assert trained.value("test_error") == source.value("test_error")
+    assert initial.data["parent"] is None
+    for record in (trained, initial):
+        assert len(record.table("features")) == 10
+        assert record.value("probe_drop") is not None
+    assert (folder / "features" / "features-probes.svg").exists()
+
+
+def test_status_tells_of_a_finished_study(study: tuple[Path, subprocess.CompletedProcess]) -> None:
+    folder, _ = study
+    process = cli("status", "degradation", "--runs-dir", folder / "runs")
+    assert process.returncode == 0, process.stderr
+    assert "degradation 2it-standin-tiny: 2 of 5 runs finished, 3 missing" in process.stdout
+    assert re.search(r"finished\s+plain-20 seed 0\s+test error \d", process.stdout)
+
+
 def test_finished_runs_are_not_repeated(study: tuple[Path, subprocess.CompletedProcess], tiny_data: Path) -> None:
     folder, _ = study
     before = {r.arm: (r.folder / "record.json").stat().st_mtime_ns for r in records(folder)}
@@ -98,7 +128,7 @@ def test_report_remakes_the_same_pdf_from_records_alone(
     for reports in (tmp_path / "a", tmp_path / "b"):
         process = cli("report", "--runs-dir", folder / "runs", "--reports-dir", reports, cwd=REPO)
         assert process.returncode == 0, process.stderr
-    for name in ("degradation.pdf", "degradation-error_curves.svg", "degradation-gradient_norms.pdf"):
+    for name in ("degradation.pdf", "degradation-error_curves.svg", "degradation-gradient_norms.pdf", "summary.pdf"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
 
 

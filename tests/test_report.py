@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -284,6 +285,84 @@ def test_a_stretch_and_a_skipped_run_say_so(tmp_path: Path) -> None:
     assert (rows[0][4], rows[0][8], rows[0][9]) == ("8 of 391", "400.0", "800 MiB*")
     assert rows[1][4] == "skipped"
     assert {c["name"]: c["reason"] for c in content["claims"]}["P2"] == "needs the published budget"
+
+
+def fill(table: Table, rows: Iterable[dict]) -> None:
+    table.rewind(-1)
+    table.append(rows)
+
+
+def add_watches(folder: Path, experiment: Experiment, arm: str) -> None:
+    """Tables of what the arm watches, made up."""
+    watch = experiment.arm(arm).watch
+    if "inputs" in watch:
+        fill(
+            Table(folder / "inputs.csv", ("layer", "name", "mean_shift", "std_shift")),
+            [
+                {"iteration": step, "layer": layer, "name": "c", "mean_shift": 0.1 * layer, "std_shift": 0.01 * layer}
+                for step in (10, 20)
+                for layer in (2, 3)
+            ],
+        )
+    if "distance" in watch:
+        rows = [{"iteration": step, "distance": 0.01 * step} for step in (0, 10, 20)]
+        fill(Table(folder / "distance.csv", ("distance",)), rows)
+    if "features" in watch:
+        names = ("conv1", "layer1.0", "layer2.0")
+        fill(
+            Table(folder / "features.csv", ("place", "name", "probe_error", "recovered")),
+            [
+                {"iteration": 0, "place": place, "name": name, "probe_error": 60 - place, "recovered": 1 / place}
+                for place, name in enumerate(names, start=1)
+            ],
+        )
+        fill(
+            Table(folder / "filters.csv", ("filter", "channel", "y", "x", "weight")),
+            [
+                {"iteration": 0, "filter": f, "channel": c, "y": y, "x": x, "weight": 0.1 * (f - c)}
+                for f in range(4)
+                for c in range(3)
+                for y in range(3)
+                for x in range(3)
+            ],
+        )
+        fill(
+            Table(folder / "maps.csv", ("place", "name", "channel", "y", "values")),
+            [
+                {"iteration": 0, "place": place, "name": name, "channel": channel, "y": y, "values": "0 1 2 3"}
+                for place, name in enumerate(names, start=1)
+                for channel in range(4)
+                for y in range(4)
+            ],
+        )
+
+
+@pytest.mark.parametrize("name", [name for name in experiment_names() if name != "degradation"])
+def test_every_experiment_has_its_report(name: str, tmp_path: Path) -> None:
+    experiment = load_experiment(name)
+    shown = experiment.arms_of(experiment.profile("paper"))
+    for arm in shown:
+        folder = make_record(tmp_path / "runs", experiment, arm.name, 0)
+        add_watches(folder, experiment, arm.name)
+    written = write_report(experiment, "paper", tmp_path / "runs", tmp_path / "reports")
+    assert sorted(written.images) == sorted(spec.name for spec in experiment.figures)
+    assert (tmp_path / "reports" / f"{name}.pdf").stat().st_size > 20_000
+    content = content_of(experiment, tmp_path / "runs")
+    assert [row[0] for row in content["results"]["rows"]] == [arm.name for arm in shown if not arm.control]
+    assert [claim["name"] for claim in content["claims"]] == [claim.name for claim in experiment.claims]
+    labels = " ".join(
+        str(text)
+        for spec in experiment.figures
+        if (drawn := spec.draw(Context(collect(tmp_path / "runs", name, "paper"), 64_000)))
+        for ax in drawn[0].axes
+        for text in (
+            *ax.get_legend_handles_labels()[1],
+            *[tick.get_text() for tick in ax.get_yticklabels()],
+            ax.get_ylabel(),
+        )
+    )
+    if name != "depth":  # whose figure has the layers on its axis
+        assert all(arm.name in labels for arm in shown), [arm.name for arm in shown if arm.name not in labels]
 
 
 def test_the_summary_holds_every_claim_of_every_experiment(degradation: Experiment, paper_runs: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,9 @@ def error_curves(panels: Panels) -> FigureSpec:
         figure, rows = _grid(shown, extra_rows=1 if below else 0)
         for ax, (title, arms) in zip(rows[0], shown.items(), strict=False):
             style = looks([arm.name for arm in arms])
-            _lines(ax, context, arms, style, "running_train_error", "test_error")
+            for arm in arms:
+                for record in context.of(arm.name):
+                    _our_lines(ax, record, style[arm.name], arm.name, "running_train_error", "test_error")
             ax.set_title(title + (" (grey: He15)" if same_budget and theirs[title] else ""))
             if same_budget:
                 for name in theirs[title]:
@@ -78,50 +80,51 @@ def error_curves(panels: Panels) -> FigureSpec:
 def curves(name: str, panels: Panels, dashed: str, solid: str, label: str) -> FigureSpec:
     """Two columns of metrics.csv against iterations, a panel for each group of arms; `label` is the unit's axis."""
 
-    def draw(context: Context) -> tuple[Figure, str] | None:
-        shown = _shown(context, panels)
-        if not shown:
-            return None
-        figure, rows = _grid(shown)
-        for ax, (title, arms) in zip(_flat(rows), shown.items(), strict=False):
-            _lines(ax, context, arms, looks([arm.name for arm in arms]), dashed, solid)
-            ax.set_title(title)
-        _finish(figure, rows, label)
-        return figure, (
-            f"{_words(dashed).capitalize()} (dashed) and {_words(solid)} (solid, with a mark at each evaluation). "
-            "Each line is one seed."
-        )
+    def paint(ax: Axes, record: Record, look: dict[str, Any]) -> None:
+        _our_lines(ax, record, look, record.arm, dashed, solid)
 
-    return FigureSpec(name, draw)
+    caption = f"{_words(dashed).capitalize()} (dashed) and {_words(solid)} (solid, with a mark at each evaluation)."
+    return _panelled(name, panels, paint, label, caption)
 
 
 def distance_curves(panels: Panels) -> FigureSpec:
     """How far the parameters move from those they started with, against iterations."""
 
-    def draw(context: Context) -> tuple[Figure, str] | None:
-        shown = _shown(context, panels)
-        if not shown:
-            return None
-        figure, rows = _grid(shown)
-        for ax, (title, arms) in zip(_flat(rows), shown.items(), strict=False):
-            style = looks([arm.name for arm in arms])
-            for arm in arms:
-                for record in context.of(arm.name):
-                    x, y = series(record.table("distance"), "distance")
-                    ax.plot(x, y, **style[arm.name], markersize=3, markevery=_every(x), label=arm.name)
-            ax.set_title(title)
-        _finish(figure, rows, "distance")
-        return figure, (
-            "Distance of all parameters from the ones that training on started with, as a fraction of their length. "
-            "Each line is one seed."
-        )
+    def paint(ax: Axes, record: Record, look: dict[str, Any]) -> None:
+        x, y = series(record.table("distance"), "distance")
+        ax.plot(x, y, **look, markersize=3, markevery=_every(x), label=record.arm)
 
-    return FigureSpec("distance", draw)
+    caption = "Distance of all parameters from the ones that training on started with, as a fraction of their length."
+    return _panelled("distance", panels, paint, "distance", caption)
 
 
 def input_shifts(panels: Panels) -> FigureSpec:
     """How far mean and standard deviation of the layers' inputs move between two points of the training."""
 
+    def paint(ax: Axes, record: Record, look: dict[str, Any]) -> None:
+        rows = record.table("inputs")
+        for column, line in (("mean_shift", "-"), ("std_shift", "--")):
+            x, y = _mean_by_iteration(rows, column)
+            marks = look if line == "-" else {"color": look["color"]}
+            label = f"{record.arm} {column.partition('_')[0]}"
+            ax.plot(x, y, line, **marks, markersize=3, linewidth=1, markevery=_every(x), label=label)
+        ax.set_yscale("log")
+
+    caption = (
+        "Movement of the layers' inputs since the point before, a twentieth of the training earlier: mean (solid) and "
+        "standard deviation (dashed) of each channel, in units of the layer's standard deviation, mean over layers."
+    )
+    return _panelled("input_shifts", panels, paint, "shift (σ)", caption)
+
+
+# -- parts -------------------------------------------------------------------------------------------------------------
+
+
+def _panelled(
+    name: str, panels: Panels, paint: Callable[[Axes, Record, dict[str, Any]], None], label: str, caption: str
+) -> FigureSpec:
+    """A figure with a panel for each group of arms, into which `paint` draws one run at a time in its arm's look."""
+
     def draw(context: Context) -> tuple[Figure, str] | None:
         shown = _shown(context, panels)
         if not shown:
@@ -131,33 +134,12 @@ def input_shifts(panels: Panels) -> FigureSpec:
             style = looks([arm.name for arm in arms])
             for arm in arms:
                 for record in context.of(arm.name):
-                    rows_of = record.table("inputs")
-                    for column, line in (("mean_shift", "-"), ("std_shift", "--")):
-                        x, y = _mean_by_iteration(rows_of, column)
-                        look = style[arm.name] if line == "-" else {"color": style[arm.name]["color"]}
-                        kind = "mean" if line == "-" else "std"
-                        ax.plot(
-                            x,
-                            y,
-                            line,
-                            **look,
-                            markersize=3,
-                            linewidth=1,
-                            markevery=_every(x),
-                            label=f"{arm.name} {kind}",
-                        )
+                    paint(ax, record, style[arm.name])
             ax.set_title(title)
-            ax.set_yscale("log")
-        _finish(figure, rows, "shift (σ)")
-        return figure, (
-            "Movement of the layers' inputs since the point before, a twentieth of the training earlier: mean (solid) and "
-            "standard deviation (dashed) of each channel, in units of the layer's standard deviation, mean over layers."
-        )
+        _finish(figure, rows, label)
+        return figure, f"{caption} Each line is one seed."
 
-    return FigureSpec("input_shifts", draw)
-
-
-# -- parts -------------------------------------------------------------------------------------------------------------
+    return FigureSpec(name, draw)
 
 
 def _shown(context: Context, panels: Panels) -> dict[str, list[Arm]]:
@@ -186,14 +168,6 @@ def _grid(shown: Panels, extra_rows: int = 0) -> tuple[Figure, list[list[Axes]]]
 
 def _flat(rows: Sequence[Sequence[Axes]]) -> list[Axes]:
     return [ax for row in rows for ax in row]
-
-
-def _lines(
-    ax: Axes, context: Context, arms: Sequence[Arm], style: Mapping[str, dict[str, Any]], dashed: str, solid: str
-) -> None:
-    for arm in arms:
-        for record in context.of(arm.name):
-            _our_lines(ax, record, style[arm.name], arm.name, dashed, solid)
 
 
 def _our_lines(ax: Axes, record: Record, look: dict, label: str, dashed: str, solid: str) -> None:
