@@ -372,9 +372,9 @@ def test_the_summary_holds_every_claim_of_every_experiment(degradation: Experime
     assert set(rows) == {claim.name for experiment in experiments for claim in experiment.claims}
     assert (rows["D1"]["verdict"], rows["D1"]["effect"], rows["D1"]["seeds"]) == ("reproduced", "+1.75 points", "3")
     assert rows["P1"]["verdict"] == "not run"
-    section = next(s for s in content["experiments"] if s["title"].startswith("depth"))
+    section = next(s for s in content["experiments"] if s["name"] == "depth")
     assert section["budget"] == "not run: make depth"
-    section = next(s for s in content["experiments"] if s["title"].startswith("degradation"))
+    section = next(s for s in content["experiments"] if s["name"] == "degradation")
     assert section["budget"] == "paper: 64,000 of 64,000 iterations, 10 runs missing, CIFAR-10"
     counts = {count["verdict"]: int(count["claims"]) for count in content["counts"]}
     assert sum(counts.values()) == len(rows)

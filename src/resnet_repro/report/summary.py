@@ -58,7 +58,7 @@ def summary_content(experiments: Sequence[Experiment], budgets: Mapping[str, str
             claims = [_absent_row(claim.name, claim.text, claim.source) for claim in experiment.claims]
             budget = f"not run: {command(experiment, experiment.profiles[0].name)}"
         counts.update(claim["verdict"] for claim in claims)
-        sections.append({"title": f"{experiment.name}: {experiment.title}", "budget": budget, "claims": claims})
+        sections.append({"name": experiment.name, "title": experiment.title, "budget": budget, "claims": claims})
     return {
         "title": "Every claim and its verdict",
         "source": "He15, He16 and the notes and posts that teach them",
