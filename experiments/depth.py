@@ -5,7 +5,7 @@
 Expected after 64,000 steps: 8.75, 7.51, 7.17, 6.97, 6.43 (6.61 ± 0.16 over five runs), 7.93 % test error.
 """
 
-from resnet_repro.analysis.claims import Claim, below, higher, trend
+from resnet_repro.analysis.claims import Claim, below, higher, not_higher, trend
 from resnet_repro.arms import cifar_arm
 from resnet_repro.experiment import Experiment, Profile
 from resnet_repro.recipes import HE15_CIFAR, HE15_CIFAR_WARM_UP
@@ -60,8 +60,12 @@ def depth() -> Experiment:
                 "P3",
                 source="He15 §4.2, table 6",
                 text="1202 layers test worse than 110, by overfitting.",
-                test=[higher("test_error", "resnet-1202", than="resnet-110")],
+                test=[
+                    higher("test_error", "resnet-1202", than="resnet-110"),
+                    not_higher("train_error", "resnet-1202", than="resnet-110", margin=0.5),
+                ],
                 needs_paper_budget=True,
+                note="By overfitting: its training error is not higher, by half a point at the most.",
             ),
         ],
         figures=[
@@ -78,8 +82,9 @@ def depth() -> Experiment:
         },
         published_note="Published after 64,000 steps: He15 table 6; resnet-110 is its best of five, 6.61 ± 0.16 their mean.",
         deviations=[
-            "The warm-up ends at the first reading at which the running training error, over 100 steps or a hundredth "
-            "of the budget, is under 80 %; the paper does not say how it looked. The milestones do not move with it.",
+            "The warm-up ends at the first reading at which the running training error, over a hundredth of the budget and "
+            "at most 100 steps, is under 80 %; the paper does not say how it looked. The milestones do not move with it. "
+            "On CIFAR-100 it is 88 %, the same part of the error of guessing.",
             "resnet-1202 recomputes its activations block by block where storing them would take more than 4 GiB on a "
             "CPU or half of the device's memory: the gradients are the same, memory falls, a step takes longer.",
             "In the quick profile resnet-1202 is trained for 8 steps and not scored: time and memory are what it shows. "

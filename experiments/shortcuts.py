@@ -75,10 +75,18 @@ def shortcuts() -> Experiment:
                     not_higher("test_error", "plain-20", than="resnet-20-single", margin=1.0),
                     not_higher("test_error", "plain-56", than="resnet-56-single", margin=1.0),
                 ],
+                needs_paper_budget=True,
                 note=(
                     "No advantage: it ends worse than a shortcut around two layers, and beats the plain net of the same "
                     "depth by no more than a point."
                 ),
+            ),
+            Claim(
+                "S2-110",
+                source="He16 table 3",
+                text="At 110 layers shortcuts around single layers end worse than those around two.",
+                test=[higher("test_error", "resnet-110-single", than="resnet-110")],
+                needs_paper_budget=True,
             ),
         ],
         figures=[

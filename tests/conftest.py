@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from resnet_repro.arms import cifar_arm
 from resnet_repro.data.sources import obtain
@@ -16,6 +17,9 @@ from resnet_repro.recipes import HE15_CIFAR
 from resnet_repro.results import run_folder, write_json
 
 REPO = Path(__file__).resolve().parents[1]
+
+# The tests run in as many workers as there are cores: more threads in each would only wait for one another.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

@@ -216,6 +216,39 @@ def test_standins_missing_runs_and_short_budgets_decide_nothing() -> None:
     assert (few.verdict, few.reason) == ("undecided", "fewer than three seeds")
 
 
+def test_a_run_that_ended_without_the_value_leaves_a_claim_undecided() -> None:
+    """Deciding on the seeds that came through would judge the survivors."""
+    found = results({"deep": HIGH, "shallow": LOW})
+    values = {arm: dict(rows) for arm, rows in found.values.items()} | {"other": {0: {}}}
+    assert judge(DEEPER_IS_WORSE, Results(values)).verdict == "reproduced"
+    for seeds, reason in (((3,), "deep seed 3 ended without the value"), ((3, 4), "deep seed 3 and 1 more ended")):
+        values["deep"] |= {seed: {} for seed in seeds}
+        judgement = judge(DEEPER_IS_WORSE, Results(values))
+        assert judgement.verdict == "undecided"
+        assert judgement.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (HIGH, "undecided"),
+        (LOW, "not reproduced"),
+        (LOW[:1], "not observed"),
+        (HIGH[:1], "undecided"),
+        ([], "undecided"),
+    ],
+)
+def test_what_is_learned_early_refutes_early(values: list[float], expected: str) -> None:
+    test = [above("error", "deep", 11.0, "%")]
+    claim = Claim("B1", "", "hardly learns", test, needs_paper_budget=True, refuted_early=True)
+    judgement = judge(claim, results({"deep": values}, short=("deep",)))
+    assert judgement.verdict == expected
+    if expected == "undecided":
+        assert judgement.reason == "needs the published budget"
+    if values:
+        assert judge(claim, results({"deep": values})).verdict != "undecided"
+
+
 @pytest.mark.parametrize(
     ("second", "expected"), [(LOW, "reproduced"), (HIGH, "not reproduced"), (WIDE, "undecided"), ([9.7], "undecided")]
 )

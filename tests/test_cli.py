@@ -243,10 +243,10 @@ def test_where_every_run_breaks_there_is_no_report_and_no_traceback(tiny_data: P
 def test_ctrl_c_and_the_same_command_again(tiny_data: Path, tmp_path: Path) -> None:
     arguments = [
         sys.executable, "-m", "resnet_repro.cli", "run", "degradation", "--dataset", "standin-tiny", "--iterations",
-        "40", "--arms", "plain-20", "--data-dir", str(tiny_data), "--runs-dir", str(tmp_path / "runs"), "--reports-dir",
-        str(tmp_path / "reports"),
+        "20", "--arms", "plain-20", "--slots", "2", "--data-dir", str(tiny_data), "--runs-dir", str(tmp_path / "runs"),
+        "--reports-dir", str(tmp_path / "reports"),
     ]  # fmt: skip
-    folder = tmp_path / "runs" / "degradation" / "40it-standin-tiny" / "plain-20" / "seed0"
+    folder = tmp_path / "runs" / "degradation" / "20it-standin-tiny" / "plain-20" / "seed0"
     process = subprocess.Popen(
         arguments, cwd=REPO, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -262,7 +262,7 @@ def test_ctrl_c_and_the_same_command_again(tiny_data: Path, tmp_path: Path) -> N
     again = subprocess.run(arguments, cwd=REPO, env=os.environ, capture_output=True, text=True, timeout=300)
     assert again.returncode == 0, again.stderr
     assert "resuming plain-20 seed 0" in (folder / "log.txt").read_text()
-    assert json.loads((folder / "record.json").read_text())["iterations"] == 40
+    assert json.loads((folder / "record.json").read_text())["iterations"] == 20
 
 
 def test_help_and_list_serve_people_without_make() -> None:

@@ -23,14 +23,20 @@ def trained(kind: Kind, depth: int) -> CifarNet:
     """A net some steps away from its initialization, with statistics, scales and shifts of its own."""
     net = cifar_net(kind, depth, seed=1)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
-    for step in range(12):
+    for step in range(8):
         images, labels = batch(seed=step)
         F.cross_entropy(net(images), labels).backward()
         optimizer.step()
         optimizer.zero_grad()
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:  # running statistics that have caught up with the weights: the mean over six batches
+        norm.reset_running_stats()
+        norm.momentum = None
     with torch.no_grad():
-        for step in range(60):  # running statistics that have caught up with the weights
+        for step in range(6):
             net(batch(seed=step)[0])
+    for norm in norms:
+        norm.momentum = 0.1
     return net
 
 
@@ -39,10 +45,11 @@ def test_the_built_net_computes_what_the_shallow_one_does(kind: Kind) -> None:
     """K1, to rounding."""
     parent, child = trained(kind, 20), cifar_net(kind, 56, seed=2)
     deepen(parent, child, [batch(256, seed=s) for s in (20, 21)])
-    images, _ = batch(200, seed=30)
+    images, _ = batch(100, seed=30)
     with torch.no_grad():
-        expected, found = parent.eval()(images), child.eval()(images)
-    assert torch.allclose(found, expected, atol=1e-3 * expected.abs().max().item())
+        expected, found = (net.eval().double()(images.double()) for net in (parent, child))
+    # In double precision what is left is the rounding of the added scales to float32, 24 of them in a row.
+    assert torch.allclose(found, expected, rtol=0, atol=24e-7 * expected.abs().max().item())
     assert torch.equal(found.argmax(1), expected.argmax(1))
     assert child.layer1[2].bn2.weight.std() > 0  # the parent's own, not a copy of a fresh one
     assert torch.equal(child.layer2[1].conv1.weight, parent.layer2[1].conv1.weight)
@@ -73,6 +80,10 @@ def test_the_added_plain_layers_undo_their_own_normalization() -> None:
     assert torch.allclose(added.bn1.running_mean, values.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)  # type: ignore[arg-type]
     variance = values.var((0, 2, 3), correction=0)
     assert torch.allclose(added.bn1.weight, (variance + 1e-5).sqrt(), rtol=1e-3, atol=1e-5)  # type: ignore[arg-type]
+    for norm in (added.bn1, added.bn2):  # what is divided by is multiplied by again, to the last bits
+        assert torch.equal(norm.bias, norm.running_mean)  # type: ignore[arg-type]
+        undone = norm.weight / (norm.running_var + norm.eps).sqrt()  # type: ignore[operator]
+        assert torch.allclose(undone, torch.ones(16), rtol=0, atol=3e-7)
 
 
 def test_the_added_residual_blocks_can_still_learn() -> None:

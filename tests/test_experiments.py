@@ -80,7 +80,7 @@ def test_the_claims_are_those_of_the_sources() -> None:
     claims = {name: [claim.name for claim in load_experiment(name).claims] for name in experiment_names()}
     assert claims["depth"] == ["P1", "P2", "P3"]
     assert set(claims["block"]) >= {"B1", "B1c", "B2", "B3", "B4", "B5", "B6", "B7"}
-    assert claims["shortcuts"] == ["S1", "S2"]
+    assert claims["shortcuts"] == ["S1", "S2", "S2-110"]
     assert claims["normalization"] == ["N1", "N2", "N3", "N4"]
     assert claims["construction"] == ["K1", "K2", "K3", "K4"]
     assert claims["features"] == ["Z1", "Z2"]

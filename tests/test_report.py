@@ -193,7 +193,7 @@ def test_short_budgets_standins_and_divergence_stand_on_top(degradation: Experim
     assert "391 of the published 64,000" in content["banners"][1]
     assert "plain-56 seed 0 at step 7" in content["banners"][3]
     row = content["results"]["rows"][1]
-    assert (row[0], row[1], row[3], row[-1]) == ("plain-56", "–", "–", "0")
+    assert (row[0], row[1], row[3], row[-1]) == ("plain-56", "90.00", "90.00", "0 + 1 diverged")
     assert {claim["verdict"] for claim in content["claims"]} == {"undecided"}
 
 
@@ -252,10 +252,42 @@ def test_on_another_data_set_nothing_published_is_shown(degradation: Experiment,
 
 def test_a_run_that_diverged_counts_with_the_error_of_guessing(degradation: Experiment, paper_runs: Path) -> None:
     diverged = {"status": "diverged", "diverged_at": 7, "final": {}, "best": {}, "weights_sha256": None}
-    make_record(paper_runs, degradation, "plain-56", 3, **diverged)
+    make_record(paper_runs, degradation, "plain-56", 3, diagnostics={}, **diverged)
     results = results_of(collect(paper_runs, "degradation", "paper"))
     assert results.of("plain-56", "train_error")[3] == 90.0
     assert results.of("plain-56", "test_error")[3] == 90.0
+    assert results.of("plain-56", "train_loss")[3] == pytest.approx(2.3026, abs=1e-4)  # log 10
+    content = content_of(degradation, paper_runs)
+    assert next(row for row in content["results"]["rows"] if row[0] == "plain-56")[-1] == "3 + 1 diverged"
+    reasons = {claim["name"]: claim["reason"] for claim in content["claims"]}
+    assert reasons["D6"] == "plain-56 seed 3 ended without the value"
+
+
+def test_errors_against_guessing_hold_for_any_number_of_classes(degradation: Experiment, tmp_path: Path) -> None:
+    facts = {"name": "cifar100", "title": "CIFAR-100", "digest": "f" * 64, "standin": False, "classes": 100}
+    final = {"train_error": 45.0}
+    make_record(tmp_path, degradation, "plain-20", 0, final=final)
+    make_record(tmp_path, degradation, "plain-20", 1, final=final, dataset=facts)
+    found = results_of(collect(tmp_path, "degradation", "paper")).of("plain-20", "train_error_of_guessing")
+    assert found == pytest.approx({0: 50.0, 1: 100 * 45 / 99})
+
+
+@pytest.mark.parametrize(("iterations", "short"), [(391, True), (64_000, False)])
+def test_nets_that_are_only_read_are_as_short_as_their_training_was(
+    iterations: int, short: bool, tmp_path: Path
+) -> None:
+    features = load_experiment("features")
+    parent = {"experiment": "degradation", "arm": "plain-20", "seed": 0, "weights_sha256": "a" * 64,
+              "iterations": iterations, "published_iterations": 64_000}  # fmt: skip
+    make_record(tmp_path, features, "plain-20-trained", 0, "quick", 0, parent=parent)
+    make_record(tmp_path, features, "plain-20-initial", 0, "quick", 0)
+    content = content_of(features, tmp_path, "quick")
+    said = "SHORT BUDGET. 391 of the published 64,000 iterations" in " ".join(content["banners"])
+    assert said == short
+    records = collect(tmp_path, "features", "quick")
+    assert results_of(records).short == ({"plain-20-trained"} if short else set())
+    section = summary_content([features], {"features": "quick"}, tmp_path)["experiments"][0]
+    assert section["budget"].startswith(f"quick: {iterations:,} of 64,000 iterations")
 
 
 def test_pairs_and_short_arms_come_from_the_records(degradation: Experiment, tmp_path: Path) -> None:

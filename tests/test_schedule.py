@@ -62,13 +62,18 @@ def test_learning_rate_at_every_edge_of_the_warm_up(step: int, warmed_up_at: int
 
 def test_a_recipe_without_warm_up_knows_none() -> None:
     assert learning_rate(HE15_CIFAR, 64_000, 0, None) == 0.1
-    assert not ends_warm_up(HE15_CIFAR.warm_up, 0.0)
+    assert not ends_warm_up(HE15_CIFAR.warm_up, 0.0, 10)
 
 
 def test_the_warm_up_ends_under_80_percent() -> None:
     assert HE15_CIFAR_WARM_UP.warm_up == WarmUp(learning_rate=0.01, until_error=80.0)
-    assert not ends_warm_up(HE15_CIFAR_WARM_UP.warm_up, 80.0)
-    assert ends_warm_up(HE15_CIFAR_WARM_UP.warm_up, 79.99)
+    assert not ends_warm_up(HE15_CIFAR_WARM_UP.warm_up, 80.0, 10)
+    assert ends_warm_up(HE15_CIFAR_WARM_UP.warm_up, 79.99, 10)
+
+
+def test_with_a_hundred_classes_it_ends_at_the_same_part_of_the_error_of_guessing() -> None:
+    assert not ends_warm_up(HE15_CIFAR_WARM_UP.warm_up, 88.01, 100)
+    assert ends_warm_up(HE15_CIFAR_WARM_UP.warm_up, 87.99, 100)
 
 
 def test_impl_ds_recipe_is_to_the_letter() -> None:

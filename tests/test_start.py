@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +12,16 @@ import pytest
 import torch
 from conftest import cli, make_settings, prepare_run, start_run
 from test_training import content, run_here, steps_of, wait_for
+from torch import nn
 
 import resnet_repro
 from resnet_repro.arms import cifar_arm
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Arm, RunSettings, Start
+from resnet_repro.models import build
 from resnet_repro.recipes import HE15_CIFAR
 from resnet_repro.results import Record, read_record, read_rows, series, state_of
+from resnet_repro.training.start import draws
 
 PARENT = cifar_arm("plain", 8, HE15_CIFAR)
 BUILT = cifar_arm("plain", 14, HE15_CIFAR, name="plain-14-built", length=0, start=Start("plain-8", "deepen"))
@@ -60,13 +64,17 @@ def test_a_built_net_has_its_parents_errors_and_names_it(lineage: dict[str, Path
         "arm": "plain-8",
         "seed": 0,
         "weights_sha256": parent.data["weights_sha256"],
+        "iterations": 20,
+        "published_iterations": 64_000,
     }
+    assert built.schedule == (20, 64_000)
     assert series(read_rows(built.folder / "metrics.csv"), "test_error")[0] == [0]
 
 
 def test_training_on_starts_from_the_parents_weights(lineage: dict[str, Path]) -> None:
     built, on = done(lineage["plain-14-built"]), done(lineage["plain-14-on"])
     assert on.data["parent"]["weights_sha256"] == built.data["weights_sha256"]
+    assert on.schedule == (40, 128_000)
     steps, distances = series(read_rows(on.folder / "distance.csv"), "distance")
     assert (steps[0], distances[0]) == (0, 0.0)
     assert distances[1] > 0
@@ -136,6 +144,53 @@ def test_a_run_whose_parent_diverged_is_skipped_and_says_so(tiny_data: Path, tmp
     assert record.value("test_error") is None
 
 
+def test_a_skipped_run_is_tried_again(tiny_data: Path, tmp_path: Path) -> None:
+    """What it lacked may be there by now: memory, or a parent that has not diverged."""
+    wild = cifar_arm("plain", 8, replace(HE15_CIFAR, learning_rate=1e30))
+    parent = prepare_run(tmp_path, settings_of(wild, tiny_data), tiny_data)
+    run_here(parent)
+    folder = prepare_run(tmp_path, settings_of(BUILT, tiny_data), tiny_data)
+    assert run_here(folder) == "skipped"
+    assert state_of(folder, settings_of(BUILT, tiny_data)) == "new"
+    shutil.rmtree(parent)
+    parent = prepare_run(tmp_path, replace(settings_of(PARENT, tiny_data), iterations=2), tiny_data)
+    assert run_here(parent) == "finished"
+    assert run_here(folder) == "finished"
+    assert state_of(folder, settings_of(BUILT, tiny_data)) == "done"
+
+
+def net_of(arm: Arm, seed: int = 0) -> nn.Module:
+    return build(arm.model, 10, seed)
+
+
+def test_runs_share_their_draws_where_chance_gave_them_the_same(tiny_data: Path) -> None:
+    """Pairing by seed rests on it: the same first weights on the main path, and the same images in the same order."""
+    plain = cifar_arm("plain", 20, HE15_CIFAR)
+    key = draws(net_of(plain), settings_of(plain, tiny_data))
+    same = [
+        cifar_arm("resnet", 20, HE15_CIFAR),
+        cifar_arm("resnet", 20, HE15_CIFAR, shortcut="B"),
+        cifar_arm("resnet", 20, HE15_CIFAR, shortcut="C"),
+        cifar_arm("resnet", 20, HE15_CIFAR, span=1),
+        cifar_arm("plain", 20, HE15_CIFAR, norm="group"),
+        cifar_arm("plain", 20, replace(HE15_CIFAR, learning_rate=0.01)),
+    ]
+    for arm in same:
+        assert draws(net_of(arm), settings_of(arm, tiny_data)) == key, arm.name
+    other = [
+        cifar_arm("plain", 32, HE15_CIFAR),
+        cifar_arm("plain", 20, replace(HE15_CIFAR, batch_size=4)),
+        cifar_arm("plain", 20, replace(HE15_CIFAR, padding=0)),
+        cifar_arm("plain", 20, replace(HE15_CIFAR, flip=False)),
+        cifar_arm("plain", 20, replace(HE15_CIFAR, validation_images=100)),
+    ]
+    for arm in other:
+        assert draws(net_of(arm), settings_of(arm, tiny_data)) != key, arm
+    assert draws(net_of(plain, 1), settings_of(plain, tiny_data)) != key  # as one that starts from a trained net
+    assert draws(net_of(plain), settings_of(plain, tiny_data, seed=1)) != key
+    assert draws(net_of(plain), settings_of(plain, tiny_data, dataset_digest="0" * 64)) != key
+
+
 def test_a_run_without_its_parent_says_which_is_missing(tiny_data: Path, tmp_path: Path) -> None:
     folder = prepare_run(tmp_path, settings_of(BUILT, tiny_data), tiny_data)
     with pytest.raises(UserError, match=r"plain-8/seed0 holds no finished run, and plain-14-built starts from it"):
@@ -145,7 +200,7 @@ def test_a_run_without_its_parent_says_which_is_missing(tiny_data: Path, tmp_pat
 def test_arms_bring_those_that_they_start_from(tiny_data: Path, tmp_path: Path) -> None:
     arguments = [
         "run", "construction", "--arms", "plain-56-built", "--dataset", "standin-tiny", "--iterations", "2",
-        "--data-dir", tiny_data, "--runs-dir", tmp_path / "runs", "--reports-dir", tmp_path / "reports",
+        "--slots", "2", "--data-dir", tiny_data, "--runs-dir", tmp_path / "runs", "--reports-dir", tmp_path / "reports",
     ]  # fmt: skip
     process = cli(*arguments)
     assert process.returncode == 0, process.stderr
@@ -153,6 +208,17 @@ def test_arms_bring_those_that_they_start_from(tiny_data: Path, tmp_path: Path) 
     parent, built = (done(budget / arm / "seed0") for arm in ("plain-20", "plain-56-built"))
     assert built.data["parent"]["weights_sha256"] == parent.data["weights_sha256"]
     assert built.data["finished_at"] >= parent.data["finished_at"]
+    # A parent that is trained again and ends with other weights, as it may on other hardware.
+    parent_data = json.loads((parent.folder / "record.json").read_text())
+    stored = json.loads((built.folder / "record.json").read_text())
+    stored["parent"]["weights_sha256"] = "0" * 64
+    (built.folder / "record.json").write_text(json.dumps(stored))
+    shutil.rmtree(parent.folder)
+    process = cli(*arguments)
+    assert process.returncode == 2
+    assert process.stderr.splitlines()[-1].endswith(f"delete {built.folder} to train it again")
+    assert "Traceback" not in process.stderr
+    assert done(parent.folder).data["weights_sha256"] == parent_data["weights_sha256"]
 
 
 def test_runs_of_another_experiment_must_be_there(tiny_data: Path, tmp_path: Path) -> None:

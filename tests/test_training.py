@@ -28,6 +28,7 @@ from resnet_repro.models.weights import state_sha256
 from resnet_repro.recipes import HE15_CIFAR, IMPL_D
 from resnet_repro.results import read_record, read_rows, series
 from resnet_repro.training.classifier import evaluate
+from resnet_repro.training.monitor import Monitor
 from resnet_repro.training.train_run import Execution, train
 
 GOLDEN = Path(__file__).parent / "golden_losses.csv"
@@ -140,14 +141,26 @@ def test_weights_that_were_exchanged_are_refused(whole_run: Path, tmp_path: Path
         resnet_repro.load_run(tmp_path)
 
 
-@pytest.mark.parametrize(("signal_number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 143)])
+@pytest.mark.parametrize(
+    ("signal_number", "code", "interruptions"),
+    [
+        (signal.SIGKILL, -9, (5, 13)),  # in the first and in the second epoch, in the middle of both
+        (signal.SIGTERM, 143, (5, 13)),
+        (signal.SIGINT, 143, (11,)),
+    ],
+)
 def test_interrupted_anywhere_a_run_ends_as_if_it_had_not_been(
-    signal_number: signal.Signals, code: int, whole_run: Path, tiny_data: Path, tmp_path: Path
+    signal_number: signal.Signals,
+    code: int,
+    interruptions: tuple[int, ...],
+    whole_run: Path,
+    tiny_data: Path,
+    tmp_path: Path,
 ) -> None:
     settings = make_settings(tiny_data, 30)
     interval = 0.0 if signal_number == signal.SIGKILL else 60.0
     folder = prepare_run(tmp_path, settings, tiny_data, checkpoint_seconds=interval)
-    for steps in (5, 13):  # in the first and in the second epoch, in the middle of both
+    for steps in interruptions:
         process = start_run(folder)
         wait_for(lambda steps=steps: steps_of(folder) >= steps)
         process.send_signal(signal_number)
@@ -216,6 +229,40 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_diverged(tiny_data: Path, tmp
     assert record.data["diverged_at"] == 2  # the first step's loss is fine, its update is not
     assert record.value("test_error") is None
     json.loads((folder / "record.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_an_update_that_is_not_finite_ends_the_run_as_diverged(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last step's loss is fine, and nothing is trained after it that could show what its update did."""
+    arm = cifar_arm("plain", 8, replace(HE15_CIFAR, learning_rate=1e300), norm="none")
+    folder = prepare_run(tmp_path, make_settings(tiny_data, 1, arm), tiny_data)
+    assert run_here(folder) == "diverged"
+    record = read_record(folder)
+    assert record is not None
+    assert (record.data["diverged_at"], record.data["final"]) == (1, {})
+
+
+@pytest.mark.parametrize(
+    ("iterations", "evaluate_every", "step", "whole"),
+    [
+        (64_000, 1_000, 400, True),
+        (64_000, 1_000, 1_000, True),
+        (64_000, 1_000, 450, False),
+        (391, 196, 195, True),
+        (391, 196, 196, False),  # the evaluation reads one batch
+        (391, 196, 198, False),  # and leaves two to the next reading
+        (391, 196, 201, True),
+        (60, 30, 31, True),
+    ],
+)
+def test_a_warm_up_is_judged_by_whole_intervals(
+    iterations: int, evaluate_every: int, step: int, whole: bool, tiny_data: Path, tmp_path: Path
+) -> None:
+    settings = make_settings(tiny_data, iterations, evaluate_every=evaluate_every)
+    arrays = resnet_repro.data.sources.obtain("standin-tiny", tiny_data, None, lambda text: None)
+    monitor = Monitor(settings, tmp_path, InMemoryData(arrays, HE15_CIFAR, 0, 1, CPU))
+    assert monitor._is_whole(step) == whole
 
 
 def test_other_data_than_the_settings_name_are_refused(tiny_data: Path, tmp_path: Path) -> None:
@@ -321,6 +368,10 @@ def test_adam_and_a_validation_split_train_and_resume(tiny_data: Path, tmp_path:
     losses, errors = (series(rows, f"validation_{name}")[1] for name in ("loss", "error"))
     assert len(losses) == 2
     assert record.value("validation_error") == errors[-1]
-    assert record.value("mean_validation_error") == pytest.approx(sum(errors) / 2)
+    assert record.value("mean_validation_loss") == pytest.approx(sum(losses) / 2)
+    assert record.value("validation_error_middle") == errors[0]  # at half of the schedule
+    assert record.value("validation_error_end") == errors[1]
+    assert record.value("validation_error_start") is None
+    assert record.value("validation_loss_lowest_at") == (50 if losses[0] <= losses[1] else 100)
     assert record.value("validation_loss_rise") == pytest.approx(losses[-1] - min(losses))
     assert {row["learning_rate"] for row in rows} == {"0.005"}

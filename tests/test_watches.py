@@ -12,6 +12,7 @@ import torch
 from conftest import make_settings, prepare_run
 from test_training import run_here
 
+from resnet_repro.analysis import features
 from resnet_repro.analysis.features import Features, places, probe_error, recovery_r2
 from resnet_repro.analysis.watches import InputShift, Modes, Subject, make_watches
 from resnet_repro.arms import cifar_arm
@@ -99,6 +100,29 @@ def test_probes_read_classes_that_are_there() -> None:
     assert probe_error(noise[:400], labels[:400], noise[400:], labels[400:]) > 75
 
 
+def test_recovery_is_scored_on_test_images(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training images are known to the net itself."""
+    arm = cifar_arm("plain", 8, HE15_CIFAR, length=0, watch=("features",))
+    watch = make_watches(subject(tmp_path, tiny_data, arm))["features"]
+    assert isinstance(watch, Features)
+    asked: list[tuple[str, int]] = []
+    data, batches = watch.subject.data, InMemoryData.batches
+
+    def spy(self: InMemoryData, split: str, limit: int | None = None, size: int | None = None):
+        asked.append((split, limit or data.images(split)))
+        return batches(self, split, limit, size)
+
+    monkeypatch.setattr(InMemoryData, "batches", spy)
+    sizes: list[tuple[int, int, int]] = []
+    monkeypatch.setattr(
+        features, "recovery_r2", lambda x, y, parts: sizes.append((len(x), len(y), *parts)) or (0.0, 1.0)
+    )
+    with torch.inference_mode():
+        watch._recovered(build(arm.model, 10, seed=0))
+    assert set(sizes) == {(1_499, 1_499, 833, 166, 500)}
+    assert set(asked) == {("train", 999), ("test", 500)}
+
+
 def test_features_look_after_the_first_convolution_and_every_block(tiny_data: Path, tmp_path: Path) -> None:
     arm = cifar_arm("resnet", 8, HE15_CIFAR, length=0, watch=("features",))
     folder = prepare_run(tmp_path, make_settings(tiny_data, 0, arm), tiny_data)
@@ -158,6 +182,19 @@ def test_measured_memory_decides_on_recomputation(
     assert 5 * 2**20 < measured < 30 * 2**20
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
     assert all(parameter.grad is None for parameter in net.parameters())
+
+
+def test_1202_layers_are_recomputed_however_large_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """He15's batch of 128 takes several GiB more than a run is to have on a CPU; 110 layers are far from it."""
+    monkeypatch.setattr(memory, "total_memory", lambda device: 512 * GIB)
+    batch = torch.randn(128, 3, 32, 32), torch.arange(128) % 10
+    found = {}
+    for depth in (110, 1202):
+        with torch.device("meta"):
+            net = build(cifar_arm("resnet", depth, HE15_CIFAR).model, 10, seed=0)
+        found[depth] = choose_activations("auto", net.to_empty(device="cpu"), batch, "bf16", 1.0)
+    assert [found[depth][0] for depth in (110, 1202)] == ["stored", "recomputed"]
+    assert found[1202][1] > memory.CPU_LIMIT > 4 * found[110][1]
 
 
 def test_what_does_not_fit_is_skipped_with_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:

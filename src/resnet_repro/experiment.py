@@ -31,7 +31,7 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class WarmUp:
-    """A lower learning rate until the running training error, in percent, has fallen under `until_error`."""
+    """A lower learning rate until the running training error has fallen under `until_error` percent, of ten classes."""
 
     learning_rate: float
     until_error: float

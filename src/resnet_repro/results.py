@@ -161,6 +161,13 @@ class Record:
     def settings(self) -> RunSettings:
         return RunSettings.from_json(self.data["settings"])
 
+    @cached_property
+    def schedule(self) -> tuple[int, int]:
+        """(steps, published steps) of the schedules that led to the weights, with those of the runs it started from."""
+        arm, parent = self.settings.arm, self.data["parent"] or {"iterations": 0, "published_iterations": 0}
+        published = round(arm.recipe.iterations * arm.length)
+        return self.settings.iterations + parent["iterations"], published + parent["published_iterations"]
+
     def value(self, metric: str) -> float | None:
         """A final error or a diagnostic by name; None where the run has none, as one that diverged."""
         value = self.data["final"].get(metric, self.data["diagnostics"].get(metric))
@@ -207,6 +214,7 @@ def _seed(folder: Path) -> int:
 def state_of(folder: Path, settings: RunSettings) -> str:
     """ "done", "started" or "new": what a run's folder holds for these settings.
 
+    A run that was skipped is "new": what it lacked may be there by now.
     Raises UserError, naming the difference and the remedy, where it holds a run of other settings, or a record or
     checkpoint that is cut short: a run is never continued as a mixture.
     """
@@ -226,8 +234,8 @@ def state_of(folder: Path, settings: RunSettings) -> str:
             now, then = _difference(_plain(asked.get(key)), _plain(found.get(key)))
             raise UserError(f"{folder} holds a run made with {key} {then}, not {now}: {remedy}")
     if record:
-        _check_parent(folder, settings, record)
-        return "done"
+        check_parent(folder, settings, record)
+        return "new" if record.status == "skipped" else "done"
     checkpoint = folder / CHECKPOINT
     if checkpoint.exists():
         try:
@@ -241,7 +249,7 @@ def state_of(folder: Path, settings: RunSettings) -> str:
     return "new"
 
 
-def _check_parent(folder: Path, settings: RunSettings, record: Record) -> None:
+def check_parent(folder: Path, settings: RunSettings, record: Record) -> None:
     """Raise UserError where the run started from other weights than its parent now has."""
     source = parent_folder(folder, settings)
     parent = read_record(source) if source else None

@@ -25,6 +25,7 @@ from resnet_repro.results import (
     PROGRESS,
     RECORD,
     RUN,
+    check_parent,
     parent_folder,
     read_json,
     read_record,
@@ -121,6 +122,7 @@ def carry_out(request: Request, console: Console, follow: Callable[[list[Path]],
         )
         for run in pending:
             _mark_waiting(run.folder)  # not what an earlier attempt left there
+            (run.folder / RECORD).unlink(missing_ok=True)  # of a run that was skipped: those after it wait for another
         message = follow([run.folder for run in pending])
         watched = [Watched(run.name, run.folder, costs[run.name]) for run in pending]
         with Display(watched, console) as display:
@@ -132,6 +134,9 @@ def carry_out(request: Request, console: Console, follow: Callable[[list[Path]],
 
             ended = execute([run.job(arrays.folder) for run in pending], slots, watch)
         outcomes |= {run.name: outcome for run, outcome in zip(pending, ended, strict=True)}
+        for run in runs:  # a parent trained again may have ended with other weights than its finished children know
+            if record := read_record(run.folder):
+                check_parent(run.folder, run.settings, record)
         for run in pending:
             if outcomes[run.name] == "failed":
                 _mark(run.folder, "failed")

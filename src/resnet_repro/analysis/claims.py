@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from resnet_repro.analysis.statistics import Interval, contrast_interval, holm, mean_interval
@@ -12,6 +12,7 @@ Verdict = Literal["reproduced", "not reproduced", "undecided", "observed", "not 
 
 LEVEL = 0.05  # chance of any wrong verdict among the claims of an experiment
 SEEDS_TO_DECIDE = 3
+TOO_EARLY = "needs the published budget"
 
 RULE = (
     "A claim is one comparison or several that must all hold. The effect of a comparison is a mean over seeds, or a "
@@ -26,9 +27,10 @@ RULE = (
     "experiment that can be decided these p-values are corrected by Holm's method, which keeps the chance of any wrong "
     "verdict in the experiment at 5 %: where the corrected p is at most 0.05 the claim is reproduced or not reproduced, "
     "else undecided. "
-    "A claim that needs the published budget is undecided below it, and every claim is on stand-in data and where runs "
-    "are missing. Errors are those after the last step; the best value along the way stands beside them and decides "
-    "nothing. A run that diverged counts with the error of guessing."
+    "A claim that needs the published budget is undecided below it; where a shorter run can refute it, it may be not "
+    "reproduced or not observed there. Every claim is undecided on stand-in data, where an arm has no run, and where a "
+    "run ended without the value compared. Errors are those after the last step; the best value along the way stands "
+    "beside them and decides nothing. A run that diverged counts with the error and the loss of guessing."
 )
 
 
@@ -53,6 +55,10 @@ class Results:
         """Whether the arms' runs had the same first weights and data order at every one of the seeds."""
         keys = [{self.draws.get(arm, {}).get(seed) for arm in arms} for seed in seeds]
         return bool(keys) and all(len(found) == 1 and None not in found for found in keys)
+
+    def without(self, arm: str, metric: str) -> list[int]:
+        """Seeds whose run has ended and left no such value."""
+        return [seed for seed, row in self.values.get(arm, {}).items() if metric not in row]
 
 
 @dataclass(frozen=True)
@@ -208,6 +214,7 @@ class Claim:
     """One sentence of a source, and the comparisons that must all hold for it.
 
     needs_paper_budget: the sentence speaks of nets trained to the end; shorter runs cannot decide it.
+    refuted_early: for such a sentence, shorter runs can refute it all the same, as what has been learned is learned.
     note: what the reader must know to read the effect.
     """
 
@@ -216,6 +223,7 @@ class Claim:
     text: str
     test: Sequence[Comparison]
     needs_paper_budget: bool = False
+    refuted_early: bool = False
     note: str = ""
 
     def __post_init__(self) -> None:
@@ -255,7 +263,7 @@ def judge_all(claims: Sequence[Claim], results: Results) -> list[Judgement]:
         if judgement is None:
             assert p_values is not None
             judgement = _decided(claim, found, *p_values, adjusted[index], len(decidable))
-        judgements.append(judgement)
+        judgements.append(_unless_too_early(judgement, results))
     return judgements
 
 
@@ -265,9 +273,14 @@ def _undecidable(claim: Claim, parts: Sequence[Part], results: Results) -> Judge
         return Judgement(claim, parts, "undecided", "stand-in data")
     missing = any(part.interval is None for part in parts)
     # A profile of short runs may leave a claim's arms out altogether: what they lack is the budget all the same.
-    short = (missing and results.short) or any(arm in results.short for part in claim.test for arm in part.arms)
-    if claim.needs_paper_budget and short:
-        return Judgement(claim, parts, "undecided", "needs the published budget")
+    short = (missing and results.short) or _is_short(claim, results)
+    if claim.needs_paper_budget and short and not (claim.refuted_early and not missing):
+        return Judgement(claim, parts, "undecided", TOO_EARLY)
+    without = {(arm, seed) for part in claim.test for arm in part.arms for seed in results.without(arm, part.metric)}
+    if without:
+        arm, seed = min(without)
+        more = f" and {len(without) - 1} more" if len(without) > 1 else ""
+        return Judgement(claim, parts, "undecided", f"{arm} seed {seed}{more} ended without the value")
     if missing:
         return Judgement(claim, parts, "undecided", "runs are missing")
     if all(part.seeds == 1 for part in parts):
@@ -276,6 +289,19 @@ def _undecidable(claim: Claim, parts: Sequence[Part], results: Results) -> Judge
     if any(part.seeds < SEEDS_TO_DECIDE for part in parts):
         return Judgement(claim, parts, "undecided", "fewer than three seeds")
     return None
+
+
+def _is_short(claim: Claim, results: Results) -> bool:
+    return any(arm in results.short for part in claim.test for arm in part.arms)
+
+
+def _unless_too_early(judgement: Judgement, results: Results) -> Judgement:
+    """The judgement, but undecided where short runs confirm what they can only refute."""
+    claim = judgement.claim
+    confirmed = judgement.verdict in ("reproduced", "observed")
+    if confirmed and claim.needs_paper_budget and _is_short(claim, results):
+        return replace(judgement, verdict="undecided", reason=TOO_EARLY)
+    return judgement
 
 
 def _p_values(claim: Claim, parts: Sequence[Part]) -> tuple[float, float]:

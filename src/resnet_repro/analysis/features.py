@@ -103,7 +103,7 @@ class Features(Watch):
     features.csv: for each place the error of a linear probe (logistic regression on the channels' means, fitted on
     10,000 training images, scored on all test images) and the R² with which a ridge regression recovers the input,
     averaged to 8×8 pixels, from the place's maps averaged to 8×8 (fitted on 5,000 training images, the penalty chosen
-    on 1,000 others, R² on 2,000 more that it has not seen).
+    on 1,000 others, R² on 2,000 test images, which neither the net nor the regression has seen).
     Diagnostics, with thirds of the places: probe_drop, mean probe error of the first third minus that of the last;
     probe_trend, Spearman's rank correlation of probe error and depth; recovered, mean R² of the last third.
     filters.csv, maps.csv: for the figures.
@@ -182,15 +182,20 @@ class Features(Watch):
         def small(output: Tensor) -> Tensor:
             return F.adaptive_avg_pool2d(output, RECOVERY_SIZE).flatten(1)
 
-        available = self.subject.data.images("train")
-        wanted = (RECOVERY_IMAGES, CHOICE_IMAGES, HELD_OUT_IMAGES)
-        fraction = min(1.0, available / sum(wanted))  # of a small data set, the same parts
-        sizes = cast(tuple[int, int, int], tuple(int(size * fraction) for size in wanted))
+        data = self.subject.data
+        fraction = min(
+            1.0, data.images("train") / (RECOVERY_IMAGES + CHOICE_IMAGES)
+        )  # of a small data set the same parts
+        fit, choose = int(RECOVERY_IMAGES * fraction), int(CHOICE_IMAGES * fraction)
+        held_out = min(HELD_OUT_IMAGES, data.images("test"))
         found = {}
         for stage in _by_stage(places(net)):  # one after the other, to keep the memory small
-            features, inputs, _ = self._collect(net, stage, "train", sum(sizes), small)
+            train, train_inputs, _ = self._collect(net, stage, "train", fit + choose, small)
+            test, test_inputs, _ = self._collect(net, stage, "test", held_out, small)
+            inputs = np.concatenate([train_inputs, test_inputs])
             for name, _ in stage:
-                found[name] = recovery_r2(features.pop(name), inputs, sizes)
+                features = np.concatenate([train.pop(name), test.pop(name)])
+                found[name] = recovery_r2(features, inputs, (fit, choose, held_out))
         return found
 
     def _write_pictures(self, net: nn.Module) -> None:

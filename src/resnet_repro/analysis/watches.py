@@ -1,6 +1,6 @@
 """Measurements that some arms ask for, beyond those that every run takes.
 
-An arm names them in `watch`. Each is taken at the same twenty points of the budget, whatever its length, or once on
+An arm names them in `watch`. Each is taken before the first step and about every twentieth of the budget, or once on
 the finished network; each writes a table of its own into the run's folder and may leave numbers for the claims.
 """
 

@@ -167,6 +167,7 @@ class InMemoryData(pl.LightningDataModule):
     def __init__(self, arrays: Arrays, recipe: Recipe, seed: int, stop: int, device: torch.device) -> None:
         super().__init__()
         self.recipe, self.seed, self.stop, self.device = recipe, seed, stop, device
+        self.classes = arrays.facts.classes
         kept = len(arrays.train) - recipe.validation_images
         if kept < 1:
             raise UserError(

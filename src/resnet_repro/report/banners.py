@@ -53,13 +53,7 @@ def _other_data(experiment: Experiment, records: Sequence[Record]) -> str:
 
 
 def _short(records: Sequence[Record]) -> str:
-    """Iterations over published ones, as if every arm had the recipe's own length."""
-    budgets = {
-        (round(r.settings.iterations / r.settings.arm.length), r.settings.arm.recipe.iterations)
-        for r in records
-        if r.settings.arm.length
-    }
-    shorter = sorted((mine, theirs) for mine, theirs in budgets if mine < theirs)
+    shorter = [(mine, theirs) for mine, theirs in schedules(records) if mine < theirs]
     if not shorter:
         return ""
     parts = [
@@ -69,6 +63,19 @@ def _short(records: Sequence[Record]) -> str:
         f"SHORT BUDGET. {'; '.join(parts)}, the schedule scaled with them. "
         "Errors are far from the published ones; verdicts speak of this budget."
     )
+
+
+def schedules(records: Sequence[Record]) -> list[tuple[int, int]]:
+    """(iterations, published ones) of the schedules, as if every arm had the recipe's own length.
+
+    Of runs that are not trained themselves, those behind the weights that they read.
+    """
+    trained = {
+        (round(r.settings.iterations / r.settings.arm.length), r.settings.arm.recipe.iterations)
+        for r in records
+        if r.settings.arm.length
+    }
+    return sorted(trained or {r.schedule for r in records if r.data["parent"]})
 
 
 def _stretches(records: Sequence[Record]) -> str:

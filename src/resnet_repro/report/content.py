@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from resnet_repro.analysis.claims import RULE, Judgement, Part, Results
-from resnet_repro.experiment import Experiment
+from resnet_repro.experiment import Experiment, WarmUp
 from resnet_repro.report.banners import banners, is_other_data
+from resnet_repro.report.counted import counted
 from resnet_repro.report.tables import arms_table, results_table
 from resnet_repro.results import Record
+from resnet_repro.training.schedule import warm_up_threshold
 
 SCALINGS = {
     "pixel-mean": "per-pixel mean subtracted",
@@ -24,12 +26,7 @@ def results_of(records: Sequence[Record]) -> Results:
     values: dict[str, dict[int, dict[str, float]]] = defaultdict(dict)
     draws: dict[str, dict[int, str | None]] = defaultdict(dict)
     for record in records:
-        metrics = record.data["final"].keys() | record.data["diagnostics"].keys()
-        row: dict[str, float] = {m: value for m in metrics if (value := record.value(m)) is not None}
-        if record.status == "diverged":
-            guessing = 100 * (1 - 1 / record.data["dataset"]["classes"])
-            row.update(dict.fromkeys(("train_error", "validation_error", "test_error"), guessing))
-        values[record.arm][record.seed] = row
+        values[record.arm][record.seed] = counted(record)
         draws[record.arm][record.seed] = record.data["draws"]
     return Results(
         values,
@@ -40,9 +37,8 @@ def results_of(records: Sequence[Record]) -> Results:
 
 
 def _is_short(record: Record) -> bool:
-    settings = record.settings
-    published = round(settings.arm.recipe.iterations * settings.arm.length)
-    return settings.iterations < published or settings.stretch is not None
+    steps, published = record.schedule
+    return steps < published or record.settings.stretch is not None
 
 
 def build_content(
@@ -104,7 +100,8 @@ def _recipe(records: Sequence[Record]) -> str:
     if recipe["warm_up"]:
         warm_up = recipe["warm_up"]
         ends = sorted({r.data["warmed_up_at"] for r in records if r.data["warmed_up_at"]})
-        rate += f", {warm_up['learning_rate']:g} until the running training error is under {warm_up['until_error']:g} %"
+        until = warm_up_threshold(WarmUp(**warm_up), records[0].data["dataset"]["classes"])
+        rate += f", {warm_up['learning_rate']:g} until the running training error is under {until:.3g} %"
         rate += f" (at step {', '.join(f'{end:,}' for end in ends)})" if ends else " (not reached)"
     parts = [
         optimizer,

@@ -7,6 +7,7 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from resnet_repro.experiment import Arm
+from resnet_repro.report.counted import counted
 from resnet_repro.report.figure import Context, FigureSpec
 from resnet_repro.report.style import COLOURS, MARKERS, PAPER_GREY, WIDTH
 
@@ -88,7 +89,11 @@ def errors_by_arm(groups: Mapping[str, Sequence[Arm]]) -> FigureSpec:
         axes[-1][0].set_xlabel("error (%)")
         handles, labels = axes[0][0].get_legend_handles_labels()
         figure.legend(handles[:2], labels[:2], loc="outside upper right", ncols=2)
-        return figure, "Error at the end of training, each mark one seed, and the mean as a line."
+        return (
+            figure,
+            "Error at the end of training, each mark one seed, and the mean as a line. "
+            "A run that diverged counts with the error of guessing.",
+        )
 
     return FigureSpec("errors_by_arm", draw)
 
@@ -105,5 +110,5 @@ def _strip(ax: Axes, context: Context, arms: Sequence[Arm]) -> None:
 
 
 def _values(context: Context, arm: Arm, metric: str) -> list[float]:
-    found = (record.value(metric) for record in context.of(arm.name))
+    found = (counted(record).get(metric) for record in context.of(arm.name))
     return [value for value in found if value is not None]

@@ -12,6 +12,7 @@ from resnet_repro.analysis.claims import RULE, Judgement
 from resnet_repro.budgets import command, profile_of
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Experiment
+from resnet_repro.report.banners import schedules
 from resnet_repro.report.content import effect, signed
 from resnet_repro.report.typeset import ABSENT, can_typeset, typeset
 from resnet_repro.report.write import judged
@@ -71,14 +72,7 @@ def summary_content(experiments: Sequence[Experiment], budgets: Mapping[str, str
 
 def _budget(experiment: Experiment, budget: str, records: Sequence[Record]) -> str:
     """Profile, length against the published one, data set, precision and hardware, in a line."""
-    lengths = sorted(
-        {
-            (round(r.settings.iterations / r.settings.arm.length), r.settings.arm.recipe.iterations)
-            for r in records
-            if r.settings.arm.length
-        }
-    )
-    parts = [f"{mine:,} of {theirs:,} iterations" for mine, theirs in lengths]
+    parts = [f"{mine:,} of {theirs:,} iterations" for mine, theirs in schedules(records)]
     profile = profile_of(experiment, budget)
     if any(r.settings.stretch is not None for r in records):
         parts.append("some arms a stretch only")

@@ -7,6 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from resnet_repro.experiment import Arm, Column, Experiment
+from resnet_repro.report.counted import counted
 from resnet_repro.results import Record
 
 ARM_HEADER = (
@@ -44,11 +45,11 @@ def results_table(experiment: Experiment, records: Sequence[Record], published: 
 
 
 def result_of(record: Record, metric: str) -> float | None:
-    """A metric by name, "best_test_error" among them; None where the run has none."""
+    """A metric by name as `counted`, "best_test_error" among them; None where the run has none."""
     if metric == "best_test_error":
         best = record.data["best"]
         return best["test_error"] if best and record.status == "finished" else None
-    return record.value(metric)
+    return counted(record).get(metric)
 
 
 def _of(arm: Arm, records: Sequence[Record]) -> list[Record]:
@@ -101,7 +102,9 @@ def _result_row(experiment: Experiment, arm: str, mine: Sequence[Record], with_p
         if column.metric in with_published:
             value = experiment.published.get(arm, {}).get(column.metric)
             row.append("–" if value is None else _fixed(value, column.digits))
-    return [*row, str(sum(record.status == "finished" for record in mine))]
+    seeds = str(sum(record.status == "finished" for record in mine))
+    diverged = sum(record.status == "diverged" for record in mine)
+    return [*row, seeds + (f" + {diverged} diverged" if diverged else "")]
 
 
 def _spread(values: Sequence[float | None], column: Column) -> str:

@@ -34,7 +34,7 @@ def budgets_with_records(runs_dir: Path, experiment: str) -> list[str]:
     for path in (runs_dir / experiment).glob("*/*/seed*/record.json"):
         budget = path.parents[2].name
         if budget not in lengths:
-            lengths[budget] = max((r.settings.iterations for r in collect(runs_dir, experiment, budget)), default=0)
+            lengths[budget] = max((r.schedule[0] for r in collect(runs_dir, experiment, budget)), default=0)
     return sorted(lengths, key=lambda budget: (split_budget(budget)[1] is not None, -lengths[budget], budget))
 
 

@@ -170,8 +170,9 @@ class Monitor(Callback):
             "running_train_loss": loss if math.isfinite(loss) else None,
             "running_train_error": error,
         }
-        if module.warmed_up_at is None and ends_warm_up(recipe.warm_up, error):
-            module.warmed_up_at = step
+        if module.warmed_up_at is None and self._is_whole(step):
+            ends = ends_warm_up(recipe.warm_up, error, self.data.classes)
+            module.warmed_up_at = step if ends else None
         if evaluates and step < settings.stop_at and settings.stretch is None and not self.diverged_at:
             self.say("evaluating", step)
             row |= self.score(module, step, EVALUATION_IMAGES)
@@ -179,6 +180,11 @@ class Monitor(Callback):
         self.tick()
         self.speed.append([{"iteration": step, "seconds": round(self.seconds, 3), "images_per_second": round(rate, 1)}])
         self._mark = time.monotonic()
+
+    def _is_whole(self, step: int) -> bool:
+        """Whether the reading at `step` covers a whole interval; an evaluation inside it has cut it short."""
+        last_evaluation = (step - 1) // self.settings.evaluate_every * self.settings.evaluate_every
+        return step % self.log_every == 0 and step - last_evaluation >= self.log_every
 
     def score(self, module: Classifier, step: int, train_images: int) -> dict[str, Any]:
         """Loss and error on the first `train_images` training images, un-augmented, and on all others there are."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 from dataclasses import asdict, dataclass
@@ -68,11 +69,13 @@ def finish(
     """
     final: dict[str, Any] = {}
     diagnostics = gradient_diagnostics(monitor.gradients.path, settings.iterations)
+    if not monitor.diverged_at and not _is_finite(module):  # the last step's loss was finite, its update was not
+        monitor.diverged_at = step
     status = "diverged" if monitor.diverged_at else "finished"
     if status == "finished" and settings.stretch is None:
         monitor.say("evaluating", step)
         final = _score(settings, module, monitor, step)
-        diagnostics |= _along_the_way(monitor.metrics) | _since_the_start(folder, settings, final)
+        diagnostics |= along_the_way(monitor.metrics, settings.iterations) | _since_the_start(folder, settings, final)
         diagnostics["mean_response"] = _responses(folder, settings, module, monitor, step)
         diagnostics |= watching.finish(module)
     weights = None
@@ -87,7 +90,7 @@ def finish(
         "warmed_up_at": module.warmed_up_at,
         "final": final,
         "best": monitor.best or {},
-        "diagnostics": diagnostics,
+        "diagnostics": {name: value for name, value in diagnostics.items() if math.isfinite(value)},
         "seconds": round(monitor.seconds, 1),
         "training_seconds": round(monitor.training_seconds, 1),
         "images_per_second": round(monitor.training_images / max(monitor.training_seconds, 1e-9), 1),
@@ -171,17 +174,32 @@ def _score(settings: RunSettings, module: Classifier, monitor: Monitor, step: in
     return final
 
 
-def _along_the_way(metrics: Table) -> dict[str, float]:
+def _is_finite(module: Classifier) -> bool:
+    return all(bool(torch.isfinite(parameter).all()) for parameter in module.net.parameters())
+
+
+def along_the_way(metrics: Table, iterations: int) -> dict[str, float]:
     """What the curve of the validation split says, where there is one.
 
-    mean_validation_error: over all evaluations. validation_loss_rise: how far the loss lies above its lowest value
-    at the end.
+    validation_error_start, _middle, _end: mean over the evaluations in the first, second and last third of the
+    schedule. mean_validation_loss: over all. validation_loss_rise: how far the loss lies above its lowest value at the
+    end; validation_loss_lowest_at: where that value lies, in percent of the schedule.
     """
     rows = read_rows(metrics.path)
-    errors, losses = (series(rows, f"validation_{metric}")[1] for metric in ("error", "loss"))
+    steps, errors = series(rows, "validation_error")
+    loss_steps, losses = series(rows, "validation_loss")
     if not errors or not losses:
         return {}
-    return {"mean_validation_error": mean(errors), "validation_loss_rise": losses[-1] - min(losses)}
+    found = {
+        "mean_validation_loss": mean(losses),
+        "validation_loss_rise": losses[-1] - min(losses),
+        "validation_loss_lowest_at": 100 * loss_steps[losses.index(min(losses))] / iterations,
+    }
+    for part, name in enumerate(("start", "middle", "end")):
+        mine = [error for step, error in zip(steps, errors, strict=True) if (3 * step - 1) // iterations == part]
+        if mine:
+            found[f"validation_error_{name}"] = mean(mine)
+    return found
 
 
 def _since_the_start(folder: Path, settings: RunSettings, final: dict[str, Any]) -> dict[str, float]:

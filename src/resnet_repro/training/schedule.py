@@ -26,10 +26,15 @@ def learning_rate(recipe: Recipe, iterations: int, step: int, warmed_up_at: int 
     return rate
 
 
-def ends_warm_up(warm_up: WarmUp | None, running_error: float) -> bool:
+def ends_warm_up(warm_up: WarmUp | None, running_error: float, classes: int) -> bool:
     """Whether a reading of the running training error, in percent, ends the warm-up.
 
     He15 section 4.2: "until the training error is below 80 %". The running error is that of the batches as they were
-    trained on since the last reading, 100 steps or a hundredth of the budget, whichever is less.
+    trained on, over a whole interval between readings: a hundredth of the budget, at most 100 steps.
     """
-    return warm_up is not None and running_error < warm_up.until_error
+    return warm_up is not None and running_error < warm_up_threshold(warm_up, classes)
+
+
+def warm_up_threshold(warm_up: WarmUp, classes: int) -> float:
+    """The error in percent that ends a warm-up: the recipe's with ten classes, else the same part of guessing's error."""
+    return warm_up.until_error * ((1 - 1 / classes) / (1 - 1 / 10))

@@ -28,12 +28,17 @@ class Skip(Exception):
 
 @dataclass(frozen=True)
 class Parent:
-    """The run whose weights another one starts from."""
+    """The run whose weights another one starts from.
+
+    iterations, published_iterations: steps of the schedules that led to those weights, and as published.
+    """
 
     experiment: str
     arm: str
     seed: int
     weights_sha256: str
+    iterations: int
+    published_iterations: int
 
 
 def first_weights(
@@ -62,7 +67,9 @@ def first_weights(
         deepen(trained, net, data.batches("train", DEEPEN_IMAGES))
     else:
         net.load_state_dict(trained.state_dict())
-    return net, Parent(record.settings.experiment, record.arm, record.seed, record.data["weights_sha256"])
+    return net, Parent(
+        record.settings.experiment, record.arm, record.seed, record.data["weights_sha256"], *record.schedule
+    )
 
 
 def draws(net: nn.Module, settings: RunSettings) -> str:

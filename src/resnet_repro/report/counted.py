@@ -1,0 +1,32 @@
+"""The values of a run as claims, tables and figures count them."""
+
+from __future__ import annotations
+
+import math
+
+from resnet_repro.results import Record
+
+ERRORS = (
+    "train_error",
+    "test_error",
+    "validation_error",
+    *(f"validation_error_{part}" for part in ("start", "middle", "end")),
+)
+LOSSES = ("train_loss", "test_loss", "validation_loss", "mean_validation_loss")
+
+
+def counted(record: Record) -> dict[str, float]:
+    """{metric: value}: final errors and losses, and diagnostics.
+
+    A run that diverged counts with the error of guessing, in percent, and its loss, in nats. train_error_of_guessing is
+    the training error in percent of that of guessing, so that thresholds hold for any number of classes.
+    """
+    metrics: set[str] = record.data["final"].keys() | record.data["diagnostics"].keys()
+    row: dict[str, float] = {metric: value for metric in metrics if (value := record.value(metric)) is not None}
+    classes = record.data["dataset"]["classes"]
+    guessing = 100 * (1 - 1 / classes)
+    if record.status == "diverged":
+        row |= dict.fromkeys(ERRORS, guessing) | dict.fromkeys(LOSSES, math.log(classes))
+    if "train_error" in row:
+        row["train_error_of_guessing"] = 100 * row["train_error"] / guessing
+    return row

@@ -1,0 +1,231 @@
+"""Every claim of every experiment, fed with results that bear it out and with results that do not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from resnet_repro.analysis.claims import Results, judge_all
+from resnet_repro.discovery import experiment_names, load_experiment
+
+Values = Mapping[str, Mapping[str, float]]
+
+DEPTHS = (20, 32, 44, 56, 110)
+SHORTCUTS = ("resnet-56", "resnet-56-B", "resnet-56-C")
+NORMS = ("none", "batch", "layer", "instance", "group")
+JITTER = (0.0, 0.002, -0.002, 0.001, -0.001)  # a spread over seeds far below every effect
+
+
+def of(metric: str, **values: float) -> Values:
+    """{arm: {metric: value}}; an underscore stands for a hyphen."""
+    return {arm.replace("_", "-"): {metric: value} for arm, value in values.items()}
+
+
+def together(*tables: Values) -> Values:
+    merged: dict[str, dict[str, float]] = {}
+    for table in tables:
+        for arm, row in table.items():
+            merged.setdefault(arm, {}).update(row)
+    return merged
+
+
+def impl_d(variant: str, row: Mapping[str, Mapping[str, float]]) -> Values:
+    return {f"{kind}-32-{variant}": values for kind, values in row.items()}
+
+
+def overfitting(loss: float, rise: float = 0.5, lowest_at: float = 40.0) -> dict[str, float]:
+    return {
+        "mean_validation_loss": loss,
+        "validation_loss_rise": rise,
+        "validation_loss_lowest_at": lowest_at,
+    }
+
+
+def thirds(start: float, middle: float, end: float) -> dict[str, float]:
+    return {f"validation_error_{name}": v for name, v in (("start", start), ("middle", middle), ("end", end))}
+
+
+def normed(batch_4: float, batch_128: float, group_4: float, group_128: float) -> Values:
+    return {
+        f"{kind}-20{arm}": {"test_error": value}
+        for kind in ("plain", "resnet")
+        for arm, value in (("-batch-4", batch_4), ("", batch_128), ("-group-batch-4", group_4), ("-group", group_128))
+    }
+
+
+def both(metric: str, batch: float, none: float) -> Values:
+    return {
+        f"{kind}-20{arm}": {metric: value}
+        for kind in ("plain", "resnet")
+        for arm, value in (("", batch), ("-no-bn", none))
+    }
+
+
+def modes(batch: float, others: float) -> Values:
+    return {
+        f"{kind}-20{arm}": {"mode_change": value}
+        for kind in ("plain", "resnet")
+        for arm, value in (("", batch), *[(f"-{norm}", others) for norm in NORMS[2:]])
+    }
+
+
+def built(train: float, test: float) -> Values:
+    return {
+        f"{kind}-56-built": {"train_error_change": train, "test_error_change": test} for kind in ("plain", "resnet")
+    }
+
+
+def trained_on(plain_56: float, plain_20: float, resnet_56: float, resnet_20: float) -> Values:
+    errors = {"plain-56-on": plain_56, "plain-20-on": plain_20, "resnet-56-on": resnet_56, "resnet-20-on": resnet_20}
+    return {arm: {"train_error": error, "test_error": error} for arm, error in errors.items()}
+
+
+def probes(drop: float, trend: float) -> Values:
+    arms = [f"{kind}-{depth}-trained" for kind in ("plain", "resnet") for depth in (20, 56)]
+    return {arm: {"probe_drop": drop, "probe_trend": trend} for arm in arms}
+
+
+def single(resnet_20: float, resnet_56: float, plain_20: float, plain_56: float) -> Values:
+    """One-layer shortcuts at 11 and 12 % against the others."""
+    return {
+        "resnet-20-single": {"test_error": 11.0},
+        "resnet-56-single": {"test_error": 12.0},
+        "resnet-20": {"test_error": resnet_20},
+        "resnet-56": {"test_error": resnet_56},
+        "plain-20": {"test_error": plain_20},
+        "plain-56": {"test_error": plain_56},
+    }
+
+
+def impl_d_cases(suffix: str, variant: str) -> dict[tuple[str, str], tuple[Values, Sequence[Values]]]:
+    def pair(original: Mapping[str, float], preact: Mapping[str, float]) -> Values:
+        return impl_d(variant, {"original": original, "preact": preact})
+
+    return {
+        ("block", f"B1{suffix}"): (
+            impl_d(variant, {"plain": {"train_error_of_guessing": 99.0}}),
+            [impl_d(variant, {"plain": {"train_error_of_guessing": 70.0}})],
+        ),
+        ("block", f"B2{suffix}"): (
+            pair({"train_loss": 0.5}, {"train_loss": 0.3}),
+            [pair({"train_loss": 0.3}, {"train_loss": 0.5})],
+        ),
+        ("block", f"B3{suffix}"): (
+            pair(overfitting(1.2), overfitting(1.1)),
+            [
+                pair(overfitting(1.2), overfitting(1.1, rise=0.0)),
+                pair(overfitting(1.2, lowest_at=96.0), overfitting(1.1)),
+                pair(overfitting(1.2), overfitting(1.1, lowest_at=4.0)),
+                pair(overfitting(2.2), overfitting(1.1)),
+                pair(overfitting(1.2), overfitting(2.1)),
+            ],
+        ),
+        ("block", f"B4{suffix}"): (
+            pair(thirds(40, 30, 25), thirds(35, 25, 20)),
+            [pair(thirds(40, 30, 20), thirds(35, 25, 25)), pair(thirds(35, 25, 20), thirds(40, 30, 25))],
+        ),
+    }
+
+
+CASES: dict[tuple[str, str], tuple[Values, Sequence[Values]]] = {
+    ("depth", "P1"): (
+        {f"resnet-{n}": {"test_error": e} for n, e in zip(DEPTHS, (8.75, 7.51, 7.17, 6.97, 6.61), strict=True)},
+        [{f"resnet-{n}": {"test_error": e} for n, e in zip(DEPTHS, (6.6, 6.9, 7.2, 7.5, 8.8), strict=True)}],
+    ),
+    ("depth", "P2"): (of("train_error", resnet_1202=0.05), [of("train_error", resnet_1202=3.0)]),
+    ("depth", "P3"): (
+        together(of("test_error", resnet_1202=7.93, resnet_110=6.61), of("train_error", resnet_1202=0.05, resnet_110=0.1)),
+        [
+            together(of("test_error", resnet_1202=6.1, resnet_110=6.6), of("train_error", resnet_1202=0, resnet_110=0)),
+            together(of("test_error", resnet_1202=9.0, resnet_110=6.6), of("train_error", resnet_1202=5, resnet_110=0)),
+        ],
+    ),
+    **impl_d_cases("", "as-written"),
+    **impl_d_cases("-scaling", "as-written-standard"),
+    **impl_d_cases("c", "corrected"),
+    ("block", "B1d"): (
+        of("train_error", plain_32_as_written=90, original_32_corrected=10, plain_32_corrected=30),
+        [
+            of("train_error", plain_32_as_written=90, original_32_corrected=10, plain_32_corrected=70),
+            of("train_error", plain_32_as_written=30, original_32_corrected=60, plain_32_corrected=40),
+        ],
+    ),
+    **{
+        ("block", claim): (
+            {f"resnet-{n}": {"test_error": 6.6}, f"preact-{n}": {"test_error": 6.3}},
+            [{f"resnet-{n}": {"test_error": 6.3}, f"preact-{n}": {"test_error": 6.6}}],
+        )
+        for claim, n in (("B5", 110), ("B6", 164), ("B7", 1001))
+    },
+    ("shortcuts", "S1"): (
+        {"plain-56": {"test_error": 13.2}, **{arm: {"test_error": 7.0 + 0.1 * i} for i, arm in enumerate(SHORTCUTS)}},
+        [{"plain-56": {"test_error": 13.2}, **{arm: {"test_error": 7.0 + 5 * i} for i, arm in enumerate(SHORTCUTS)}}],
+    ),
+    ("shortcuts", "S2"): (single(9, 7, 11, 12), [single(13, 14, 11, 12), single(9, 7, 20, 30)]),
+    ("shortcuts", "S2-110"): (
+        of("test_error", resnet_110_single=9.9, resnet_110=6.6),
+        [of("test_error", resnet_110_single=6.6, resnet_110=9.9)],
+    ),
+    ("normalization", "N1"): (both("train_error", 1, 20), [both("train_error", 20, 1)]),
+    ("normalization", "N2"): (modes(10, 0), [modes(0, 0), modes(10, 5)]),
+    ("normalization", "N3"): (
+        normed(14, 9, 10.3, 10),
+        [normed(8, 9, 10.3, 10), normed(14, 9, 15.5, 10), normed(10, 9, 10.0, 7)],
+    ),
+    ("normalization", "N4"): (
+        together(both("input_mean_shift", 0.1, 0.5), both("input_std_shift", 0.1, 0.5)),
+        [
+            together(both("input_mean_shift", 0.5, 0.1), both("input_std_shift", 0.1, 0.5)),
+            together(both("input_mean_shift", 0.1, 0.5), both("input_std_shift", 0.5, 0.1)),
+        ],
+    ),
+    ("construction", "K1"): (built(0, 0), [built(0, 2), built(-2, 0)]),
+    ("construction", "K2"): (
+        of("train_error", plain_56=76, plain_56_built=56),
+        [of("train_error", plain_56=40, plain_56_built=56)],
+    ),
+    ("construction", "K3"): (trained_on(63, 45, 38, 38), [trained_on(40, 45, 38, 38), trained_on(63, 45, 45, 38)]),
+    ("construction", "K4"): (
+        of("train_error_change", plain_56_on_slow=-6),
+        [of("train_error_change", plain_56_on_slow=6)],
+    ),
+    ("features", "Z1"): (probes(20, -0.9), [probes(-5, 0.9), probes(20, 0.5)]),
+    ("features", "Z2"): (
+        of("recovered", plain_56_initial=0.2, resnet_56_initial=0.8, plain_56_trained=0.3, resnet_56_trained=0.7),
+        [
+            of("recovered", plain_56_initial=0.8, resnet_56_initial=0.2, plain_56_trained=0.3, resnet_56_trained=0.7),
+            of("recovered", plain_56_initial=0.2, resnet_56_initial=0.8, plain_56_trained=0.7, resnet_56_trained=0.3),
+        ],
+    ),
+}  # fmt: skip
+
+
+def verdict(experiment: str, claim: str, values: Values) -> str:
+    """The verdict on one claim over five seeds of the published budget."""
+    seeds = {
+        arm: {seed: {m: value + shift for m, value in row.items()} for seed, shift in enumerate(JITTER)}
+        for arm, row in values.items()
+    }
+    chosen = [found for found in load_experiment(experiment).claims if found.name == claim]
+    (judgement,) = judge_all(chosen, Results(seeds))
+    return judgement.verdict
+
+
+def test_no_claim_is_left_out() -> None:
+    """Those of degradation are judged on the paper's own numbers in test_report."""
+    claims = {
+        (name, claim.name)
+        for name in experiment_names()
+        if name != "degradation"
+        for claim in load_experiment(name).claims
+    }
+    assert claims == set(CASES)
+
+
+@pytest.mark.parametrize(("experiment", "claim"), CASES)
+def test_a_claim_is_found_where_it_holds_and_refuted_where_any_part_does_not(experiment: str, claim: str) -> None:
+    holds, fails = CASES[experiment, claim]
+    assert verdict(experiment, claim, holds) == "reproduced"
+    for values in fails:
+        assert verdict(experiment, claim, values) == "not reproduced"
