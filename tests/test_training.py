@@ -235,7 +235,7 @@ def test_an_update_that_is_not_finite_ends_the_run_as_diverged(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last step's loss is fine, and nothing is trained after it that could show what its update did."""
-    arm = cifar_arm("plain", 8, replace(HE15_CIFAR, learning_rate=1e300), norm="none")
+    arm = cifar_arm("plain", 8, replace(HE15_CIFAR, learning_rate=3e38, weight_decay=1e10), norm="none")
     folder = prepare_run(tmp_path, make_settings(tiny_data, 1, arm), tiny_data)
     assert run_here(folder) == "diverged"
     record = read_record(folder)

@@ -21,12 +21,16 @@ def counted(record: Record) -> dict[str, float]:
     A run that diverged counts with the error of guessing, in percent, and its loss, in nats. train_error_of_guessing is
     the training error in percent of that of guessing, so that thresholds hold for any number of classes.
     """
-    metrics: set[str] = record.data["final"].keys() | record.data["diagnostics"].keys()
-    row: dict[str, float] = {metric: value for metric in metrics if (value := record.value(metric)) is not None}
+    row: dict[str, float] = {}
+    for metric in record.data["final"].keys() | record.data["diagnostics"].keys():
+        value = record.value(metric)
+        if value is not None:
+            row[metric] = value
     classes = record.data["dataset"]["classes"]
     guessing = 100 * (1 - 1 / classes)
     if record.status == "diverged":
-        row |= dict.fromkeys(ERRORS, guessing) | dict.fromkeys(LOSSES, math.log(classes))
+        row.update((error, guessing) for error in ERRORS)
+        row.update((loss, math.log(classes)) for loss in LOSSES)
     if "train_error" in row:
         row["train_error_of_guessing"] = 100 * row["train_error"] / guessing
     return row
