@@ -198,9 +198,9 @@ def block() -> Experiment:
         ),
         deviations=[
             "As written the statistics of batch normalization stay at mean 0 and variance 1 (ε 0.001), so that only its "
-            "scale and shift are learned; corrected it has TensorFlow's defaults, ε 0.001 and a decay of 0.99. After a few hundred steps at this learning "
-            "rate its running statistics still lag behind the weights: errors in evaluation mode, the ones judged, then stand "
-            "above the running training error.",
+            "scale and shift are learned; corrected it has TensorFlow's defaults, ε 0.001 and a decay of 0.99. After a few "
+            "hundred steps at this learning rate its running statistics still lag behind the weights: errors in evaluation "
+            "mode, the ones judged, then stand above the running training error.",
             "The source does not say how images were scaled: the as-written arms come with pixels in [0, 1] and with zero "
             "mean and unit variance.",
             "The validation images are the last 10,000 of the training images in an order by contents; the source draws them.",
