@@ -86,7 +86,8 @@ def features() -> Experiment:
             "The measurements are ours: the source describes what layers hold and measures nothing.",
             "Probes: logistic regression on the channels' means, standardized, 10,000 training images, all test images.",
             "Recovery: ridge regression from the maps averaged to 8×8, standardized, to the input averaged to 8×8; "
-            "5,000 training images, the penalty chosen on 1,000 others, R² on 2,000 test images.",
+            "5,000 training images, the penalty chosen on 1,000 others, R² on 2,000 test images, features clipped to their "
+            "range in the 5,000.",
             "Layers are looked at after the first convolution and after every block of two.",
         ],
     )

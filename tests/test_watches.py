@@ -83,6 +83,14 @@ def test_recovery_finds_what_is_there_and_nothing_where_nothing_is() -> None:
     assert recovery_r2(rng.normal(size=(1_200, 20)).astype(np.float32), targets, sizes)[0] < 0.05
 
 
+def test_one_image_beyond_all_others_does_not_decide_a_recovery() -> None:
+    rng = np.random.default_rng(0)
+    targets = rng.normal(size=(1_200, 6)).astype(np.float32)
+    features = targets @ rng.normal(size=(6, 20)).astype(np.float32)
+    features[1_100] *= 1e4  # among the held-out ones
+    assert recovery_r2(features, targets, (800, 200, 200))[0] > 0.9
+
+
 def test_recovery_is_scored_on_images_that_chose_nothing() -> None:
     rng = np.random.default_rng(0)
     features = rng.normal(size=(300, 5)).astype(np.float32)

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from torch import Tensor, nn
 
 from resnet_repro.analysis.watches import Subject, Watch
@@ -72,7 +72,9 @@ def recovery_r2(features: np.ndarray, targets: np.ndarray, sizes: tuple[int, int
     """(R², penalty) of a ridge regression of targets (N, T) on features (N, D).
 
     sizes: how many rows the regression is fitted on, how many choose its penalty, and how many R² is computed on, in
-    this order. R² is 1 - residual / total sum of squares, over all targets together.
+    this order. R² is 1 - residual / total sum of squares, over all targets together. Features are clipped to the range
+    that they have in the rows of the fit: one image on which a channel fires as on no other would else outweigh all
+    others.
     """
     ends = np.cumsum(sizes)
     fit, choose, test = (slice(start, end) for start, end in zip((0, *ends), ends, strict=False))
@@ -83,7 +85,7 @@ def recovery_r2(features: np.ndarray, targets: np.ndarray, sizes: tuple[int, int
 
     scores = []
     for penalty in PENALTIES:
-        model = make_pipeline(StandardScaler(), Ridge(alpha=penalty, solver="cholesky"))
+        model = make_pipeline(MinMaxScaler(clip=True), StandardScaler(), Ridge(alpha=penalty, solver="cholesky"))
         model.fit(features[fit], targets[fit])
         scores.append((r2(model, choose), penalty, model))
     _, penalty, best = max(scores, key=lambda item: item[0])

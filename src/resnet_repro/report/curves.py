@@ -56,7 +56,7 @@ def error_curves(panels: Panels) -> FigureSpec:
                 style = looks([arm.name for arm in arms])
                 for name in theirs[title]:
                     _published(ax, name, style[name])
-                ax.set_title(f"He15 figure 6: {title}, {PUBLISHED_LENGTH:,} iterations")
+                ax.set_title(f"He15 figure 6: {title},\n{PUBLISHED_LENGTH:,} iterations")
                 ax.set_ylim(0, PUBLISHED_TOP)
                 ax.set_xlabel("iteration")
                 ax.set_xlim(left=0)

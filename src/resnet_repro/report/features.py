@@ -106,11 +106,12 @@ def feature_maps(arms: Sequence[Arm]) -> FigureSpec:
             maps.append(by_place)
         places = max(len(by_place) for by_place in maps)
         channels = max(len(found) for by_place in maps for found in by_place.values())
-        figure = Figure(figsize=(WIDTH, len(shown) * (WIDTH / places * channels / 2 + 0.3)))
+        rows = -(-channels // 2)
+        figure = Figure(figsize=(WIDTH, len(shown) * (WIDTH / (2 * places) * (rows + 0.35) + 0.25)))
         parts = figure.subfigures(len(shown), 1, squeeze=False)[:, 0]
         for part, record, by_place in zip(parts, shown, maps, strict=True):
             part.suptitle(record.arm, fontsize=8)
-            axes = part.subplots(-(-channels // 2), places * 2, squeeze=False)
+            axes = part.subplots(rows, places * 2, squeeze=False)
             for ax in axes.flat:
                 ax.set_axis_off()
             for column, (name, found) in enumerate(by_place.items()):
