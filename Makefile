@@ -51,25 +51,25 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-degradation: $(READY) ## plain-20/56 against resnet-20/56 (quick: 12 minutes on two CPU cores)
+degradation: $(READY) ## plain-20/56 against resnet-20/56 (quick: 13 minutes on two CPU cores)
 	$(REPRO) run degradation $(FLAGS)
 
-depth: $(READY) ## ResNet-20 to 110, and a stretch of 1202 (quick: 25 minutes)
+depth: $(READY) ## ResNet-20 to 110, and a stretch of 1202 (quick: 27 minutes)
 	$(REPRO) run depth $(FLAGS)
 
-block: $(READY) ## original, pre-activation and plain blocks, BN that never ran and BN that does (quick: 20 minutes)
+block: $(READY) ## original, pre-activation and plain blocks, BN that never ran and BN that does (quick: 21 minutes)
 	$(REPRO) run block $(FLAGS)
 
-shortcuts: $(READY) ## options A, B, C, and shortcuts around single layers (quick: 25 minutes)
+shortcuts: $(READY) ## options A, B, C, and shortcuts around single layers (quick: 29 minutes)
 	$(REPRO) run shortcuts $(FLAGS)
 
-normalization: $(READY) ## none, batch, layer, instance, group, at batch 128 and 4 (quick: 30 minutes)
+normalization: $(READY) ## none, batch, layer, instance, group, at batch 128 and 4 (quick: 24 minutes)
 	$(REPRO) run normalization $(FLAGS)
 
 construction: $(READY) ## the deeper net built from the shallower one, and trained on (quick: 35 minutes)
 	$(REPRO) run construction $(FLAGS)
 
-features: $(READY) ## what the layers of degradation's nets hold (quick: minutes)
+features: $(READY) ## what the layers of degradation's nets hold (quick: 14 minutes)
 	$(REPRO) run features $(FLAGS)
 
 report: $(READY) ## remake the reports from the records, without training (seconds)

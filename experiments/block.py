@@ -1,6 +1,6 @@
 """Original against pre-activation blocks, and a batch normalization that never ran.  impl-D; He16 tables 2 and 4.
 
-    make block                  400 steps, one seed: about 20 minutes on two CPU cores
+    make block                  400 steps, one seed: about 21 minutes on two CPU cores
     make block PROFILE=paper    impl-D's 50 epochs and He16's pairs up to 1001 layers, five seeds: days of GPU work
 Expected: as written the plain net stays at chance; once its batch normalization works it learns. He16's pairs:
 6.61 → 6.37 (110), 5.93 → 5.46 (164), 7.61 → 4.92 % test error (1001).

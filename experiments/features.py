@@ -1,6 +1,6 @@
 """What the layers of trained networks hold: the class, the input.  blog-A 4.2 and 4.5.
 
-    make features                  reads the runs of make degradation; minutes on two CPU cores
+    make features                  reads the runs of make degradation; about 14 minutes on two CPU cores
     make features PROFILE=paper    reads those of make degradation PROFILE=paper
 Expected: the error of linear probes falls with depth; how much of the input image survives is what it measures.
 """
