@@ -66,7 +66,7 @@ shortcuts: $(READY) ## options A, B, C, and shortcuts around single layers (quic
 normalization: $(READY) ## none, batch, layer, instance, group, at batch 128 and 4 (quick: 24 minutes)
 	$(REPRO) run normalization $(FLAGS)
 
-construction: $(READY) ## the deeper net built from the shallower one, and trained on (quick: 35 minutes)
+construction: $(READY) ## the deeper net built from the shallower one, and trained on (quick: 38 minutes)
 	$(REPRO) run construction $(FLAGS)
 
 features: $(READY) ## what the layers of degradation's nets hold (quick: 14 minutes)

@@ -1,6 +1,6 @@
 """The deeper network that cannot be worse, built, and what training makes of it.  He15 section 1.
 
-    make construction                  one epoch and one more, one seed: about 35 minutes on two CPU cores
+    make construction                  one epoch and one more, one seed: about 38 minutes on two CPU cores
     make construction PROFILE=paper    64,000 steps and 64,000 more, five seeds: a GPU's work
 Expected: the built net has the shallow net's errors; at the published rate the plain one leaves that solution behind
 and ends worse, the residual one does not.
