@@ -33,12 +33,9 @@ def he16_arm(kind: str, depth: int, shape: str) -> Arm:
     return Arm(name, model, HE15_CIFAR_WARM_UP)
 
 
-def impl_d_claims(suffix: str, variant: str, source: str) -> list[Claim]:
+def impl_d_claims(suffix: str, variant: str, source: str, however: str = "") -> list[Claim]:
     """B1 to B4 on the arms of one variant; B1c and so on where its batch normalization works."""
     plain, original, preact = (f"{kind}-32-{variant}" for kind in ("plain", "original", "preact"))
-    however = {"": "", "-scaling": ", its inputs scaled the other way", "c": ", once its batch normalization works"}[
-        suffix
-    ]
     return [
         Claim(
             f"B1{suffix}",
@@ -127,15 +124,14 @@ def block() -> Experiment:
             Profile("paper", iterations=None, seeds=(0, 1, 2, 3, 4), evaluations=50, dataset="cifar10"),
         ],
         claims=[
-            *[
-                claim
-                for suffix, variant, source in (
-                    ("", "as-written", "impl-D"),
-                    ("-scaling", "as-written-standard", "impl-D, inputs scaled the other way"),
-                    ("c", "corrected", "this project, on impl-D"),
-                )
-                for claim in impl_d_claims(suffix, variant, source)
-            ],
+            *impl_d_claims("", "as-written", "impl-D"),
+            *impl_d_claims(
+                "-scaling",
+                "as-written-standard",
+                "impl-D, inputs scaled the other way",
+                ", its inputs scaled the other way",
+            ),
+            *impl_d_claims("c", "corrected", "this project, on impl-D", ", once its batch normalization works"),
             Claim(
                 "B1d",
                 source="this project, on impl-D",

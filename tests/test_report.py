@@ -226,13 +226,15 @@ def test_else_they_have_panels_of_their_own(degradation: Experiment, tmp_path: P
     assert max(published.get_xdata()) > 60_000
 
 
+CIFAR100 = {
+    "name": "cifar100", "title": "CIFAR-100", "digest": "f" * 64, "standin": False, "train_images": 50_000,
+    "test_images": 10_000, "classes": 100,
+}  # fmt: skip
+
+
 def test_on_another_data_set_nothing_published_is_shown(degradation: Experiment, tmp_path: Path) -> None:
-    cifar100 = {
-        "name": "cifar100", "title": "CIFAR-100", "digest": "f" * 64, "standin": False, "train_images": 50_000,
-        "test_images": 10_000, "classes": 100,
-    }  # fmt: skip
     for arm in ("plain-20", "plain-56", "resnet-20"):
-        make_record(tmp_path, degradation, arm, 0, "quick-cifar100", 391, dataset=cifar100)
+        make_record(tmp_path, degradation, arm, 0, "quick-cifar100", 391, dataset=CIFAR100)
     content = content_of(degradation, tmp_path, "quick-cifar100")
     assert content["banners"][0].startswith("OTHER DATA SET. These nets were trained on CIFAR-100")
     assert "published" not in content["results"]["header"]
@@ -264,10 +266,9 @@ def test_a_run_that_diverged_counts_with_the_error_of_guessing(degradation: Expe
 
 
 def test_errors_against_guessing_hold_for_any_number_of_classes(degradation: Experiment, tmp_path: Path) -> None:
-    facts = {"name": "cifar100", "title": "CIFAR-100", "digest": "f" * 64, "standin": False, "classes": 100}
     final = {"train_error": 45.0}
     make_record(tmp_path, degradation, "plain-20", 0, final=final)
-    make_record(tmp_path, degradation, "plain-20", 1, final=final, dataset=facts)
+    make_record(tmp_path, degradation, "plain-20", 1, final=final, dataset=CIFAR100)
     found = results_of(collect(tmp_path, "degradation", "paper")).of("plain-20", "train_error_of_guessing")
     assert found == pytest.approx({0: 50.0, 1: 100 * 45 / 99})
 

@@ -79,14 +79,15 @@ def recovery_r2(features: np.ndarray, targets: np.ndarray, sizes: tuple[int, int
     ends = np.cumsum(sizes)
     fit, choose, test = (slice(start, end) for start, end in zip((0, *ends), ends, strict=False))
 
-    def r2(model, part: slice) -> float:
-        residual = np.square(targets[part] - model.predict(features[part])).sum()
+    scaled = make_pipeline(MinMaxScaler(clip=True), StandardScaler()).fit(features[fit]).transform(features)
+
+    def r2(model: Ridge, part: slice) -> float:
+        residual = np.square(targets[part] - model.predict(scaled[part])).sum()
         return 1 - float(residual / np.square(targets[part] - targets[part].mean(0)).sum())
 
     scores = []
     for penalty in PENALTIES:
-        model = make_pipeline(MinMaxScaler(clip=True), StandardScaler(), Ridge(alpha=penalty, solver="cholesky"))
-        model.fit(features[fit], targets[fit])
+        model = Ridge(alpha=penalty, solver="cholesky").fit(scaled[fit], targets[fit])
         scores.append((r2(model, choose), penalty, model))
     _, penalty, best = max(scores, key=lambda item: item[0])
     return r2(best, test), penalty
@@ -185,9 +186,8 @@ class Features(Watch):
             return F.adaptive_avg_pool2d(output, RECOVERY_SIZE).flatten(1)
 
         data = self.subject.data
-        fraction = min(
-            1.0, data.images("train") / (RECOVERY_IMAGES + CHOICE_IMAGES)
-        )  # of a small data set the same parts
+        # Of a small data set the same parts.
+        fraction = min(1.0, data.images("train") / (RECOVERY_IMAGES + CHOICE_IMAGES))
         fit, choose = int(RECOVERY_IMAGES * fraction), int(CHOICE_IMAGES * fraction)
         held_out = min(HELD_OUT_IMAGES, data.images("test"))
         found = {}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from resnet_repro.analysis.claims import RULE, Judgement, Part, Results
-from resnet_repro.experiment import Experiment, WarmUp
+from resnet_repro.experiment import Experiment
 from resnet_repro.report.banners import banners, is_other_data
 from resnet_repro.report.counted import counted
 from resnet_repro.report.tables import arms_table, results_table
@@ -97,11 +97,10 @@ def _recipe(records: Sequence[Record]) -> str:
     if recipe["milestones"]:
         fractions = " and ".join(f"{100 * m / recipe['iterations']:g}" for m in recipe["milestones"])
         rate += f" divided by {recipe['divide_by']:g} at {fractions} % of the steps"
-    if recipe["warm_up"]:
-        warm_up = recipe["warm_up"]
+    if warm_up := records[0].settings.arm.recipe.warm_up:
         ends = sorted({r.data["warmed_up_at"] for r in records if r.data["warmed_up_at"]})
-        until = warm_up_threshold(WarmUp(**warm_up), records[0].data["dataset"]["classes"])
-        rate += f", {warm_up['learning_rate']:g} until the running training error is under {until:.3g} %"
+        until = warm_up_threshold(warm_up, records[0].data["dataset"]["classes"])
+        rate += f", {warm_up.learning_rate:g} until the running training error is under {until:.3g} %"
         rate += f" (at step {', '.join(f'{end:,}' for end in ends)})" if ends else " (not reached)"
     parts = [
         optimizer,
