@@ -71,7 +71,8 @@ def check_counts(facts: DatasetFacts, splits: dict[str, Split], origin: str) -> 
             )
         if int(split.labels.max()) >= facts.classes:
             raise UserError(
-                f"{origin} holds label {int(split.labels.max())}, {facts.title} has {facts.classes} classes"
+                f"{origin} holds label {int(split.labels.max())}, {facts.title} has {facts.classes} classes: "
+                f"replace it by a whole copy"
             )
 
 

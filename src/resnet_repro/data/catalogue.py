@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from resnet_repro.errors import UserError
 
@@ -11,9 +11,10 @@ from resnet_repro.errors import UserError
 class DatasetFacts:
     """What is known of a data set before a byte of it is read.
 
-    shape: (C, H, W) of an image. digests: contents digest of each split (see `arrays.contents_digest`).
-    folders, archives: names under which a data folder or a mirror may hold it. url: the official archive.
-    label_key: the entry of an official batch that holds the labels.
+    shape: (C, H, W) of an image. digests: contents digest of each split (see `arrays.canonical`).
+    folders, archives: names under which a data folder or a mirror may hold it. url: the official archive, or the
+    address below which the official idx files lie. label_key: the entry of an official batch that holds the labels.
+    idx_md5: of a set published as idx files, the MD5 sum of each, uncompressed; empty for the others.
     A stand-in has neither folders nor url; it is generated, and its digests are those of the generator's output.
     """
 
@@ -28,6 +29,7 @@ class DatasetFacts:
     archives: tuple[str, ...] = ()
     url: str = ""
     label_key: str = "labels"
+    idx_md5: dict[str, str] = field(default_factory=dict)
     standin: bool = False
     seed: int = 0
 
@@ -82,6 +84,49 @@ CIFAR100 = DatasetFacts(
     label_key="fine_labels",
 )
 
+MNIST = DatasetFacts(
+    name="mnist",
+    title="MNIST",
+    class_names=tuple("0123456789"),
+    shape=(1, 28, 28),
+    train_images=60_000,
+    test_images=10_000,
+    digests={
+        "train": "3655811c0e1223700a4714a92a51f55bd215ed7dc1fa2baa4326a2b58042d82d",
+        "test": "634538fb34c5277fce98470b8b285d1e8419eb87f328da42ef1faf690d2c3911",
+    },
+    folders=("mnist", "MNIST/raw"),
+    url="https://ossci-datasets.s3.amazonaws.com/mnist",
+    idx_md5={
+        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    },
+)
+
+FASHION_MNIST = DatasetFacts(
+    name="fashion-mnist",
+    title="Fashion-MNIST",
+    # The first class is published as "T-shirt/top", which cannot name a folder.
+    class_names=("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle_boot"),
+    shape=(1, 28, 28),
+    train_images=60_000,
+    test_images=10_000,
+    digests={
+        "train": "0c69d5cdeb902b69084012f812f066de080317bb3c64f43ca87f910d8ec86906",
+        "test": "90c92c0507755a7d443edde8297ce4d0f131e42884e2e87e7fc9b81ffe215258",
+    },
+    folders=("fashion-mnist", "FashionMNIST/raw"),
+    url="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+    idx_md5={
+        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+    },
+)
+
 _SHAPES = ("disc", "ring", "square", "frame", "triangle", "plus", "bars", "half disc", "corner", "checker")
 
 STANDIN = DatasetFacts(
@@ -108,7 +153,36 @@ STANDIN_TINY = DatasetFacts(
     seed=2016,
 )
 
-CATALOGUE = {facts.name: facts for facts in (CIFAR10, CIFAR100, STANDIN, STANDIN_TINY)}
+STANDIN_GREY = DatasetFacts(
+    name="standin-grey",
+    title="procedural stand-in (ten shapes in grey)",
+    class_names=_SHAPES,
+    shape=(1, 28, 28),
+    train_images=60_000,
+    test_images=10_000,
+    digests={},
+    standin=True,
+    seed=2017,
+)
+
+STANDIN_GREY_TINY = DatasetFacts(
+    name="standin-grey-tiny",
+    title="procedural stand-in (ten shapes in grey, 1,000 images)",
+    class_names=_SHAPES,
+    shape=(1, 28, 28),
+    train_images=1_000,
+    test_images=500,
+    digests={},
+    standin=True,
+    seed=2018,
+)
+
+CATALOGUE = {
+    facts.name: facts
+    for facts in (CIFAR10, CIFAR100, MNIST, FASHION_MNIST, STANDIN, STANDIN_TINY, STANDIN_GREY, STANDIN_GREY_TINY)
+}
+
+_GREY = {"standin": "standin-grey", "standin-tiny": "standin-grey-tiny"}
 
 
 def dataset(name: str) -> DatasetFacts:
@@ -116,3 +190,28 @@ def dataset(name: str) -> DatasetFacts:
     if name not in CATALOGUE:
         raise UserError(f"unknown data set {name!r}: take auto, {', '.join(CATALOGUE)}")
     return CATALOGUE[name]
+
+
+def standin_for(facts: DatasetFacts, name: str = "standin") -> DatasetFacts:
+    """The stand-in "standin" or "standin-tiny", or its grey counterpart where `facts` has grey images."""
+    return dataset(_GREY[name] if facts.shape == STANDIN_GREY.shape else name)
+
+
+def choose(name: str, own_name: str | None) -> DatasetFacts:
+    """The facts behind the name that the user gave, for an experiment whose own data set is `own_name`.
+
+    "auto" is the experiment's own, "standin" and "standin-tiny" stand for their grey counterparts where that is grey.
+    own_name: None where there is no experiment: "auto" is CIFAR-10 and any shape will do.
+    Raises UserError for unknown names, and for images of another shape than the experiment's own.
+    """
+    own = dataset(own_name or CIFAR10.name)
+    if name == "auto":
+        return own
+    facts = standin_for(own, name) if name in _GREY else dataset(name)
+    if own_name is None or facts.shape == own.shape:
+        return facts
+    fitting = ", ".join(other.name for other in CATALOGUE.values() if other.shape == own.shape)
+    raise UserError(
+        f"the images of {facts.name} have shape {facts.shape}, those of {own.name}, the experiment's own data set, "
+        f"{own.shape}: take auto, {fitting}"
+    )

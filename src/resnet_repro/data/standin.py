@@ -1,7 +1,7 @@
 """A procedural data set for machines without the real one: ten shapes, their place, size, tilt and colours drawn.
 
 Neither colour nor position says anything of the class, so a linear classifier of pixels stays near chance and a
-network has to build edges, then corners and arcs, then shapes.
+network has to build edges, then corners and arcs, then shapes. In images of one channel the colours are greys.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ def generate(facts: DatasetFacts) -> dict[str, Split]:
 
 def _draw(rng: np.random.Generator, count: int, facts: DatasetFacts) -> Split:
     labels = (np.arange(count) % facts.classes).astype(np.uint8)
-    images = np.concatenate([_render(rng, labels[i : i + _CHUNK], facts.shape[1]) for i in range(0, count, _CHUNK)])
+    images = np.concatenate([_render(rng, labels[i : i + _CHUNK], facts.shape) for i in range(0, count, _CHUNK)])
     return Split(images, labels)
 
 
-def _render(rng: np.random.Generator, labels: np.ndarray, size: int) -> np.ndarray:
-    """Images (n, 3, size, size) uint8 of the given classes."""
-    n = len(labels)
+def _render(rng: np.random.Generator, labels: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Images (n, *shape) uint8 of the given classes."""
+    n, (channels, size, _) = len(labels), shape
 
     def per_image(low: float, high: float) -> np.ndarray:
         return rng.uniform(low, high, (n, 1, 1)).astype(np.float32)
@@ -46,12 +46,12 @@ def _render(rng: np.random.Generator, labels: np.ndarray, size: int) -> np.ndarr
         chosen = labels == label
         shapes[chosen] = _inside(int(label), u[chosen], v[chosen])
 
-    colours = rng.uniform(0.1, 0.9, (2, n, 3, 1, 1)).astype(np.float32)
+    colours = rng.uniform(0.1, 0.9, (2, n, channels, 1, 1)).astype(np.float32)
     # Colours of one image differ visibly, in a random direction.
     too_close = np.abs(colours[0] - colours[1]).max(axis=1, keepdims=True) < 0.3
     colours[1] = np.where(too_close, (colours[1] + 0.45) % 1, colours[1])
     image = np.where(shapes[:, None], colours[0], colours[1])
-    image = image + 0.2 * _smooth_noise(rng, n, size) + rng.normal(0, 0.05, (n, 3, size, size)).astype(np.float32)
+    image = image + 0.2 * _smooth_noise(rng, n, channels, size) + rng.normal(0, 0.05, (n, *shape)).astype(np.float32)
     return (image.clip(0, 1) * 255).round().astype(np.uint8)
 
 
@@ -72,9 +72,9 @@ def _inside(label: int, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     )[label]
 
 
-def _smooth_noise(rng: np.random.Generator, n: int, size: int) -> np.ndarray:
-    """(n, 3, size, size) in about [-1, 1]: a coarse random grid, interpolated linearly."""
-    grid = rng.uniform(-1, 1, (n, 3, 6, 6)).astype(np.float32)
+def _smooth_noise(rng: np.random.Generator, n: int, channels: int, size: int) -> np.ndarray:
+    """(n, channels, size, size) in about [-1, 1]: a coarse random grid, interpolated linearly."""
+    grid = rng.uniform(-1, 1, (n, channels, 6, 6)).astype(np.float32)
     position = np.linspace(0, 4.999, size, dtype=np.float32)
     low = position.astype(int)
     part = position - low

@@ -100,6 +100,15 @@ def crop_and_flip(images: Tensor, dy: Tensor, dx: Tensor, flip: Tensor, padding:
     return out.gather(3, columns[:, None, None, :].expand(b, c, height, width))
 
 
+def shifted(images: Tensor, down: int, right: int) -> Tensor:
+    """Images (B, C, H, W) moved by whole pixels, either way; what comes in is zero, what goes out is lost."""
+    if not (down or right):
+        return images
+    height, width = images.shape[-2:]
+    padded = F.pad(images, (max(right, 0), max(-right, 0), max(down, 0), max(-down, 0)))
+    return padded[..., max(-down, 0) : max(-down, 0) + height, max(-right, 0) : max(-right, 0) + width]
+
+
 class TrainStream:
     """The training batches from step `start` to `stop`: (images (B, C, H, W) float32, labels (B,) int64) on the device.
 
@@ -197,11 +206,16 @@ class InMemoryData(pl.LightningDataModule):
     def images(self, split: str) -> int:
         return len(self._on_device[split][1])
 
-    def batches(self, split: str, limit: int | None = None, size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """The un-augmented images of a split in their order, the first `limit` of them, normalized, `size` at a time."""
+    def batches(
+        self, split: str, limit: int | None = None, size: int | None = None, shift: tuple[int, int] = (0, 0)
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The un-augmented images of a split in their order, the first `limit` of them, normalized, `size` at a time.
+
+        shift: pixels by which they are moved down and to the right, the room that this leaves black.
+        """
         images, labels = self._on_device[split]
         count = min(limit or len(labels), len(labels))
         size = size or EVALUATION_BATCH[images.device.type]
         for start in range(0, count, size):
             part = slice(start, min(start + size, count))
-            yield self.normalization(images[part]), labels[part]
+            yield self.normalization(shifted(images[part], *shift)), labels[part]
