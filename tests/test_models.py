@@ -8,7 +8,8 @@ import torch
 from resnet_repro.analysis.complexity import describe, parameter_count
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import ModelSpec
-from resnet_repro.models.cifar import CifarNet, Kind, Norm, PadShortcut, cifar_net
+from resnet_repro.models.blocks import PadShortcut
+from resnet_repro.models.cifar import CifarNet, Kind, Norm, cifar_net
 from resnet_repro.models.inspect import main_path_convolutions
 from resnet_repro.models.norms import norm_factory
 from resnet_repro.models.weights import map_keys, state_sha256

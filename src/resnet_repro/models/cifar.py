@@ -7,18 +7,17 @@ Batch normalization after every convolution, no biases in convolutions, no dropo
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnet_repro.errors import UserError
+from resnet_repro.models.blocks import BasicBlock, ShortcutOption, make_shortcut
 from resnet_repro.models.initialization import he_initialize
 from resnet_repro.models.norms import norm_factory
 
 Kind = Literal["plain", "resnet"]
-ShortcutOption = Literal["A", "B", "C"]
 Norm = Literal["batch", "none", "layer", "instance", "group"]
 
 STAGE_CHANNELS = (16, 32, 64)
@@ -32,59 +31,6 @@ def blocks_per_stage(depth: int) -> int:
         nearest = f"{below} and {above}" if below != above else f"{above}"
         raise UserError(f"depth {depth} is not 6n+2 with n ≥ 1: the nearest depths are {nearest}")
     return n
-
-
-class PadShortcut(nn.Module):
-    """Option A: every second pixel of the input, the missing channels filled with zeros on both sides. No parameters.
-
-    (N, C, H, W) → (N, channels, ceil(H/stride), ceil(W/stride)). He15 section 3.3.
-    """
-
-    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
-        missing = channels - in_channels
-        self.before, self.after = missing // 2, missing - missing // 2
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.after))
-
-
-class BasicBlock(nn.Module):
-    """Two 3×3 convolutions; with a shortcut, y = relu(F(x) + shortcut(x)), else y = relu(F(x)).  He15 figure 2.
-
-    each: a shortcut around each of the two instead, y = relu(bn(conv(x)) + shortcut(x)) twice; the second's is the
-    identity.  He15 section 3.2.
-    (N, in_channels, H, W) → (N, channels, H/stride, W/stride).
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        channels: int,
-        stride: int,
-        norm: Callable[[int], nn.Module],
-        shortcut: nn.Module | None,
-        each: bool = False,
-    ) -> None:
-        super().__init__()
-        assert shortcut is not None or not each, "a shortcut around each convolution needs a shortcut"
-        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
-        self.bn1 = norm(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, stride=1, padding=1, bias=False)
-        self.bn2 = norm(channels)
-        self.downsample = shortcut
-        self.each = each
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.bn1(self.conv1(x))
-        if self.each and self.downsample is not None:
-            middle = F.relu(out + self.downsample(x))
-            return F.relu(self.bn2(self.conv2(middle)) + middle)
-        out = self.bn2(self.conv2(F.relu(out)))
-        if self.downsample is not None:
-            out = out + self.downsample(x)
-        return F.relu(out)
 
 
 class CifarNet(nn.Module):
@@ -108,7 +54,7 @@ class CifarNet(nn.Module):
             blocks = []
             for block in range(n):
                 stride = 2 if index > 0 and block == 0 else 1
-                skip = None if kind == "plain" else _shortcut(shortcut, in_channels, channels, stride, make_norm)
+                skip = None if kind == "plain" else make_shortcut(shortcut, in_channels, channels, stride, make_norm)
                 blocks.append(BasicBlock(in_channels, channels, stride, make_norm, skip, each=span == 1))
                 in_channels = channels
             stages.append(nn.Sequential(*blocks))
@@ -152,12 +98,3 @@ def cifar_net(
     net = CifarNet(kind, depth, shortcut, norm, classes, span)
     he_initialize(net, seed)
     return net
-
-
-def _shortcut(
-    option: ShortcutOption, in_channels: int, channels: int, stride: int, norm: Callable[[int], nn.Module]
-) -> nn.Module:
-    changes_size = stride != 1 or in_channels != channels
-    if option == "C" or (option == "B" and changes_size):
-        return nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False), norm(channels))
-    return PadShortcut(in_channels, channels, stride) if changes_size else nn.Identity()

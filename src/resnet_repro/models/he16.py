@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnet_repro.errors import UserError
-from resnet_repro.models.cifar import STAGE_CHANNELS, PadShortcut, cifar_net
+from resnet_repro.models.blocks import EXPANSION, Bottleneck, PadShortcut, make_shortcut
+from resnet_repro.models.cifar import STAGE_CHANNELS, cifar_net
 from resnet_repro.models.initialization import he_initialize
 
 Kind = Literal["original", "preact"]
 Shape = Literal["basic", "bottleneck"]
-EXPANSION = 4
 
 
 def layers_of(shape: Shape, in_channels: int, width: int, stride: int) -> list[nn.Conv2d]:
@@ -47,27 +47,6 @@ def shortcut_of(shape: Shape, in_channels: int, channels: int, stride: int) -> n
     if shape == "basic":
         return PadShortcut(in_channels, channels, stride)
     return nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False)
-
-
-class Bottleneck(nn.Module):
-    """The original block with a bottleneck: conv-BN-ReLU, conv-BN-ReLU, conv-BN, add, ReLU.  He15 figure 5.
-
-    (N, in_channels, H, W) → (N, 4·width, H/stride, W/stride).
-    """
-
-    def __init__(self, in_channels: int, width: int, stride: int) -> None:
-        super().__init__()
-        channels = EXPANSION * width
-        self.conv1, self.conv2, self.conv3 = layers_of("bottleneck", in_channels, width, stride)
-        self.bn1, self.bn2, self.bn3 = nn.BatchNorm2d(width), nn.BatchNorm2d(width), nn.BatchNorm2d(channels)
-        projection = shortcut_of("bottleneck", in_channels, channels, stride)
-        plain = isinstance(projection, nn.Identity)
-        self.downsample = projection if plain else nn.Sequential(projection, nn.BatchNorm2d(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.bn1(self.conv1(x)))
-        out = F.relu(self.bn2(self.conv2(out)))
-        return F.relu(self.bn3(self.conv3(out)) + self.downsample(x))
 
 
 class PreActivation(nn.Module):
@@ -120,7 +99,8 @@ class He16Net(nn.Module):
                 if preact:
                     units.append(PreActivation(shape, in_channels, width, stride, shared=unit == 0))
                 else:
-                    units.append(Bottleneck(in_channels, width, stride))
+                    skip = make_shortcut("B", in_channels, EXPANSION * width, stride, nn.BatchNorm2d)
+                    units.append(Bottleneck(in_channels, width, stride, nn.BatchNorm2d, skip, stride_at="1x1"))
                 in_channels = width * (EXPANSION if shape == "bottleneck" else 1)
             stages.append(nn.Sequential(*units))
         self.layer1, self.layer2, self.layer3 = stages

@@ -1,0 +1,214 @@
+"""GoogLeNet (C. Szegedy et al., *Going Deeper with Convolutions*, 2015) and a small net of its kind for 32-pixel images.
+
+Nine Inception modules named 3a to 5b in three stages with max pooling between them, global average pooling, a linear
+layer; no batch normalization. Two auxiliary heads behind 4a and 4d give the early layers a loss of their own.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resnet_repro.errors import UserError
+from resnet_repro.models.initialization import he_initialize
+
+
+class Widths(NamedTuple):
+    """Channels of an Inception module, a row of table 1. None: no such 1×1 convolution, the branch's input passes on."""
+
+    out_1x1: int
+    red_3x3: int | None
+    out_3x3: int
+    red_5x5: int | None
+    out_5x5: int
+    out_pool: int | None
+
+    def channels(self, in_channels: int) -> int:
+        """Output channels of a module with that many at its input."""
+        passed_on = in_channels if self.out_pool is None else self.out_pool
+        return self.out_1x1 + self.out_3x3 + self.out_5x5 + passed_on
+
+
+TABLE_1 = {
+    "3a": Widths(64, 96, 128, 16, 32, 32),
+    "3b": Widths(128, 128, 192, 32, 96, 64),
+    "4a": Widths(192, 96, 208, 16, 48, 64),
+    "4b": Widths(160, 112, 224, 24, 64, 64),
+    "4c": Widths(128, 128, 256, 24, 64, 64),
+    "4d": Widths(112, 144, 288, 32, 64, 64),
+    "4e": Widths(256, 160, 320, 32, 128, 128),
+    "5a": Widths(256, 160, 320, 32, 128, 128),
+    "5b": Widths(384, 192, 384, 48, 128, 128),
+}
+STEM_CHANNELS = 192
+HEADS_AFTER: tuple[str, ...] = ("4a", "4d")
+HEAD_SIDE = 4  # of the maps that a head's pooling leaves of 14 pixels, and of the small net's 16
+
+
+class Inception(nn.Module):
+    """1×1, 3×3 and 5×5 convolutions and 3×3 max pooling side by side, ReLU after each convolution.  Figure 2.
+
+    The larger convolutions stand behind 1×1 reductions, the pooling before a 1×1 projection (figure 2b), except where
+    `widths` has None (figure 2a). (N, in_channels, H, W) → (N, `channels`, H, W).
+    """
+
+    def __init__(self, in_channels: int, widths: Widths) -> None:
+        super().__init__()
+
+        def conv(inputs: int, outputs: int, kernel: int) -> nn.Conv2d:
+            return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+
+        w = widths
+        self.out_1x1 = conv(in_channels, w.out_1x1, 1)
+        self.red_3x3 = None if w.red_3x3 is None else conv(in_channels, w.red_3x3, 1)
+        self.out_3x3 = conv(w.red_3x3 or in_channels, w.out_3x3, 3)
+        self.red_5x5 = None if w.red_5x5 is None else conv(in_channels, w.red_5x5, 1)
+        self.out_5x5 = conv(w.red_5x5 or in_channels, w.out_5x5, 5)
+        self.pool = nn.MaxPool2d(3, stride=1, padding=1)
+        self.out_pool = None if w.out_pool is None else conv(in_channels, w.out_pool, 1)
+        self.channels = w.channels(in_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for_3x3 = x if self.red_3x3 is None else F.relu(self.red_3x3(x))
+        for_5x5 = x if self.red_5x5 is None else F.relu(self.red_5x5(x))
+        pooled = self.pool(x)
+        if self.out_pool is not None:
+            pooled = F.relu(self.out_pool(pooled))
+        branches = F.relu(self.out_1x1(x)), F.relu(self.out_3x3(for_3x3)), F.relu(self.out_5x5(for_5x5)), pooled
+        return torch.cat(branches, dim=1)
+
+
+class Head(nn.Module):
+    """An auxiliary classifier.  Section 5: 5×5 average pooling of stride 3, 1×1 convolution, two linear layers.
+
+    Dropout of 70 % before the last. (N, in_channels, 14 to 16, 14 to 16) → logits (N, classes) in float32.
+    """
+
+    def __init__(self, in_channels: int, channels: int, hidden: int, classes: int) -> None:
+        super().__init__()
+        self.pool = nn.AvgPool2d(5, stride=3)
+        self.conv = nn.Conv2d(in_channels, channels, 1)
+        self.fc1 = nn.Linear(channels * HEAD_SIDE**2, hidden)
+        self.dropout = nn.Dropout(0.7)
+        self.fc2 = nn.Linear(hidden, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.conv(self.pool(x)))
+        out = F.relu(self.fc1(out.flatten(1)))
+        return self.fc2(self.dropout(out)).float()
+
+
+class GoogLeNet(nn.Module):
+    """`stem`, the Inception modules of `table`, 40 % or no dropout, a linear layer, and `heads`, empty where unwanted.
+
+    heads: {module it stands behind: (channels, hidden units)}. Input (N, 3, H, W) float. In training mode a net with
+    heads gives a tuple (logits, logits of the first head, of the second), in evaluation mode and without heads logits
+    alone; each (N, classes) in float32 under autocast or not.
+    """
+
+    def __init__(
+        self,
+        stem: nn.Sequential,
+        stem_channels: int,
+        table: Mapping[str, Widths],
+        dropout: float,
+        classes: int,
+        heads: Mapping[str, tuple[int, int]],
+    ) -> None:
+        super().__init__()
+        self.stem = stem
+        trunk: OrderedDict[str, nn.Module] = OrderedDict()
+        made: dict[str, Inception] = {}
+        stage = None
+        for name, inputs, widths in modules_of(table, stem_channels):
+            if stage not in (None, name[0]):
+                trunk[f"pool{stage}"] = nn.MaxPool2d(3, stride=2, ceil_mode=True)
+            stage = name[0]
+            trunk[name] = made[name] = Inception(inputs, widths)
+        self.trunk = nn.Sequential(trunk)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.fc = nn.Linear(made[name].channels, classes)
+        # Last, so that they are drawn last: the rest is then the same with and without them.
+        self.heads = nn.ModuleDict(
+            {name: Head(made[name].channels, channels, hidden, classes) for name, (channels, hidden) in heads.items()}
+        )
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        out = self.stem(x)
+        of_heads = []
+        for name, module in self.trunk.named_children():
+            out = module(out)
+            if self.training and name in self.heads:
+                of_heads.append(self.heads[name](out))
+        logits = self.fc(self.dropout(self.avgpool(out).flatten(1))).float()
+        return (logits, *of_heads) if of_heads else logits
+
+
+def modules_of(table: Mapping[str, Widths], in_channels: int) -> Iterator[tuple[str, int, Widths]]:
+    """(name, input channels, channels inside) of the modules of `table` in a row behind `in_channels`."""
+    for name, widths in table.items():
+        yield name, in_channels, widths
+        in_channels = widths.channels(in_channels)
+
+
+def googlenet_stem_layers() -> nn.Sequential:
+    """The layers before the Inception modules: (N, 3, 224, 224) → (N, 192, 28, 28). Poolings round up."""
+    return nn.Sequential(
+        OrderedDict(
+            conv1=nn.Conv2d(3, 64, 7, stride=2, padding=3),
+            relu1=nn.ReLU(),
+            pool1=nn.MaxPool2d(3, stride=2, ceil_mode=True),  # (N, 64, 56, 56)
+            conv2_reduce=nn.Conv2d(64, 64, 1),
+            relu2_reduce=nn.ReLU(),
+            conv2=nn.Conv2d(64, STEM_CHANNELS, 3, padding=1),
+            relu2=nn.ReLU(),
+            pool2=nn.MaxPool2d(3, stride=2, ceil_mode=True),
+        )
+    )
+
+
+def googlenet(auxiliary: bool = True, classes: int = 1000, seed: int = 0) -> GoogLeNet:
+    """GoogLeNet of table 1 for 224×224 images with He initialization drawn from `seed`; see `GoogLeNet` for its output.
+
+    auxiliary: with the two heads, which change no other weight. The branches named 5×5 have 5×5 kernels (torchvision's
+    have 3×3). Local response normalization, which the table does not list, is left out.
+    """
+    heads = dict.fromkeys(HEADS_AFTER, (128, 1024)) if auxiliary else {}
+    net = GoogLeNet(googlenet_stem_layers(), STEM_CHANNELS, TABLE_1, 0.4, classes, heads)
+    he_initialize(net, seed)
+    return net
+
+
+def small_googlenet(auxiliary: bool = True, width: int = 32, classes: int = 10, seed: int = 0) -> GoogLeNet:
+    """A GoogLeNet for 32×32 images: as many modules and heads in the same places, maps of 32, 16, 8 pixels.
+
+    Two 3×3 convolutions to `width` channels on the full image; modules of `width`, 2·width and 4·width channels out,
+    shared among their branches much as in table 1 (1×1 a quarter, 3×3 a half, 5×5 and pooling an eighth each); heads of
+    `width` channels and 8·width units; no dropout but in the heads. 32 million multiply-adds an image at width 32.
+    auxiliary: with the two heads, which change no other weight.
+    Raises UserError for a width that is no multiple of 8.
+    """
+    if width < 8 or width % 8:
+        raise UserError(f"width {width} cannot be shared among the branches: take a multiple of 8")
+    stem = nn.Sequential(
+        OrderedDict(
+            conv1=nn.Conv2d(3, width // 2, 3, padding=1),
+            relu1=nn.ReLU(),
+            conv2=nn.Conv2d(width // 2, width, 3, padding=1),
+            relu2=nn.ReLU(),
+        )
+    )
+    table = {}
+    for name in TABLE_1:
+        unit = width // 8 * 2 ** (int(name[0]) - 3)
+        table[name] = Widths(2 * unit, 3 * unit, 4 * unit, unit, unit, unit)
+    heads = dict.fromkeys(HEADS_AFTER, (width, 8 * width)) if auxiliary else {}
+    net = GoogLeNet(stem, width, table, 0.0, classes, heads)
+    he_initialize(net, seed)
+    return net
