@@ -8,7 +8,8 @@ Expected: as written the plain net stays at chance; once its batch normalization
 
 from dataclasses import replace
 
-from resnet_repro.analysis.claims import Claim, above, below, contrast, lower, not_higher
+from resnet_repro.analysis.claims import Claim
+from resnet_repro.analysis.comparisons import above, below, contrast, lower, not_higher
 from resnet_repro.arms import cifar_arm
 from resnet_repro.experiment import Arm, Column, Experiment, ModelSpec, Profile, Recipe
 from resnet_repro.recipes import HE15_CIFAR_WARM_UP, IMPL_D

@@ -8,7 +8,8 @@ and ends worse, the residual one does not.
 
 from dataclasses import replace
 
-from resnet_repro.analysis.claims import Claim, below, higher, near_zero, not_higher
+from resnet_repro.analysis.claims import Claim
+from resnet_repro.analysis.comparisons import below, higher, near_zero, not_higher
 from resnet_repro.arms import cifar_arm
 from resnet_repro.experiment import ERRORS, Arm, Column, Experiment, Profile, Start
 from resnet_repro.recipes import HE15_CIFAR

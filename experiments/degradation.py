@@ -5,7 +5,8 @@
 Expected after 64,000 steps: plain-20 9.7, plain-56 13.2, resnet-20 8.8, resnet-56 7.0 % test error.
 """
 
-from resnet_repro.analysis.claims import Claim, below, higher, lower
+from resnet_repro.analysis.claims import Claim
+from resnet_repro.analysis.comparisons import below, higher, lower
 from resnet_repro.arms import cifar_arm
 from resnet_repro.experiment import ERRORS, Column, Experiment, Profile
 from resnet_repro.recipes import HE15_CIFAR

@@ -5,7 +5,8 @@
 Expected: the error of linear probes falls with depth; how much of the input image survives is what it measures.
 """
 
-from resnet_repro.analysis.claims import Claim, above, below, lower
+from resnet_repro.analysis.claims import Claim
+from resnet_repro.analysis.comparisons import above, below, lower
 from resnet_repro.arms import cifar_arm
 from resnet_repro.experiment import Column, Experiment, Profile, Start
 from resnet_repro.recipes import HE15_CIFAR

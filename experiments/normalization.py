@@ -7,7 +7,8 @@ Expected: with batch normalization both nets train faster; at batch 4 it loses m
 
 from dataclasses import replace
 
-from resnet_repro.analysis.claims import Claim, above, below, contrast, higher, lower, not_higher
+from resnet_repro.analysis.claims import Claim
+from resnet_repro.analysis.comparisons import above, below, contrast, higher, lower, not_higher
 from resnet_repro.arms import cifar_arm
 from resnet_repro.experiment import ERRORS, Column, Experiment, Profile
 from resnet_repro.recipes import HE15_CIFAR

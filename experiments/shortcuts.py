@@ -6,7 +6,8 @@ Expected after 64,000 steps: options A, B, C within some tenths of a point of ea
 at 110 layers (9.90 against 6.61 %, He16 table 3).
 """
 
-from resnet_repro.analysis.claims import Claim, closer, higher, not_higher
+from resnet_repro.analysis.claims import Claim
+from resnet_repro.analysis.comparisons import closer, higher, not_higher
 from resnet_repro.arms import cifar_arm
 from resnet_repro.experiment import Experiment, Profile
 from resnet_repro.recipes import HE15_CIFAR, HE15_CIFAR_WARM_UP

@@ -10,18 +10,15 @@ from scipy.special import stdtr
 from scipy.stats import t as student
 from scipy.stats import ttest_1samp, ttest_ind
 
-from resnet_repro.analysis.claims import (
-    RULE,
-    Claim,
+from resnet_repro.analysis.claims import RULE, Claim, Judgement, judge_all
+from resnet_repro.analysis.comparisons import (
     Comparison,
-    Judgement,
     Results,
     above,
     below,
     closer,
     contrast,
     higher,
-    judge_all,
     lower,
     near_zero,
     not_higher,

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from resnet_repro.analysis.claims import Results, judge_all
+from resnet_repro.analysis.claims import judge_all
+from resnet_repro.analysis.comparisons import Results
 from resnet_repro.discovery import experiment_names, load_experiment
 
 Values = Mapping[str, Mapping[str, float]]

@@ -14,7 +14,8 @@ from test_training import run_here
 
 from resnet_repro.analysis import features
 from resnet_repro.analysis.features import Features, places, probe_error, recovery_r2
-from resnet_repro.analysis.watches import InputShift, Modes, Subject, make_watches
+from resnet_repro.analysis.watch import Subject
+from resnet_repro.analysis.watches import InputShift, Modes, make_watches
 from resnet_repro.arms import cifar_arm
 from resnet_repro.data.sources import obtain
 from resnet_repro.data.stream import InMemoryData

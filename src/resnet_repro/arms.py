@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from resnet_repro.experiment import Arm, ModelSpec, Recipe
+from resnet_repro.experiment import Arm, Counted, ModelSpec, Recipe
+from resnet_repro.recipes import NOT_TRAINED
 
 ARM_FIELDS = ("control", "share", "length", "start", "watch", "activations")
 
@@ -18,6 +19,14 @@ def cifar_arm(kind: str, depth: int, recipe: Recipe, *, name: str | None = None,
     fields = {field: options.pop(field) for field in ARM_FIELDS if field in options}
     model = ModelSpec("cifar.cifar_net", {"kind": kind, "depth": depth, **options})
     return Arm(name or _cifar_name(kind, depth, **options), model, recipe, **fields)
+
+
+def counted_arm(
+    name: str, builder: str, shape: tuple[int, int, int], classes: int = 1000, *, control: bool = False, **options: Any
+) -> Arm:
+    """A network that is counted and not trained, on an image of `shape` (C, H, W). options: the builder's."""
+    counted = Counted(shape, classes)
+    return Arm(name, ModelSpec(builder, options), NOT_TRAINED, control=control, length=0, counted=counted)
 
 
 def _cifar_name(kind: str, depth: int, shortcut: str = "A", norm: str = "batch", span: int = 2) -> str:

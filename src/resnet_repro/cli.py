@@ -69,6 +69,12 @@ def build_parser() -> argparse.ArgumentParser:
     status.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="default: all")
     status.add_argument("--runs-dir", default="runs", help="where runs are kept (default: runs)")
 
+    complexity = commands.add_parser(
+        "complexity", help="what a network costs, layer by layer: memory, parameters, macs"
+    )
+    complexity.add_argument("net", help="its name, as alexnet, vgg-16 or resnet-50")
+    complexity.add_argument("--input", metavar="CxHxW", help="the image, as 3x224x224 (default: the network's own)")
+
     sync = commands.add_parser("sync", help="upload what Weights & Biases recorded offline")
     sync.add_argument("--runs-dir", default="runs")
     commands.add_parser("list", help="list the experiments")
@@ -91,8 +97,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     console = Console()
     try:
-        command = {"run": _run, "report": _report, "status": _status, "sync": _sync, "list": _list}[options.command]
-        return command(options, console)
+        commands = {
+            "run": _run,
+            "report": _report,
+            "status": _status,
+            "complexity": _complexity,
+            "sync": _sync,
+            "list": _list,
+        }
+        return commands[options.command](options, console)
     except UserError as error:
         print(f"resnet-repro: {error}", file=sys.stderr)
         return 2
@@ -104,7 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.discovery import load_experiment
     from resnet_repro.experiment import parse_seeds, select_arms
-    from resnet_repro.study import Request, carry_out, failure_reason, scaled_profile
+    from resnet_repro.runs import failure_reason
+    from resnet_repro.study import Request, carry_out, scaled_profile
     from resnet_repro.tracking import Mirror, parse_mode
 
     experiment = load_experiment(options.experiment)
@@ -234,6 +248,24 @@ def _status(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.status import status_lines
 
     for line in status_lines(options.experiments, _existing_runs_dir(options)):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def _complexity(options: argparse.Namespace, console: Console) -> int:
+    from resnet_repro.analysis.complexity import build_on_meta, format_shape, layer_costs, layer_lines
+    from resnet_repro.models.catalogue import catalogued, parse_shape
+
+    net = catalogued(options.net)
+    shape = net.shape if options.input is None else parse_shape(options.input)
+    try:
+        rows = layer_costs(build_on_meta(net.model, net.classes), shape)
+    except RuntimeError as error:  # torch says so of a size that a layer cannot take
+        wanted, asked = (format_shape(size) for size in (net.shape, shape))
+        raise UserError(
+            f"{options.net} takes no image of {asked} ({str(error).splitlines()[0].rstrip('.')}): it is made for {wanted}"
+        ) from error
+    for line in (f"{options.net}, one image of {format_shape(shape)}", "", *layer_lines(rows)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return 0
 

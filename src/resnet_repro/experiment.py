@@ -82,6 +82,26 @@ class Start:
 
 
 @dataclass(frozen=True)
+class Search:
+    """Where an arm's learning rate comes from: the best of some other arms of the experiment, at the same seed.
+
+    arms: the candidates, each with a rate of its own in its recipe. Their runs are trained first; the rate of the one
+    with the lowest final `metric` is taken. Test errors choose nothing, so the metric is one of the validation split.
+    """
+
+    arms: tuple[str, ...]
+    metric: Literal["validation_error", "validation_loss"] = "validation_error"
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What an arm that is counted and not trained is counted on: one image of `shape` (C, H, W), and so many classes."""
+
+    shape: tuple[int, int, int]
+    classes: int
+
+
+@dataclass(frozen=True)
 class Arm:
     """One configuration compared in an experiment. `control` arms serve a claim but stand in no table of errors.
 
@@ -89,6 +109,8 @@ class Arm:
     steps need not spend the whole budget. The learning rate at a step is that of the full schedule.
     length: the arm's own schedule as a multiple of the profile's; 0 for an arm that is scored and not trained.
     start: the run whose weights it starts from; None for an initialization of its own.
+    search: the arms among which its learning rate is found; None for the recipe's.
+    counted: of an arm whose network is counted, layer by layer, and never trained; it has one run, that of seed 0.
     watch: measurements beyond those that every run takes, by the names in `analysis.watches`.
     activations: what backpropagation needs is "stored", or "recomputed" block by block to save memory; "auto" decides
     by measured memory. It changes no number, only time and memory.
@@ -103,12 +125,24 @@ class Arm:
     start: Start | None = None
     watch: tuple[str, ...] = ()
     activations: Literal["auto", "stored", "recomputed"] = "auto"
+    search: Search | None = None
+    counted: Counted | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
             raise ValueError(f"share of arm {self.name} is {self.share}: it must lie in (0, 1]")
         if self.length < 0:
             raise ValueError(f"length of arm {self.name} is {self.length}: it must not be negative")
+
+    @property
+    def sources(self) -> list[str]:
+        """Arms of the same experiment whose runs come first."""
+        own = [self.start.arm] if self.start is not None and self.start.experiment is None else []
+        return own + list(self.search.arms if self.search else ())
+
+    def seeds(self, seeds: Sequence[int]) -> Sequence[int]:
+        """Those of `seeds` at which the arm has runs: a counted arm has nothing that is drawn."""
+        return (0,) if self.counted else seeds
 
 
 @dataclass(frozen=True)
@@ -195,6 +229,15 @@ class Experiment:
         """The arms that a profile runs unless asked for others, in the experiment's order."""
         return [arm for arm in self.arms if profile.arms is None or arm.name in profile.arms]
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether nothing is trained: all arms are counted, and no data are needed."""
+        return all(arm.counted for arm in self.arms)
+
+    def runs_of(self, profile: Profile, seeds: Sequence[int]) -> list[tuple[str, int]]:
+        """(arm, seed) of the runs that a profile asks for at these seeds."""
+        return [(arm.name, seed) for arm in self.arms_of(profile) for seed in arm.seeds(seeds)]
+
 
 def _named(items: Sequence[Any], name: str, kind: str, experiment: str) -> Any:
     for item in items:
@@ -247,6 +290,10 @@ class RunSettings:
             arm["model"] = ModelSpec(**arm["model"])
             arm["start"] = Start(**arm["start"]) if arm["start"] else None
             arm["watch"] = tuple(arm["watch"])
+            if search := arm.get("search"):
+                arm["search"] = Search(tuple(search["arms"]), search["metric"])
+            if counted := arm.get("counted"):
+                arm["counted"] = Counted(tuple(counted["shape"]), counted["classes"])
             return RunSettings(**{**data, "arm": Arm(**arm)})
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"these are settings of another version ({error}): train the run again") from error
@@ -255,7 +302,7 @@ class RunSettings:
 def select_arms(experiment: Experiment, profile: Profile, names: str | None) -> list[Arm]:
     """The arms of a comma-separated list, in the experiment's order; those of the profile for None.
 
-    The arms that one of them starts from come with it. Raises UserError for an unknown or an empty name.
+    The arms that one of them starts from, or is searched among, come with it. Raises UserError for an unknown or an empty name.
     """
     if names is None:
         wanted = {arm.name for arm in experiment.arms_of(profile)}
@@ -263,10 +310,9 @@ def select_arms(experiment: Experiment, profile: Profile, names: str | None) -> 
         wanted = {experiment.arm(name.strip()).name for name in names.split(",")}
     queue = list(wanted)
     while queue:
-        start = experiment.arm(queue.pop()).start
-        if start is not None and start.experiment is None and start.arm not in wanted:
-            wanted.add(start.arm)
-            queue.append(start.arm)
+        new = set(experiment.arm(queue.pop()).sources) - wanted
+        wanted |= new
+        queue += new
     return [arm for arm in experiment.arms if arm.name in wanted]
 
 

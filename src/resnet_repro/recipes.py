@@ -23,6 +23,9 @@ HE15_CIFAR = Recipe(
 # From 110 layers on, He15 starts with a rate of 0.01 until the training error is under 80 %.
 HE15_CIFAR_WARM_UP = replace(HE15_CIFAR, name="he15-cifar with warm-up", warm_up=WarmUp(0.01, until_error=80.0))
 
+# A net without batch normalization does not stand the published rate.
+HE15_CIFAR_WITHOUT_BN = replace(HE15_CIFAR, name="he15-cifar at rate 0.01", learning_rate=0.01)
+
 # 50 epochs of 40,000 images. TensorFlow 1's Adam with its default moments; no weight decay, no augmentation.
 IMPL_D = Recipe(
     name="impl-d",
@@ -39,4 +42,70 @@ IMPL_D = Recipe(
     optimizer="adam",
     scaling="unit",
     validation_images=10_000,
+)
+
+# 10 epochs of 60,000 images, the last batch of each short.
+BLOG_E_MNIST = Recipe(
+    name="blog-e-mnist",
+    source="blog-E",
+    iterations=4_690,
+    batch_size=128,
+    learning_rate=1e-4,
+    milestones=(),
+    divide_by=1,
+    momentum=0.9,
+    weight_decay=0.0,
+    padding=0,
+    flip=False,
+    optimizer="adam",
+    scaling="unit",
+)
+
+# 100 epochs. The source names Adam, cross-entropy and augmentation; all else is ours.
+BLOG_A_FASHION = Recipe(
+    name="blog-a-fashion",
+    source="blog-A",
+    iterations=46_900,
+    batch_size=128,
+    learning_rate=1e-3,
+    milestones=(),
+    divide_by=1,
+    momentum=0.9,
+    weight_decay=0.0,
+    padding=4,
+    flip=True,
+    optimizer="adam",
+    scaling="standard",
+)
+
+# 40 epochs of 45,000 images; the rate is searched for each activation.
+FOUR_LAYERS = Recipe(
+    name="four-layers",
+    source="Krizhevsky 2012, figure 1",
+    iterations=14_080,
+    batch_size=128,
+    learning_rate=0.01,
+    milestones=(),
+    divide_by=1,
+    momentum=0.9,
+    weight_decay=0.0,
+    padding=0,
+    flip=False,
+    scaling="pixel-mean",
+    validation_images=5_000,
+)
+
+# Of arms that are counted only.
+NOT_TRAINED = Recipe(
+    name="not trained",
+    source="counted",
+    iterations=0,
+    batch_size=1,
+    learning_rate=0.0,
+    milestones=(),
+    divide_by=1,
+    momentum=0.0,
+    weight_decay=0.0,
+    padding=0,
+    flip=False,
 )

@@ -58,6 +58,22 @@ def parent_folder(folder: Path, settings: RunSettings) -> Path | None:
     return run_folder(runs_dir, start.experiment or settings.experiment, settings.budget, start.arm, settings.seed)
 
 
+def candidate_folders(folder: Path, settings: RunSettings) -> dict[str, Path]:
+    """{arm: folder} of the runs among which the learning rate of the run in `folder` is found."""
+    search = settings.arm.search
+    runs_dir = folder.parents[3]
+    return {
+        arm: run_folder(runs_dir, settings.experiment, settings.budget, arm, settings.seed)
+        for arm in (search.arms if search else ())
+    }
+
+
+def source_folders(folder: Path, settings: RunSettings) -> list[Path]:
+    """The folders of all runs that must have ended before the run in `folder` can start."""
+    parent = parent_folder(folder, settings)
+    return ([parent] if parent else []) + list(candidate_folders(folder, settings).values())
+
+
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Write in one piece or not at all: a reader, or a crash, never sees half a file. Raises OSError."""
     temporary = path.with_name(f".{path.name}.part")
@@ -157,6 +173,11 @@ class Record:
         """ "finished", "diverged", or "skipped" for a run that could not be carried out and says why."""
         return self.data["status"]
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether the network was counted and not trained."""
+        return self.settings.arm.counted is not None
+
     @cached_property
     def settings(self) -> RunSettings:
         return RunSettings.from_json(self.data["settings"])
@@ -174,7 +195,7 @@ class Record:
         return None if value is None or not math.isfinite(value) else float(value)
 
     def table(self, name: str) -> list[dict[str, str]]:
-        """The rows of `metrics`, `speed`, `gradients`, `responses` or a watch's table."""
+        """The rows of `metrics`, `speed`, `gradients`, `responses`, a watch's table, or a counted net's `layers`."""
         return read_rows(self.folder / f"{name}.csv")
 
 
@@ -228,13 +249,14 @@ def state_of(folder: Path, settings: RunSettings) -> str:
     asked, found = settings.to_json(), stored.get("settings")
     if not isinstance(found, dict):
         raise UserError(f"{folder} holds no settings: {remedy}")
+    found = _with_defaults(found)
     ignored = {"device"} if record else set()
     for key in asked.keys() | found.keys():
         if key not in ignored and _plain(asked.get(key)) != _plain(found.get(key)):
             now, then = _difference(_plain(asked.get(key)), _plain(found.get(key)))
             raise UserError(f"{folder} holds a run made with {key} {then}, not {now}: {remedy}")
     if record:
-        check_parent(folder, settings, record)
+        check_sources(folder, settings, record)
         return "new" if record.status == "skipped" else "done"
     checkpoint = folder / CHECKPOINT
     if checkpoint.exists():
@@ -249,17 +271,29 @@ def state_of(folder: Path, settings: RunSettings) -> str:
     return "new"
 
 
-def check_parent(folder: Path, settings: RunSettings, record: Record) -> None:
-    """Raise UserError where the run started from other weights than its parent now has."""
+def check_sources(folder: Path, settings: RunSettings, record: Record) -> None:
+    """Raise UserError where the run started from other weights than its parent now has, or was searched among others."""
+    remedy = f"delete {folder} to train it again"
     source = parent_folder(folder, settings)
     parent = read_record(source) if source else None
-    if parent is None or record.data["parent"] is None:
-        return
-    if record.data["parent"]["weights_sha256"] != parent.data["weights_sha256"]:
-        raise UserError(
-            f"{folder} holds a run that started from other weights than {source} now holds: "
-            f"delete {folder} to train it again"
-        )
+    started_from = record.data["parent"]
+    if parent is not None and started_from and started_from["weights_sha256"] != parent.data["weights_sha256"]:
+        raise UserError(f"{folder} holds a run that started from other weights than {source} now holds: {remedy}")
+    search = record.data.get("search")
+    for arm, candidate in candidate_folders(folder, settings).items() if search else ():
+        found = read_record(candidate)
+        if found is not None and found.data["weights_sha256"] != search["candidates"][arm]["weights_sha256"]:
+            raise UserError(
+                f"{folder} holds a run whose learning rate was found among other runs than {candidate} now holds: {remedy}"
+            )
+
+
+def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+    """Stored settings with the fields that this version has added; as they are where this version cannot read them."""
+    try:
+        return RunSettings.from_json(settings).to_json()
+    except UserError:
+        return settings
 
 
 def _plain(value: Any) -> Any:

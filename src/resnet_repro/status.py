@@ -84,7 +84,7 @@ def _survey(experiment: Experiment, profile: Profile, folder: Path, now: float) 
     if not found:
         return Survey(folder.name, damaged=damaged)
     seeds = profile.seeds or {seed for _, seed in found}
-    due = {(arm.name, seed) for arm in experiment.arms_of(profile) for seed in seeds}
+    due = set(experiment.runs_of(profile, sorted(seeds)))
     places = sorted(due | found.keys(), key=lambda place: (known.index(place[0]), place[1]))
     runs = [found.get(place) or RunState(*place, "missing") for place in places]
     if not any(run.state == "running" for run in runs):

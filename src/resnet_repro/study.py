@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,23 +14,13 @@ from resnet_repro.budgets import budget_name, command
 from resnet_repro.discovery import load_experiment
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Arm, Experiment, Profile, RunSettings
-from resnet_repro.launch import Job, Outcome, Slot, execute
+from resnet_repro.launch import Outcome, execute
 from resnet_repro.launch.display import Display, Watched
 from resnet_repro.launch.slots import parse_devices, plan_slots
-from resnet_repro.results import (
-    CHECKPOINT,
-    LOG,
-    PROGRESS,
-    RECORD,
-    RUN,
-    check_parent,
-    parent_folder,
-    read_json,
-    read_record,
-    run_folder,
-    state_of,
-    write_json,
-)
+from resnet_repro.results import check_sources, parent_folder, read_record, state_of
+from resnet_repro.runs import Run, expected_costs, with_descendants
+
+NO_DATA = "none"  # the data set of arms that are counted
 
 
 @dataclass(frozen=True)
@@ -78,13 +66,26 @@ def carry_out(request: Request, console: Console, follow: Callable[[list[Path]],
     follow: given the folders of the runs to come, returns a function that gives a message to print, or None.
     Raises UserError before anything is started, for bad input and for folders that hold other runs.
     """
+    say = _plain_line(console)
+    _check_writable(request.runs_dir, "RUNS_DIR")
+    _check_writable(request.reports_dir, "REPORTS_DIR")
+    if request.experiment.is_counted:
+        budget = _counted_budget(request)
+        runs = [Run(settings, request.runs_dir, 0) for settings in _expand(request, budget)]
+        return _count(runs, budget, say)
+    return _train(request, console, say, follow)
+
+
+def _train(
+    request: Request,
+    console: Console,
+    say: Callable[[str], None],
+    follow: Callable[[list[Path]], Callable[[], str | None]],
+) -> Result:
     # Here and below: torch takes seconds to import, and bad input should be answered before that.
     from resnet_repro.data.sources import obtain
     from resnet_repro.training.devices import cpu_cores, resolve_precision
 
-    say = _plain_line(console)
-    _check_writable(request.runs_dir, "RUNS_DIR")
-    _check_writable(request.reports_dir, "REPORTS_DIR")
     devices = _devices(request.devices)
     kind = devices[0].partition(":")[0]
     precision = resolve_precision(request.precision, kind)
@@ -99,20 +100,20 @@ def carry_out(request: Request, console: Console, follow: Callable[[list[Path]],
     if arrays.facts.standin:
         say(f"STAND-IN DATA: {arrays.facts.title}; no claim about {request.experiment.dataset} is judged on it")
     budget = budget_name(request.experiment, request.profile, arrays.facts.name)
-    runs = [
-        _Run(request, settings)
-        for settings in _expand(request, budget, arrays.facts.name, arrays.digest, precision, device=kind)
-    ]
-    _check_sources(request, runs)
+    expanded = _expand(request, budget, arrays.facts.name, arrays.digest, precision, device=kind)
+    all_runs = [Run(settings, request.runs_dir, request.checkpoint_seconds) for settings in expanded]
+    runs = [run for run in all_runs if not run.settings.arm.counted]
+    _check_parents(request, runs)
     states = [state_of(run.folder, run.settings) for run in runs]
+    counted = _count([run for run in all_runs if run.settings.arm.counted], budget, say)
     if done := states.count("done"):
         say(f"{done} of {len(runs)} runs are finished already and are not repeated")
     outcomes: dict[str, Outcome] = {run.name: "done" for run in runs}
     pending = [run for run, state in zip(runs, states, strict=True) if state != "done"]
     if pending:
-        costs = _costs(runs, arrays.facts.classes, arrays.facts.shape)
+        costs = expected_costs(runs, arrays.facts.classes, arrays.facts.shape)
         # The longest first: no slot is left with it at the end. A run counts with what waits for it.
-        urgency = _with_descendants(runs, costs)
+        urgency = with_descendants(runs, costs)
         pending.sort(key=lambda run: -urgency[run.name])
         # Slots are planned for all runs, so that a resumed study shares out the cores as it did before.
         slots = plan_slots(devices, request.slots, len(runs), cpu_cores(), os.environ.get("CUDA_VISIBLE_DEVICES"))
@@ -121,8 +122,7 @@ def carry_out(request: Request, console: Console, follow: Callable[[list[Path]],
             f"{len(slots)} at once on {', '.join(dict.fromkeys(slot.label for slot in slots))}, {precision}"
         )
         for run in pending:
-            _mark_waiting(run.folder)  # not what an earlier attempt left there
-            (run.folder / RECORD).unlink(missing_ok=True)  # of a run that was skipped: those after it wait for another
+            run.mark_waiting()  # not what an earlier attempt left there
         message = follow([run.folder for run in pending])
         watched = [Watched(run.name, run.folder, costs[run.name]) for run in pending]
         with Display(watched, console) as display:
@@ -134,38 +134,78 @@ def carry_out(request: Request, console: Console, follow: Callable[[list[Path]],
 
             ended = execute([run.job(arrays.folder) for run in pending], slots, watch)
         outcomes |= {run.name: outcome for run, outcome in zip(pending, ended, strict=True)}
-        for run in runs:  # a parent trained again may have ended with other weights than its finished children know
+        for run in runs:  # a source trained again may have ended with other weights than the finished runs know
             if record := read_record(run.folder):
-                check_parent(run.folder, run.settings, record)
+                check_sources(run.folder, run.settings, record)
         for run in pending:
             if outcomes[run.name] == "failed":
-                _mark(run.folder, "failed")
-    return Result(budget, [run.name for run in runs], [run.folder for run in runs], [outcomes[r.name] for r in runs])
+                run.mark_failed()
+    return Result(
+        budget,
+        [run.name for run in runs] + counted.names,
+        [run.folder for run in runs] + counted.folders,
+        [outcomes[run.name] for run in runs] + counted.outcomes,
+    )
 
 
-def _expand(request: Request, budget: str, dataset: str, digest: str, precision: str, device: str) -> list[RunSettings]:
-    """Arms × seeds of the request, seed by seed."""
-    profile = request.profile
-    return [
-        RunSettings(
-            experiment=request.experiment.name,
-            budget=budget,
-            arm=arm,
-            seed=seed,
-            iterations=profile.steps(arm),
-            evaluate_every=profile.evaluate_every(arm),
-            dataset=dataset,
-            dataset_digest=digest,
-            precision=precision,
-            device=device,
-            stretch=profile.stretches.get(arm.name),
+def _count(runs: Sequence[Run], budget: str, say: Callable[[str], None]) -> Result:
+    """Count the networks that have no record yet, here and now: it takes no training and hardly any time."""
+    pending = [run for run in runs if state_of(run.folder, run.settings) != "done"]
+    if pending:
+        from resnet_repro.counting import count_run
+
+        say(f"counting {len(pending)} networks")
+        for run in pending:
+            count_run(run.folder, run.settings)
+    return Result(budget, [run.name for run in runs], [run.folder for run in runs], ["done"] * len(runs))
+
+
+def _counted_budget(request: Request) -> str:
+    if request.dataset not in (NO_DATA, "auto"):
+        raise UserError(
+            f"DATASET={request.dataset!r} does not go with {request.experiment.name}, which counts networks and reads no "
+            f"data: leave it out"
         )
-        for seed in request.seeds
-        for arm in request.arms
-    ]
+    if request.profile not in request.experiment.profiles:
+        raise UserError(f"ITERATIONS does not go with {request.experiment.name}, which trains nothing: leave it out")
+    return request.profile.name
 
 
-def _check_sources(request: Request, runs: Sequence[_Run]) -> None:
+def _expand(
+    request: Request,
+    budget: str,
+    dataset: str = NO_DATA,
+    digest: str = "",
+    precision: str = "fp32",
+    device: str = "cpu",
+) -> list[RunSettings]:
+    """Arms × seeds of the request, seed by seed. What is counted knows no data, precision or device."""
+    profile = request.profile
+    settings = []
+    for index, seed in enumerate(request.seeds):
+        for arm in request.arms:
+            counted = arm.counted is not None
+            if counted and index:
+                continue
+            settings.append(
+                RunSettings(
+                    experiment=request.experiment.name,
+                    budget=budget,
+                    arm=arm,
+                    seed=0 if counted else seed,
+                    iterations=0 if counted else profile.steps(arm),
+                    evaluate_every=1 if counted else profile.evaluate_every(arm),
+                    dataset=NO_DATA if counted else dataset,
+                    dataset_digest="" if counted else digest,
+                    precision="fp32" if counted else precision,
+                    device="cpu" if counted else device,
+                    stretch=profile.stretches.get(arm.name),
+                )
+            )
+    return settings
+
+
+def _check_parents(request: Request, runs: Sequence[Run]) -> None:
     """Raise UserError, naming the command that helps, where runs of another experiment are to be read and are not there."""
     missing: dict[str, list[str]] = {}
     for run in runs:
@@ -194,101 +234,6 @@ def _devices(wanted: str) -> list[str]:
     return parse_devices(wanted, best_device(), torch.cuda.device_count())
 
 
-class _Run:
-    """A run of a study: its name and folder, and the job that carries it out."""
-
-    def __init__(self, request: Request, settings: RunSettings) -> None:
-        self.settings, self.checkpoint_seconds = settings, request.checkpoint_seconds
-        self.name = f"{settings.arm.name} seed {settings.seed}"
-        self.folder = run_folder(
-            request.runs_dir, settings.experiment, settings.budget, settings.arm.name, settings.seed
-        )
-
-    def job(self, data: Path) -> Job:
-        return Job(
-            name=self.name,
-            argv=[sys.executable, "-m", "resnet_repro.training.train_run", str(self.folder)],
-            log=self.folder / LOG,
-            marker=self.folder / RECORD,
-            prepare=lambda slot: self._prepare(slot, data),
-            after=[source / RECORD] if (source := parent_folder(self.folder, self.settings)) else [],
-        )
-
-    def _prepare(self, slot: Slot, data: Path) -> None:
-        """Write run.json: what the run is, and on which threads; a resumed run keeps its threads and its identity."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        stored = read_json(self.folder / RUN) or {}
-        started = (self.folder / CHECKPOINT).exists()
-        execution = {
-            "data_folder": str(data.resolve()),
-            "threads": stored["execution"]["threads"] if started else slot.threads,
-            "checkpoint_seconds": self.checkpoint_seconds,
-            "commit": _commit(),
-            "memory_share": slot.share,
-        }
-        identity = stored.get("id") or secrets.token_hex(4)
-        write_json(self.folder / RUN, {"settings": self.settings.to_json(), "execution": execution, "id": identity})
-
-
-def _costs(runs: Sequence[_Run], classes: int, shape: tuple[int, int, int]) -> dict[str, float]:
-    """Expected cost of each run by name: multiply-adds of all its images, a backward pass counting twice."""
-    from resnet_repro.analysis.complexity import describe
-    from resnet_repro.data.catalogue import dataset
-    from resnet_repro.data.stream import EVALUATION_IMAGES
-
-    arms = {run.settings.arm.name: run.settings.arm for run in runs}
-    per_image = {name: describe(arm.model, classes, shape)["multiply_adds"] for name, arm in arms.items()}
-    costs = {}
-    for run in runs:
-        settings = run.settings
-        images = 3 * settings.arm.recipe.batch_size * settings.stop_at
-        if settings.stretch is None:
-            facts = dataset(settings.dataset)
-            evaluations = settings.stop_at // settings.evaluate_every
-            images += facts.train_images + facts.test_images + evaluations * (EVALUATION_IMAGES + facts.test_images)
-        costs[run.name] = float(per_image[settings.arm.name] * images)
-    return costs
-
-
-def _with_descendants(runs: Sequence[_Run], costs: dict[str, float]) -> dict[str, float]:
-    """Cost of each run together with the longest chain of runs that wait for it."""
-    children: dict[Path, list[_Run]] = {}
-    for run in runs:
-        if source := parent_folder(run.folder, run.settings):
-            children.setdefault(source, []).append(run)
-
-    def chain(run: _Run) -> float:
-        return costs[run.name] + max((chain(child) for child in children.get(run.folder, [])), default=0.0)
-
-    return {run.name: chain(run) for run in runs}
-
-
-def _mark_waiting(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / PROGRESS, (read_json(folder / PROGRESS) or {}) | {"status": "waiting"})
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror}): name another RUNS_DIR") from error
-
-
-def _mark(folder: Path, status: str) -> None:
-    """Change the status in a run's progress, where there is any."""
-    try:
-        if progress := read_json(folder / PROGRESS):
-            write_json(folder / PROGRESS, progress | {"status": status})
-    except (OSError, UserError):
-        return  # on a full disk progress cannot be told; exit code and console name failed runs all the same
-
-
-def failure_reason(folder: Path) -> str:
-    """The last line that a failed run printed."""
-    try:
-        lines = (folder / LOG).read_text(errors="replace").strip().splitlines()
-    except OSError:
-        lines = []
-    return lines[-1] if lines else "it printed nothing"
-
-
 def _check_writable(folder: Path, variable: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -297,22 +242,6 @@ def _check_writable(folder: Path, variable: str) -> None:
         probe.unlink()
     except OSError as error:
         raise UserError(f"{variable}={folder} cannot be written ({error.strerror}): name another folder") from error
-
-
-def _commit() -> str | None:
-    """The commit of the repository that this package lies in, with "+" where the tree differs; None outside one."""
-    root = Path(__file__).resolve().parents[2]
-    try:
-        out = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return out.stdout.strip() or None
 
 
 def _plain_line(console: Console) -> Callable[[str], None]:

@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from torch import Tensor, nn
 
-from resnet_repro.analysis.watches import Subject, Watch
+from resnet_repro.analysis.watch import Subject, Watch
 from resnet_repro.models.inspect import main_path_convolutions
 from resnet_repro.results import Table
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from resnet_repro.experiment import ModelSpec
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def build(spec: ModelSpec, classes: int, seed: int) -> nn.Module:

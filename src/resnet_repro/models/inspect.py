@@ -6,12 +6,30 @@ from torch import nn
 
 
 def main_path_convolutions(net: nn.Module) -> list[tuple[str, nn.Conv2d]]:
-    """Names and modules of the convolutions in the order the signal meets them, shortcut projections left out."""
-    return [
-        (name, module)
-        for name, module in net.named_modules()
-        if isinstance(module, nn.Conv2d) and "downsample" not in name.split(".")
-    ]
+    """Names and modules of the convolutions in the order the signal meets them.
+
+    Shortcut projections (`downsample`) and auxiliary heads (`heads`) are left out.
+    """
+    return [(name, module) for name, module in _main_path(net) if isinstance(module, nn.Conv2d)]
+
+
+def main_path_layers(net: nn.Module) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
+    """The same with the linear layers: all layers with weights on the main path."""
+    return [(name, module) for name, module in _main_path(net) if isinstance(module, nn.Conv2d | nn.Linear)]
+
+
+def watched_layers(net: nn.Module) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
+    """The layers whose gradients are recorded: the convolutions, as He15 looks at them.
+
+    In nets with several linear layers on the main path those are recorded too, since they are where such a net is deep.
+    """
+    layers = main_path_layers(net)
+    linear = sum(isinstance(layer, nn.Linear) for _, layer in layers)
+    return layers if linear > 1 else [(name, layer) for name, layer in layers if isinstance(layer, nn.Conv2d)]
+
+
+def _main_path(net: nn.Module) -> list[tuple[str, nn.Module]]:
+    return [(name, m) for name, m in net.named_modules() if not {"downsample", "heads"} & set(name.split("."))]
 
 
 def responding_modules(net: nn.Module) -> list[tuple[str, nn.Module]]:

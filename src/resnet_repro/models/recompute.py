@@ -13,9 +13,10 @@ from functools import partial
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from resnet_repro.models.heads import training_loss
 
 STAGE = "layer"  # what the stages of blocks are called in every network here
 
@@ -45,11 +46,20 @@ def recompute_activations(net: nn.Module) -> None:
     the same autocast and updates no statistics. Keys of the state dict, evaluation, and `net` called under no_grad are
     as before. Raises ValueError for a network without stages.
     """
-    stages = [stage for name, stage in net.named_children() if name.startswith(STAGE)]
+    stages = _stages(net)
     if not stages:
         raise ValueError(f"{type(net).__name__} has no stages {STAGE}1, {STAGE}2, ...: it cannot recompute")
     for stage in stages:
         stage.forward = partial(_in_segments, cast(nn.Sequential, stage))  # type: ignore[method-assign]
+
+
+def can_recompute(net: nn.Module) -> bool:
+    """Whether `net` has stages of blocks that can be computed again."""
+    return bool(_stages(net))
+
+
+def _stages(net: nn.Module) -> list[nn.Module]:
+    return [stage for name, stage in net.named_children() if name.startswith(STAGE)]
 
 
 def _in_segments(stage: nn.Sequential, x: Tensor) -> Tensor:
@@ -92,7 +102,7 @@ def stored_bytes(net: nn.Module, images: Tensor, labels: Tensor, precision: str)
             torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
             torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False),
         ):
-            F.cross_entropy(net(images), labels)
+            training_loss(net(images), labels)
     finally:
         net.train(was_training)
     weights = sum(p.numel() for p in net.parameters()) * 2 if precision == "bf16" else 0  # cast for autocast

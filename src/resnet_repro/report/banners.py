@@ -13,22 +13,23 @@ NAMED = 12  # runs named one by one before the rest is counted
 
 def banners(experiment: Experiment, budget: str, records: Sequence[Record], failed: Sequence[str]) -> list[str]:
     """The warnings that stand on top of a report, the gravest first. failed: names of runs whose process broke."""
+    trained = [record for record in records if not record.is_counted]
     found = [
-        _standin(records),
-        _other_data(experiment, records),
-        _short(records),
-        _stretches(records),
+        _standin(trained),
+        _other_data(experiment, trained),
+        _short(trained),
+        _stretches(trained),
         _missing(experiment, budget, records, failed),
         f"FAILED RUNS. {_listed(failed)}. Their log.txt says why." if failed else "",
-        _diverged(records),
-        _skipped(records),
+        _diverged(trained),
+        _skipped(trained),
     ]
     return [text for text in found if text]
 
 
 def is_other_data(experiment: Experiment, records: Sequence[Record]) -> bool:
     """Whether the runs are on real data other than the experiment's own, so that published numbers do not apply."""
-    datasets = {(r.data["dataset"]["name"], r.data["dataset"]["standin"]) for r in records}
+    datasets = {(r.data["dataset"]["name"], r.data["dataset"]["standin"]) for r in records if not r.is_counted}
     return any(name != experiment.dataset and not standin for name, standin in datasets)
 
 
@@ -57,12 +58,18 @@ def _short(records: Sequence[Record]) -> str:
     if not shorter:
         return ""
     parts = [
-        f"{mine:,} of the published {theirs:,} iterations ({100 * mine / theirs:.1f} %)" for mine, theirs in shorter
+        f"{mine:,} of the published {theirs:,} iterations ({_percent(mine, theirs)} %)" for mine, theirs in shorter
     ]
     return (
         f"SHORT BUDGET. {'; '.join(parts)}, the schedule scaled with them. "
         "Errors are far from the published ones; verdicts speak of this budget."
     )
+
+
+def _percent(part: int, whole: int) -> str:
+    """To a decimal, or to two significant digits where that would say nothing."""
+    share = 100 * part / whole
+    return f"{share:.1f}" if share >= 0.1 else f"{share:.2g}"
 
 
 def schedules(records: Sequence[Record]) -> list[tuple[int, int]]:
@@ -90,9 +97,10 @@ def _missing(experiment: Experiment, budget: str, records: Sequence[Record], fai
     profile = profile_of(experiment, budget)
     if profile is None:
         return ""
-    seeds = sorted({r.seed for r in records} | set(profile.seeds))
+    seeds = sorted({r.seed for r in records if not r.is_counted} | set(profile.seeds))
     have = {(r.arm, r.seed) for r in records}
-    names = [f"{a.name} seed {s}" for s in seeds for a in experiment.arms_of(profile) if (a.name, s) not in have]
+    due = sorted(experiment.runs_of(profile, seeds), key=lambda run: run[1])  # seed by seed
+    names = [f"{arm} seed {seed}" for arm, seed in due if (arm, seed) not in have]
     names = [name for name in names if name not in failed]
     return f"MISSING RUNS. {_listed(names)}. The same command trains them." if names else ""
 

@@ -6,14 +6,26 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from resnet_repro.analysis.claims import RULE, Judgement, Part, Results
+from resnet_repro.analysis.claims import Judgement, rule_for
+from resnet_repro.analysis.comparisons import Part, Results
 from resnet_repro.experiment import Experiment
 from resnet_repro.report.banners import banners, is_other_data
 from resnet_repro.report.counted import counted
-from resnet_repro.report.tables import arms_table, results_table
+from resnet_repro.report.counts import totals_table
+from resnet_repro.report.tables import arms_table, results_table, search_table
 from resnet_repro.results import Record
 from resnet_repro.training.schedule import warm_up_threshold
 
+COUNTED = "counted"  # what stands in place of the number of seeds
+ARMS_CAPTION = (
+    "Arms. Multiply-adds of convolutions and linear layers for one image; minutes, training speed and seconds a step are "
+    "means over seeds, memory the most that a run's process held (on a GPU: allocated there). An asterisk: activations "
+    "were recomputed in the backward pass."
+)
+RESULTS_CAPTION = (
+    "Results after the last step, errors in percent, mean ± standard deviation over seeds: on all training images in "
+    "evaluation mode, and on all test images."
+)
 SCALINGS = {
     "pixel-mean": "per-pixel mean subtracted",
     "unit": "pixels in [0, 1]",
@@ -31,7 +43,7 @@ def results_of(records: Sequence[Record]) -> Results:
     return Results(
         values,
         standin=any(r.data["dataset"]["standin"] for r in records),
-        short=frozenset(r.arm for r in records if _is_short(r)),
+        short=frozenset(r.arm for r in records if not r.is_counted and _is_short(r)),
         draws=draws,
     )
 
@@ -57,18 +69,39 @@ def build_content(
         "question": experiment.question,
         "banners": banners(experiment, budget, records, failed),
         "summary": _summary(records),
-        "arms": arms_table(experiment, records),
-        "results": results_table(experiment, records, published),
-        "published_note": experiment.published_note if published else "",
+        **_tables(experiment, records, published),
         "claims": [claim_row(judgement) for judgement in judgements],
-        "rule": RULE,
+        "rule": rule_for(experiment.claims),
         "figures": [{"path": f"{experiment.name}-{name}.pdf", "caption": caption} for name, caption in figures],
         "deviations": list(experiment.deviations),
         "provenance": _provenance(records),
     }
 
 
+def _tables(experiment: Experiment, records: Sequence[Record], published: bool) -> dict[str, list[dict[str, Any]]]:
+    """Tables of what was run and of what came out, each with its caption."""
+    note = experiment.published_note if published else ""
+    if experiment.is_counted:
+        return {"ran": [], "results": [totals_table(experiment, records)]}
+    search = search_table(experiment, records)
+    return {
+        "ran": [arms_table(experiment, records) | {"caption": ARMS_CAPTION}, *([search] if search else [])],
+        "results": [results_table(experiment, records, published) | {"caption": f"{RESULTS_CAPTION} {note}".strip()}],
+    }
+
+
 def _summary(records: Sequence[Record]) -> str:
+    """What was run, in sentences."""
+    trained = [record for record in records if not record.is_counted]
+    parts = [_trained(trained)] if trained else []
+    if count := len(records) - len(trained):
+        parts.append(
+            f"{count} network{'s' * (count > 1)} counted layer by layer, from the modules themselves and without data."
+        )
+    return " ".join(parts)
+
+
+def _trained(records: Sequence[Record]) -> str:
     data = records[0].data["dataset"]
     seeds = sorted({r.seed for r in records})
     minutes = sum(r.data["seconds"] for r in records) / 60
@@ -79,8 +112,9 @@ def _summary(records: Sequence[Record]) -> str:
             recipes.setdefault(record.data["recipe"]["name"], []).append(record)
     return " ".join(
         [
-            f"{len(records)} runs on {data['title']} ({data['train_images']:,} training and {data['test_images']:,} test "
-            f"images, contents digest {', '.join(digests)}…), {len(seeds)} seed{'s' * (len(seeds) > 1)} "
+            f"{len(records)} run{'s' * (len(records) > 1)} on {data['title']} ({data['train_images']:,} training and "
+            f"{data['test_images']:,} test images, contents digest {', '.join(digests)}…), "
+            f"{len(seeds)} seed{'s' * (len(seeds) > 1)} "
             f"({', '.join(map(str, seeds))}), {_all(records, 'precision')} on {_all(records, 'hardware')}, "
             f"{minutes:.0f} run-minutes in all.",
             *[_recipe(mine) for mine in recipes.values()],
@@ -143,7 +177,7 @@ def claim_row(judgement: Judgement) -> dict[str, Any]:
                 "statement": part.statement,
                 "effect": effect(part),
                 "interval": _bounds(part),
-                "seeds": str(part.seeds) + (", paired" if part.paired else ""),
+                "seeds": COUNTED if part.exact else str(part.seeds) + (", paired" if part.paired else ""),
                 "verdict": part.verdict,
             }
             for part in judgement.parts
@@ -160,7 +194,9 @@ def _corrected(judgement: Judgement) -> str:
 
 def effect(part: Part) -> str:
     """The effect with its unit."""
-    return "no runs" if part.interval is None else f"{signed(part.interval.estimate)} {part.unit}"
+    if part.interval is None:
+        return "no runs"
+    return f"{number(part.interval.estimate, sign=not part.exact)} {part.unit}".rstrip()
 
 
 def _bounds(part: Part) -> str:
@@ -175,6 +211,15 @@ def signed(value: float) -> str:
     return text.replace("-", "−")
 
 
+def number(value: float, sign: bool) -> str:
+    """`signed`, or for what is counted without a sign and with thousands set apart; whole numbers stay whole."""
+    if sign:
+        return signed(value)
+    if value == int(value):
+        return f"{value:,.0f}".replace("-", "−")
+    return signed(value).removeprefix("+") if abs(value) < 1_000 else f"{value:,.1f}".replace("-", "−")
+
+
 def _provenance(records: Sequence[Record]) -> list[list[str]]:
     versions: dict[str, set[str]] = defaultdict(set)
     for record in records:
@@ -185,19 +230,22 @@ def _provenance(records: Sequence[Record]) -> list[list[str]]:
         for r in records
         if (p := r.data["parent"])
     ]
+    trained = [record for record in records if not record.is_counted] or records
     rows = [
         ["records", f"{len(records)}, the last of {max(str(r.data['finished_at']) for r in records)}"],
         ["commit", _all(records, "commit")],
         ["hardware", _all(records, "hardware")],
-        ["precision", _all(records, "precision")],
-        ["threads a run", _all(records, "threads")],
-        ["training step", _all(records, "compilation")],
-        ["activations", _all(records, "activations")],
+        ["precision", _all(trained, "precision")],
+        ["threads a run", _all(trained, "threads")],
+        ["training step", _all(trained, "compilation")],
+        ["activations", _all(trained, "activations")],
         [
             "versions",
             ", ".join(f"{package} {' / '.join(sorted(found))}" for package, found in sorted(versions.items())),
         ],
-        ["data digest", ", ".join(sorted({r.data["dataset"]["digest"] for r in records}))],
-        ["weights", ", ".join(f"{r.arm}/{r.seed}: {(r.data['weights_sha256'] or 'none')[:10]}" for r in records)],
+        ["data digest", ", ".join(sorted({r.data["dataset"]["digest"] for r in trained}))],
+        ["weights", ", ".join(f"{r.arm}/{r.seed}: {(r.data['weights_sha256'] or 'none')[:10]}" for r in trained)],
     ]
+    if all(record.is_counted for record in records):
+        rows = [row for row in rows if row[0] in ("records", "commit", "versions")]
     return rows + ([["started from", ", ".join(parents)]] if parents else [])

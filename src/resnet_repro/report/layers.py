@@ -15,6 +15,8 @@ from resnet_repro.report.style import WIDTH, looks
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+STEPS_SHOWN = 5  # of the training, in the figure of gradients along it
+
 
 def gradient_norms(arms: Sequence[Arm]) -> FigureSpec:
     """Gradient norm of every convolution at the first step, and its median over the later recorded steps."""
@@ -53,6 +55,63 @@ def gradient_norms(arms: Sequence[Arm]) -> FigureSpec:
         )
 
     return FigureSpec("gradient_norms", draw)
+
+
+def gradient_norms_along(arms: Sequence[Arm]) -> FigureSpec:
+    """Gradient norm of every layer at several steps of the training, a panel for each arm, median over seeds."""
+
+    def draw(context: Context) -> tuple[Figure, str] | None:
+        from matplotlib.figure import Figure
+
+        shown = {arm.name: runs for arm in arms if (runs := _norms_by_step(context, arm.name))}
+        if not shown:
+            return None
+        columns = min(3, len(shown))
+        rows = -(-len(shown) // columns)
+        figure = Figure(figsize=(WIDTH, 0.5 + 2.1 * rows))
+        axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
+        for ax in axes.flat[len(shown) :]:
+            ax.set_visible(False)
+        for ax, (name, by_step) in zip(axes.flat, shown.items(), strict=False):
+            style = looks([str(place) for place in range(STEPS_SHOWN)])
+            for place, step in enumerate(_spread_steps(list(by_step))):
+                norms = by_step[step]
+                layers = range(1, len(norms) + 1)
+                ax.plot(
+                    layers, norms, **style[str(place)], markersize=2.5, linewidth=0.9, markevery=_every(norms, 14),
+                    label=f"step {step:,}",
+                )  # fmt: skip
+            ax.set_yscale("log")
+            ax.set_title(name)
+            ax.set_xlabel("layer, from input to output")
+            ax.xaxis.get_major_locator().set_params(integer=True)
+            ax.legend(fontsize=5.5)
+        for row in axes:
+            row[0].set_ylabel("gradient norm")
+        return figure, (
+            "Norm of the loss's gradient with respect to each layer's weights, for one training batch at some of the steps, "
+            "median over seeds. Gradients that vanish on their way show as curves that fall towards the left."
+        )
+
+    return FigureSpec("gradients_along", draw)
+
+
+def _norms_by_step(context: Context, arm: str) -> dict[int, list[float]]:
+    """{step: [norm of each layer]}, medians over the arm's runs; steps that all of them have."""
+    runs = []
+    for record in context.of(arm):
+        by_step: dict[int, list[float]] = {}
+        for row in record.table("gradients"):
+            by_step.setdefault(int(row["iteration"]), []).append(float(row["norm"]))
+        runs.append(by_step)
+    steps = sorted(set.intersection(*(set(run) for run in runs))) if runs else []
+    return {step: [median(layer) for layer in zip(*(run[step] for run in runs), strict=True)] for step in steps}
+
+
+def _spread_steps(steps: Sequence[int]) -> list[int]:
+    """The first step, the last, and some between, about as far apart in the logarithm."""
+    wanted = [steps[0] * (steps[-1] / steps[0]) ** (place / (STEPS_SHOWN - 1)) for place in range(STEPS_SHOWN)]
+    return sorted({min(steps, key=lambda step: abs(step - goal)) for goal in wanted})
 
 
 def _norm(by_step: dict[int, float], later: bool) -> float:

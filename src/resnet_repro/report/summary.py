@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from resnet_repro.analysis.claims import RULE, Judgement
+from resnet_repro.analysis.claims import Judgement, rule_for
 from resnet_repro.budgets import command, profile_of
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Experiment
 from resnet_repro.report.banners import schedules
-from resnet_repro.report.content import effect, signed
+from resnet_repro.report.content import COUNTED, effect, number
 from resnet_repro.report.typeset import ABSENT, can_typeset, typeset
 from resnet_repro.report.write import judged
 from resnet_repro.results import Record, collect
@@ -66,7 +66,7 @@ def summary_content(experiments: Sequence[Experiment], budgets: Mapping[str, str
         "banners": [f"STAND-IN DATA in {', '.join(standins)}: no claim is judged on it."] if standins else [],
         "counts": [{"verdict": verdict, "claims": str(counts[verdict])} for verdict in ORDER if counts[verdict]],
         "experiments": sections,
-        "rule": RULE,
+        "rule": rule_for([claim for experiment in experiments for claim in experiment.claims]),
     }
 
 
@@ -76,9 +76,11 @@ def _budget(experiment: Experiment, budget: str, records: Sequence[Record]) -> s
     profile = profile_of(experiment, budget)
     if any(r.settings.stretch is not None for r in records):
         parts.append("some arms a stretch only")
-    titles = sorted({r.data["dataset"]["title"] for r in records})
+    titles = sorted({r.data["dataset"]["title"] for r in records if not r.is_counted})
+    if experiment.is_counted:
+        parts.append(f"{len(records)} networks counted")
     if profile is not None:
-        wanted = {(arm.name, seed) for arm in experiment.arms_of(profile) for seed in profile.seeds}
+        wanted = set(experiment.runs_of(profile, profile.seeds))
         if absent := len(wanted - {(r.arm, r.seed) for r in records}):
             parts.append(f"{absent} runs missing")
     return f"{budget}: {', '.join([*parts, *titles])}"
@@ -94,7 +96,7 @@ def _judged_row(judgement: Judgement) -> dict[str, str]:
         "verdict": judgement.verdict,
         "reason": judgement.reason,
         "effect": _effects(judgement),
-        "seeds": str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]}-{seeds[-1]}",
+        "seeds": COUNTED if claim.exact else str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]}-{seeds[-1]}",
     }
 
 
@@ -109,7 +111,8 @@ def _effects(judgement: Judgement) -> str:
     units = {part.unit for part in parts}
     if len(units) > 1:
         return f"{effect(parts[0])}, and {len(parts) - 1} more"
-    return f"{signed(estimates[0])} to {signed(estimates[-1])} {units.pop()}"
+    sign = not judgement.claim.exact
+    return f"{number(estimates[0], sign)} to {number(estimates[-1], sign)} {units.pop()}".rstrip()
 
 
 def _absent_row(name: str, text: str, source: str) -> dict[str, str]:

@@ -33,7 +33,8 @@ def arms_table(experiment: Experiment, records: Sequence[Record]) -> dict[str, A
 def results_table(experiment: Experiment, records: Sequence[Record], published: bool) -> dict[str, Any]:
     """The experiment's columns for each arm that is no control and has runs; published values, if any, after theirs."""
     header, align = ["arm"], ["left"]
-    shown = {arm.name: mine for arm in experiment.arms if not arm.control and (mine := _of(arm, records))}
+    compared = [arm for arm in experiment.arms if not arm.control and not arm.counted]
+    shown = {arm.name: mine for arm in compared if (mine := _of(arm, records))}
     with_published = {metric for arm in shown if published for metric in experiment.published.get(arm, {})}
     for column in experiment.columns:
         header.append(column.heading)
@@ -42,6 +43,38 @@ def results_table(experiment: Experiment, records: Sequence[Record], published: 
     align += ["right"] * len(header)
     rows = [_result_row(experiment, arm, mine, with_published) for arm, mine in shown.items()]
     return {"header": [*header, "seeds"], "align": align, "rows": rows}
+
+
+def search_table(experiment: Experiment, records: Sequence[Record]) -> dict[str, Any] | None:
+    """Where each searching arm found its learning rate: the candidates' scores by rate; None where none searched."""
+    found = [
+        (arm.name, record.seed, record.data["search"])
+        for arm in experiment.arms
+        for record in _of(arm, records)
+        if record.data.get("search")
+    ]
+    if not found:
+        return None
+    rates = sorted({row["learning_rate"] for _, _, search in found for row in search["candidates"].values()})
+    metrics = sorted({search["metric"].replace("_", " ") for _, _, search in found})
+    rows = []
+    for arm, seed, search in found:
+        scores = {row["learning_rate"]: row[search["metric"]] for row in search["candidates"].values()}
+        cells = ["–" if rate not in scores else _score(scores[rate]) for rate in rates]
+        rows.append([arm, str(seed), *cells, f"{search['learning_rate']:g}"])
+    return {
+        "header": ["arm", "seed", *[f"{rate:g}" for rate in rates], "taken"],
+        "align": ["left", *["right"] * (len(rates) + 2)],
+        "rows": rows,
+        "caption": (
+            f"The search for the learning rates: {', '.join(metrics)} of the candidate runs by their rate, at the same seed. "
+            "The lowest is taken; test images choose nothing."
+        ),
+    }
+
+
+def _score(value: float | None) -> str:
+    return "diverged" if value is None else f"{value:.2f}"
 
 
 def result_of(record: Record, metric: str) -> float | None:
@@ -58,7 +91,7 @@ def _of(arm: Arm, records: Sequence[Record]) -> list[Record]:
 
 def _arm_row(arm: Arm, mine: Sequence[Record]) -> list[str]:
     model = mine[0].data["model"]
-    ran = [record for record in mine if record.status != "skipped"]
+    ran = [record for record in mine if record.status != "skipped" and not record.is_counted]
     trained = [record for record in ran if record.data["iterations"]]
     rates = [record.data["images_per_second"] for record in trained]
     seconds = [record.data["training_seconds"] / record.data["iterations"] for record in trained]
@@ -68,7 +101,7 @@ def _arm_row(arm: Arm, mine: Sequence[Record]) -> list[str]:
         f"{model['parameters'] / 1e6:.2f} M",
         f"{model['multiply_adds'] / 1e6:.1f} M",
         _steps(mine[0]),
-        ", ".join(str(record.seed) for record in mine),
+        "–" if mine[0].is_counted else ", ".join(str(record.seed) for record in mine),
         _mean([record.data["seconds"] / 60 for record in ran], 1),
         _mean(rates, 0),
         _mean(seconds, 3 if seconds and mean(seconds) < 1 else 1),
@@ -78,6 +111,8 @@ def _arm_row(arm: Arm, mine: Sequence[Record]) -> list[str]:
 
 def _steps(record: Record) -> str:
     settings = record.settings
+    if record.is_counted:
+        return "counted"
     if record.status == "skipped":
         return "skipped"
     if not settings.iterations:

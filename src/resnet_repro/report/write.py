@@ -13,6 +13,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.experiment import Experiment
 from resnet_repro.report.banners import is_other_data
 from resnet_repro.report.content import build_content, results_of
+from resnet_repro.report.counts import write_csv_tables
 from resnet_repro.report.figure import Context
 from resnet_repro.report.style import report_style
 from resnet_repro.report.typeset import ABSENT, can_typeset, typeset
@@ -48,6 +49,7 @@ def write_report(
 ) -> Written:
     """Draw the figures as PDF, SVG and PNG, judge the claims, and set `reports_dir/<experiment>.pdf`.
 
+    Of an experiment that counts, the tables are written as CSV besides.
     Raises UserError where there are no records, or the folder cannot be written.
     """
     records = collect(runs_dir, experiment.name, budget)
@@ -69,8 +71,10 @@ def write_report(
                 written.pdf = reports_dir / f"{experiment.name}.pdf"
             else:
                 written.lines.append(ABSENT)
+            if experiment.is_counted:
+                write_csv_tables(experiment, records, Path(folder))
             for file in Path(folder).iterdir():
-                if file.suffix in (".pdf", ".svg", ".png"):
+                if file.suffix in (".pdf", ".svg", ".png", ".csv"):
                     file.replace(reports_dir / file.name)
     except OSError as error:
         raise UserError(

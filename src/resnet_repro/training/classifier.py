@@ -6,26 +6,31 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnet_repro.experiment import Recipe
-from resnet_repro.models.inspect import main_path_convolutions
+from resnet_repro.models.heads import training_loss
+from resnet_repro.models.inspect import watched_layers
 from resnet_repro.training.schedule import learning_rate
 
 
 class Classifier(pl.LightningModule):
     """Trains `net` by `recipe`, its schedule scaled to `iterations` steps.
 
+    The masks of dropout are a function of (seed, step), as all that is drawn here.
     step_net: what the training step calls; the compiled network where there is one, else `net` itself.
     Nothing here waits for the device: losses and errors are summed where they arise and read by the monitor.
     """
 
-    def __init__(self, net: nn.Module, recipe: Recipe, iterations: int) -> None:
+    def __init__(self, net: nn.Module, recipe: Recipe, iterations: int, seed: int = 0) -> None:
         super().__init__()
         self.net = net
+        self.seed = seed
+        self.drops_out = any(isinstance(module, nn.Dropout) and module.p for module in net.modules())
         self.recipe, self.iterations = recipe, iterations
         self.step_net: Callable[[Tensor], Tensor] = net.forward
         self.sums = torch.zeros(2, dtype=torch.float64)  # loss and errors since the last reading
@@ -51,9 +56,11 @@ class Classifier(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
+        if self.drops_out:
+            torch.manual_seed(_mask_seed(self.seed, self.global_step))
         whole = len(labels) == self.recipe.batch_size
-        logits = self.step_net(images) if whole else self.net(images)
-        loss = F.cross_entropy(logits, labels)
+        output = self.step_net(images) if whole else self.net(images)
+        loss, logits = training_loss(output, labels)
         with torch.no_grad():
             detached = loss.detach()
             self.sums[0] += detached * len(labels)
@@ -65,7 +72,7 @@ class Classifier(pl.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.watch_gradients:
-            gradients = [conv.weight.grad for _, conv in main_path_convolutions(self.net)]
+            gradients = [layer.weight.grad for _, layer in watched_layers(self.net)]
             self.gradient_norms = torch.stack([g.norm() for g in gradients if g is not None])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -96,6 +103,12 @@ class Classifier(pl.LightningModule):
         images, self.images = self.images, 0
         self.sums.zero_()
         return loss / max(images, 1), 100 * wrong / max(images, 1), images
+
+
+def _mask_seed(seed: int, step: int) -> int:
+    """64 bits of the pair, well mixed: neighbouring seeds and steps share nothing."""
+    state = np.random.SeedSequence((seed, step, 0xD20)).generate_state(1, np.uint64)[0]
+    return int(state >> np.uint64(1))
 
 
 @dataclass(frozen=True)

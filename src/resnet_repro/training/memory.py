@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from resnet_repro.models.recompute import stored_bytes
+from resnet_repro.models.recompute import can_recompute, stored_bytes
 from resnet_repro.training.start import Skip
 
 GIB = 2**30
@@ -29,7 +29,8 @@ def choose_activations(
     """What to do with the activations of a step on `batch`, and how many bytes they take when stored.
 
     Measured on a few images and scaled to the batch. "auto" stores them up to 4 GiB on a CPU, and up to half of the
-    run's `share` of the device's memory anywhere. Batch statistics and gradients of `net` are left as they were.
+    run's `share` of the device's memory anywhere; of nets without stages of blocks it always does.
+    Batch statistics and gradients of `net` are left as they were.
     Raises Skip where they are to be stored and the memory that is free does not hold them.
     """
     images, labels = batch
@@ -46,7 +47,7 @@ def choose_activations(
     limit = total_memory(images.device) * share / 2
     if images.device.type == "cpu":
         limit = min(limit, CPU_LIMIT)
-    return ("recomputed" if measured > limit else "stored"), measured
+    return ("recomputed" if measured > limit and can_recompute(net) else "stored"), measured
 
 
 def total_memory(device: torch.device) -> int:

@@ -15,7 +15,7 @@ from pytorch_lightning.callbacks import Callback
 from resnet_repro.data.stream import EVALUATION_IMAGES, InMemoryData, steps_per_epoch
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import RunSettings
-from resnet_repro.models.inspect import main_path_convolutions
+from resnet_repro.models.inspect import watched_layers
 from resnet_repro.results import CHECKPOINT, PROGRESS, Table, write_json
 from resnet_repro.training.classifier import Classifier, evaluate
 from resnet_repro.training.memory import peak_memory_mib
@@ -91,12 +91,18 @@ class Monitor(Callback):
         checkpoint["diverged_at"] = pl_module.diverged_at.cpu()
         checkpoint["warmed_up_at"] = pl_module.warmed_up_at
         checkpoint["parent"] = self.parent.weights_sha256 if self.parent else None
+        checkpoint["learning_rate"] = pl_module.recipe.learning_rate
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict) -> None:
         assert isinstance(pl_module, Classifier)
         if checkpoint["parent"] != (self.parent.weights_sha256 if self.parent else None):
             raise UserError(
                 f"{self.folder} holds a run that started from other weights of its parent than there are now: "
+                f"delete {self.folder} to train it again"
+            )
+        if checkpoint.get("learning_rate", pl_module.recipe.learning_rate) != pl_module.recipe.learning_rate:
+            raise UserError(
+                f"{self.folder} holds a run whose learning rate was found among other runs than there are now: "
                 f"delete {self.folder} to train it again"
             )
         pl_module.warmed_up_at = checkpoint["warmed_up_at"]
@@ -162,7 +168,7 @@ class Monitor(Callback):
         rate = images / max(now - self._mark, 1e-9)
         self.diverged_at = max(0, int(module.diverged_at))
         self.last |= {"loss": loss if math.isfinite(loss) else None, "error": error}
-        recipe, settings = self.settings.arm.recipe, self.settings
+        recipe, settings = module.recipe, self.settings
         row: dict[str, Any] = {
             "iteration": step,
             "epoch": step / steps_per_epoch(self.data.images("train"), recipe.batch_size),
@@ -209,7 +215,7 @@ class Monitor(Callback):
 
     def _write_gradients(self, module: Classifier, step: int) -> None:
         assert module.gradient_norms is not None
-        names = [name for name, _ in main_path_convolutions(module.net)]
+        names = [name for name, _ in watched_layers(module.net)]
         self.gradients.append(
             {"iteration": step, "layer": layer, "name": name, "norm": norm}
             for layer, (name, norm) in enumerate(zip(names, module.gradient_norms.tolist(), strict=True), start=1)

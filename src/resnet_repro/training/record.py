@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from resnet_repro.analysis.complexity import describe
+from resnet_repro.analysis.course import along_the_way
 from resnet_repro.analysis.gradients import gradient_diagnostics
 from resnet_repro.analysis.responses import layer_responses
 from resnet_repro.data.arrays import Arrays
@@ -27,8 +28,6 @@ from resnet_repro.results import (
     Table,
     parent_folder,
     read_record,
-    read_rows,
-    series,
     write_json,
 )
 from resnet_repro.training.classifier import Classifier
@@ -42,7 +41,10 @@ RESPONSE_IMAGES = 1_000
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What a record says of how the run was carried out. activation_bytes: what storing the activations takes."""
+    """What a record says of how the run was carried out. activation_bytes: what storing the activations takes.
+
+    search: where the learning rate was found, see `start.found_rate`.
+    """
 
     commit: str | None
     parent: Parent | None
@@ -51,6 +53,7 @@ class Circumstances:
     activations: str
     activation_bytes: int | None
     peak_memory_mib: float
+    search: dict[str, Any] | None = None
 
 
 def finish(
@@ -75,8 +78,10 @@ def finish(
     if status == "finished" and settings.stretch is None:
         monitor.say("evaluating", step)
         final = _score(settings, module, monitor, step)
-        diagnostics |= along_the_way(monitor.metrics, settings.iterations) | _since_the_start(folder, settings, final)
-        diagnostics["mean_response"] = _responses(folder, settings, module, monitor, step)
+        diagnostics |= along_the_way(monitor.metrics.path, settings.iterations) | _since_the_start(
+            folder, settings, final
+        )
+        diagnostics |= _responses(folder, settings, module, monitor, step)
         diagnostics |= watching.finish(module)
     weights = None
     if status == "finished":
@@ -125,6 +130,9 @@ def write_record(
 ) -> None:
     """Put the record into the run's folder. Raises OSError."""
     facts = arrays.facts
+    recipe = asdict(settings.arm.recipe)
+    if how.search:
+        recipe["learning_rate"] = how.search["learning_rate"]
     write_json(
         folder / RECORD,
         {
@@ -135,9 +143,10 @@ def write_record(
             "profile": settings.budget,
             **outcome,
             "parent": asdict(how.parent) if how.parent else None,
+            **({"search": how.search} if how.search else {}),
             "draws": how.draws,
             "model": describe(settings.arm.model, facts.classes, facts.shape),
-            "recipe": asdict(settings.arm.recipe),
+            "recipe": recipe,
             "dataset": {
                 "name": facts.name,
                 "title": facts.title,
@@ -155,7 +164,7 @@ def write_record(
             "activations": how.activations,
             "activation_mib": None if how.activation_bytes is None else round(how.activation_bytes / 2**20, 1),
             "peak_memory_mib": round(how.peak_memory_mib, 1) or None,
-            "versions": _versions(),
+            "versions": versions(),
             "commit": how.commit,
             "finished_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "settings": settings.to_json(),
@@ -178,30 +187,6 @@ def _is_finite(module: Classifier) -> bool:
     return all(bool(torch.isfinite(parameter).all()) for parameter in module.net.parameters())
 
 
-def along_the_way(metrics: Table, iterations: int) -> dict[str, float]:
-    """What the curve of the validation split says, where there is one.
-
-    validation_error_start, _middle, _end: mean over the evaluations in the first, second and last third of the
-    schedule. mean_validation_loss: over all. validation_loss_rise: how far the loss lies above its lowest value at the
-    end; validation_loss_lowest_at: where that value lies, in percent of the schedule.
-    """
-    rows = read_rows(metrics.path)
-    steps, errors = series(rows, "validation_error")
-    loss_steps, losses = series(rows, "validation_loss")
-    if not errors or not losses:
-        return {}
-    found = {
-        "mean_validation_loss": mean(losses),
-        "validation_loss_rise": losses[-1] - min(losses),
-        "validation_loss_lowest_at": 100 * loss_steps[losses.index(min(losses))] / iterations,
-    }
-    for part, name in enumerate(("start", "middle", "end")):
-        mine = [error for step, error in zip(steps, errors, strict=True) if (3 * step - 1) // iterations == part]
-        if mine:
-            found[f"validation_error_{name}"] = mean(mine)
-    return found
-
-
 def _since_the_start(folder: Path, settings: RunSettings, final: dict[str, Any]) -> dict[str, float]:
     """How the errors have changed from those of the run that this one started from, as `<error>_change`."""
     source = parent_folder(folder, settings)
@@ -216,8 +201,10 @@ def _since_the_start(folder: Path, settings: RunSettings, final: dict[str, Any])
     return changes
 
 
-def _responses(folder: Path, settings: RunSettings, module: Classifier, monitor: Monitor, step: int) -> float:
-    """Write responses.csv; the mean over layers."""
+def _responses(
+    folder: Path, settings: RunSettings, module: Classifier, monitor: Monitor, step: int
+) -> dict[str, float]:
+    """Write responses.csv; the mean over layers, in nets that have convolutions."""
     batches = monitor.data.batches("train", RESPONSE_IMAGES)
     responses = layer_responses(module.net, batches, module.device, settings.precision)
     table = Table(folder / "responses.csv", ("layer", "name", "std"))
@@ -225,14 +212,15 @@ def _responses(folder: Path, settings: RunSettings, module: Classifier, monitor:
     table.append(
         {"iteration": step, "layer": i, "name": name, "std": std} for i, (name, std) in enumerate(responses, start=1)
     )
-    return mean(std for _, std in responses)
+    return {"mean_response": mean(std for _, std in responses)} if responses else {}
 
 
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
+def versions() -> dict[str, str]:
+    """Those of Python and of the packages that a run's numbers depend on."""
+    found = {"python": platform.python_version()}
     for package in ("resnet-repro", "torch", "torchvision", "pytorch-lightning", "numpy"):
         try:
-            versions[package] = version(package)
+            found[package] = version(package)
         except PackageNotFoundError:  # the project's sources on the path, not installed
-            versions[package] = "not installed"
-    return versions
+            found[package] = "not installed"
+    return found

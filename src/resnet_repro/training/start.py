@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,12 +13,12 @@ from torch import nn
 from resnet_repro.data.arrays import Arrays
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import RunSettings
+from resnet_repro.experiment import Recipe, RunSettings
 from resnet_repro.models import build
 from resnet_repro.models.construction import deepen
-from resnet_repro.models.inspect import main_path_convolutions
+from resnet_repro.models.inspect import main_path_layers
 from resnet_repro.models.weights import load_run
-from resnet_repro.results import parent_folder, read_record
+from resnet_repro.results import candidate_folders, parent_folder, read_record
 
 DEEPEN_IMAGES = 4_000  # over which the added layers' batch statistics are measured
 
@@ -72,16 +73,46 @@ def first_weights(
     )
 
 
+def found_rate(folder: Path, settings: RunSettings) -> tuple[Recipe, dict[str, Any] | None]:
+    """The recipe of a run with the learning rate that its search found, and the search for the record; None for none.
+
+    The rate is that of the candidate run with the lowest metric; of two equal ones, the lower rate. A candidate that
+    diverged has lost. Raises Skip where all have, UserError where one has no record.
+    """
+    recipe, search = settings.arm.recipe, settings.arm.search
+    if search is None:
+        return recipe, None
+    candidates: dict[str, dict[str, Any]] = {}
+    for arm, source in candidate_folders(folder, settings).items():
+        record = read_record(source)
+        if record is None:
+            raise UserError(
+                f"{source} holds no finished run, and {settings.arm.name} is searched with it: run it first"
+            )
+        candidates[arm] = {
+            "learning_rate": record.data["recipe"]["learning_rate"],
+            search.metric: record.value(search.metric) if record.status == "finished" else None,
+            "weights_sha256": record.data["weights_sha256"],
+        }
+    scored = [(row[search.metric], row["learning_rate"], arm) for arm, row in candidates.items()]
+    scored = [entry for entry in scored if entry[0] is not None]
+    if not scored:
+        raise Skip(f"none of its {len(candidates)} candidates was trained to the end")
+    _, rate, arm = min(scored)
+    found = {"chosen": arm, "learning_rate": rate, "metric": search.metric, "candidates": candidates}
+    return replace(recipe, learning_rate=rate), found
+
+
 def draws(net: nn.Module, settings: RunSettings) -> str:
     """A digest of what chance gave a run: first weights on the main path, and the order and augmentation of the data.
 
-    Runs of two arms may be compared pair by pair where it is the same. Shortcut projections are left out: they are
-    what such arms differ in.
+    Runs of two arms may be compared pair by pair where it is the same. Shortcut projections and auxiliary heads are
+    left out: they are what such arms differ in.
     """
     digest = hashlib.sha256()
-    weights = [module.weight for _, module in main_path_convolutions(net)]
-    weights += [module.weight for module in net.modules() if isinstance(module, nn.Linear)]
-    for weight in weights:
+    layers = [layer for _, layer in main_path_layers(net)]
+    convolutions_first = sorted(layers, key=lambda layer: isinstance(layer, nn.Linear))
+    for weight in (layer.weight for layer in convolutions_first):
         digest.update(f"{list(weight.shape)}".encode())
         digest.update(weight.detach().cpu().contiguous().numpy().tobytes())
     recipe = settings.arm.recipe

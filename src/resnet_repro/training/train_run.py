@@ -21,7 +21,8 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from resnet_repro.analysis.watches import Subject, make_watches
+from resnet_repro.analysis.watch import Subject
+from resnet_repro.analysis.watches import make_watches
 from resnet_repro.data.arrays import Arrays, load
 from resnet_repro.data.catalogue import dataset
 from resnet_repro.data.stream import InMemoryData
@@ -34,7 +35,7 @@ from resnet_repro.training.compilation import compiled_step, wants_compilation
 from resnet_repro.training.memory import choose_activations, peak_memory_mib
 from resnet_repro.training.monitor import Checkpoints, Monitor
 from resnet_repro.training.record import Circumstances, finish, write_skipped
-from resnet_repro.training.start import Skip, draws, first_weights
+from resnet_repro.training.start import Skip, draws, first_weights, found_rate
 from resnet_repro.training.watching import Watching
 
 STOPPED = 143
@@ -70,6 +71,7 @@ def train(folder: Path, settings: RunSettings, execution: Execution) -> str:
     arrays = _arrays(settings, Path(execution.data_folder))
     data = InMemoryData(arrays, settings.arm.recipe, settings.seed, settings.stop_at, device)
     try:
+        recipe, search = found_rate(folder, settings)
         net, parent = first_weights(folder, settings, arrays, data, device)
         batch = next(iter(data.batches("train", settings.arm.recipe.batch_size)))
         activations, activation_bytes = choose_activations(
@@ -80,7 +82,7 @@ def train(folder: Path, settings: RunSettings, execution: Execution) -> str:
         print(f"skipped: {skip}", flush=True)
         return "skipped"
     chance = draws(net, settings)
-    module = Classifier(net, settings.arm.recipe, settings.iterations)
+    module = Classifier(net, recipe, settings.iterations, settings.seed)
     monitor = Monitor(settings, folder, data, parent)
     watching = Watching(make_watches(Subject(settings, folder, data, device)), monitor, settings.iterations)
     for watch in watching.watches.values():
@@ -108,6 +110,7 @@ def train(folder: Path, settings: RunSettings, execution: Execution) -> str:
         activations,
         activation_bytes,
         max(monitor.peak_memory_mib, peak_memory_mib(device)),
+        search,
     )
     status = finish(folder, settings, arrays, module, monitor, watching, how, step)
     (folder / CHECKPOINT).unlink(missing_ok=True)

@@ -1,0 +1,341 @@
+"""What the architectures cost: memory, parameters and operations, layer by layer.  notes-B; He15 table 1; blog-E.
+
+    make complexity                  counts every network from its modules: under a minute, no data
+    make complexity PROFILE=paper    the same
+Expected: VGG-16 against AlexNet 27 times the memory, 2.3 times the parameters, 22 times the operations (the lecture has
+25, 2.3 and 19.4, for a VGG-16 that lacks a layer); He15's FLOPs of every depth.
+"""
+
+from resnet_repro.analysis.claims import Claim
+from resnet_repro.analysis.comparisons import (
+    Exact,
+    count_above,
+    count_below,
+    published_count,
+    published_ratio,
+    ratio_above,
+    ratio_below,
+)
+from resnet_repro.arms import counted_arm
+from resnet_repro.experiment import Arm, Experiment, Profile
+from resnet_repro.models.catalogue import NETS
+from resnet_repro.report.architectures import accuracy_against_cost, ilsvrc_by_year, layer_bars, stem_bars
+
+CLASSICS = ("lenet-5", "alexnet", "alexnet-torchvision", "zfnet", "vgg-16", "vgg-19", "googlenet")
+IMAGENET = ("plain-34", *(f"resnet-{depth}" for depth in (18, 34, 50, 101, 152)))
+HE15_BOTTLENECKS = tuple(f"resnet-{depth}-he15" for depth in (50, 101, 152))
+CIFAR = ("plain-20", "plain-56", *(f"resnet-{depth}" for depth in (20, 32, 44, 56, 110, 1202)))
+
+# Operations of table 1 and section 3.3, which are multiply-adds.
+HE15_MACS = {
+    "vgg-19": 19.6e9,
+    "plain-34": 3.6e9,
+    "resnet-18": 1.8e9,
+    "resnet-34": 3.6e9,
+    "resnet-50-he15": 3.8e9,
+    "resnet-101-he15": 7.6e9,
+    "resnet-152-he15": 11.3e9,
+}
+# Of notes-B, GoogLeNet's paper, and torchvision, where those of the paper are meant for another stride.
+MACS = HE15_MACS | {
+    "alexnet": 0.7e9,
+    "alexnet-torchvision": 0.714e9,
+    "vgg-16": 13.6e9,
+    "googlenet": 1.5e9,
+    "resnet-50": 4.089e9,
+    "resnet-101": 7.801e9,
+    "resnet-152": 11.514e9,
+}
+# Of notes-B, VGG's paper, torchvision, and for the CIFAR family He15 table 6.
+PARAMETERS = {
+    "alexnet": 61e6,
+    "alexnet-torchvision": 61.1e6,
+    "vgg-16": 138e6,
+    "vgg-19": 144e6,
+    "resnet-18": 11.69e6,
+    "resnet-34": 21.8e6,
+    "resnet-50": 25.56e6,
+    "resnet-101": 44.55e6,
+    "resnet-152": 60.19e6,
+    "resnet-20": 0.27e6,
+    "resnet-32": 0.46e6,
+    "resnet-44": 0.66e6,
+    "resnet-56": 0.85e6,
+    "resnet-110": 1.7e6,
+    "resnet-1202": 19.4e6,
+}
+PUBLISHED = {
+    net: {metric: values[net] for metric, values in (("params", PARAMETERS), ("macs", MACS)) if net in values}
+    for net in MACS | PARAMETERS
+}
+
+# Two numbers that are counted, not measured, are equal or not.
+SAME = 1e-6
+
+
+def catalogued_arm(name: str) -> Arm:
+    """A network of the catalogue under its name there."""
+    net = NETS[name]
+    return counted_arm(name, net.model.builder, net.shape, net.classes, **net.model.options)
+
+
+def part(name: str, builder: str, shape: tuple[int, int, int], **options: object) -> Arm:
+    """A part of a network, or a variant of one: it serves a claim and stands in no table of networks."""
+    return counted_arm(name, builder, shape, control=True, **options)
+
+
+def stack(name: str, kernel: int, count: int) -> Arm:
+    return part(name, "fragments.stack", (64, 56, 56), kernel=kernel, count=count, channels=64)
+
+
+def lecture_ratios(net: str) -> list[Exact]:
+    """What the lecture gives for VGG-16 against AlexNet, asked of `net`."""
+    return [
+        published_ratio("weighted_memory_kib", net, "alexnet", 25),
+        published_ratio("params", net, "alexnet", 2.3),
+        published_ratio("macs", net, "alexnet", 19.4),
+    ]
+
+
+def complexity() -> Experiment:
+    nets = [catalogued_arm(name) for name in (*CLASSICS, *IMAGENET, *HE15_BOTTLENECKS, *CIFAR)]
+    lecture = [catalogued_arm(name) for name in ("alexnet", "vgg-16")]
+    stems = [
+        part("googlenet-stem", "fragments.googlenet_stem", (3, 224, 224)),
+        part("vgg-16-stem", "fragments.vgg_16_stem", (3, 224, 224)),
+    ]
+    stacks = [
+        stack("two-3x3", kernel=3, count=2),
+        stack("one-5x5", kernel=5, count=1),
+        stack("three-3x3", kernel=3, count=3),
+        stack("one-7x7", kernel=7, count=1),
+    ]
+    stages = [
+        part(f"stage-{channels}-on-{size}", "fragments.stage", (channels, size, size), channels=channels, size=size)
+        for channels, size in ((64, 224), (128, 112), (256, 56))
+    ]
+    inceptions = [
+        part(f"inception-3a{name}", "fragments.inception", (192, 28, 28), module="3a", bottlenecks=bottlenecks)
+        for name, bottlenecks in (("", True), ("-without-bottlenecks", False))
+    ]
+    variants = [
+        part("vgg-16-without-conv3-3", "fragments.vgg_16_without_conv3_3", (3, 224, 224)),
+        part("resnet-34-A", "imagenet.imagenet_net", (3, 224, 224), kind="resnet", depth=34, shortcut="A"),
+    ]
+
+    return Experiment(
+        name="complexity",
+        title="Complexity: what the architectures cost",
+        question="Where do memory, parameters and operations of the well-known architectures lie, and what made them cheaper?",
+        source="notes-B; He15 table 1 and section 3.3; blog-E",
+        dataset="none",
+        arms=[*nets, *stems, *stacks, *stages, *inceptions, *variants],
+        profiles=[
+            Profile("quick", iterations=0, seeds=(0,), evaluations=1, dataset="none"),
+            Profile("paper", iterations=0, seeds=(0,), evaluations=1, dataset="none"),
+        ],
+        claims=[
+            Claim(
+                "X1",
+                source="notes-B",
+                text="Memory of activations lies in the early convolutions.",
+                test=[
+                    comparison
+                    for net in ("alexnet", "vgg-16")
+                    for comparison in (
+                        count_below("memory_peak_depth", net, 100 / 3, "% of the depth"),
+                        count_above("early_memory_share", net, 50, "%"),
+                    )
+                ],
+                note=(
+                    "Early: the largest output lies in the first third of the layers, and the first third of the "
+                    "convolutions holds more than half of all memory."
+                ),
+            ),
+            Claim(
+                "X2",
+                source="notes-B",
+                text="Most parameters of AlexNet and VGG-16 sit in the linear layers.",
+                test=[count_above("fc_params_share", net, 50, "%") for net in ("alexnet", "vgg-16")],
+            ),
+            Claim(
+                "X3",
+                source="notes-B",
+                text="Most operations of AlexNet and VGG-16 are those of convolutions.",
+                test=[count_above("conv_macs_share", net, 50, "%") for net in ("alexnet", "vgg-16")],
+            ),
+            Claim(
+                "X4",
+                source="notes-B",
+                text="VGG-16 needs 25 times AlexNet's memory, 2.3 times its parameters, 19.4 times its operations.",
+                test=lecture_ratios("vgg-16"),
+                note=(
+                    "The lecture's totals: 48.6 against 1.9 MB, 138 against 61 million parameters, 13.6 against 0.7 "
+                    "thousand million operations. Its memory is that of convolutions and linear layers, without pooling. "
+                    "Claim X4b says where the difference comes from."
+                ),
+            ),
+            Claim(
+                "X4b",
+                source="ours",
+                text="The lecture's totals for VGG-16 are those of a net that lacks the third convolution of stage 3.",
+                test=[
+                    published_count("weighted_memory_kib", "vgg-16-without-conv3-3", 48.6 * 1024, "KiB", within=0.005),
+                    published_count("macs", "vgg-16-without-conv3-3", 13.6e9, "multiply-adds", within=0.005),
+                    *lecture_ratios("vgg-16-without-conv3-3"),
+                ],
+            ),
+            Claim(
+                "X5",
+                source="notes-B",
+                text="From 224 to 28 pixels GoogLeNet's stem is more than five times lighter than VGG-16's.",
+                test=[
+                    ratio_above(metric, "vgg-16-stem", "googlenet-stem", 5)
+                    for metric in ("memory_kib", "params", "macs")
+                ],
+            ),
+            Claim(
+                "X6",
+                source="notes-B, blog-E",
+                text="Two 3×3 convolutions cost less than one 5×5, three less than one 7×7.",
+                test=[
+                    ratio_below(metric, stack, of)
+                    for stack, of in (("two-3x3", "one-5x5"), ("three-3x3", "one-7x7"))
+                    for metric in ("params", "macs")
+                ],
+                note="Parameters and operations. Their activations need two and three times the memory.",
+            ),
+            Claim(
+                "X6-same",
+                source="blog-E",
+                text="Such a stack sees the same part of the input as the one large kernel.",
+                test=[
+                    published_ratio("receptive_field", stack, of, 1, within=SAME)
+                    for stack, of in (("two-3x3", "one-5x5"), ("three-3x3", "one-7x7"))
+                ],
+            ),
+            Claim(
+                "X6-less",
+                source="notes-B",
+                text="Such a stack sees less of the input than the one large kernel.",
+                test=[
+                    ratio_below("receptive_field", stack, of)
+                    for stack, of in (("two-3x3", "one-5x5"), ("three-3x3", "one-7x7"))
+                ],
+                note="The two sources contradict each other: of this claim and X6-same one must fail.",
+            ),
+            Claim(
+                "X7",
+                source="notes-B",
+                text="Channels doubled after each 2×2 pooling keep the operations of a stage's convolutions equal.",
+                test=[
+                    published_ratio("conv_macs", after, before, 1, within=SAME)
+                    for before, after in (
+                        ("stage-64-on-224", "stage-128-on-112"),
+                        ("stage-128-on-112", "stage-256-on-56"),
+                    )
+                ],
+                note="Between as many channels: the convolution that doubles them costs half of the others.",
+            ),
+            Claim(
+                "X8",
+                source="notes-B",
+                text="1×1 bottlenecks cut the cost of an Inception module.",
+                test=[
+                    ratio_below(metric, "inception-3a", "inception-3a-without-bottlenecks")
+                    for metric in ("params", "macs")
+                ],
+                note="Module 3a with and without the reductions before its 3×3 and 5×5 convolutions; as many channels out.",
+            ),
+            Claim(
+                "X9",
+                source="notes-B",
+                text="Global average pooling does away with the parameters of the linear layers.",
+                test=[
+                    comparison
+                    for net in ("googlenet", "resnet-34")
+                    for comparison in (
+                        count_below("fc_layers", net, 2, "linear layers"),
+                        count_above("fc_params_saved", net, 50, "%"),
+                        count_below("fc_params_share", net, 50, "%"),
+                    )
+                ],
+                note=(
+                    "One linear layer is left; pooling saves more than half of what it would need on the last map, and "
+                    "it holds less than half of the net's parameters."
+                ),
+            ),
+            Claim(
+                "X10",
+                source="He15 table 1 and section 3.3",
+                text="The networks need the operations that the paper gives.",
+                test=[published_count("macs", net, macs, "multiply-adds") for net, macs in HE15_MACS.items()],
+                note=(
+                    "FLOPs there are multiply-adds. Bottlenecks have their stride in the first 1×1 convolution, as in the "
+                    "paper; torchvision's have it in the 3×3 and need more."
+                ),
+            ),
+            Claim(
+                "X11",
+                source="notes-B",
+                text="ZFNet is an enlarged AlexNet: a finer first layer, more memory, parameters and operations.",
+                test=[
+                    *(ratio_below(metric, "zfnet", "alexnet") for metric in ("first_kernel", "first_stride")),
+                    *(ratio_above(metric, "zfnet", "alexnet") for metric in ("memory_kib", "params", "macs")),
+                ],
+            ),
+            Claim(
+                "X12",
+                source="notes-B",
+                text="Pooling and shortcuts have no parameters.",
+                test=[
+                    *(count_below("pool_params", net, 1, "parameters") for net in ("alexnet", "vgg-16", "googlenet")),
+                    *(count_below("identity_params", net, 1, "parameters") for net in ("resnet-34-A", "resnet-56")),
+                    published_ratio("params", "resnet-34-A", "plain-34", 1, within=SAME),
+                    published_ratio("params", "resnet-56", "plain-56", 1, within=SAME),
+                ],
+                note="Shortcuts that are identities, as those of option A. Projections (option B, in resnet-34) do have some.",
+            ),
+            Claim(
+                "X13",
+                source="notes-B",
+                text="Down a network the maps shrink while the channels grow.",
+                test=[
+                    comparison
+                    for net in ("lenet-5", "alexnet", "vgg-16", "googlenet", "resnet-50")
+                    for comparison in (
+                        count_below("map_growths", net, 1, "steps"),
+                        count_below("channel_drops", net, 1, "stages"),
+                        count_above("map_shrinkage", net, 1, "×"),
+                        count_above("channel_growth", net, 1, "×"),
+                    )
+                ],
+                note=(
+                    "Channels are compared where stages end, at the last map of each size: within a stage bottlenecks and "
+                    "Inception modules narrow the map, and AlexNet goes from 384 to 256 channels."
+                ),
+            ),
+        ],
+        figures=[layer_bars(lecture), stem_bars(*stems), accuracy_against_cost(), ilsvrc_by_year()],
+        columns=(),
+        published=PUBLISHED,
+        published_note=(
+            "Published: AlexNet and VGG-16 by notes-B; VGG-19's parameters and GoogLeNet's operations by their papers; "
+            "parameters of the CIFAR family by He15 (table 6); operations of VGG-19, of plain-34 and of the ResNets by He15 "
+            "(table 1, section 3.3), but those of resnet-50 to resnet-152, whose stride is torchvision's, by torchvision, as "
+            "all else."
+        ),
+        deviations=[
+            "notes-B lets VGG-19 win the ImageNet challenge of 2014. GoogLeNet won the classification task, VGG came second.",
+            "The lecture's memory of AlexNet and VGG-16 leaves pooling out, its tables list it. Both are counted here.",
+            "The lecture's table counts parameters of linear layers without their biases; here all have biases.",
+            "Memory is that of outputs, one image, as at test time: ReLU, batch normalization, additions and concatenations "
+            "work in place. Training keeps more.",
+            "Operations are multiply-adds of convolutions and linear layers. Pooling is counted apart, normalization and "
+            "activation functions are not counted.",
+            "LeNet-5 is the simplified one: average pooling without parameters, all channels joined, a linear output layer.",
+            "GoogLeNet and AlexNet are without local response normalization, which has no parameters.",
+            "torchvision's GoogLeNet has batch normalization and 3×3 kernels in the branches named 5×5, ours 5×5 kernels "
+            "as in the paper: parameters and operations differ from its.",
+        ],
+    )

@@ -1,0 +1,69 @@
+"""The networks that can be named, with the images they are made for. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from resnet_repro.errors import UserError
+from resnet_repro.experiment import ModelSpec
+
+IMAGENET = (3, 224, 224), 1000
+CIFAR = (3, 32, 32), 10
+CIFAR_DEPTHS = (20, 32, 44, 56, 110, 1202)
+LARGEST_SIDE = 100_000
+
+
+@dataclass(frozen=True)
+class CataloguedNet:
+    """A network, the image (C, H, W) it is counted on, and its classes."""
+
+    model: ModelSpec
+    shape: tuple[int, int, int]
+    classes: int
+
+
+def _net(builder: str, shape: tuple[int, int, int], classes: int, **options: Any) -> CataloguedNet:
+    return CataloguedNet(ModelSpec(builder, options), shape, classes)
+
+
+def _imagenet(kind: str, depth: int, **options: Any) -> CataloguedNet:
+    return _net("imagenet.imagenet_net", *IMAGENET, kind=kind, depth=depth, **options)
+
+
+# A ResNet has the stride of its bottlenecks where torchvision has it, and under -he15 where the paper does.
+NETS: dict[str, CataloguedNet] = {
+    "lenet-5": _net("classics.lenet_5", (1, 32, 32), 10),
+    "alexnet": _net("classics.alexnet", (3, 227, 227), 1000),
+    "alexnet-torchvision": _net("classics.alexnet", *IMAGENET, variant="torchvision"),
+    "zfnet": _net("classics.zfnet", *IMAGENET),
+    "vgg-16": _net("classics.vgg", *IMAGENET, depth=16),
+    "vgg-19": _net("classics.vgg", *IMAGENET, depth=19),
+    "googlenet": _net("googlenet.googlenet", *IMAGENET),
+    **{f"plain-{depth}": _imagenet("plain", depth) for depth in (18, 34)},
+    **{f"resnet-{depth}": _imagenet("resnet", depth) for depth in (18, 34, 50, 101, 152)},
+    **{f"resnet-{depth}-he15": _imagenet("resnet", depth, stride_at="1x1") for depth in (50, 101, 152)},
+    **{
+        f"{kind}-{depth}": _net("cifar.cifar_net", *CIFAR, kind=kind, depth=depth)
+        for kind in ("plain", "resnet")
+        for depth in CIFAR_DEPTHS
+    },
+}
+
+
+def catalogued(name: str) -> CataloguedNet:
+    """The network of that name. Raises UserError with the known names."""
+    if name not in NETS:
+        raise UserError(f"unknown network {name!r}: take one of {', '.join(NETS)}")
+    return NETS[name]
+
+
+def parse_shape(text: str) -> tuple[int, int, int]:
+    """(C, H, W) of an image from a text as 3x224x224. Raises UserError where it is none."""
+    numbers = text.lower().replace("×", "x").split("x")
+    if len(numbers) != 3 or not all(n.isascii() and n.isdigit() and 0 < int(n) < LARGEST_SIDE for n in numbers):
+        raise UserError(
+            f"INPUT={text!r} is no image size: write channels, height and width under {LARGEST_SIDE:,}, as 3x224x224"
+        )
+    channels, height, width = map(int, numbers)
+    return channels, height, width

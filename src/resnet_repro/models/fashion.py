@@ -1,0 +1,64 @@
+"""The ResNet-50 that blog-A builds for Fashion-MNIST, of any width, and its twin of basic blocks."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resnet_repro.errors import UserError
+from resnet_repro.models.blocks import EXPANSION, BasicBlock, Bottleneck, make_shortcut
+from resnet_repro.models.initialization import he_initialize
+
+Block = Literal["bottleneck", "basic"]
+BLOCKS = (3, 4, 6, 3)  # He15 table 1, 50 layers
+
+
+class FashionResNet(nn.Module):
+    """A 3×3 convolution, four stages on maps of 28, 14, 7, 4 pixels, global average pooling, a linear layer.
+
+    See `fashion_resnet` for the arguments. Input (N, 1, 28, 28) float, output logits (N, classes) in float32.
+    """
+
+    def __init__(self, width: int, block: Block, classes: int) -> None:
+        super().__init__()
+        in_channels = width
+        self.conv1 = nn.Conv2d(1, in_channels, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(in_channels)
+        stages = []
+        for stage, count in enumerate(BLOCKS):
+            channels = width * 2**stage
+            blocks: list[nn.Module] = []
+            for index in range(count):
+                stride = 2 if stage > 0 and index == 0 else 1
+                skip = make_shortcut("B", in_channels, channels, stride, nn.BatchNorm2d)
+                if block == "bottleneck":
+                    blocks.append(Bottleneck(in_channels, channels // EXPANSION, stride, nn.BatchNorm2d, skip))
+                else:
+                    blocks.append(BasicBlock(in_channels, channels, stride, nn.BatchNorm2d, skip))
+                in_channels = channels
+            stages.append(nn.Sequential(*blocks))
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        self.fc = nn.Linear(in_channels, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))  # (N, width, 28, 28)
+        out = self.layer4(self.layer3(self.layer2(self.layer1(out))))  # (N, 8·width, 4, 4)
+        return self.fc(out.mean((2, 3))).float()
+
+
+def fashion_resnet(width: int, block: Block = "bottleneck", classes: int = 10, seed: int = 0) -> FashionResNet:
+    """ResNet-50 for 28×28 grey images, with He initialization drawn from `seed`.
+
+    width: channels C of the first stage; they double from stage to stage. He15's ResNet-50 has 256. block: "bottleneck"
+    for blocks of (C, C/4, C) channels, "basic" for two 3×3 convolutions of C in the place of each, which makes 34 layers.
+    Raises UserError for a width that four does not divide, and for unknown blocks.
+    """
+    if width < EXPANSION or width % EXPANSION:
+        raise UserError(f"width {width} has no quarter for the bottlenecks: take a multiple of {EXPANSION}")
+    if block not in ("bottleneck", "basic"):
+        raise UserError(f"unknown block {block!r}: take bottleneck or basic")
+    net = FashionResNet(width, block, classes)
+    he_initialize(net, seed)
+    return net

@@ -1,0 +1,81 @@
+"""The three networks that blog-E compares on MNIST: a perceptron, a small convolutional net, LeNet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from torch import Tensor, nn
+
+from resnet_repro.errors import UserError
+from resnet_repro.models.initialization import torch_initialize
+
+Output = Literal["logits", "probabilities"]
+
+
+class MnistNet(nn.Module):
+    """`layers`, and a softmax after them where the source has put one before the cross-entropy.
+
+    Input (N, 1, 28, 28) float, output (N, classes) in float32: logits, or as written probabilities that the loss then
+    takes for logits.
+    """
+
+    def __init__(self, layers: nn.Sequential, output: Output) -> None:
+        super().__init__()
+        self.layers, self.output = layers, output
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.layers(x).float()
+        return out.softmax(1) if self.output == "probabilities" else out
+
+
+def _mlp(classes: int) -> nn.Sequential:
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 256), nn.Sigmoid(), nn.Linear(256, classes))
+
+
+def _cnn(classes: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3),  # (N, 4, 26, 26)
+        nn.ReLU(),
+        nn.Conv2d(4, 8, 3),  # (N, 8, 24, 24)
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(4608, 48),
+        nn.ReLU(),
+        nn.Linear(48, classes),
+    )
+
+
+def _lenet(classes: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 5),  # (N, 6, 24, 24)
+        nn.Tanh(),
+        nn.AvgPool2d(2),
+        nn.Conv2d(6, 16, 5),  # (N, 16, 8, 8)
+        nn.Tanh(),
+        nn.AvgPool2d(2),
+        nn.Conv2d(16, 120, 4),  # (N, 120, 1, 1)
+        nn.Tanh(),
+        nn.Flatten(),
+        nn.Linear(120, 84),
+        nn.Tanh(),
+        nn.Linear(84, classes),
+    )
+
+
+LAYERS: dict[str, Callable[[int], nn.Sequential]] = {"mlp": _mlp, "cnn": _cnn, "lenet": _lenet}
+
+
+def mnist_net(kind: str, output: Output = "logits", classes: int = 10, seed: int = 0) -> MnistNet:
+    """A net of blog-E with PyTorch's default initialization drawn from `seed`.
+
+    kind: "mlp" (203,530 parameters), "cnn" (222,058) or "lenet" (44,426), for ten classes. Both outputs draw the same
+    weights. Raises UserError for unknown kinds and outputs.
+    """
+    if kind not in LAYERS:
+        raise UserError(f"unknown kind {kind!r}: take one of {', '.join(LAYERS)}")
+    if output not in ("logits", "probabilities"):
+        raise UserError(f"unknown output {output!r}: take logits or probabilities")
+    net = MnistNet(LAYERS[kind](classes), output)
+    torch_initialize(net, seed)
+    return net
