@@ -33,8 +33,8 @@ READY := $(ENVIRONMENT)/.resnet-repro-ready
 REPRO := $(BIN)/resnet-repro
 
 .DEFAULT_GOAL := help
-.PHONY: help setup degradation depth block shortcuts normalization construction features report status sync list test \
-	lint benchmark clean
+.PHONY: help setup degradation depth block shortcuts normalization construction features complexity mnist fashion \
+	auxiliary activation report status sync list test lint benchmark clean
 
 help: ## list the targets (at once)
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,21 @@ construction: $(READY) ## the deeper net built from the shallower one, and train
 
 features: $(READY) ## what the layers of degradation's nets hold (quick: 14 minutes)
 	$(REPRO) run features $(FLAGS)
+
+complexity: $(READY) ## what LeNet to ResNet-152 cost, counted layer by layer (under a minute, no data)
+	$(REPRO) run complexity $(FLAGS)
+
+mnist: $(READY) ## perceptron, CNN, LeNet, as a post wrote them and corrected (MMM minutes)
+	$(REPRO) run mnist $(FLAGS)
+
+fashion: $(READY) ## bottleneck ResNet-50, narrow and wide, against a VGG (quick: FFF minutes)
+	$(REPRO) run fashion $(FLAGS)
+
+auxiliary: $(READY) ## GoogLeNet's auxiliary heads, without batch normalization (quick: AAA minutes)
+	$(REPRO) run auxiliary $(FLAGS)
+
+activation: $(READY) ## ReLU, tanh, sigmoid, dropout, each at a rate found for it (quick: RRR minutes)
+	$(REPRO) run activation $(FLAGS)
 
 report: $(READY) ## remake the reports from the records, without training (seconds)
 	$(REPRO) report $(strip $(BUDGET) $(call flag,DATASET,dataset) $(FOLDERS))

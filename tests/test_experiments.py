@@ -55,7 +55,10 @@ def test_every_profile_trains_arms_that_are_there_and_what_its_claims_need(name:
     experiment = load_experiment(name)
     assert [profile.name for profile in experiment.profiles] == ["quick", "paper"]
     paper = experiment.profile("paper")
-    assert (paper.seeds, paper.dataset) == ((0, 1, 2, 3, 4), "cifar10")
+    if experiment.is_counted:
+        assert (paper.seeds, paper.dataset) == ((0,), experiment.dataset)
+    else:
+        assert (paper.seeds, paper.dataset) == ((0, 1, 2, 3, 4), experiment.dataset)
     for profile in experiment.profiles:
         chosen = {arm.name for arm in experiment.arms_of(profile)}
         assert set(profile.arms or ()) <= {arm.name for arm in experiment.arms}
@@ -74,6 +77,7 @@ def test_every_arm_can_be_built_and_has_watches_that_exist(name: str) -> None:
         assert set(arm.watch) <= set(WATCHES), arm.name
         with torch.device("meta"):
             build(arm.model, 10, seed=0)
+        assert not arm.counted or not arm.length, arm.name
 
 
 def test_the_claims_are_those_of_the_sources() -> None:
@@ -84,6 +88,11 @@ def test_the_claims_are_those_of_the_sources() -> None:
     assert claims["normalization"] == ["N1", "N2", "N3", "N4"]
     assert claims["construction"] == ["K1", "K2", "K3", "K4"]
     assert claims["features"] == ["Z1", "Z2"]
+    assert [name for name in claims["mnist"] if not name.endswith("c")] == ["M1", "M2", "M3"]
+    assert claims["fashion"] == ["F1", "F2", "F3"]
+    assert claims["auxiliary"] == ["A1"]
+    assert claims["activation"] == ["R1", "R2", "R3"]
+    assert set(claims["complexity"]) >= {f"X{number}" for number in range(1, 14)}
 
 
 def test_depth_is_table_6_with_its_warm_up() -> None:
@@ -127,6 +136,28 @@ def test_construction_spends_the_same_total_budget_on_every_deep_net() -> None:
         assert sum(arm.length for arm in lineage) == arms["56"].length == arms["20"].length + arms["20-on"].length
 
 
+def test_as_written_and_corrected_differ_in_the_slip_alone() -> None:
+    mnist = load_experiment("mnist")
+    for kind in ("mlp", "cnn", "lenet"):
+        written, corrected = mnist.arm(f"{kind}-as-written"), mnist.arm(f"{kind}-corrected")
+        logits = replace(written.model, options={**written.model.options, "output": "logits"})
+        assert replace(written, name=corrected.name, model=logits) == corrected
+    assert mnist.profile("quick").steps(mnist.arms[0]) == 10 * 469
+
+
+def test_every_activation_is_searched_among_its_own_rates() -> None:
+    activation = load_experiment("activation")
+    for name in ("relu", "tanh", "sigmoid"):
+        plain, dropout = activation.arm(name), activation.arm(f"{name}-dropout")
+        assert plain.search is not None and plain.search == dropout.search
+        candidates = [activation.arm(candidate) for candidate in plain.search.arms]
+        assert [arm.recipe.learning_rate for arm in candidates] == [0.003, 0.01, 0.03, 0.1, 0.3]
+        assert all({**arm.model.options, "dropout": 0.0} == plain.model.options for arm in candidates)
+        assert all(arm.recipe.validation_images == 5_000 for arm in candidates)
+    chosen = select_arms(activation, activation.profile("quick"), "tanh")
+    assert len(chosen) == 1 + 5, "the candidates come along"
+
+
 def test_published_numbers_agree_with_the_curves(degradation: Experiment) -> None:
     for arm in ("plain-20", "plain-56"):
         curves = he15_error_curves(arm)
@@ -150,6 +181,11 @@ def test_settings_survive_the_disk(degradation: Experiment) -> None:
         assert RunSettings.from_json(json.loads(json.dumps(started.to_json()))) == started
     assert replace(settings, arm=degradation.arm("plain-56"), stretch=8).stop_at == 8
     assert replace(settings, iterations=0).stop_at == 0
+    for name in ("tanh", "tanh-rate-0.1"):
+        found = replace(settings, arm=load_experiment("activation").arm(name))
+        assert RunSettings.from_json(json.loads(json.dumps(found.to_json()))) == found
+    counted = replace(settings, arm=load_experiment("fashion").arm("basic-wide"))
+    assert RunSettings.from_json(json.loads(json.dumps(counted.to_json()))) == counted
     warm = replace(settings, arm=load_experiment("depth").arm("resnet-110"))
     assert RunSettings.from_json(json.loads(json.dumps(warm.to_json()))) == warm
     with pytest.raises(UserError, match="another version"):

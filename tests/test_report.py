@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from resnet_repro.counting import count_run
 from resnet_repro.discovery import experiment_names, load_experiment
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import Experiment, RunSettings
+from resnet_repro.experiment import Arm, Experiment, RunSettings
 from resnet_repro.report.content import build_content, results_of
 from resnet_repro.report.figure import Context
 from resnet_repro.report.style import PAPER_GREY
@@ -135,7 +136,7 @@ def test_the_papers_numbers_give_the_papers_verdicts(degradation: Experiment, pa
 
 def test_tables_give_mean_and_spread_beside_the_published(degradation: Experiment, paper_runs: Path) -> None:
     content = content_of(degradation, paper_runs)
-    table = content["results"]
+    table = content["results"][0]
     assert table["header"] == [
         "arm", "train %", "published", "test %", "published", "best test %", "response", "published", "seeds",
     ]  # fmt: skip
@@ -143,14 +144,14 @@ def test_tables_give_mean_and_spread_beside_the_published(degradation: Experimen
         "plain-20", "4.90 ± 0.05", "1.30", "9.80 ± 0.10", "9.69", "9.60 ± 0.10", "1.82 ± 0.00", "1.82", "3",
     ]  # fmt: skip
     assert [row[0] for row in table["rows"]] == ["plain-20", "plain-56", "resnet-20", "resnet-56"]
-    arms = content["arms"]["rows"]
+    arms = content["ran"][0]["rows"]
     assert arms[4][0] == "plain-56-no-bn (control)"
     assert arms[0][4:] == ["64,000", "0, 1, 2", "60.0", "9,000", "0.050", "800 MiB"]
 
 
 def test_published_columns_belong_to_the_arms_that_are_shown(degradation: Experiment, tmp_path: Path) -> None:
     make_record(tmp_path, degradation, "resnet-20", 0)
-    results = content_of(degradation, tmp_path)["results"]
+    results = content_of(degradation, tmp_path)["results"][0]
     assert results["header"] == [
         "arm",
         "train %",
@@ -162,7 +163,7 @@ def test_published_columns_belong_to_the_arms_that_are_shown(degradation: Experi
         "seeds",
     ]
     make_record(tmp_path / "block", block := load_experiment("block"), "plain-32-as-written", 0, "quick", 400)
-    results = content_of(block, tmp_path / "block", "quick")["results"]
+    results = content_of(block, tmp_path / "block", "quick")["results"][0]
     assert "published" not in results["header"]
     assert len(results["rows"][0]) == len(results["header"]) == len(results["align"])
 
@@ -192,7 +193,7 @@ def test_short_budgets_standins_and_divergence_stand_on_top(degradation: Experim
     assert content["banners"][0].startswith("STAND-IN DATA")
     assert "391 of the published 64,000" in content["banners"][1]
     assert "plain-56 seed 0 at step 7" in content["banners"][3]
-    row = content["results"]["rows"][1]
+    row = content["results"][0]["rows"][1]
     assert (row[0], row[1], row[3], row[-1]) == ("plain-56", "90.00", "90.00", "0 + 1 diverged")
     assert {claim["verdict"] for claim in content["claims"]} == {"undecided"}
 
@@ -237,8 +238,8 @@ def test_on_another_data_set_nothing_published_is_shown(degradation: Experiment,
         make_record(tmp_path, degradation, arm, 0, "quick-cifar100", 391, dataset=CIFAR100)
     content = content_of(degradation, tmp_path, "quick-cifar100")
     assert content["banners"][0].startswith("OTHER DATA SET. These nets were trained on CIFAR-100")
-    assert "published" not in content["results"]["header"]
-    assert content["published_note"] == ""
+    assert "published" not in content["results"][0]["header"]
+    assert "Published" not in content["results"][0]["caption"]
     assert "9.69" not in str(content["results"])
     verdicts = {claim["name"]: claim["verdict"] for claim in content["claims"]}
     assert (verdicts["D1"], verdicts["D3"]) == ("observed", "undecided")
@@ -260,7 +261,7 @@ def test_a_run_that_diverged_counts_with_the_error_of_guessing(degradation: Expe
     assert results.of("plain-56", "test_error")[3] == 90.0
     assert results.of("plain-56", "train_loss")[3] == pytest.approx(2.3026, abs=1e-4)  # log 10
     content = content_of(degradation, paper_runs)
-    assert next(row for row in content["results"]["rows"] if row[0] == "plain-56")[-1] == "3 + 1 diverged"
+    assert next(row for row in content["results"][0]["rows"] if row[0] == "plain-56")[-1] == "3 + 1 diverged"
     reasons = {claim["name"]: claim["reason"] for claim in content["claims"]}
     assert reasons["D6"] == "plain-56 seed 3 ended without the value"
 
@@ -314,7 +315,7 @@ def test_a_stretch_and_a_skipped_run_say_so(tmp_path: Path) -> None:
     banners = " ".join(content["banners"])
     assert "STRETCH ONLY. resnet-1202: 8 of 391 steps" in banners
     assert "SKIPPED. resnet-1202-stored seed 0: storing takes 9 GiB." in banners
-    rows = content["arms"]["rows"]
+    rows = content["ran"][0]["rows"]
     assert (rows[0][4], rows[0][8], rows[0][9]) == ("8 of 391", "400.0", "800 MiB*")
     assert rows[1][4] == "skipped"
     assert {c["name"]: c["reason"] for c in content["claims"]}["P2"] == "needs the published budget"
@@ -337,6 +338,9 @@ def add_watches(folder: Path, experiment: Experiment, arm: str) -> None:
                 for layer in (2, 3)
             ],
         )
+    if "shifts" in watch:
+        rows = [{"iteration": 20, "pixels": pixels, "error": 2.0 + 5 * pixels} for pixels in range(5)]
+        fill(Table(folder / "shifts.csv", ("pixels", "error")), rows)
     if "distance" in watch:
         rows = [{"iteration": step, "distance": 0.01 * step} for step in (0, 10, 20)]
         fill(Table(folder / "distance.csv", ("distance",)), rows)
@@ -370,18 +374,46 @@ def add_watches(folder: Path, experiment: Experiment, arm: str) -> None:
         )
 
 
-@pytest.mark.parametrize("name", [name for name in experiment_names() if name != "degradation"])
-def test_every_experiment_has_its_report(name: str, tmp_path: Path) -> None:
+def count_arm(runs: Path, experiment: Experiment, arm: Arm) -> None:
+    settings = RunSettings(experiment.name, "paper", arm, 0, 0, 1, "none", "", "fp32", "cpu")
+    count_run(run_folder(runs, experiment.name, "paper", arm.name, 0), settings)
+
+
+def found_search(experiment: Experiment, arm: Arm) -> dict:
+    """A search in which the second candidate was the best and the last one diverged."""
+    assert arm.search is not None
+    errors = [40.0, 30.0, 35.0, 45.0, None]
+    rates = [experiment.arm(name).recipe.learning_rate for name in arm.search.arms]
+    candidates = {
+        name: {"learning_rate": rate, "validation_error": error, "weights_sha256": "a" * 64}
+        for name, rate, error in zip(arm.search.arms, rates, errors, strict=True)
+    }
+    return {
+        "chosen": arm.search.arms[1], "learning_rate": rates[1], "metric": "validation_error", "candidates": candidates,
+    }  # fmt: skip
+
+
+TRAINED = [name for name in experiment_names() if not load_experiment(name).is_counted]
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINED if name != "degradation"])
+def test_every_experiment_that_trains_has_its_report(name: str, tmp_path: Path) -> None:
     experiment = load_experiment(name)
     shown = experiment.arms_of(experiment.profile("paper"))
     for arm in shown:
-        folder = make_record(tmp_path / "runs", experiment, arm.name, 0)
+        if arm.counted:
+            count_arm(tmp_path / "runs", experiment, arm)
+            continue
+        search = {"search": found_search(experiment, arm)} if arm.search else {}
+        folder = make_record(tmp_path / "runs", experiment, arm.name, 0, **search)
         add_watches(folder, experiment, arm.name)
     written = write_report(experiment, "paper", tmp_path / "runs", tmp_path / "reports")
     assert sorted(written.images) == sorted(spec.name for spec in experiment.figures)
     assert (tmp_path / "reports" / f"{name}.pdf").stat().st_size > 20_000
     content = content_of(experiment, tmp_path / "runs")
-    assert [row[0] for row in content["results"]["rows"]] == [arm.name for arm in shown if not arm.control]
+    compared = [arm.name for arm in shown if not arm.control and not arm.counted]
+    assert [row[0] for row in content["results"][0]["rows"]] == compared
+    assert [row[0] for row in content["ran"][0]["rows"]] == [arm.name + " (control)" * arm.control for arm in shown]
     assert [claim["name"] for claim in content["claims"]] == [claim.name for claim in experiment.claims]
     labels = " ".join(
         str(text)
@@ -395,7 +427,38 @@ def test_every_experiment_has_its_report(name: str, tmp_path: Path) -> None:
         )
     )
     if name != "depth":  # whose figure has the layers on its axis
-        assert all(arm.name in labels for arm in shown), [arm.name for arm in shown if arm.name not in labels]
+        candidates = {candidate for arm in shown if arm.search for candidate in arm.search.arms}
+        drawn_arms = [arm.name for arm in shown if not arm.counted and arm.name not in candidates]
+        assert all(arm in labels for arm in drawn_arms), [arm for arm in drawn_arms if arm not in labels]
+
+
+def test_a_search_shows_its_candidates_and_what_it_took(tmp_path: Path) -> None:
+    activation = load_experiment("activation")
+    arm = activation.arm("tanh")
+    make_record(tmp_path, activation, "tanh", 0, search=found_search(activation, arm))
+    table = content_of(activation, tmp_path)["ran"][1]
+    assert table["header"] == ["arm", "seed", "0.003", "0.01", "0.03", "0.1", "0.3", "taken"]
+    assert table["rows"] == [["tanh", "0", "40.00", "30.00", "35.00", "45.00", "diverged", "0.01"]]
+
+
+def test_counted_arms_stand_beside_trained_ones_and_decide_without_seeds(tmp_path: Path) -> None:
+    fashion = load_experiment("fashion")
+    for arm in fashion.arms:
+        if arm.counted:
+            count_arm(tmp_path, fashion, arm)
+        else:
+            size = 1_000 if "resnet" in arm.name else 5_000
+            model = {"layers": 50, "parameters": size, "multiply_adds": size}
+            standin = {**CIFAR100, "name": "standin-grey", "standin": True}
+            make_record(tmp_path, fashion, arm.name, 0, model=model, dataset=standin)
+    content = content_of(fashion, tmp_path)
+    claims = {claim["name"]: claim for claim in content["claims"]}
+    assert (claims["F1"]["verdict"], claims["F1"]["reason"]) == ("undecided", "stand-in data")
+    assert (claims["F3"]["verdict"], claims["F3"]["parts"][0]["seeds"]) == ("reproduced", "counted")
+    rows = {row[0]: row for row in content["ran"][0]["rows"]}
+    assert rows["basic-wide (control)"][4:8] == ["counted", "–", "–", "–"]
+    assert "2 networks counted" in content["summary"]
+    assert not any("basic" in banner for banner in content["banners"])
 
 
 def test_the_summary_holds_every_claim_of_every_experiment(degradation: Experiment, paper_runs: Path) -> None:

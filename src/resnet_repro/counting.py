@@ -8,13 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from resnet_repro.analysis.anatomy import measures
-from resnet_repro.analysis.complexity import describe, layer_costs, totals
+from resnet_repro.analysis.complexity import build_on_meta, layer_costs, parameter_count, totals
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import RunSettings
-from resnet_repro.models import build
+from resnet_repro.models.inspect import main_path_layers
 from resnet_repro.results import FORMAT, RECORD, write_json
 from resnet_repro.runs import commit
 from resnet_repro.training.devices import device_name
@@ -33,11 +31,15 @@ def count_run(folder: Path, settings: RunSettings) -> None:
     counted = settings.arm.counted
     assert counted is not None, f"{settings.arm.name} is no counted arm"
     begin = time.monotonic()
-    with torch.device("meta"):
-        net = build(settings.arm.model, counted.classes, settings.seed)
+    net = build_on_meta(settings.arm.model, counted.classes)
     costs = layer_costs(net, counted.shape)
     found = totals(costs) | measures(net, costs, counted.shape)
-    record = _record(settings, found, describe(settings.arm.model, counted.classes, counted.shape))
+    model = {
+        "layers": len(main_path_layers(net)),
+        "parameters": parameter_count(net),
+        "multiply_adds": int(found["macs"]),
+    }
+    record = _record(settings, found, model)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / LAYERS).open("w", newline="") as file:

@@ -148,7 +148,7 @@ def _unless_too_early(judgement: Judgement, results: Results) -> Judgement:
     """The judgement, but undecided where short runs confirm what they can only refute."""
     claim = judgement.claim
     confirmed = judgement.verdict in ("reproduced", "observed")
-    if confirmed and claim.needs_paper_budget and _is_short(claim, results):
+    if confirmed and not claim.exact and claim.needs_paper_budget and _is_short(claim, results):
         return replace(judgement, verdict="undecided", reason=TOO_EARLY)
     return judgement
 

@@ -233,8 +233,10 @@ def ratio_below(metric: str, arm: str, of: str, threshold: float = 1.0) -> Exact
 
 
 def published_count(metric: str, arm: str, value: float, unit: str, within: float = 0.03) -> Exact:
-    """`metric` of `arm` is the published number, to a relative difference of less than `within`."""
-    statement = f"{_words(metric)} of {arm} within {100 * within:g} % of {value:,g} {unit}".rstrip()
+    """`metric` of `arm` is the published number: to a relative difference of less than `within`, or for 0 the same count."""
+    if not within:
+        return Exact(metric, (arm,), value - 0.5, value + 0.5, unit, f"{_words(metric)} of {arm} = {value:,.12g}")
+    statement = f"{_words(metric)} of {arm} within {100 * within:g} % of {value:,.12g} {unit}".rstrip()
     return Exact(metric, (arm,), value * (1 - within), value * (1 + within), unit, statement)
 
 

@@ -38,6 +38,8 @@ TORCHVISION_TOP_1 = {
     "resnet-152": 21.688,
 }
 
+LABELLED_BELOW = ("resnet-18", "vgg-19")  # whose neighbours stand at the same height
+
 # (year, top-5 error in percent, network, whether it won): ImageNet challenge, classification, as notes-B lists them.
 ILSVRC = (
     (2011, 25.0, "no network", True),
@@ -67,7 +69,7 @@ def layer_bars(arms: Sequence[Arm]) -> FigureSpec:
             for ax, rows in zip(row, tables.values(), strict=True):
                 heights = [_height(r, column, unit) for r in rows]
                 ax.bar(range(len(rows)), heights, color=[KIND_COLOURS[r["kind"]] for r in rows])
-                ax.grid(False, axis="x")
+                _grid_behind(ax)
         for top, bottom, (name, rows) in zip(axes[0], axes[-1], tables.items(), strict=True):
             top.set_title(name)
             bottom.set_xticks(range(len(rows)), [r["layer"] for r in rows], rotation=90, fontsize=6)
@@ -95,8 +97,8 @@ def stem_bars(small: Arm, large: Arm) -> FigureSpec:
             sums = [_stack(ax, place, rows, column, unit) for place, rows in enumerate(tables.values())]
             ax.set_xticks(range(len(tables)), list(tables))
             ax.set_title(label)
-            ax.margins(y=0.15)
-            ax.grid(False, axis="x")
+            ax.set_ylim(0, 1.15 * max(sums))
+            _grid_behind(ax)
             ax.annotate(
                 f"{sums[1] / sums[0]:.1f}×", (1, sums[1]), xytext=(0, 2), textcoords="offset points", ha="center"
             )
@@ -127,7 +129,10 @@ def accuracy_against_cost(errors: Mapping[str, float] = TORCHVISION_TOP_1) -> Fi
                 value = record.value(metric)
                 assert value is not None, f"{name} was not counted"
                 ax.plot(value / unit, errors[name], "o", color=_family_colour(name), markersize=4.5)
-                ax.annotate(name, (value / unit, errors[name]), xytext=(4, 3), textcoords="offset points", fontsize=6.5)
+                shift = (4, -10 if name in LABELLED_BELOW else 3)
+                ax.annotate(
+                    name, (value / unit, errors[name]), xytext=shift, textcoords="offset points", fontsize=6.5
+                )  # fmt: skip
             ax.set_xscale("log")
             ax.margins(x=0.22, y=0.1)
             ax.set_xlabel(label)
@@ -149,13 +154,15 @@ def ilsvrc_by_year() -> FigureSpec:
 
         figure = Figure(figsize=(WIDTH, 2.6))
         ax = figure.subplots()
-        for place, (_, error, name, won) in enumerate(ILSVRC):
+        for place, (_, error, _, won) in enumerate(ILSVRC):
             ax.bar(place, error, color=COLOURS[0] if won else PAPER_GREY, width=0.7)
             ax.annotate(f"{error:g}", (place, error), xytext=(0, 2), textcoords="offset points", ha="center")
-        ax.axhline(HUMAN_TOP_5, color="black", linewidth=0.9, linestyle="--", label=f"human, about {HUMAN_TOP_5:g} %")
+        ax.axhline(
+            HUMAN_TOP_5, color="black", linewidth=0.9, linestyle="--", label=f"human, about {HUMAN_TOP_5:g} %", zorder=0
+        )
         ax.set_xticks(range(len(ILSVRC)), [f"{year}\n{name}" for year, _, name, _ in ILSVRC])
         ax.set_ylabel("top-5 error (%)")
-        ax.grid(False, axis="x")
+        _grid_behind(ax)
         ax.legend()
         return figure, (
             "Published top-5 error in the classification task of the ImageNet challenge. Blue: the winner of the year. In "
@@ -186,6 +193,11 @@ def _stack(ax: Axes, place: int, rows: Sequence[Mapping[str, str]], column: str,
 def _height(row: Mapping[str, str], column: str, unit: float) -> float:
     """A value of a layer; pooling has operations, but no multiply-adds."""
     return 0.0 if column == "macs" and row["kind"] == "pool" else float(row[column]) / unit
+
+
+def _grid_behind(ax: Axes) -> None:
+    ax.grid(False, axis="x")
+    ax.set_axisbelow(True)
 
 
 def _kind_legend(figure: Figure, kinds: set[str]) -> None:

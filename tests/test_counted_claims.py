@@ -1,0 +1,79 @@
+"""Claims about counted numbers: exact, without seeds, beside the measured ones and apart from them."""
+
+from __future__ import annotations
+
+import pytest
+
+from resnet_repro.analysis.claims import EXACT_RULE, RULE, Claim, judge_all, rule_for
+from resnet_repro.analysis.comparisons import (
+    Exact,
+    Results,
+    count_above,
+    count_below,
+    higher,
+    published_count,
+    published_ratio,
+    ratio_above,
+    ratio_below,
+)
+
+DEEPER_IS_WORSE = Claim("D1", "He15", "deeper is worse", [higher("error", "deep", than="shallow")])
+COUNTS = Results(
+    {"big": {0: {"params": 138.0}}, "small": {0: {"params": 61.0}}}, standin=True, short=frozenset({"big"})
+)
+
+
+@pytest.mark.parametrize(
+    ("comparison", "effect", "expected"),
+    [
+        (count_above("params", "big", 100.0, "M"), 138.0, "reproduced"),
+        (count_above("params", "big", 138.0, "M"), 138.0, "not reproduced"),
+        (count_below("params", "small", 100.0, "M"), 61.0, "reproduced"),
+        (count_below("params", "small", 60.0, "M"), 61.0, "not reproduced"),
+        (ratio_above("params", "big", of="small", threshold=2.0), 138 / 61, "reproduced"),
+        (ratio_above("params", "small", of="big"), 61 / 138, "not reproduced"),
+        (ratio_below("params", "small", of="big"), 61 / 138, "reproduced"),
+        (ratio_below("params", "big", of="small", threshold=2.0), 138 / 61, "not reproduced"),
+        (published_count("params", "big", 137.0, "M", within=0.01), 138.0, "reproduced"),
+        (published_count("params", "big", 130.0, "M", within=0.01), 138.0, "not reproduced"),
+        (published_count("params", "big", 138.0, "M", within=0), 138.0, "reproduced"),
+        (published_count("params", "big", 137.0, "M", within=0), 138.0, "not reproduced"),
+        (published_ratio("params", "big", "small", 2.3), 138 / 61, "reproduced"),
+        (published_ratio("params", "big", "small", 2.5), 138 / 61, "not reproduced"),
+    ],
+)
+def test_counted_claims_are_exact_whatever_the_seeds_the_budget_and_the_data(
+    comparison: Exact, effect: float, expected: str
+) -> None:
+    (judgement,) = judge_all([Claim("X", "notes", "counted", [comparison], needs_paper_budget=True)], COUNTS)
+    part = judgement.parts[0]
+    assert judgement.verdict == part.verdict == expected
+    assert part.exact and part.interval is not None
+    assert part.interval.estimate == pytest.approx(effect)
+    assert (judgement.p, part.interval.low) == (None, None)
+
+
+def test_one_counted_comparison_that_fails_refutes_the_claim() -> None:
+    test = [count_above("params", "big", 100.0, "M"), count_above("params", "small", 100.0, "M")]
+    (judgement,) = judge_all([Claim("X", "notes", "counted", test)], COUNTS)
+    assert judgement.verdict == "not reproduced"
+    (judgement,) = judge_all([Claim("X", "notes", "counted", [count_above("macs", "big", 1.0, "G")])], COUNTS)
+    assert (judgement.verdict, judgement.reason) == ("undecided", "runs are missing")
+
+
+def test_counted_claims_are_no_part_of_the_family_that_is_corrected() -> None:
+    values = {arm: {s: {"error": e + 0.1 * s} for s in range(3)} for arm, e in (("deep", 13.0), ("shallow", 9.0))}
+    counted = Claim("X", "notes", "counted", [count_above("params", "big", 100.0, "M")])
+    alone = judge_all([DEEPER_IS_WORSE], Results(values))[0]
+    beside = judge_all([counted, DEEPER_IS_WORSE], Results(values | COUNTS.values))[1]
+    assert (beside.p, beside.family) == (alone.p, alone.family) == (alone.p, 1)
+
+
+def test_a_claim_is_counted_or_measured_and_the_report_says_how_it_is_judged() -> None:
+    counted = count_above("params", "big", 100.0, "M")
+    with pytest.raises(ValueError, match="mixes counted numbers with measured ones"):
+        Claim("X", "notes", "both", [counted, higher("error", "deep", than="shallow")])  # type: ignore[list-item]
+    exact = Claim("X", "notes", "counted", [counted])
+    assert rule_for([DEEPER_IS_WORSE]) == RULE
+    assert rule_for([exact]) == EXACT_RULE
+    assert rule_for([exact, DEEPER_IS_WORSE]) == f"{RULE} {EXACT_RULE}"
