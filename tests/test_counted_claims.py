@@ -65,7 +65,7 @@ def test_counted_claims_are_no_part_of_the_family_that_is_corrected() -> None:
     values = {arm: {s: {"error": e + 0.1 * s} for s in range(3)} for arm, e in (("deep", 13.0), ("shallow", 9.0))}
     counted = Claim("X", "notes", "counted", [count_above("params", "big", 100.0, "M")])
     alone = judge_all([DEEPER_IS_WORSE], Results(values))[0]
-    beside = judge_all([counted, DEEPER_IS_WORSE], Results(values | COUNTS.values))[1]
+    beside = judge_all([counted, DEEPER_IS_WORSE], Results({**values, **COUNTS.values}))[1]
     assert (beside.p, beside.family) == (alone.p, alone.family) == (alone.p, 1)
 
 

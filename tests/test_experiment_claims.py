@@ -272,7 +272,7 @@ CASES: dict[tuple[str, str], tuple[Values, Sequence[Values]]] = {
         of("gradient_decay", sigmoid=-1.8, relu=-0.2),
         [of("gradient_decay", sigmoid=-0.4, relu=-0.2), of("gradient_decay", sigmoid=-1.8, relu=-1.2)],
     ),
-    ("activation", "R3"): (gaps(5, 10), [gaps(10, 5), gaps(5, 10) | of("generalization_gap", tanh=3.0)]),
+    ("activation", "R3"): (gaps(5, 10), [gaps(10, 5), together(gaps(5, 10), of("generalization_gap", tanh=3.0))]),
 }  # fmt: skip
 
 

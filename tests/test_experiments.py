@@ -17,9 +17,10 @@ from resnet_repro.analysis.watches import WATCHES
 from resnet_repro.budgets import budget_name, command, profile_of
 from resnet_repro.discovery import experiment_names, load_experiment, summary
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import Experiment, RunSettings, select_arms
+from resnet_repro.experiment import Experiment, RunSettings
 from resnet_repro.models import build
 from resnet_repro.report.published import he15_error_curves, he15_layer_responses
+from resnet_repro.selection import select_arms
 from resnet_repro.study import scaled_profile
 
 

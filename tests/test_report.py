@@ -404,8 +404,8 @@ def test_every_experiment_that_trains_has_its_report(name: str, tmp_path: Path) 
         if arm.counted:
             count_arm(tmp_path / "runs", experiment, arm)
             continue
-        search = {"search": found_search(experiment, arm)} if arm.search else {}
-        folder = make_record(tmp_path / "runs", experiment, arm.name, 0, **search)
+        search = found_search(experiment, arm) if arm.search else None
+        folder = make_record(tmp_path / "runs", experiment, arm.name, 0, search=search)
         add_watches(folder, experiment, arm.name)
     written = write_report(experiment, "paper", tmp_path / "runs", tmp_path / "reports")
     assert sorted(written.images) == sorted(spec.name for spec in experiment.figures)

@@ -6,8 +6,9 @@ import pytest
 
 from resnet_repro.arms import cifar_arm
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import Profile, WarmUp, parse_count, parse_seeds
+from resnet_repro.experiment import Profile, WarmUp
 from resnet_repro.recipes import HE15_CIFAR, HE15_CIFAR_WARM_UP, IMPL_D
+from resnet_repro.selection import parse_count, parse_seeds
 from resnet_repro.training.schedule import ends_warm_up, learning_rate
 
 

@@ -17,8 +17,8 @@ import pytest
 from conftest import cli
 
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import parse_seeds
 from resnet_repro.results import FORMAT, run_folder
+from resnet_repro.selection import parse_seeds
 from resnet_repro.status import status_lines
 
 EXPERIMENT = '''"""Made up.  Nowhere."""

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from resnet_repro import __version__
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import Experiment, parse_count
+from resnet_repro.experiment import Experiment
+from resnet_repro.selection import parse_count
 
 DEFAULT_DATA_DIR = "data"
 INTERRUPTED = 130
@@ -116,8 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.discovery import load_experiment
-    from resnet_repro.experiment import parse_seeds, select_arms
     from resnet_repro.runs import failure_reason
+    from resnet_repro.selection import parse_seeds, select_arms
     from resnet_repro.study import Request, carry_out, scaled_profile
     from resnet_repro.tracking import Mirror, parse_mode
 

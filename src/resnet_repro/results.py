@@ -279,10 +279,11 @@ def check_sources(folder: Path, settings: RunSettings, record: Record) -> None:
     started_from = record.data["parent"]
     if parent is not None and started_from and started_from["weights_sha256"] != parent.data["weights_sha256"]:
         raise UserError(f"{folder} holds a run that started from other weights than {source} now holds: {remedy}")
-    search = record.data.get("search")
-    for arm, candidate in candidate_folders(folder, settings).items() if search else ():
+    search = record.data.get("search") or {"candidates": {}}
+    for arm, row in search["candidates"].items():
+        candidate = candidate_folders(folder, settings)[arm]
         found = read_record(candidate)
-        if found is not None and found.data["weights_sha256"] != search["candidates"][arm]["weights_sha256"]:
+        if found is not None and found.data["weights_sha256"] != row["weights_sha256"]:
             raise UserError(
                 f"{folder} holds a run whose learning rate was found among other runs than {candidate} now holds: {remedy}"
             )

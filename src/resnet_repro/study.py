@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +72,8 @@ def carry_out(request: Request, console: Console, follow: Callable[[list[Path]],
     if request.experiment.is_counted:
         budget = _counted_budget(request)
         runs = [Run(settings, request.runs_dir, 0) for settings in _expand(request, budget)]
-        return _count(runs, budget, say)
+        _count(runs, say)
+        return _result(budget, runs, {})
     return _train(request, console, say, follow)
 
 
@@ -105,7 +106,7 @@ def _train(
     runs = [run for run in all_runs if not run.settings.arm.counted]
     _check_parents(request, runs)
     states = [state_of(run.folder, run.settings) for run in runs]
-    counted = _count([run for run in all_runs if run.settings.arm.counted], budget, say)
+    _count([run for run in all_runs if run.settings.arm.counted], say)
     if done := states.count("done"):
         say(f"{done} of {len(runs)} runs are finished already and are not repeated")
     outcomes: dict[str, Outcome] = {run.name: "done" for run in runs}
@@ -140,24 +141,28 @@ def _train(
         for run in pending:
             if outcomes[run.name] == "failed":
                 run.mark_failed()
+    return _result(budget, all_runs, outcomes)
+
+
+def _result(budget: str, runs: Sequence[Run], outcomes: Mapping[str, Outcome]) -> Result:
+    """Those that are in no `outcomes` were counted, which is done or raises."""
     return Result(
         budget,
-        [run.name for run in runs] + counted.names,
-        [run.folder for run in runs] + counted.folders,
-        [outcomes[run.name] for run in runs] + counted.outcomes,
+        [run.name for run in runs],
+        [run.folder for run in runs],
+        [outcomes.get(run.name, "done") for run in runs],
     )
 
 
-def _count(runs: Sequence[Run], budget: str, say: Callable[[str], None]) -> Result:
+def _count(runs: Sequence[Run], say: Callable[[str], None]) -> None:
     """Count the networks that have no record yet, here and now: it takes no training and hardly any time."""
     pending = [run for run in runs if state_of(run.folder, run.settings) != "done"]
     if pending:
         from resnet_repro.counting import count_run
 
-        say(f"counting {len(pending)} networks")
+        say(f"counting {len(pending)} network{'s' * (len(pending) > 1)}")
         for run in pending:
             count_run(run.folder, run.settings)
-    return Result(budget, [run.name for run in runs], [run.folder for run in runs], ["done"] * len(runs))
 
 
 def _counted_budget(request: Request) -> str:

@@ -1,0 +1,45 @@
+"""What a user asks for in words: some of the arms, seeds, counts."""
+
+from __future__ import annotations
+
+from resnet_repro.errors import UserError
+from resnet_repro.experiment import Arm, Experiment, Profile
+
+
+def select_arms(experiment: Experiment, profile: Profile, names: str | None) -> list[Arm]:
+    """The arms of a comma-separated list, in the experiment's order; those of the profile for None.
+
+    The arms that one of them starts from, or is searched among, come with it. Raises UserError for an unknown or an empty name.
+    """
+    if names is None:
+        wanted = {arm.name for arm in experiment.arms_of(profile)}
+    else:
+        wanted = {experiment.arm(name.strip()).name for name in names.split(",")}
+    queue = list(wanted)
+    while queue:
+        new = set(experiment.arm(queue.pop()).sources) - wanted
+        wanted |= new
+        queue += new
+    return [arm for arm in experiment.arms if arm.name in wanted]
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Seeds from "0,1,2", "0-4" or a mixture, sorted, each once. Raises UserError where the text is neither."""
+    seeds: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        last = last if dash else first
+        if not (first.isascii() and first.isdigit() and last.isascii() and last.isdigit()) or int(last) < int(first):
+            raise UserError(f"SEEDS={text!r} is no list of seeds: write 0,1,2 or 0-4")
+        if int(last) >= 2**31 or int(last) - int(first) >= 10_000:
+            raise UserError(f"SEEDS={text!r} is too large: seeds lie under 2^31, 10,000 of them at most")
+        seeds.update(range(int(first), int(last) + 1))
+    return tuple(sorted(seeds))
+
+
+def parse_count(text: str, name: str) -> int:
+    """A positive whole number. Raises UserError naming the variable."""
+    digits = text.strip().replace("_", "")
+    if not (digits.isascii() and digits.isdigit()) or int(digits) < 1:
+        raise UserError(f"{name}={text!r} is no positive whole number: write for example {name}=2000")
+    return int(digits)
