@@ -13,6 +13,8 @@ from resnet_repro.analysis.comparisons import (
     Exact,
     count_above,
     count_below,
+    count_equals,
+    count_is,
     published_count,
     published_ratio,
     ratio_above,
@@ -70,9 +72,6 @@ PUBLISHED = {
     net: {metric: values[net] for metric, values in (("params", PARAMETERS), ("macs", MACS)) if net in values}
     for net in MACS | PARAMETERS
 }
-
-# Two numbers that are counted, not measured, are equal or not.
-SAME = 1e-6
 
 
 def catalogued_arm(name: str) -> Arm:
@@ -212,7 +211,7 @@ def complexity() -> Experiment:
                 source="blog-E",
                 text="Such a stack sees the same part of the input as the one large kernel.",
                 test=[
-                    published_ratio("receptive_field", stack, of, 1, within=SAME)
+                    count_equals("receptive_field", stack, of=of)
                     for stack, of in (("two-3x3", "one-5x5"), ("three-3x3", "one-7x7"))
                 ],
             ),
@@ -231,7 +230,7 @@ def complexity() -> Experiment:
                 source="notes-B",
                 text="Channels doubled after each 2×2 pooling keep the operations of a stage's convolutions equal.",
                 test=[
-                    published_ratio("conv_macs", after, before, 1, within=SAME)
+                    count_equals("conv_macs", after, of=before)
                     for before, after in (
                         ("stage-64-on-224", "stage-128-on-112"),
                         ("stage-128-on-112", "stage-256-on-56"),
@@ -257,7 +256,7 @@ def complexity() -> Experiment:
                     comparison
                     for net in ("googlenet", "resnet-34")
                     for comparison in (
-                        count_below("fc_layers", net, 2, "linear layers"),
+                        count_is("fc_layers", net, 1),
                         count_above("fc_params_saved", net, 50, "%"),
                         count_below("fc_params_share", net, 50, "%"),
                     )
@@ -291,10 +290,10 @@ def complexity() -> Experiment:
                 source="notes-B",
                 text="Pooling and shortcuts have no parameters.",
                 test=[
-                    *(count_below("pool_params", net, 1, "parameters") for net in ("alexnet", "vgg-16", "googlenet")),
-                    *(count_below("identity_params", net, 1, "parameters") for net in ("resnet-34-A", "resnet-56")),
-                    published_ratio("params", "resnet-34-A", "plain-34", 1, within=SAME),
-                    published_ratio("params", "resnet-56", "plain-56", 1, within=SAME),
+                    *(count_is("pool_params", net, 0) for net in ("alexnet", "vgg-16", "googlenet")),
+                    *(count_is("identity_params", net, 0) for net in ("resnet-34-A", "resnet-56")),
+                    count_equals("params", "resnet-34-A", of="plain-34"),
+                    count_equals("params", "resnet-56", of="plain-56"),
                 ],
                 note="Shortcuts that are identities, as those of option A. Projections (option B, in resnet-34) do have some.",
             ),
@@ -306,8 +305,8 @@ def complexity() -> Experiment:
                     comparison
                     for net in ("lenet-5", "alexnet", "vgg-16", "googlenet", "resnet-50")
                     for comparison in (
-                        count_below("map_growths", net, 1, "steps"),
-                        count_below("channel_drops", net, 1, "stages"),
+                        count_is("map_growths", net, 0),
+                        count_is("channel_drops", net, 0),
                         count_above("map_shrinkage", net, 1, "×"),
                         count_above("channel_growth", net, 1, "×"),
                     )

@@ -6,7 +6,7 @@ Expected: LeNet errs least with the fewest parameters; a softmax before the cros
 """
 
 from resnet_repro.analysis.claims import Claim
-from resnet_repro.analysis.comparisons import Comparison, higher, lower, published_count, ratio_below
+from resnet_repro.analysis.comparisons import Comparison, count_is, higher, lower, ratio_below
 from resnet_repro.experiment import Arm, Column, Experiment, ModelSpec, Profile
 from resnet_repro.recipes import BLOG_E_MNIST
 from resnet_repro.report.curves import curves
@@ -72,8 +72,8 @@ def mnist() -> Experiment:
                 source="blog-E",
                 text="LeNet needs far fewer parameters than the others.",
                 test=[
-                    published_count("parameters", "mlp-as-written", 203_530, "", within=0),
-                    published_count("parameters", "lenet-as-written", 44_426, "", within=0),
+                    count_is("parameters", "mlp-as-written", 203_530),
+                    count_is("parameters", "lenet-as-written", 44_426),
                     ratio_below("parameters", "lenet-as-written", of="mlp-as-written", threshold=0.5),
                     ratio_below("parameters", "lenet-as-written", of="cnn-as-written", threshold=0.5),
                 ],

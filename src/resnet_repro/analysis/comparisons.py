@@ -222,6 +222,16 @@ def count_below(metric: str, arm: str, threshold: float, unit: str) -> Exact:
     return Exact(metric, (arm,), None, threshold, unit, f"{_words(metric)} of {arm} < {threshold:g} {unit}".rstrip())
 
 
+def count_is(metric: str, arm: str, value: int) -> Exact:
+    """`metric`, counted on the network of `arm`, is this whole number."""
+    return Exact(metric, (arm,), value - 0.5, value + 0.5, "", f"{_words(metric)} of {arm} = {value:,}")
+
+
+def count_equals(metric: str, arm: str, of: str) -> Exact:
+    """`metric` of `arm` is that of `of`."""
+    return Exact(metric, (arm, of), 1 - 1e-12, 1 + 1e-12, "×", f"{_words(metric)}: as much in {arm} as in {of}")
+
+
 def ratio_above(metric: str, arm: str, of: str, threshold: float = 1.0) -> Exact:
     """`metric` of `arm` is more than `threshold` times that of `of`."""
     return Exact(metric, (arm, of), threshold, None, "×", f"{_words(metric)}: {arm} / {of} > {threshold:g}")
@@ -233,9 +243,7 @@ def ratio_below(metric: str, arm: str, of: str, threshold: float = 1.0) -> Exact
 
 
 def published_count(metric: str, arm: str, value: float, unit: str, within: float = 0.03) -> Exact:
-    """`metric` of `arm` is the published number: to a relative difference of less than `within`, or for 0 the same count."""
-    if not within:
-        return Exact(metric, (arm,), value - 0.5, value + 0.5, unit, f"{_words(metric)} of {arm} = {value:,.12g}")
+    """`metric` of `arm` is the published number, to a relative difference of less than `within`."""
     statement = f"{_words(metric)} of {arm} within {100 * within:g} % of {value:,.12g} {unit}".rstrip()
     return Exact(metric, (arm,), value * (1 - within), value * (1 + within), unit, statement)
 
