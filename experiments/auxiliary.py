@@ -57,8 +57,10 @@ def auxiliary() -> Experiment:
         deviations=[
             "The net is ours: GoogLeNet's nine modules and the places of its two heads, on maps of 32, 16 and 8 pixels, with "
             "32 to 128 channels out of a module.",
-            "Trained as He15's CIFAR nets, at a tenth of their rate, since there is no batch normalization; the heads' losses "
-            "count 0.3 each, as in GoogLeNet, and the heads are left out when the net is scored.",
+            "Trained as He15's CIFAR nets, at a tenth of their rate, since there is no batch normalization; the heads' "
+            "losses count 0.3 each, as in GoogLeNet, and the heads are left out when the net is scored.",
+            "A head's last layer begins with weights of standard deviation 0.01, so that its first loss is that of guessing; "
+            "by He's rule, behind a dropout of 70 %, it would be several times that.",
             "Both arms draw the same weights for the trunk and see the same images in the same order.",
             "Arithmetic is bf16 autocast where the hardware has it, with float32 weights.",
         ],

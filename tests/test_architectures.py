@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 
@@ -415,3 +416,12 @@ def test_what_does_not_exist_is_refused_with_a_remedy(
 ) -> None:
     with pytest.raises(UserError, match=f"{named}.*: take "):
         builder(**options)
+
+
+def test_heads_begin_with_the_loss_of_guessing() -> None:
+    net = small_googlenet(auxiliary=True, width=16)
+    torch.manual_seed(0)
+    images, labels = torch.randn(16, 3, 32, 32), torch.arange(16) % 10
+    _, *heads = net(images)
+    for logits in heads:
+        assert float(F.cross_entropy(logits, labels)) == pytest.approx(math.log(10), abs=0.1)

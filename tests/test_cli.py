@@ -150,7 +150,7 @@ def test_other_settings_never_mix_with_what_is_there(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["run", "nothing"], "unknown experiment 'nothing': take one of block, construction, degradation"),
+        (["run", "nothing"], "unknown experiment 'nothing': take one of activation, auxiliary, block"),
         (["run", "degradation", "--arms", "plain-21"], "unknown arm 'plain-21': degradation has plain-20"),
         (["run", "degradation", "--arms", ""], "unknown arm ''"),
         (["run", "degradation", "--profile", "long"], "unknown profile 'long': degradation has quick, paper"),
