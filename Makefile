@@ -72,19 +72,19 @@ construction: $(READY) ## the deeper net built from the shallower one, and train
 features: $(READY) ## what the layers of degradation's nets hold (quick: 14 minutes)
 	$(REPRO) run features $(FLAGS)
 
-complexity: $(READY) ## what LeNet to ResNet-152 cost, counted layer by layer (under a minute, no data)
+complexity: $(READY) ## what LeNet to ResNet-152 cost, counted layer by layer (half a minute, no data)
 	$(REPRO) run complexity $(FLAGS)
 
-mnist: $(READY) ## perceptron, CNN, LeNet, as a post wrote them and corrected (MMM minutes)
+mnist: $(READY) ## perceptron, CNN, LeNet, as a post wrote them and corrected (9 minutes)
 	$(REPRO) run mnist $(FLAGS)
 
-fashion: $(READY) ## bottleneck ResNet-50, narrow and wide, against a VGG (quick: FFF minutes)
+fashion: $(READY) ## bottleneck ResNet-50, narrow and wide, against a VGG (quick: 20 minutes)
 	$(REPRO) run fashion $(FLAGS)
 
-auxiliary: $(READY) ## GoogLeNet's auxiliary heads, without batch normalization (quick: AAA minutes)
+auxiliary: $(READY) ## GoogLeNet's auxiliary heads, without batch normalization (quick: 12 minutes)
 	$(REPRO) run auxiliary $(FLAGS)
 
-activation: $(READY) ## ReLU, tanh, sigmoid, dropout, each at a rate found for it (quick: RRR minutes)
+activation: $(READY) ## ReLU, tanh, sigmoid, dropout, each at a rate found for it (quick: 12 minutes)
 	$(REPRO) run activation $(FLAGS)
 
 report: $(READY) ## remake the reports from the records, without training (seconds)

@@ -1,6 +1,6 @@
 """A perceptron, a small convolutional net and LeNet on MNIST, as a post wrote them and corrected.  blog-E.
 
-    make mnist                  the published 10 epochs, three seeds: MMM minutes on two CPU cores
+    make mnist                  the published 10 epochs, three seeds: 9 minutes on two CPU cores
     make mnist PROFILE=paper    the same with five seeds
 Expected: LeNet errs least with the fewest parameters; a softmax before the cross-entropy slows all three.
 """

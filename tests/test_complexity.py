@@ -414,3 +414,40 @@ def test_an_input_that_does_not_fit_is_one_sentence(
     assert captured.out == ""
     assert named in captured.err
     assert len(captured.err.strip().splitlines()) == 1
+
+
+def test_a_counted_study_needs_no_data_and_is_not_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("DATA_MIRROR", raising=False)
+    folders = ["--runs-dir", str(tmp_path / "runs"), "--reports-dir", str(tmp_path / "reports")]
+    arguments = ["run", "complexity", "--arms", "alexnet,lenet-5", "--seeds", "0,1", *folders]
+    assert main(arguments) == 0
+    said = capsys.readouterr().out
+    assert "counting 2 networks" in said
+    assert "X2" in said and "undecided (runs are missing)" in said
+    assert {path.name for path in (tmp_path / "reports").glob("*.csv")} == {
+        "complexity-layers.csv", "complexity-totals.csv",
+    }  # fmt: skip
+    assert (tmp_path / "reports" / "complexity.pdf").exists()
+    record = tmp_path / "runs" / "complexity" / "quick" / "alexnet" / "seed0" / "record.json"
+    before = record.read_text()
+    assert not record.parent.with_name("seed1").exists(), "nothing is drawn: one run"
+    assert main([*arguments, "--no-report"]) == 0
+    assert "counting" not in capsys.readouterr().out
+    assert record.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--dataset", "cifar10"], "DATASET='cifar10' does not go with complexity, which counts networks"),
+        (["--iterations", "5"], "ITERATIONS does not go with complexity, which trains nothing: leave it out"),
+    ],
+)
+def test_what_counting_has_no_use_for_is_refused(
+    arguments: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = ["--runs-dir", str(tmp_path / "runs"), "--reports-dir", str(tmp_path / "reports")]
+    assert main(["run", "complexity", *arguments, *folders]) == 2
+    assert sentence in capsys.readouterr().err

@@ -194,9 +194,6 @@ def test_a_net_with_dropout_and_heads_stops_and_goes_on_to_the_same_bits(tiny_da
     assert content(cut) == content(whole)
     record = read_record(whole)
     assert record is not None and record.value("early_gradient") is not None
-    other = prepare_run(tmp_path / "other", make_settings(tiny_data, 12, arm, seed=1), tiny_data)
-    assert run_here(other) == "finished"
-    assert content(other)["metrics"] != content(whole)["metrics"]
 
 
 def test_a_perceptron_leaves_a_record_without_responses(tiny_data: Path, tmp_path: Path) -> None:

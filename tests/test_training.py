@@ -172,9 +172,7 @@ def test_interrupted_anywhere_a_run_ends_as_if_it_had_not_been(
     if signal_number == signal.SIGKILL:  # a line that the kill has cut
         with (folder / "metrics.csv").open("a") as file:
             file.write("29,3.")
-    process = start_run(folder)
-    process.wait()
-    assert process.returncode == 0, (folder / "log.txt").read_text()
+    assert run_here(folder) == "finished"
     assert content(folder) == content(whole_run)
 
 
@@ -344,7 +342,7 @@ def test_the_warm_up_ends_by_the_running_error_also_after_a_resume(tiny_data: Pa
         wait_for(lambda steps=steps: steps_of(folder) >= steps)
         process.send_signal(signal.SIGTERM)
         assert process.wait() == 143, (folder / "log.txt").read_text()
-    assert start_run(folder).wait() == 0
+    assert run_here(folder) == "finished"
     assert content(folder) == content(whole)
 
 
@@ -359,7 +357,7 @@ def test_adam_and_a_validation_split_train_and_resume(tiny_data: Path, tmp_path:
     wait_for(lambda: steps_of(folders[1]) >= 8)
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 143
-    assert start_run(folders[1]).wait() == 0
+    assert run_here(folders[1]) == "finished"
     assert content(folders[0]) == content(folders[1])
     record = read_record(folders[0])
     assert record is not None
