@@ -178,6 +178,8 @@ class _RunMirror:
                 record = read_json(self.folder / RECORD) or {}
                 for name in ("final", "best", "diagnostics", "status", "seconds", "weights_sha256"):
                     self.run.summary[name] = record.get(name)
+                if "search" in record:
+                    self.run.summary["search"] = record["search"]
                 self.run.finish()
                 self.ended = True
 
