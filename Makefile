@@ -81,10 +81,10 @@ mnist: $(READY) ## perceptron, CNN, LeNet, as a post wrote them and corrected (9
 fashion: $(READY) ## bottleneck ResNet-50, narrow and wide, against a VGG (quick: 20 minutes)
 	$(REPRO) run fashion $(FLAGS)
 
-auxiliary: $(READY) ## GoogLeNet's auxiliary heads, without batch normalization (quick: 12 minutes)
+auxiliary: $(READY) ## GoogLeNet's auxiliary heads, without batch normalization (quick: 15 minutes)
 	$(REPRO) run auxiliary $(FLAGS)
 
-activation: $(READY) ## ReLU, tanh, sigmoid, dropout, each at a rate found for it (quick: 12 minutes)
+activation: $(READY) ## ReLU, tanh, sigmoid, dropout, each at a rate found for it (quick: 17 minutes)
 	$(REPRO) run activation $(FLAGS)
 
 report: $(READY) ## remake the reports from the records, without training (seconds)

@@ -1,6 +1,6 @@
 """Auxiliary heads on a GoogLeNet-style net without batch normalization.  notes-B.
 
-    make auxiliary                  one epoch, three seeds: 12 minutes on two CPU cores
+    make auxiliary                  one epoch, three seeds: 15 minutes on two CPU cores
     make auxiliary PROFILE=paper    64,000 steps, five seeds: a GPU's work
 Expected: with the heads the early layers get a larger gradient, and the training error falls sooner.
 """

@@ -436,7 +436,10 @@ def test_a_search_shows_its_candidates_and_what_it_took(tmp_path: Path) -> None:
     activation = load_experiment("activation")
     arm = activation.arm("tanh")
     make_record(tmp_path, activation, "tanh", 0, search=found_search(activation, arm))
-    table = content_of(activation, tmp_path)["ran"][1]
+    make_record(tmp_path, activation, "tanh-rate-0.3", 0)
+    content = content_of(activation, tmp_path)
+    assert content["summary"].count("Recipe") == 1 and "learning rate searched for" in content["summary"]
+    table = content["ran"][1]
     assert table["header"] == ["arm", "seed", "0.003", "0.01", "0.03", "0.1", "0.3", "taken"]
     assert table["rows"] == [["tanh", "0", "40.00", "30.00", "35.00", "45.00", "diverged", "0.01"]]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from resnet_repro.analysis.claims import Judgement, rule_for
@@ -19,7 +19,7 @@ from resnet_repro.training.schedule import warm_up_threshold
 COUNTED = "counted"  # what stands in place of the number of seeds
 ARMS_CAPTION = (
     "Arms. Multiply-adds of convolutions and linear layers for one image; minutes, training speed and seconds a step are "
-    "means over seeds, memory the most that a run's process held (on a GPU: allocated there). An asterisk: activations "
+    "means over seeds, memory the most that a run’s process held (on a GPU: allocated there). An asterisk: activations "
     "were recomputed in the backward pass."
 )
 RESULTS_CAPTION = (
@@ -107,8 +107,9 @@ def _trained(records: Sequence[Record]) -> str:
     minutes = sum(r.data["seconds"] for r in records) / 60
     digests = sorted({r.data["dataset"]["digest"][:12] for r in records})
     recipes: dict[str, list[Record]] = {}
+    candidates = {arm for record in records for arm in _candidates(record)}
     for record in records:
-        if record.settings.iterations:
+        if record.settings.iterations and record.arm not in candidates:
             recipes.setdefault(record.data["recipe"]["name"], []).append(record)
     return " ".join(
         [
@@ -122,12 +123,18 @@ def _trained(records: Sequence[Record]) -> str:
     )
 
 
+def _candidates(record: Record) -> Collection[str]:
+    """The arms among which the run's learning rate was searched; the table of the search shows them."""
+    return (record.data.get("search") or {"candidates": {}})["candidates"]
+
+
 def _recipe(records: Sequence[Record]) -> str:
     """One recipe in a sentence, with the lengths that its runs have."""
     recipe: Mapping[str, Any] = records[0].data["recipe"]
     lengths = sorted({r.settings.iterations for r in records})
     optimizer = ("Adam, β₁" if recipe["optimizer"] == "adam" else "SGD, momentum") + f" {recipe['momentum']:g}"
-    rate = f"learning rate {recipe['learning_rate']:g}"
+    searched = any(_candidates(record) for record in records)
+    rate = "learning rate searched for" if searched else f"learning rate {recipe['learning_rate']:g}"
     if recipe["milestones"]:
         fractions = " and ".join(f"{100 * m / recipe['iterations']:g}" for m in recipe["milestones"])
         rate += f" divided by {recipe['divide_by']:g} at {fractions} % of the steps"
