@@ -15,6 +15,10 @@ SLOTS ?=
 PRECISION ?=
 CHECKPOINT_SECONDS ?=
 WANDB_MODE ?=
+RESOLUTION ?=
+WEIGHTS ?=
+WORKERS ?=
+BROKEN ?=
 
 flag = $(if $($(1)),--$(2) '$($(1))')
 BUDGET = $(call flag,PROFILE,profile) $(call flag,ITERATIONS,iterations)
@@ -22,7 +26,8 @@ FOLDERS = $(call flag,RUNS_DIR,runs-dir) $(call flag,REPORTS_DIR,reports-dir)
 FLAGS = $(strip $(BUDGET) $(call flag,SEEDS,seeds) $(call flag,ARMS,arms) $(call flag,DATASET,dataset) \
 	$(call flag,DATA_DIR,data-dir) $(call flag,DATA_MIRROR,data-mirror) $(FOLDERS) $(call flag,DEVICES,devices) \
 	$(call flag,SLOTS,slots) $(call flag,PRECISION,precision) $(call flag,CHECKPOINT_SECONDS,checkpoint-seconds) \
-	$(call flag,WANDB_MODE,wandb-mode))
+	$(call flag,WANDB_MODE,wandb-mode) $(call flag,RESOLUTION,resolution) $(call flag,WEIGHTS,weights) \
+	$(call flag,WORKERS,workers) $(call flag,BROKEN,broken))
 
 # ---- environment: an active virtual or conda environment (other than conda's base), else .venv -------------------
 PYTHON ?= python3
@@ -34,12 +39,13 @@ REPRO := $(BIN)/resnet-repro
 
 .DEFAULT_GOAL := help
 .PHONY: help setup degradation depth block shortcuts normalization construction features complexity mnist fashion \
-	auxiliary activation report status sync list test lint benchmark clean
+	auxiliary activation plain-vs-resnet transfer report status sync list test lint benchmark clean
 
 help: ## list the targets (at once)
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "Variables: PROFILE=quick|paper SEEDS=0-4 ITERATIONS=2000 ARMS=plain-20,plain-56 DATASET=cifar10 DATA_DIR= DATA_MIRROR="
 	@echo "           RUNS_DIR= REPORTS_DIR= DEVICES= SLOTS= PRECISION= CHECKPOINT_SECONDS= WANDB_MODE=online|offline|disabled"
+	@echo "           of plain-vs-resnet and transfer: DATASET=path/to/folders RESOLUTION=96 WEIGHTS=file WORKERS=8 BROKEN=stop|skip"
 
 setup: $(READY) ## install the pinned dependencies (once; some minutes, several GB with CUDA)
 
@@ -86,6 +92,12 @@ auxiliary: $(READY) ## GoogLeNet's auxiliary heads, without batch normalization 
 
 activation: $(READY) ## ReLU, tanh, sigmoid, dropout, each at a rate found for it (quick: 17 minutes)
 	$(REPRO) run activation $(FLAGS)
+
+plain-vs-resnet: $(READY) ## plain-18/34 against ResNet-18/34, ImageNet's or your class folders (quick: 30 minutes)
+	$(REPRO) run plain-vs-resnet $(FLAGS)
+
+transfer: $(READY) ## ResNet-34 frozen or fine-tuned, also on your class folders (quick: 30 minutes)
+	$(REPRO) run transfer $(FLAGS)
 
 report: $(READY) ## remake the reports from the records, without training (seconds)
 	$(REPRO) report $(strip $(BUDGET) $(call flag,DATASET,dataset) $(FOLDERS))

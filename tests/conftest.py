@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from resnet_repro.arms import cifar_arm
+from resnet_repro.data.catalogue import CATALOGUE
 from resnet_repro.data.sources import obtain
 from resnet_repro.experiment import Arm, RunSettings
 from resnet_repro.recipes import HE15_CIFAR
@@ -75,7 +76,13 @@ def prepare_run(folder: Path, settings: RunSettings, data: Path, **execution: ob
         "checkpoint_seconds": 60.0,
         "commit": None,
     }
-    run = {"settings": settings.to_json(), "execution": {**values, **execution}, "id": "0123abcd"}
+    facts = CATALOGUE[settings.dataset]
+    run = {
+        "settings": settings.to_json(),
+        "execution": {**values, **execution},
+        "id": "0123abcd",
+        "dataset": {"title": facts.title, "standin": facts.standin},
+    }
     write_json(folder / "run.json", run)
     return folder
 

@@ -20,8 +20,8 @@ from resnet_repro.errors import UserError
 from resnet_repro.experiment import Experiment, RunSettings
 from resnet_repro.models import build
 from resnet_repro.report.published import he15_error_curves, he15_layer_responses
+from resnet_repro.request import scaled_profile
 from resnet_repro.selection import select_arms
-from resnet_repro.study import scaled_profile
 
 
 @pytest.fixture

@@ -56,6 +56,7 @@ def test_multiply_adds_of_resnet_20() -> None:
     assert describe(ModelSpec("cifar.cifar_net", {"kind": "resnet", "depth": 20}), 10, (3, 32, 32)) == {
         "layers": 20,
         "parameters": 269_722,
+        "trainable_parameters": 269_722,
         "multiply_adds": expected,
     }
 

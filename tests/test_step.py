@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import resnet_repro.data.sources
+from resnet_repro.analysis.evaluation import evaluate
 from resnet_repro.analysis.gradients import gradient_diagnostics
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.errors import UserError
@@ -17,7 +18,6 @@ from resnet_repro.models.weights import state_sha256
 from resnet_repro.recipes import HE15_CIFAR
 from resnet_repro.results import Table
 from resnet_repro.training import compilation
-from resnet_repro.training.classifier import evaluate
 from resnet_repro.training.compilation import compiled_step, wants_compilation
 from resnet_repro.training.devices import resolve_precision
 

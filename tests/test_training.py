@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 import resnet_repro
 import resnet_repro.data.sources
 import resnet_repro.experiment
+from resnet_repro.analysis.evaluation import evaluate
 from resnet_repro.arms import cifar_arm
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.errors import UserError
@@ -27,7 +28,6 @@ from resnet_repro.models.inspect import main_path_convolutions
 from resnet_repro.models.weights import state_sha256
 from resnet_repro.recipes import HE15_CIFAR, IMPL_D
 from resnet_repro.results import read_record, read_rows, series
-from resnet_repro.training.classifier import evaluate
 from resnet_repro.training.monitor import Monitor
 from resnet_repro.training.train_run import Execution, train
 

@@ -7,7 +7,7 @@ from typing import Any
 from resnet_repro.experiment import Arm, Counted, ModelSpec, Recipe
 from resnet_repro.recipes import NOT_TRAINED
 
-ARM_FIELDS = ("control", "share", "length", "start", "watch", "activations")
+ARM_FIELDS = ("control", "share", "length", "start", "watch", "activations", "dataset", "features")
 
 
 def cifar_arm(kind: str, depth: int, recipe: Recipe, *, name: str | None = None, **options: Any) -> Arm:
@@ -19,6 +19,18 @@ def cifar_arm(kind: str, depth: int, recipe: Recipe, *, name: str | None = None,
     fields = {field: options.pop(field) for field in ARM_FIELDS if field in options}
     model = ModelSpec("cifar.cifar_net", {"kind": kind, "depth": depth, **options})
     return Arm(name or _cifar_name(kind, depth, **options), model, recipe, **fields)
+
+
+def imagenet_arm(kind: str, depth: int, recipe: Recipe, *, name: str | None = None, **options: Any) -> Arm:
+    """plain-`depth` or resnet-`depth` of the ImageNet family, named so.
+
+    options: fields of `Arm` by their names, else what `models.imagenet.imagenet_net` takes; a shortcut option other than
+    B shows in the name.
+    """
+    fields = {field: options.pop(field) for field in ARM_FIELDS if field in options}
+    model = ModelSpec("imagenet.imagenet_net", {"kind": kind, "depth": depth, **options})
+    shortcut = options.get("shortcut", "B")
+    return Arm(name or f"{kind}-{depth}" + ("" if shortcut == "B" else f"-{shortcut}"), model, recipe, **fields)
 
 
 def counted_arm(

@@ -8,14 +8,20 @@ from dataclasses import replace
 from resnet_repro.data.catalogue import CATALOGUE
 from resnet_repro.experiment import Experiment, Profile
 
+FOLDERS_PREFIX = "folders-"  # of the names of data sets that are class folders
+
 
 def budget_name(experiment: Experiment, profile: Profile, dataset: str) -> str:
-    """The profile's name, with the data set where it is not the experiment's own: "quick", "2000it", "quick-cifar100"."""
+    """The profile's name, with the data set where it is not the experiment's own: "quick", "2000it", "quick-cifar100",
+    "quick-96px", "paper-folders-flowers".
+    """
     return profile.name if dataset == experiment.dataset else f"{profile.name}-{dataset}"
 
 
 def split_budget(budget: str) -> tuple[str, str | None]:
     """(name of the profile, data set) of a budget's name; None for the experiment's own data set."""
+    if match := re.fullmatch(rf"(.+?)-({FOLDERS_PREFIX}.+)", budget):
+        return match[1], match[2]
     for name in sorted(CATALOGUE, key=len, reverse=True):
         if budget.endswith(f"-{name}"):
             return budget.removesuffix(f"-{name}"), name
@@ -28,6 +34,9 @@ def profile_of(experiment: Experiment, budget: str) -> Profile | None:
     Which profile was scaled to a number of steps no name says: it is given the first one's arms, and no seeds.
     """
     stem, _ = split_budget(budget)
+    if match := re.fullmatch(r"(.+)-([1-9][0-9]*)px", stem):
+        profile = profile_of(experiment, match[1])
+        return profile.at(int(match[2])) if profile else None
     for profile in experiment.profiles:
         if profile.name == stem:
             return profile
@@ -40,10 +49,16 @@ def command(experiment: Experiment, budget: str) -> str:
     """The Make command that trains an experiment at a budget."""
     stem, dataset = split_budget(budget)
     words = [f"make {experiment.name}"]
+    resolution = re.fullmatch(r"(.+)-([1-9][0-9]*)px", stem)
+    if resolution:
+        stem = resolution[1]
     if match := re.fullmatch(r"([1-9][0-9]*)it", stem):
         words.append(f"ITERATIONS={match[1]}")
     elif stem != experiment.profiles[0].name:
         words.append(f"PROFILE={stem}")
+    if resolution:
+        words.append(f"RESOLUTION={resolution[2]}")
     if dataset:
-        words.append(f"DATASET={dataset}")
+        folder = dataset.startswith(FOLDERS_PREFIX)
+        words.append("DATASET=" + (f"path/to/{dataset.removeprefix(FOLDERS_PREFIX)}" if folder else dataset))
     return " ".join(words)

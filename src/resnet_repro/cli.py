@@ -38,7 +38,16 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--seeds", metavar="LIST", help="0,1,2 or 0-4 (default: the profile's)")
     run.add_argument("--arms", metavar="LIST", help="some of the arms, comma-separated (default: all)")
     run.add_argument(
-        "--dataset", help="auto, cifar10, cifar100, ... (default: the profile's; auto may take a stand-in)"
+        "--dataset",
+        help="auto, cifar10, cifar100, ... or the path of class folders (default: the profile's; auto may take a stand-in)",
+    )
+    run.add_argument("--resolution", metavar="PIXELS", help="side of the images, where an experiment scales them")
+    run.add_argument(
+        "--weights", metavar="FILE", help="pretrained weights (default: torchvision's, where an arm needs any)"
+    )
+    run.add_argument("--workers", metavar="N", help="processes that decode images, per device (default: its cores)")
+    run.add_argument(
+        "--broken", default="stop", help="stop at images that cannot be read, or skip and count them (default: stop)"
     )
     run.add_argument("--data-dir", help=f"where data sets lie and are cached (default: {DEFAULT_DATA_DIR})")
     run.add_argument("--data-mirror", metavar="FOLDER_OR_URL", help="where else to look (default: $DATA_MIRROR)")
@@ -117,14 +126,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.discovery import load_experiment
+    from resnet_repro.request import Request, scaled_profile
     from resnet_repro.runs import failure_reason
     from resnet_repro.selection import parse_seeds, select_arms
-    from resnet_repro.study import Request, carry_out, scaled_profile
+    from resnet_repro.study import carry_out
     from resnet_repro.tracking import Mirror, parse_mode
 
     experiment = load_experiment(options.experiment)
     iterations = _count(options.iterations, "ITERATIONS")
-    profile = scaled_profile(experiment, options.profile, iterations)
+    profile = scaled_profile(experiment, options.profile, iterations, _count(options.resolution, "RESOLUTION"))
+    if options.broken not in ("stop", "skip"):
+        raise UserError(f"BROKEN={options.broken!r} is unknown: take stop or skip")
     request = Request(
         experiment=experiment,
         profile=profile,
@@ -141,6 +153,9 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         precision=options.precision,
         checkpoint_seconds=_seconds(options.checkpoint_seconds),
         wandb_mode=parse_mode(options.wandb_mode or os.environ.get("WANDB_MODE", "auto")),
+        workers=_count(options.workers, "WORKERS"),
+        skip_broken=options.broken == "skip",
+        weights=options.weights,
     )
     mirrors: list[Mirror] = []
 
@@ -152,14 +167,15 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     try:
         result = carry_out(request, console, follow)
         stopped, failed = result.named("stopped"), result.named("failed") + result.named("blocked")
+        speaks = result.is_main
         for name, folder, outcome in zip(result.names, result.folders, result.outcomes, strict=True):
-            if outcome == "failed":
+            if outcome == "failed" and speaks:
                 print(f"{name} failed: {failure_reason(folder)} (see {folder / 'log.txt'})", file=sys.stderr)
-            elif outcome == "blocked":
+            elif outcome == "blocked" and speaks:
                 print(f"{name} was not started: the run that it starts from has failed", file=sys.stderr)
-        if stopped:
+        if stopped and speaks:
             print(f"stopped: {len(stopped)} runs are unfinished, run the same command to go on", file=sys.stderr)
-        elif "done" in result.outcomes and not options.no_report:
+        elif not stopped and speaks and "done" in result.outcomes and not options.no_report:
             report = _write(experiment.name, result.budget, options, console, failed)
     finally:
         for mirror in mirrors:
@@ -226,7 +242,7 @@ def _budget_to_report(experiment: Experiment, options: argparse.Namespace, runs_
     """The first budget with records that fits the options: the experiment's own data set, the longest."""
     from resnet_repro.budgets import split_budget
     from resnet_repro.report.write import budgets_with_records
-    from resnet_repro.study import scaled_profile
+    from resnet_repro.request import scaled_profile
 
     budgets = budgets_with_records(runs_dir, experiment.name)
     if options.profile or options.iterations is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_repro.analysis.anatomy import measures
-from resnet_repro.analysis.complexity import build_on_meta, layer_costs, parameter_count, totals
+from resnet_repro.analysis.complexity import build_on_meta, layer_costs, parameter_count, totals, trainable_count
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import RunSettings
 from resnet_repro.models.inspect import main_path_layers
@@ -37,6 +37,7 @@ def count_run(folder: Path, settings: RunSettings) -> None:
     model = {
         "layers": len(main_path_layers(net)),
         "parameters": parameter_count(net),
+        "trainable_parameters": trainable_count(net),
         "multiply_adds": int(found["macs"]),
     }
     record = _record(settings, found, model)

@@ -44,8 +44,15 @@ class Recipe:
     `iterations` and `milestones` are the published ones; a budget of another length scales the milestones with it.
     Learning rates are per step of one batch; `padding` is in pixels. For Adam `momentum` is β₁; β₂ is 0.999, ε 1e-8.
     scaling: "pixel-mean" subtracts the per-pixel mean of the training images and divides by one number, "unit" divides
-    by 255, "standard" gives every channel mean 0 and variance 1 over the training images.
+    by 255, "standard" gives every channel mean 0 and variance 1 over the training images, "imagenet" takes the
+    channels' mean and standard deviation over ImageNet-1k, as torchvision's weights want it.
     validation_images: how many of the training images are held out, scored along the way and never trained on.
+    train_images: how many of the others are trained on, the first in the data's own order; 0 for all.
+    padding is for images that lie in memory, scale for those of class folders: the shorter side is drawn from it, in
+    pixels where the crop has 224, and in proportion where it has another size; scored are crops from the middle of
+    images whose shorter side is the smaller one. None: all images are scaled to the crop's size.
+    color: standard deviation of the shift along the principal components of the colours (Krizhevsky 2012, section
+    4.1); 0 for none. ten_crop: score the test images once more at the end, on the mean of ten crops.
     """
 
     name: str
@@ -62,8 +69,12 @@ class Recipe:
     nesterov: bool = False
     optimizer: Literal["sgd", "adam"] = "sgd"
     warm_up: WarmUp | None = None
-    scaling: Literal["pixel-mean", "unit", "standard"] = "pixel-mean"
+    scaling: Literal["pixel-mean", "unit", "standard", "imagenet"] = "pixel-mean"
     validation_images: int = 0
+    train_images: int = 0
+    scale: tuple[int, int] | None = None
+    color: float = 0.0
+    ten_crop: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,14 +82,23 @@ class Start:
     """Where an arm's first weights come from: the finished run of another arm with the same seed.
 
     how: "copy" takes the weights as they are; "deepen" builds the arm's deeper network from them, so that it computes
-    the same function (`models.construction`).
+    the same function (`models.construction`); "backbone" takes all but the last layer's. For the last, weights that
+    come from outside (see `Weights`) stand in place of the run's where they can be had.
     experiment: the experiment that the parent belongs to; None for the arm's own, whose launcher then sees to it that
     the parent is trained first. The runs of another experiment must be there already.
     """
 
     arm: str
-    how: Literal["copy", "deepen"]
+    how: Literal["copy", "deepen", "backbone"]
     experiment: str | None = None
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Pretrained weights from outside: what they are called, and the sha256 of their file."""
+
+    name: str
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -112,6 +132,9 @@ class Arm:
     search: the arms among which its learning rate is found; None for the recipe's.
     counted: of an arm whose network is counted, layer by layer, and never trained; it has one run, that of seed 0.
     watch: measurements beyond those that every run takes, by the names in `analysis.watches`.
+    dataset: the data set of the catalogue that the arm is trained on, where that is not the experiment's.
+    features: of a network with a frozen backbone: whether the features that its last layer sees are computed at each
+    step, or once, before the first. It needs a recipe that draws nothing on the images.
     activations: what backpropagation needs is "stored", or "recomputed" block by block to save memory; "auto" decides
     by measured memory. It changes no number, only time and memory.
     """
@@ -127,6 +150,8 @@ class Arm:
     activations: Literal["auto", "stored", "recomputed"] = "auto"
     search: Search | None = None
     counted: Counted | None = None
+    dataset: str | None = None
+    features: Literal["each step", "once"] = "each step"
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
@@ -153,7 +178,8 @@ class Profile:
     evaluations: how often along the way the nets are scored on test images and on a fixed part of the training images.
     dataset: the default of the `--dataset` flag. arms: the arms that the profile runs unless asked for others; None
     for all. stretches: {arm: steps} for arms of which the profile affords a stretch of their schedule only; they are
-    timed and measured, not scored.
+    timed and measured, not scored. resolution: pixels of an image's side as the networks see it; None for experiments
+    that take the images as they are. substitutes: pretrained weights that cannot be had may be trained in their place.
     """
 
     name: str
@@ -163,6 +189,8 @@ class Profile:
     dataset: str = "auto"
     arms: tuple[str, ...] | None = None
     stretches: Mapping[str, int] = field(default_factory=dict)
+    resolution: int | None = None
+    substitutes: bool = True
 
     def steps(self, arm: Arm) -> int:
         """The length of the arm's schedule in steps."""
@@ -181,6 +209,10 @@ class Profile:
         evaluations = max(4, -(-iterations // 1_000))
         return replace(self, name=f"{iterations}it", iterations=iterations, evaluations=evaluations)
 
+    def at(self, resolution: int) -> Profile:
+        """The profile at another resolution; its name then says so, and so does the runs' folder."""
+        return replace(self, name=f"{self.name}-{resolution}px", resolution=resolution)
+
 
 @dataclass(frozen=True)
 class Column:
@@ -198,6 +230,8 @@ ERRORS = (Column("train_error", "train %"), Column("test_error", "test %"), Colu
 class Experiment:
     """One question, the arms that answer it, and what is made of their results.
 
+    spread: one run takes all GPUs, its batches spread over them, in place of a GPU for every run.
+    folders: it can be run on class folders too, and its networks take images of any size.
     columns: what the table of results shows of every arm that is no control; mean ± standard deviation over seeds.
     published: figures of the source on the experiment's own data set, {arm: {metric: value}}; columns that have one
     are followed by it.
@@ -216,6 +250,8 @@ class Experiment:
     published_note: str
     deviations: Sequence[str]
     columns: Sequence[Column] = ERRORS
+    spread: bool = False
+    folders: bool = False
 
     def arm(self, name: str) -> Arm:
         """The arm of that name. Raises UserError with the known names."""
@@ -228,6 +264,11 @@ class Experiment:
     def arms_of(self, profile: Profile) -> list[Arm]:
         """The arms that a profile runs unless asked for others, in the experiment's order."""
         return [arm for arm in self.arms if profile.arms is None or arm.name in profile.arms]
+
+    @property
+    def published_resolution(self) -> int | None:
+        """The largest resolution of the profiles, in pixels; None where images are taken as they are."""
+        return max((profile.resolution for profile in self.profiles if profile.resolution), default=None)
 
     @property
     def is_counted(self) -> bool:
@@ -253,6 +294,8 @@ class RunSettings:
 
     iterations: the length of the schedule. stretch: steps after which the run ends unscored, None for a whole run.
     dataset_digest is that of the contents, precision one of "bf16" and "fp32", device the kind ("cpu", "cuda", "mps").
+    resolution: pixels of an image's side as the network sees it; None for the data set's own. weights: those that the
+    arm starts from in place of another run's; None where it does not.
     """
 
     experiment: str
@@ -266,6 +309,8 @@ class RunSettings:
     precision: str
     device: str
     stretch: int | None = None
+    resolution: int | None = None
+    weights: Weights | None = None
 
     @property
     def stop_at(self) -> int:
@@ -285,6 +330,7 @@ class RunSettings:
             arm = dict(data["arm"])
             recipe = dict(arm["recipe"])
             recipe["milestones"] = tuple(recipe["milestones"])
+            recipe["scale"] = tuple(recipe["scale"]) if recipe.get("scale") else None
             recipe["warm_up"] = WarmUp(**recipe["warm_up"]) if recipe["warm_up"] else None
             arm["recipe"] = Recipe(**recipe)
             arm["model"] = ModelSpec(**arm["model"])
@@ -294,6 +340,7 @@ class RunSettings:
                 arm["search"] = Search(tuple(search["arms"]), search["metric"])
             if counted := arm.get("counted"):
                 arm["counted"] = Counted(tuple(counted["shape"]), counted["classes"])
-            return RunSettings(**{**data, "arm": Arm(**arm)})
+            weights = Weights(**data["weights"]) if data.get("weights") else None
+            return RunSettings(**{**data, "arm": Arm(**arm), "weights": weights})
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"these are settings of another version ({error}): train the run again") from error

@@ -26,6 +26,25 @@ HE15_CIFAR_WARM_UP = replace(HE15_CIFAR, name="he15-cifar with warm-up", warm_up
 # A net without batch normalization does not stand the published rate.
 HE15_CIFAR_WITHOUT_BN = replace(HE15_CIFAR, name="he15-cifar at rate 0.01", learning_rate=0.01)
 
+# 90 epochs of 1,281,167 images, 5,005 steps each: the customary stand-in for "divided where the error plateaus".
+HE15_IMAGENET = Recipe(
+    name="he15-imagenet",
+    source="He15 section 3.4",
+    iterations=450_450,
+    batch_size=256,
+    learning_rate=0.1,
+    milestones=(150_150, 300_300),
+    divide_by=10,
+    momentum=0.9,
+    weight_decay=1e-4,
+    padding=4,
+    flip=True,
+    scaling="imagenet",
+    scale=(256, 480),
+    color=0.1,
+    ten_crop=True,
+)
+
 # 50 epochs of 40,000 images. TensorFlow 1's Adam with its default moments; no weight decay, no augmentation.
 IMPL_D = Recipe(
     name="impl-d",
@@ -93,6 +112,42 @@ FOUR_LAYERS = Recipe(
     flip=False,
     scaling="pixel-mean",
     validation_images=5_000,
+)
+
+# 10 epochs of 10,000 images, scaled to the resolution and no more. The source's is "as written", without ImageNet's
+# scaling of the pixels.
+BLOG_E_TRANSFER = Recipe(
+    name="blog-e-transfer as written",
+    source="blog-E",
+    iterations=790,
+    batch_size=128,
+    learning_rate=1e-4,
+    milestones=(),
+    divide_by=1,
+    momentum=0.9,
+    weight_decay=0.0,
+    padding=0,
+    flip=False,
+    optimizer="adam",
+    scaling="unit",
+    train_images=10_000,
+)
+BLOG_E_TRANSFER_CORRECTED = replace(BLOG_E_TRANSFER, name="blog-e-transfer corrected", scaling="imagenet")
+
+# The backbone's own training, where weights from outside cannot be had: on other images, as He15 trains for CIFAR.
+PRETRAINING = Recipe(
+    name="pretraining",
+    source="ours, after He15 section 4.2",
+    iterations=64_000,
+    batch_size=128,
+    learning_rate=0.1,
+    milestones=(32_000, 48_000),
+    divide_by=10,
+    momentum=0.9,
+    weight_decay=1e-4,
+    padding=4,
+    flip=True,
+    scaling="imagenet",
 )
 
 # Of arms that are counted only.

@@ -50,9 +50,9 @@ def run_folder(runs_dir: Path, experiment: str, budget: str, arm: str, seed: int
 
 
 def parent_folder(folder: Path, settings: RunSettings) -> Path | None:
-    """The folder of the run that the run in `folder` starts from; None where its arm starts from no other."""
+    """The folder of the run that the run in `folder` starts from; None where it starts from no other run."""
     start = settings.arm.start
-    if start is None:
+    if start is None or settings.weights is not None:
         return None
     runs_dir = folder.parents[3]
     return run_folder(runs_dir, start.experiment or settings.experiment, settings.budget, start.arm, settings.seed)
@@ -83,6 +83,12 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def sync_to_disk(path: Path) -> None:
+    """Wait until a file's bytes are on the disk. Raises OSError."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

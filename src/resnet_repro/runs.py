@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import RunSettings
@@ -24,40 +25,66 @@ from resnet_repro.results import (
     write_json,
 )
 
+if TYPE_CHECKING:
+    from resnet_repro.data.catalogue import DatasetFacts
+
 
 class Run:
-    """A run of a study: its name and folder, and the job that carries it out."""
+    """A run of a study: its name and folder, and the job that carries it out.
 
-    def __init__(self, settings: RunSettings, runs_dir: Path, checkpoint_seconds: float) -> None:
-        self.settings, self.checkpoint_seconds = settings, checkpoint_seconds
+    facts: those of its data set. how: of the fields of `train_run.Execution` those that the study decides.
+    """
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        runs_dir: Path,
+        how: Mapping[str, Any] | None = None,
+        facts: DatasetFacts | None = None,
+    ) -> None:
+        self.settings, self.how, self.facts = settings, how or {}, facts
         self.name = f"{settings.arm.name} seed {settings.seed}"
         self.folder = run_folder(runs_dir, settings.experiment, settings.budget, settings.arm.name, settings.seed)
         self.sources = source_folders(self.folder, settings)
 
-    def job(self, data: Path) -> Job:
+    def job(self, environment: Mapping[str, str] | None = None, prepares: bool = True) -> Job:
+        """environment: see `Job`. prepares: whether this process writes the run's folder, or another one does."""
         return Job(
             name=self.name,
-            argv=[sys.executable, "-m", "resnet_repro.training.train_run", str(self.folder)],
+            argv=self._command,
             log=self.folder / LOG,
             marker=self.folder / RECORD,
-            prepare=lambda slot: self._prepare(slot, data),
+            prepare=self._prepare if prepares else lambda slot: self.folder.mkdir(parents=True, exist_ok=True),
             after=[source / RECORD for source in self.sources],
+            environment=environment or {},
         )
 
-    def _prepare(self, slot: Slot, data: Path) -> None:
+    def _command(self, slot: Slot) -> list[str]:
+        """The run's process; where a slot has several devices, torchrun starts one for each."""
+        module = ["-m", "resnet_repro.training.train_run", str(self.folder)]
+        if slot.processes == 1:
+            return [sys.executable, *module]
+        together = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={slot.processes}"]
+        return [sys.executable, *together, *module]
+
+    def _prepare(self, slot: Slot) -> None:
         """Write run.json: what the run is, and on which threads; a resumed run keeps its threads and its identity."""
         self.folder.mkdir(parents=True, exist_ok=True)
         stored = read_json(self.folder / RUN) or {}
         started = (self.folder / CHECKPOINT).exists()
         execution = {
-            "data_folder": str(data.resolve()),
+            **self.how,
             "threads": stored["execution"]["threads"] if started else slot.threads,
-            "checkpoint_seconds": self.checkpoint_seconds,
             "commit": commit(),
             "memory_share": slot.share,
         }
+        if execution.get("workers") is None:
+            execution["workers"] = slot.workers
         identity = stored.get("id") or secrets.token_hex(4)
-        write_json(self.folder / RUN, {"settings": self.settings.to_json(), "execution": execution, "id": identity})
+        assert self.facts is not None
+        dataset = {"title": self.facts.title, "standin": self.facts.standin}
+        run = {"settings": self.settings.to_json(), "execution": execution, "id": identity, "dataset": dataset}
+        write_json(self.folder / RUN, run)
 
     def mark_waiting(self) -> None:
         """Say in the run's progress that it waits, and forget the record of a run that was skipped."""
@@ -77,22 +104,29 @@ class Run:
             return  # on a full disk progress cannot be told; exit code and console name failed runs all the same
 
 
-def expected_costs(runs: Sequence[Run], classes: int, shape: tuple[int, int, int]) -> dict[str, float]:
-    """Expected cost of each run by name: multiply-adds of all its images, a backward pass counting twice."""
+def expected_costs(runs: Sequence[Run], datasets: Mapping[str, DatasetFacts]) -> dict[str, float]:
+    """Expected cost of each run by name: multiply-adds of all its images, a backward pass counting twice.
+
+    datasets: the facts of each data set that the runs are trained on, by its name.
+    """
     from resnet_repro.analysis.complexity import describe
-    from resnet_repro.data.catalogue import dataset
     from resnet_repro.data.stream import EVALUATION_IMAGES
 
-    arms = {run.settings.arm.name: run.settings.arm for run in runs}
-    per_image = {name: describe(arm.model, classes, shape)["multiply_adds"] for name, arm in arms.items()}
+    per_image: dict[str, int] = {}
     costs = {}
     for run in runs:
-        settings = run.settings
-        images = 3 * settings.arm.recipe.batch_size * settings.stop_at
+        settings, arm = run.settings, run.settings.arm
+        facts = datasets[settings.dataset]
+        if arm.name not in per_image:
+            channels, height, width = facts.shape
+            shape = (channels, settings.resolution or height, settings.resolution or width)
+            per_image[arm.name] = describe(arm.model, facts.classes, shape)["multiply_adds"]
+        images = 3 * arm.recipe.batch_size * settings.stop_at
+        train_images = min(facts.train_images, arm.recipe.train_images or facts.train_images)
         if settings.stretch is None:
-            facts = dataset(settings.dataset)
             evaluations = settings.stop_at // settings.evaluate_every
-            images += facts.train_images + facts.test_images + evaluations * (EVALUATION_IMAGES + facts.test_images)
+            images += train_images + facts.test_images
+            images += evaluations * (min(EVALUATION_IMAGES, train_images) + facts.test_images)
         costs[run.name] = float(per_image[settings.arm.name] * images)
     return costs
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -13,48 +13,29 @@ from rich.console import Console
 from resnet_repro.budgets import budget_name, command
 from resnet_repro.discovery import load_experiment
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import Arm, Experiment, Profile, RunSettings
+from resnet_repro.experiment import Experiment
 from resnet_repro.launch import Outcome, execute
 from resnet_repro.launch.display import Display, Watched
-from resnet_repro.launch.slots import parse_devices, plan_slots
+from resnet_repro.launch.group import Group, group_of
+from resnet_repro.launch.slots import one_of_group, parse_devices, plan_slots
+from resnet_repro.request import Request, backbone_arms, counted_budget, expand, place_of, weights_for
 from resnet_repro.results import check_sources, parent_folder, read_record, state_of
 from resnet_repro.runs import Run, expected_costs, with_descendants
-
-NO_DATA = "none"  # the data set of arms that are counted
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the user asked for, defaults filled in."""
-
-    experiment: Experiment
-    profile: Profile
-    arms: Sequence[Arm]
-    seeds: Sequence[int]
-    dataset: str
-    data_dir: Path
-    data_dir_named: bool
-    data_mirror: str | None
-    runs_dir: Path
-    reports_dir: Path
-    devices: str
-    slots: int | None
-    precision: str
-    checkpoint_seconds: float
-    wandb_mode: str
 
 
 @dataclass(frozen=True)
 class Result:
     """How a study ended: name, folder and outcome of each run, in the order in which they were asked for.
 
-    budget: the name of the runs' folder below the experiment's, `budget_name`.
+    budget: the name of the runs' folder below the experiment's, `budget_name`. is_main: whether this process speaks for
+    all that were started together.
     """
 
     budget: str
     names: list[str]
     folders: list[Path]
     outcomes: list[Outcome]
+    is_main: bool = True
 
     def named(self, outcome: Outcome) -> list[str]:
         return [name for name, found in zip(self.names, self.outcomes, strict=True) if found == outcome]
@@ -67,14 +48,17 @@ def carry_out(request: Request, console: Console, follow: Callable[[list[Path]],
     Raises UserError before anything is started, for bad input and for folders that hold other runs.
     """
     say = _plain_line(console)
+    group = _group(request.experiment)
+    if group and not group.world.is_main:
+        say = _nothing
     _check_writable(request.runs_dir, "RUNS_DIR")
     _check_writable(request.reports_dir, "REPORTS_DIR")
     if request.experiment.is_counted:
-        budget = _counted_budget(request)
-        runs = [Run(settings, request.runs_dir, 0) for settings in _expand(request, budget)]
+        budget = counted_budget(request)
+        runs = [Run(settings, request.runs_dir) for settings in expand(request, budget)]
         _count(runs, say)
         return _result(budget, runs, {})
-    return _train(request, console, say, follow)
+    return _train(request, console, say, follow, group)
 
 
 def _train(
@@ -82,46 +66,70 @@ def _train(
     console: Console,
     say: Callable[[str], None],
     follow: Callable[[list[Path]], Callable[[], str | None]],
+    group: Group | None,
 ) -> Result:
     # Here and below: torch takes seconds to import, and bad input should be answered before that.
-    from resnet_repro.data.sources import obtain
+    from resnet_repro.data.place import find_place
     from resnet_repro.training.devices import cpu_cores, resolve_precision
 
+    experiment = request.experiment
     devices = _devices(request.devices)
     kind = devices[0].partition(":")[0]
     precision = resolve_precision(request.precision, kind)
-    arrays = obtain(
-        request.dataset,
-        request.data_dir,
-        request.data_mirror,
-        say,
-        request.experiment.dataset,
-        request.data_dir_named,
-    )
-    if arrays.facts.standin:
-        say(f"STAND-IN DATA: {arrays.facts.title}; no claim about {request.experiment.dataset} is judged on it")
-    budget = budget_name(request.experiment, request.profile, arrays.facts.name)
-    expanded = _expand(request, budget, arrays.facts.name, arrays.digest, precision, device=kind)
-    all_runs = [Run(settings, request.runs_dir, request.checkpoint_seconds) for settings in expanded]
+    sources = (request.data_dir, request.data_mirror, say, request.data_dir_named)
+    place = find_place(request.dataset, experiment, *sources)
+    if place.facts.standin:
+        say(f"STAND-IN DATA: {place.facts.title}; no claim about {experiment.dataset} is judged on it")
+    budget = budget_name(experiment, request.profile, place.facts.name)
+    weights = weights_for(request, say)
+    arms = [arm for arm in request.arms if not (weights and arm.name in backbone_arms(request.arms))]
+    places = {arm.name: place_of(arm, place, sources) for arm in arms}
+    expanded = expand(replace(request, arms=arms), budget, places, precision, kind, weights)
+    how = {
+        "checkpoint_seconds": request.checkpoint_seconds,
+        "workers": request.workers,
+        "skip_broken": request.skip_broken,
+        "weights": str(weights.path.resolve()) if weights else None,
+    }
+    all_runs = [
+        Run(settings, request.runs_dir, {**how, "data_folder": str(found.folder.resolve())}, found.facts)
+        for settings in expanded
+        for found in (places[settings.arm.name],)
+    ]
     runs = [run for run in all_runs if not run.settings.arm.counted]
     _check_parents(request, runs)
     states = [state_of(run.folder, run.settings) for run in runs]
-    _count([run for run in all_runs if run.settings.arm.counted], say)
+    is_main = group is None or group.world.is_main
+    if is_main:
+        _count([run for run in all_runs if run.settings.arm.counted], say)
     if done := states.count("done"):
         say(f"{done} of {len(runs)} runs are finished already and are not repeated")
     outcomes: dict[str, Outcome] = {run.name: "done" for run in runs}
     pending = [run for run, state in zip(runs, states, strict=True) if state != "done"]
     if pending:
-        costs = expected_costs(runs, arrays.facts.classes, arrays.facts.shape)
+        costs = expected_costs(runs, {found.facts.name: found.facts for found in places.values()})
         # The longest first: no slot is left with it at the end. A run counts with what waits for it.
         urgency = with_descendants(runs, costs)
         pending.sort(key=lambda run: -urgency[run.name])
-        # Slots are planned for all runs, so that a resumed study shares out the cores as it did before.
-        slots = plan_slots(devices, request.slots, len(runs), cpu_cores(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+        cores, visible = cpu_cores(), os.environ.get("CUDA_VISIBLE_DEVICES")
+        if group:
+            slots = [one_of_group(kind, group.world, cores)]
+        else:
+            # Slots are planned for all runs, so that a resumed study shares out the cores as it did before.
+            slots = plan_slots(devices, request.slots, len(runs), cores, visible, experiment.spread)
         say(
-            f"{request.experiment.name}: {len(pending)} runs of up to {max(r.settings.stop_at for r in pending):,} steps, "
+            f"{experiment.name}: {len(pending)} runs of up to {max(r.settings.stop_at for r in pending):,} steps, "
             f"{len(slots)} at once on {', '.join(dict.fromkeys(slot.label for slot in slots))}, {precision}"
         )
+        if group:
+            jobs = [run.job(group.environment(runs.index(run)), is_main) for run in pending]
+        else:
+            jobs = [run.job() for run in pending]
+        if not is_main:  # the main process of the group shows and follows what all of them do
+            ended = execute(jobs, slots, lambda: None)
+            return _result(
+                budget, all_runs, outcomes | dict(zip([run.name for run in pending], ended, strict=True)), False
+            )
         for run in pending:
             run.mark_waiting()  # not what an earlier attempt left there
         message = follow([run.folder for run in pending])
@@ -133,7 +141,7 @@ def _train(
                     say(text)
                 display.refresh()
 
-            ended = execute([run.job(arrays.folder) for run in pending], slots, watch)
+            ended = execute(jobs, slots, watch)
         outcomes |= {run.name: outcome for run, outcome in zip(pending, ended, strict=True)}
         for run in runs:  # a source trained again may have ended with other weights than the finished runs know
             if record := read_record(run.folder):
@@ -144,13 +152,25 @@ def _train(
     return _result(budget, all_runs, outcomes)
 
 
-def _result(budget: str, runs: Sequence[Run], outcomes: Mapping[str, Outcome]) -> Result:
+def _group(experiment: Experiment) -> Group | None:
+    """The processes that torchrun or srun has started for this study; None where this is the only one."""
+    group = group_of(os.environ)
+    if group and not experiment.spread:
+        raise UserError(
+            f"{group.world.size} processes were started for {experiment.name}, whose runs take one device each: start "
+            "one process"
+        )
+    return group
+
+
+def _result(budget: str, runs: Sequence[Run], outcomes: Mapping[str, Outcome], is_main: bool = True) -> Result:
     """Those that are in no `outcomes` were counted, which is done or raises."""
     return Result(
         budget,
         [run.name for run in runs],
         [run.folder for run in runs],
         [outcomes.get(run.name, "done") for run in runs],
+        is_main,
     )
 
 
@@ -165,57 +185,12 @@ def _count(runs: Sequence[Run], say: Callable[[str], None]) -> None:
             count_run(run.folder, run.settings)
 
 
-def _counted_budget(request: Request) -> str:
-    if request.dataset not in (NO_DATA, "auto"):
-        raise UserError(
-            f"DATASET={request.dataset!r} does not go with {request.experiment.name}, which counts networks and reads no "
-            f"data: leave it out"
-        )
-    if request.profile not in request.experiment.profiles:
-        raise UserError(f"ITERATIONS does not go with {request.experiment.name}, which trains nothing: leave it out")
-    return request.profile.name
-
-
-def _expand(
-    request: Request,
-    budget: str,
-    dataset: str = NO_DATA,
-    digest: str = "",
-    precision: str = "fp32",
-    device: str = "cpu",
-) -> list[RunSettings]:
-    """Arms × seeds of the request, seed by seed. What is counted knows no data, precision or device."""
-    profile = request.profile
-    settings = []
-    for index, seed in enumerate(request.seeds):
-        for arm in request.arms:
-            counted = arm.counted is not None
-            if counted and index:
-                continue
-            settings.append(
-                RunSettings(
-                    experiment=request.experiment.name,
-                    budget=budget,
-                    arm=arm,
-                    seed=0 if counted else seed,
-                    iterations=0 if counted else profile.steps(arm),
-                    evaluate_every=1 if counted else profile.evaluate_every(arm),
-                    dataset=NO_DATA if counted else dataset,
-                    dataset_digest="" if counted else digest,
-                    precision="fp32" if counted else precision,
-                    device="cpu" if counted else device,
-                    stretch=profile.stretches.get(arm.name),
-                )
-            )
-    return settings
-
-
 def _check_parents(request: Request, runs: Sequence[Run]) -> None:
     """Raise UserError, naming the command that helps, where runs of another experiment are to be read and are not there."""
     missing: dict[str, list[str]] = {}
     for run in runs:
         start = run.settings.arm.start
-        if start is not None and start.experiment is not None:
+        if start is not None and start.experiment is not None and run.settings.weights is None:
             source = parent_folder(run.folder, run.settings)
             assert source is not None
             if read_record(source) is None:
@@ -249,13 +224,9 @@ def _check_writable(folder: Path, variable: str) -> None:
         raise UserError(f"{variable}={folder} cannot be written ({error.strerror}): name another folder") from error
 
 
+def _nothing(text: str) -> None:
+    """What a process says that does not speak for its group."""
+
+
 def _plain_line(console: Console) -> Callable[[str], None]:
     return lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def scaled_profile(experiment: Experiment, name: str, iterations: int | None) -> Profile:
-    """The profile, at its own length or at another; a length equal to the profile's own changes nothing."""
-    profile = experiment.profile(name)
-    if iterations is None or iterations == profile.iterations:
-        return profile
-    return profile.scaled(iterations)

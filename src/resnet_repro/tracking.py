@@ -23,7 +23,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from resnet_repro.data.catalogue import DatasetFacts, dataset
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import RunSettings
 from resnet_repro.results import RECORD, RUN, read_json, read_rows, write_json
@@ -207,18 +206,23 @@ class _RunMirror:
         if self.mode == "offline":
             for old in self.directory.glob(f"offline-run-*-{run['id']}"):
                 shutil.rmtree(old)
-        facts = dataset(settings.dataset)
         try:
-            self.run = self._init(run, settings, facts)
+            self.run = self._init(run, settings)
         except wandb.Error as error:
             if self.mode != "online":
                 raise
             print(f"no online run ({error}): recording offline", flush=True)
             self.mode = "offline"
-            self.run = self._init(run, settings, facts)
+            self.run = self._init(run, settings)
 
-    def _init(self, run: Mapping[str, Any], settings: RunSettings, facts: DatasetFacts) -> Any:
+    def _init(self, run: Mapping[str, Any], settings: RunSettings) -> Any:
         import wandb
+
+        facts = run["dataset"]
+        substitute = (
+            settings.weights is None and settings.arm.start is not None and settings.arm.start.how == "backbone"
+        )
+        tags = {"STAND-IN DATA": facts["standin"], "SUBSTITUTE WEIGHTS": substitute}
 
         return wandb.init(
             project=os.environ.get("WANDB_PROJECT") or PROJECT,
@@ -230,11 +234,12 @@ class _RunMirror:
             group=settings.experiment,
             job_type=settings.arm.name,
             name=f"{settings.arm.name}-seed{settings.seed}",
-            tags=[settings.budget, *(["STAND-IN DATA"] if facts.standin else [])],
+            tags=[settings.budget, *(tag for tag, applies in tags.items() if applies)],
             config={
                 **settings.to_json(),
-                "dataset_title": facts.title,
-                "dataset_is_standin": facts.standin,
+                "dataset_title": facts["title"],
+                "dataset_is_standin": facts["standin"],
+                "weights_are_substitute": substitute,
                 "commit": run["execution"]["commit"],
                 "execution": run["execution"],
                 "versions": {name: version(name) for name in ("torch", "pytorch-lightning", "numpy", "wandb")},

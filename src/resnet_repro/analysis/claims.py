@@ -42,6 +42,7 @@ class Claim:
 
     needs_paper_budget: the sentence speaks of nets trained to the end; shorter runs cannot decide it.
     refuted_early: for such a sentence, shorter runs can refute it all the same, as what has been learned is learned.
+    any_weights: it holds or not whatever weights the arms began with; the others are undecided on substitute weights.
     note: what the reader must know to read the effect.
     """
 
@@ -51,6 +52,7 @@ class Claim:
     test: Sequence[Comparison] | Sequence[Exact]
     needs_paper_budget: bool = False
     refuted_early: bool = False
+    any_weights: bool = False
     note: str = ""
 
     def __post_init__(self) -> None:
@@ -113,6 +115,8 @@ def _undecidable(claim: Claim, parts: Sequence[Part], results: Results) -> Judge
         return _counted(claim, parts)
     if results.standin:
         return Judgement(claim, parts, "undecided", "stand-in data")
+    if not claim.any_weights and any(arm in results.substitute for part in claim.test for arm in part.arms):
+        return Judgement(claim, parts, "undecided", "substitute weights")
     missing = any(part.interval is None for part in parts)
     # A profile of short runs may leave a claim's arms out altogether: what they lack is the budget all the same.
     short = (missing and results.short) or _is_short(claim, results)

@@ -19,12 +19,14 @@ class Results:
 
     values: {arm: {seed: {metric: value}}}. draws: {arm: {seed: key}}; two runs have the same key where they shared their
     first weights on the main path and the order of their data. short: arms with a run below its published budget.
+    substitute: arms that began with other weights than those wanted.
     """
 
     values: Mapping[str, Mapping[int, Mapping[str, float]]]
     standin: bool = False
     short: frozenset[str] = frozenset()
     draws: Mapping[str, Mapping[int, str | None]] = field(default_factory=dict)
+    substitute: frozenset[str] = frozenset()
 
     def of(self, arm: str, metric: str) -> dict[int, float]:
         """Value by seed; seeds without it are left out."""

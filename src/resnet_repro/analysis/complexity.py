@@ -57,17 +57,27 @@ def parameter_count(net: nn.Module) -> int:
     return sum(parameter.numel() for parameter in net.parameters())
 
 
+def trainable_count(net: nn.Module) -> int:
+    """How many of the parameters are trained."""
+    return sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
+
+
 def describe(spec: ModelSpec, classes: int, shape: tuple[int, int, int]) -> dict[str, int]:
     """Layers with weights on the main path, parameters, and multiply-adds of one image of `shape` (C, H, W).
 
-    Multiply-adds are those of convolutions and linear layers, half of the operations that torch counts. Auxiliary heads
-    have their share in the parameters alone.
+    Of the parameters, how many are trained. Multiply-adds are those of convolutions and linear layers, half of the
+    operations that torch counts. Auxiliary heads have their share in the parameters alone.
     """
     net = build_on_meta(spec, classes).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         net(torch.empty(1, *shape, device="meta"))
     layers = len(main_path_layers(net))
-    return {"layers": layers, "parameters": parameter_count(net), "multiply_adds": counter.get_total_flops() // 2}
+    return {
+        "layers": layers,
+        "parameters": parameter_count(net),
+        "trainable_parameters": trainable_count(net),
+        "multiply_adds": counter.get_total_flops() // 2,
+    }
 
 
 def build_on_meta(spec: ModelSpec, classes: int) -> nn.Module:

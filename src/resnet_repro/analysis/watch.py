@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from resnet_repro.data.stream import InMemoryData
+from resnet_repro.data.base import Data
 from resnet_repro.experiment import RunSettings
 from resnet_repro.results import Table
 
@@ -22,7 +22,7 @@ class Subject:
 
     settings: RunSettings
     folder: Path
-    data: InMemoryData
+    data: Data
     device: torch.device
 
     def autocast(self) -> torch.autocast:

@@ -11,34 +11,46 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from resnet_repro.data.arrays import Arrays, Split
+from resnet_repro.data.base import Batch, Data
+from resnet_repro.data.color import color_shift
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Recipe
+from resnet_repro.world import ALONE, World
 
 EVALUATION_BATCH = {"cpu": 200, "cuda": 1_000, "mps": 1_000}  # 200 stay in a core's cache: a quarter faster than 500
 EVALUATION_IMAGES = 10_000  # training images scored along the way
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of pixels in [0, 1], as torchvision's weights were trained with
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
 class Draw:
-    """The random choices of one epoch, for the image at each position: index, crop offset (dy, dx), flip; all (N,)."""
+    """The random choices of one epoch, for the image at each position: index, crop offset (dy, dx), flip; all (N,).
+
+    colors (N, 3): the components of the shift of colours, see `color.color_shift`; None where colours stay.
+    """
 
     order: Tensor
     dy: Tensor
     dx: Tensor
     flip: Tensor
+    colors: Tensor | None = None
 
     def to(self, device: torch.device) -> Draw:
-        return Draw(*(t.to(device, non_blocking=True) for t in (self.order, self.dy, self.dx, self.flip)))
+        order, dy, dx, flip = (t.to(device, non_blocking=True) for t in (self.order, self.dy, self.dx, self.flip))
+        return Draw(order, dy, dx, flip, None if self.colors is None else self.colors.to(device, non_blocking=True))
 
 
-def draw_epoch(images: int, seed: int, epoch: int, padding: int, flip: bool) -> Draw:
-    """The choices of an epoch; drawn on the CPU, so every device sees the same. Offsets lie in 0..2·padding."""
+def draw_epoch(images: int, seed: int, epoch: int, padding: int, flip: bool, color: float = 0.0) -> Draw:
+    """The choices of an epoch; drawn on the CPU, so every device sees the same. Offsets lie in 0..2·padding.
+
+    color: standard deviation of the components of the shift of colours.
+    """
     state = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0]
     generator = torch.Generator().manual_seed(int(state >> np.uint64(1)))
     return Draw(
@@ -46,6 +58,7 @@ def draw_epoch(images: int, seed: int, epoch: int, padding: int, flip: bool) -> 
         dy=torch.randint(0, 2 * padding + 1, (images,), generator=generator),
         dx=torch.randint(0, 2 * padding + 1, (images,), generator=generator),
         flip=torch.randint(0, 2, (images,), generator=generator).bool() & flip,
+        colors=color * torch.randn(images, 3, generator=generator) if color else None,
     )
 
 
@@ -54,14 +67,17 @@ class Normalization:
 
     "pixel-mean": the mean is that of each pixel (He15 section 4.2). The scale, the standard deviation of all centred
     training pixels, is our choice: the paper names none. "unit": from 0..255 to 0..1. "standard": mean and standard
-    deviation of each channel. Raises ValueError for another scaling.
+    deviation of each channel. "imagenet": those of ImageNet-1k. Raises ValueError for another scaling.
     """
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, split: Split, device: torch.device, scaling: str = "pixel-mean") -> None:
-        if scaling not in ("pixel-mean", "unit", "standard"):
-            raise ValueError(f"unknown scaling {scaling!r}: take pixel-mean, unit or standard")
-        if scaling == "unit":
-            self.mean, self.scale = torch.zeros(1, device=device), torch.full((1,), 255.0, device=device)
+        if scaling not in ("pixel-mean", "unit", "standard", "imagenet"):
+            raise ValueError(f"unknown scaling {scaling!r}: take pixel-mean, unit, standard or imagenet")
+        if scaling in ("unit", "imagenet"):
+            self._set(scaling, device)
             return
         count = len(split)
         total = np.zeros(split.images.shape[1:], np.int64)
@@ -81,8 +97,24 @@ class Normalization:
         self.mean = torch.tensor(centre, dtype=torch.float32, device=device)
         self.scale = torch.tensor(np.where(scale > 0, scale, 1.0), dtype=torch.float32, device=device)
 
+    @staticmethod
+    def fixed(scaling: str, device: torch.device) -> Normalization:
+        """A scaling that asks nothing of the data: "unit" or "imagenet". Raises UserError for another one."""
+        if scaling not in ("unit", "imagenet"):
+            raise UserError(
+                f"scaling {scaling!r} is taken from images in memory: a recipe for class folders has unit or imagenet"
+            )
+        normalization = Normalization.__new__(Normalization)
+        normalization._set(scaling, device)
+        return normalization
+
+    def _set(self, scaling: str, device: torch.device) -> None:
+        mean, scale = ((0.0,), (1.0,)) if scaling == "unit" else (IMAGENET_MEAN, IMAGENET_STD)
+        self.mean = 255 * torch.tensor(mean, device=device).reshape(-1, 1, 1)
+        self.scale = 255 * torch.tensor(scale, device=device).reshape(-1, 1, 1)
+
     def __call__(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) uint8 → float32, channels last in memory."""
+        """(B, C, H, W) of pixels from 0 to 255 → float32, channels last in memory."""
         return ((images.float() - self.mean) / self.scale).contiguous(memory_format=torch.channels_last)
 
 
@@ -109,10 +141,21 @@ def shifted(images: Tensor, down: int, right: int) -> Tensor:
     return padded[..., max(-down, 0) : max(-down, 0) + height, max(-right, 0) : max(-right, 0) + width]
 
 
+def resized(images: Tensor, resolution: int | None) -> Tensor:
+    """Images (B, C, H, W) float at resolution × resolution pixels, bilinear; as they are where that is None."""
+    height, width = images.shape[-2:]
+    if resolution is None or (height, width) == (resolution, resolution):
+        return images
+    shrinks = resolution < min(height, width)
+    return F.interpolate(images, (resolution, resolution), mode="bilinear", antialias=shrinks)
+
+
 class TrainStream:
     """The training batches from step `start` to `stop`: (images (B, C, H, W) float32, labels (B,) int64) on the device.
 
     The last batch of an epoch is short where the batch size does not divide the images: 391 steps for 50,000 by 128.
+    Where several processes share a batch, each gives its part and the weight of its loss. A process for which a short
+    batch has no image gives its last one with weight 0.
     Stateful in the sense of Lightning's loaders, so that a checkpoint says where to go on.
     """
 
@@ -124,9 +167,12 @@ class TrainStream:
         recipe: Recipe,
         seed: int,
         stop: int,
+        resolution: int | None = None,
+        world: World = ALONE,
     ) -> None:
         self.images, self.labels, self.normalization = images, labels, normalization
         self.recipe, self.seed, self.stop = recipe, seed, stop
+        self.resolution, self.world = resolution, world
         self.steps_per_epoch = steps_per_epoch(len(labels), recipe.batch_size)
         self.step = 0
 
@@ -139,25 +185,48 @@ class TrainStream:
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.step = state["step"]
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Batch]:
+        recipe = self.recipe
         epoch = -1
         draw = None
         while self.step < self.stop:
             if self.step // self.steps_per_epoch != epoch or draw is None:
                 epoch = self.step // self.steps_per_epoch
-                draw = draw_epoch(len(self.labels), self.seed, epoch, self.recipe.padding, self.recipe.flip)
+                draw = draw_epoch(len(self.labels), self.seed, epoch, recipe.padding, recipe.flip, recipe.color)
                 draw = draw.to(self.images.device)
-            first = (self.step % self.steps_per_epoch) * self.recipe.batch_size
+            first = (self.step % self.steps_per_epoch) * recipe.batch_size
+            count = min(recipe.batch_size, len(self.labels) - first)
             self.step += 1
-            yield self._batch(draw, slice(first, first + self.recipe.batch_size))
+            if self.world.size == 1:
+                yield self._batch(draw, slice(first, first + count))
+            else:
+                part, weight = shared(self.world, first, count)
+                yield *self._batch(draw, part), weight
 
     def _batch(self, draw: Draw, part: slice) -> tuple[Tensor, Tensor]:
+        recipe = self.recipe
         index = draw.order[part]
-        images = self.normalization(self.images[index])
-        if self.recipe.padding or self.recipe.flip:
-            images = crop_and_flip(images, draw.dy[part], draw.dx[part], draw.flip[part], self.recipe.padding)
-            images = images.contiguous(memory_format=torch.channels_last)
+        images = self.images[index]
+        if draw.colors is not None:
+            images = images + color_shift(draw.colors[part])
+        images = self.normalization(images)
+        if recipe.padding or recipe.flip:
+            images = crop_and_flip(images, draw.dy[part], draw.dx[part], draw.flip[part], recipe.padding)
+        images = resized(images, self.resolution).contiguous(memory_format=torch.channels_last)
         return images, self.labels[index]
+
+
+def shared(world: World, first: int, count: int) -> tuple[slice, float]:
+    """A process's part of the batch of `count` images from position `first` on, and the weight of its mean loss.
+
+    The weight makes the mean over the processes that over all images of the batch. A part that would be empty is the
+    batch's last image, with weight 0.
+    """
+    share = world.share(count)
+    images = share.stop - share.start
+    if not images:
+        return slice(first + count - 1, first + count), 0.0
+    return slice(first + share.start, first + share.stop), images * world.size / count
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
@@ -165,25 +234,36 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
     return -(-images // batch_size)
 
 
-class InMemoryData(pl.LightningDataModule):
-    """A data set on the device: the training stream, and plain batches of each split for evaluation.
+class InMemoryData(Data):
+    """A data set that lies on the device, resized there to `resolution` × `resolution` pixels where that is given.
 
-    The splits are "train", "test" and, where the recipe holds images out, "validation": the last of the training
-    images in the arrays' order, which mixes the classes and is the same for all seeds. Raises UserError where that
-    leaves none to train on.
+    Images held out are the last of the training images in the arrays' order, which mixes the classes and is the same
+    for all seeds. Raises UserError where that leaves none to train on.
     """
 
-    def __init__(self, arrays: Arrays, recipe: Recipe, seed: int, stop: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        arrays: Arrays,
+        recipe: Recipe,
+        seed: int,
+        stop: int,
+        device: torch.device,
+        resolution: int | None = None,
+        world: World = ALONE,
+    ) -> None:
         super().__init__()
-        self.recipe, self.seed, self.stop, self.device = recipe, seed, stop, device
-        self.classes = arrays.facts.classes
+        self.recipe, self.seed, self.stop, self.device, self.world = recipe, seed, stop, device, world
+        self.facts, self.digest, self.resolution = arrays.facts, arrays.digest, resolution
+        channels, height, width = arrays.facts.shape
+        self.shape = (channels, resolution or height, resolution or width)
         kept = len(arrays.train) - recipe.validation_images
         if kept < 1:
             raise UserError(
                 f"{arrays.facts.title} has {len(arrays.train):,} training images, the recipe {recipe.name} holds out "
                 f"{recipe.validation_images:,}: take a larger data set"
             )
-        splits = {"train": Split(arrays.train.images[:kept], arrays.train.labels[:kept]), "test": arrays.test}
+        used = min(kept, recipe.train_images or kept)
+        splits = {"train": Split(arrays.train.images[:used], arrays.train.labels[:used]), "test": arrays.test}
         if recipe.validation_images:
             splits["validation"] = Split(arrays.train.images[kept:], arrays.train.labels[kept:])
         self.normalization = Normalization(splits["train"], device, recipe.scaling)
@@ -197,25 +277,28 @@ class InMemoryData(pl.LightningDataModule):
 
     @property
     def splits(self) -> list[str]:
-        """Names of the splits that there are."""
         return list(self._on_device)
 
     def train_dataloader(self) -> TrainStream:
-        return TrainStream(*self._on_device["train"], self.normalization, self.recipe, self.seed, self.stop)
+        images, labels = self._on_device["train"]
+        return TrainStream(
+            images, labels, self.normalization, self.recipe, self.seed, self.stop, self.resolution, self.world
+        )
 
     def images(self, split: str) -> int:
         return len(self._on_device[split][1])
 
     def batches(
-        self, split: str, limit: int | None = None, size: int | None = None, shift: tuple[int, int] = (0, 0)
+        self,
+        split: str,
+        limit: int | None = None,
+        size: int | None = None,
+        shift: tuple[int, int] = (0, 0),
+        share: World = ALONE,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """The un-augmented images of a split in their order, the first `limit` of them, normalized, `size` at a time.
-
-        shift: pixels by which they are moved down and to the right, the room that this leaves black.
-        """
         images, labels = self._on_device[split]
-        count = min(limit or len(labels), len(labels))
+        mine = share.share(min(limit or len(labels), len(labels)))
         size = size or EVALUATION_BATCH[images.device.type]
-        for start in range(0, count, size):
-            part = slice(start, min(start + size, count))
-            yield self.normalization(shifted(images[part], *shift)), labels[part]
+        for start in range(mine.start, mine.stop, size):
+            part = slice(start, min(start + size, mine.stop))
+            yield resized(self.normalization(shifted(images[part], *shift)), self.resolution), labels[part]

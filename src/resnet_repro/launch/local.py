@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -25,16 +25,19 @@ Outcome = Literal["done", "failed", "stopped", "blocked"]
 class Job:
     """A command that ends by itself, its folder, and the file that is there once it is done.
 
-    Its process reads the end of its standard input as the end of the launcher.
-    after: markers of other jobs that must be there before it starts.
+    argv: the command, or what gives it for a slot. Its process reads the end of its standard input as the end of the
+    launcher.
+    after: markers of other jobs that must be there before it starts. environment: what its process finds there besides
+    what the slot gives.
     """
 
     name: str
-    argv: Sequence[str]
+    argv: Sequence[str] | Callable[[Slot], Sequence[str]]
     log: Path
     marker: Path
     prepare: Callable[[Slot], None] = field(default=lambda slot: None)
     after: Sequence[Path] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def run_pool(jobs: Sequence[Job], slots: Sequence[Slot], watch: Callable[[], None]) -> list[Outcome]:
@@ -95,11 +98,11 @@ def _start(job: Job, slot: Slot) -> subprocess.Popen:
     job.prepare(slot)
     with job.log.open("ab") as log:
         return subprocess.Popen(
-            job.argv,
+            job.argv(slot) if callable(job.argv) else job.argv,
             stdin=subprocess.PIPE,  # never written to: its end tells the process that the launcher is gone
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=os.environ | slot.environment,
+            env=os.environ | slot.environment | dict(job.environment),
             start_new_session=True,  # the terminal's Ctrl-C comes to the launcher alone
         )
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from resnet_repro.errors import UserError
+from resnet_repro.world import World
 
 # Training allocates and frees the same large blocks each step. Told to keep them, glibc neither maps them anew nor
 # trims: page faults per step fall from thousands to hundreds. Harmless where the allocator is another one.
@@ -20,7 +21,8 @@ GLIBC_KEEPS_MEMORY = {
 class Slot:
     """Room for one run: the kind of device ("cuda", "mps", "cpu"), what its process finds in its environment, threads.
 
-    share: the part of the device's memory that is meant for it, in (0, 1].
+    share: the part of the device's memory that is meant for it, in (0, 1]. processes: how many carry out the run together,
+    each on a device of its own. workers: processes that decode images, for each of them.
     """
 
     device: str
@@ -28,6 +30,8 @@ class Slot:
     threads: int
     environment: dict[str, str] = field(default_factory=dict)
     share: float = 1.0
+    processes: int = 1
+    workers: int = 1
 
 
 def parse_devices(wanted: str, best: str, cuda_count: int) -> list[str]:
@@ -57,23 +61,31 @@ def parse_devices(wanted: str, best: str, cuda_count: int) -> list[str]:
 
 
 def plan_slots(
-    devices: Sequence[str], per_device: int | None, runs: int, cores: int, visible: str | None = None
+    devices: Sequence[str],
+    per_device: int | None,
+    runs: int,
+    cores: int,
+    visible: str | None = None,
+    spread: bool = False,
 ) -> list[Slot]:
     """The slots of a machine for a number of runs.
 
     One run per GPU, or `per_device`. On a CPU as many runs at once as there are cores, with the cores shared out
     evenly among them: measured on two cores, two runs of one thread beat one run of two threads.
     visible: CUDA_VISIBLE_DEVICES as the user set it, whose entries the indices then count.
+    spread: several GPUs make one slot, whose run takes them all.
     """
+    if spread and len(devices) > 1:
+        return [_spread(devices, cores, visible)]
     slots = []
     for device in devices:
-        kind, _, index = device.partition(":")
+        kind = device.partition(":")[0]
         if kind == "cuda":
-            entries = [entry.strip() for entry in visible.split(",")] if visible else None
-            environment = {"CUDA_VISIBLE_DEVICES": entries[int(index)] if entries else index}
+            environment = {"CUDA_VISIBLE_DEVICES": _visible([device], visible)}
             count = per_device or 1
             threads = max(1, cores // (len(devices) * count))
-            slots += [Slot("cuda", device, threads, environment | _threads(threads), 1 / count) for _ in range(count)]
+            environment |= _threads(threads)
+            slots += [Slot("cuda", device, threads, environment, 1 / count, workers=threads) for _ in range(count)]
         elif kind == "mps":
             slots += [Slot("mps", "mps", cores, {}, 1 / (per_device or 1)) for _ in range(per_device or 1)]
         else:
@@ -83,6 +95,31 @@ def plan_slots(
             label = f"cpu ({threads} thread{'s' * (threads > 1)})"
             slots += [Slot("cpu", label, threads, environment, 1 / count) for _ in range(count)]
     return slots
+
+
+def one_of_group(kind: str, world: World, cores: int) -> Slot:
+    """The slot of one of the processes that torchrun or srun has started together; each takes one device of `kind`."""
+    threads = max(1, cores // world.local_size)
+    environment = _threads(threads)
+    if kind == "cpu":
+        environment |= GLIBC_KEEPS_MEMORY | {"CUDA_VISIBLE_DEVICES": ""}
+    label = f"{world.size} processes together ({kind})"
+    return Slot(kind, label, threads, environment, 1 / (world.local_size if kind == "cpu" else 1), workers=threads)
+
+
+def _spread(devices: Sequence[str], cores: int, visible: str | None) -> Slot:
+    """All GPUs as one slot, the cores shared out evenly among their processes."""
+    threads = max(1, cores // len(devices))
+    environment = {"CUDA_VISIBLE_DEVICES": _visible(devices, visible)} | _threads(threads)
+    label = f"{len(devices)} GPUs together ({', '.join(devices)})"
+    return Slot("cuda", label, threads, environment, processes=len(devices), workers=threads)
+
+
+def _visible(devices: Sequence[str], visible: str | None) -> str:
+    """What CUDA_VISIBLE_DEVICES must be for these devices."""
+    entries = [entry.strip() for entry in visible.split(",")] if visible else None
+    indices = [device.partition(":")[2] for device in devices]
+    return ",".join(entries[int(index)] if entries else index for index in indices)
 
 
 def _threads(threads: int) -> dict[str, str]:

@@ -53,18 +53,17 @@ def load_run(folder: str | Path) -> nn.Module:
 
     Raises UserError where the folder holds no finished run or the weights do not fit.
     """
-    from resnet_repro.data.catalogue import dataset
     from resnet_repro.models import build
 
     folder = Path(folder)
     try:
         record = json.loads((folder / "record.json").read_text())
-        settings = RunSettings.from_json(record["settings"])
+        settings, classes = RunSettings.from_json(record["settings"]), record["dataset"]["classes"]
         state = load_file(folder / "weights.safetensors")
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise UserError(f"{folder} holds no finished run that can be read ({error}): train it first") from error
     if state_sha256(state) != record["weights_sha256"]:
         raise UserError(f"{folder}/weights.safetensors is not what its record names: delete the folder and train again")
-    net = build(settings.arm.model, dataset(settings.dataset).classes, settings.seed)
+    net = build(settings.arm.model, classes, settings.seed)
     net.load_state_dict(state)
     return net.eval()

@@ -16,7 +16,9 @@ def banners(experiment: Experiment, budget: str, records: Sequence[Record], fail
     trained = [record for record in records if not record.is_counted]
     found = [
         _standin(trained),
+        _substitute_weights(trained),
         _other_data(experiment, trained),
+        _coarse(experiment, trained),
         _short(trained),
         _stretches(trained),
         _missing(experiment, budget, records, failed),
@@ -29,8 +31,42 @@ def banners(experiment: Experiment, budget: str, records: Sequence[Record], fail
 
 def is_other_data(experiment: Experiment, records: Sequence[Record]) -> bool:
     """Whether the runs are on real data other than the experiment's own, so that published numbers do not apply."""
-    datasets = {(r.data["dataset"]["name"], r.data["dataset"]["standin"]) for r in records if not r.is_counted}
+    datasets = {
+        (r.data["dataset"]["name"], r.data["dataset"]["standin"])
+        for r in records
+        if not r.is_counted and r.settings.arm.dataset is None
+    }
     return any(name != experiment.dataset and not standin for name, standin in datasets)
+
+
+def has_substitute_weights(record: Record) -> bool:
+    """Whether the run began with a backbone that was trained in place of the weights wanted."""
+    return record.data.get("weights_from", {}).get("substitute", False)
+
+
+def is_coarse(record: Record, resolution: int | None) -> bool:
+    """Whether the run saw its images at fewer pixels a side than the published `resolution`."""
+    return bool(resolution and record.settings.resolution and record.settings.resolution < resolution)
+
+
+def _substitute_weights(records: Sequence[Record]) -> str:
+    begun = [record for record in records if has_substitute_weights(record)]
+    if not begun:
+        return ""
+    sources = [r for r in records if r.arm in {s.settings.arm.start.arm for s in begun if s.settings.arm.start}]
+    how = sorted({f"{r.data['dataset']['title']}, {r.settings.iterations:,} steps" for r in sources})
+    return (
+        f"SUBSTITUTE WEIGHTS. In place of torchvision's ImageNet weights {', '.join(sorted({r.arm for r in begun}))} begin "
+        f"with a backbone that was trained here ({'; '.join(how)}). No claim about pretrained weights is judged on them."
+    )
+
+
+def _coarse(experiment: Experiment, records: Sequence[Record]) -> str:
+    resolution = experiment.published_resolution
+    found = sorted({r.settings.resolution for r in records if is_coarse(r, resolution) and r.settings.resolution})
+    if not found:
+        return ""
+    return f"LOW RESOLUTION. Images of {', '.join(map(str, found))} pixels a side in place of {resolution}."
 
 
 def _standin(records: Sequence[Record]) -> str:
@@ -46,7 +82,7 @@ def _standin(records: Sequence[Record]) -> str:
 def _other_data(experiment: Experiment, records: Sequence[Record]) -> str:
     if not is_other_data(experiment, records):
         return ""
-    titles = ", ".join(sorted({r.data["dataset"]["title"] for r in records}))
+    titles = ", ".join(sorted({r.data["dataset"]["title"] for r in records if r.settings.arm.dataset is None}))
     return (
         f"OTHER DATA SET. These nets were trained on {titles}; the published numbers are for {experiment.dataset} and "
         "are not shown. Verdicts speak of this data set."
@@ -100,9 +136,16 @@ def _missing(experiment: Experiment, budget: str, records: Sequence[Record], fai
     seeds = sorted({r.seed for r in records if not r.is_counted} | set(profile.seeds))
     have = {(r.arm, r.seed) for r in records}
     due = sorted(experiment.runs_of(profile, seeds), key=lambda run: run[1])  # seed by seed
-    names = [f"{arm} seed {seed}" for arm, seed in due if (arm, seed) not in have]
+    needless = _needless(experiment, records)
+    names = [f"{arm} seed {seed}" for arm, seed in due if (arm, seed) not in have and arm not in needless]
     names = [name for name in names if name not in failed]
     return f"MISSING RUNS. {_listed(names)}. The same command trains them." if names else ""
+
+
+def _needless(experiment: Experiment, records: Sequence[Record]) -> set[str]:
+    """Arms that were to be trained for want of weights, which the runs have found."""
+    found = {r.settings.arm.start.arm for r in records if r.settings.weights and r.settings.arm.start}
+    return found - {arm.start.arm for arm in experiment.arms if arm.start and arm.start.how != "backbone"}
 
 
 def _diverged(records: Sequence[Record]) -> str:

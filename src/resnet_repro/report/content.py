@@ -9,7 +9,7 @@ from typing import Any
 from resnet_repro.analysis.claims import Judgement, rule_for
 from resnet_repro.analysis.comparisons import Part, Results
 from resnet_repro.experiment import Experiment
-from resnet_repro.report.banners import banners, is_other_data
+from resnet_repro.report.banners import banners, has_substitute_weights, is_coarse, is_other_data
 from resnet_repro.report.counted import counted
 from resnet_repro.report.counts import totals_table
 from resnet_repro.report.tables import arms_table, results_table, search_table
@@ -30,11 +30,12 @@ SCALINGS = {
     "pixel-mean": "per-pixel mean subtracted",
     "unit": "pixels in [0, 1]",
     "standard": "channels of zero mean and unit variance",
+    "imagenet": "channels scaled as ImageNet's",
 }
 
 
-def results_of(records: Sequence[Record]) -> Results:
-    """What the claims are judged on."""
+def results_of(records: Sequence[Record], resolution: int | None = None) -> Results:
+    """What the claims are judged on. resolution: the published one, in pixels; a lower one is short of the budget too."""
     values: dict[str, dict[int, dict[str, float]]] = defaultdict(dict)
     draws: dict[str, dict[int, str | None]] = defaultdict(dict)
     for record in records:
@@ -43,7 +44,8 @@ def results_of(records: Sequence[Record]) -> Results:
     return Results(
         values,
         standin=any(r.data["dataset"]["standin"] for r in records),
-        short=frozenset(r.arm for r in records if not r.is_counted and _is_short(r)),
+        short=frozenset(r.arm for r in records if not r.is_counted and (_is_short(r) or is_coarse(r, resolution))),
+        substitute=frozenset(r.arm for r in records if has_substitute_weights(r)),
         draws=draws,
     )
 
@@ -148,8 +150,11 @@ def _recipe(records: Sequence[Record]) -> str:
         f"weight decay {recipe['weight_decay']:g}",
         rate,
         SCALINGS[recipe["scaling"]],
-        _augmentation(recipe),
+        _augmentation(recipe, "class_images" in records[0].data["dataset"]),
     ]
+    used = records[0].data["dataset"].get("used", {}).get("train")
+    if recipe.get("train_images") and used:
+        parts.append(f"{used:,} of the training images used")
     if recipe["validation_images"]:
         parts.append(f"{recipe['validation_images']:,} of the training images held out for validation")
     return (
@@ -158,9 +163,15 @@ def _recipe(records: Sequence[Record]) -> str:
     )
 
 
-def _augmentation(recipe: Mapping[str, Any]) -> str:
-    parts = [f"pad {recipe['padding']}, random crop"] if recipe["padding"] else []
+def _augmentation(recipe: Mapping[str, Any], in_folders: bool) -> str:
+    """What is drawn on an image: pad and crop of images in memory, scale and crop of those of class folders."""
+    if recipe.get("scale") and in_folders:
+        low, high = recipe["scale"]
+        parts = [f"shorter side scaled to {low} to {high} pixels for a crop of 224"]
+    else:
+        parts = [f"pad {recipe['padding']}, random crop"] if recipe["padding"] else []
     parts += ["horizontal flip"] if recipe["flip"] else []
+    parts += [f"colours shifted by {recipe['color']:g} σ"] if recipe.get("color") else []
     return ", ".join(parts) or "no augmentation"
 
 

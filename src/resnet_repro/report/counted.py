@@ -10,8 +10,10 @@ ERRORS = (
     "train_error",
     "test_error",
     "validation_error",
+    "test_error_10crop",
     *(f"validation_error_{part}" for part in ("start", "middle", "end")),
 )
+COUNTS = ("parameters", "trainable_parameters", "multiply_adds")
 LOSSES = ("train_loss", "test_loss", "validation_loss", "mean_validation_loss")
 
 
@@ -19,20 +21,26 @@ def counted(record: Record) -> dict[str, float]:
     """{metric: value}: final errors and losses, and diagnostics.
 
     A run that diverged counts with the error of guessing, in percent, and its loss, in nats. train_error_of_guessing is
-    the training error in percent of that of guessing, so that thresholds hold for any number of classes.
-    generalization_gap: test error less training error, in points. parameters, multiply_adds: of the network.
+    the training error in percent of that of guessing, so that thresholds hold for any number of classes; likewise
+    test_error_of_guessing. generalization_gap: test error less training error, in points. step_seconds: of a training
+    step, evaluation left out. parameters, those of them that are trained, multiply_adds: of the network.
     """
     row: dict[str, float] = {}
     for metric in record.data["final"].keys() | record.data["diagnostics"].keys():
         value = record.value(metric)
         if value is not None:
             row[metric] = value
-    row |= {quantity: float(record.data["model"][quantity]) for quantity in ("parameters", "multiply_adds")}
+    model = record.data["model"]
+    row |= {quantity: float(model[quantity]) for quantity in COUNTS if quantity in model}
+    if record.status == "finished" and record.data["iterations"]:
+        row["step_seconds"] = record.data["training_seconds"] / record.data["iterations"]
     classes = record.data["dataset"]["classes"]
     guessing = 100 * (1 - 1 / classes)
     if record.status == "diverged":
         row.update((error, guessing) for error in ERRORS)
         row.update((loss, math.log(classes)) for loss in LOSSES)
+    if "test_error" in row:
+        row["test_error_of_guessing"] = 100 * row["test_error"] / guessing
     if "train_error" in row:
         row["train_error_of_guessing"] = 100 * row["train_error"] / guessing
         if "test_error" in row:

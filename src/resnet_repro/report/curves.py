@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_repro.experiment import Arm
 from resnet_repro.report.figure import Context, FigureSpec
-from resnet_repro.report.published import he15_error_curves
+from resnet_repro.report.published import HE15_FIGURE_6, PublishedCurves, he15_error_curves
 from resnet_repro.report.style import PAPER_GREY, WIDTH, looks
 from resnet_repro.results import Record, series
 
@@ -20,12 +20,10 @@ Panels = Mapping[str, Sequence[Arm]]
 
 TRAINING_POINTS = 60  # the running error is averaged to about as many points
 COLUMNS = 2  # panels side by side
-PUBLISHED_LENGTH = 64_000  # of He15 figure 6
-PUBLISHED_TOP = 20  # percent, where He15 figure 6 is cut off
 
 
-def error_curves(panels: Panels) -> FigureSpec:
-    """Training (dashed) and test (solid) error against iterations, a panel for each group of arms, as He15 figure 6.
+def error_curves(panels: Panels, paper: PublishedCurves = HE15_FIGURE_6) -> FigureSpec:
+    """Training (dashed) and test (solid) error against iterations, a panel for each group of arms, as the paper's figure.
 
     The paper's own curves of the same nets lie in grey behind ours where the budgets are the same, else in panels below.
     """
@@ -34,9 +32,9 @@ def error_curves(panels: Panels) -> FigureSpec:
         shown = _shown(context, panels)
         if not shown:
             return None
-        same_budget = _longest(context, shown) == PUBLISHED_LENGTH
+        same_budget = _longest(context, shown) == paper.iterations
         theirs = {
-            title: [arm.name for arm in arms if he15_error_curves(arm.name)] if context.published else []
+            title: [arm.name for arm in arms if he15_error_curves(arm.name, paper)] if context.published else []
             for title, arms in shown.items()
         }
         below = not same_budget and any(theirs.values())
@@ -49,15 +47,15 @@ def error_curves(panels: Panels) -> FigureSpec:
             ax.set_title(title + (" (grey: He15)" if same_budget and theirs[title] else ""))
             if same_budget:
                 for name in theirs[title]:
-                    _published(ax, name, style[name] | {"color": PAPER_GREY})
-                ax.set_ylim(0, PUBLISHED_TOP)
+                    _published(ax, name, paper, style[name] | {"color": PAPER_GREY})
+                ax.set_ylim(paper.bottom, paper.top)
         if below:
             for ax, (title, arms) in zip(rows[1], shown.items(), strict=False):
                 style = looks([arm.name for arm in arms])
                 for name in theirs[title]:
-                    _published(ax, name, style[name])
-                ax.set_title(f"He15 figure 6: {title},\n{PUBLISHED_LENGTH:,} iterations")
-                ax.set_ylim(0, PUBLISHED_TOP)
+                    _published(ax, name, paper, style[name])
+                ax.set_title(f"{paper.name}: {title},\n{paper.iterations:,} iterations")
+                ax.set_ylim(paper.bottom, paper.top)
                 ax.set_xlabel("iteration")
                 ax.set_xlim(left=0)
             rows[1][0].set_ylabel("error (%)")
@@ -67,10 +65,10 @@ def error_curves(panels: Panels) -> FigureSpec:
             "mark at each evaluation). Each line is one seed."
         )
         if same_budget and any(theirs.values()):
-            caption += " Grey: the curves of He15 figure 6."
+            caption += f" Grey: the curves of {paper.name}."
         elif below:
             caption += (
-                f" Below, the curves of He15 figure 6 after {PUBLISHED_LENGTH:,} iterations: the axes are not the same."
+                f" Below, the curves of {paper.name} after {paper.iterations:,} iterations: the axes are not the same."
             )
         return figure, caption
 
@@ -179,8 +177,8 @@ def _our_lines(ax: Axes, record: Record, look: dict, label: str, dashed: str, so
     ax.plot(x, y, "-", **look, markersize=3.5, markevery=_every(x), label=f"{label} {kind}")
 
 
-def _published(ax: Axes, arm: str, look: dict) -> None:
-    for split, (x, y) in he15_error_curves(arm).items():
+def _published(ax: Axes, arm: str, paper: PublishedCurves, look: dict) -> None:
+    for split, (x, y) in he15_error_curves(arm, paper).items():
         dashed = split == "train"
         ax.plot(
             x,

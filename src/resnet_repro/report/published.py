@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -10,18 +11,43 @@ from typing import Any
 Curve = tuple[list[float], list[float]]
 
 
+@dataclass(frozen=True)
+class PublishedCurves:
+    """A figure of error curves: its name, the length of its schedule, where its axis of errors ends, in percent.
+
+    key: its entry in the file of figures. splits: what its curves are called there, {name there: "train" or "test"}.
+    """
+
+    name: str
+    iterations: int
+    bottom: float
+    top: float
+    key: str
+    splits: dict[str, str]
+
+
+HE15_FIGURE_6 = PublishedCurves(
+    "He15 figure 6", 64_000, 0, 20, "fig6_cifar10_error_percent", {"train": "train", "test": "test"}
+)
+# Drawn to 551,000 iterations; the length here is that of the schedule customary since, with rates divided at the same
+# places. Its test curves are those of the validation images, on the middle crop.
+HE15_FIGURE_4 = PublishedCurves(
+    "He15 figure 4", 450_450, 20, 65, "fig4_imagenet_error_percent", {"train": "train", "val_center_crop": "test"}
+)
+
+
 @cache
 def _figures() -> dict[str, Any]:
     return json.loads((files("resnet_repro.report") / "he15_figures.json").read_text())
 
 
-def he15_error_curves(arm: str) -> dict[str, Curve]:
-    """{"train" or "test": (iterations, error in percent)} of He15 figure 6; empty for nets that it does not show.
+def he15_error_curves(arm: str, figure: PublishedCurves = HE15_FIGURE_6) -> dict[str, Curve]:
+    """{"train" or "test": (iterations, error in percent)} of a figure of He15; empty for nets that it does not show.
 
-    Training error is the running one, on augmented batches. The figure is cut off at 20 %.
+    Training error is the running one, on augmented batches. Figure 6 is cut off at 20 %.
     """
-    curves = _figures()["fig6_cifar10_error_percent"].get(arm, {})
-    return {split: _columns(points) for split, points in curves.items()}
+    curves = _figures()[figure.key].get(arm, {})
+    return {figure.splits[split]: _columns(points) for split, points in curves.items()}
 
 
 def he15_layer_responses(arm: str) -> Curve | None:

@@ -41,7 +41,7 @@ def budgets_with_records(runs_dir: Path, experiment: str) -> list[str]:
 
 def judged(experiment: Experiment, records: Sequence[Record]) -> list[Judgement]:
     """The experiment's claims with their verdicts on these records."""
-    return judge_all(experiment.claims, results_of(records))
+    return judge_all(experiment.claims, results_of(records, experiment.published_resolution))
 
 
 def write_report(

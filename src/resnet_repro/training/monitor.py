@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback
 
-from resnet_repro.data.stream import EVALUATION_IMAGES, InMemoryData, steps_per_epoch
+from resnet_repro.analysis.evaluation import Score, evaluate
+from resnet_repro.data.base import Data
+from resnet_repro.data.stream import EVALUATION_IMAGES, steps_per_epoch
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import RunSettings
-from resnet_repro.models.inspect import watched_layers
-from resnet_repro.results import CHECKPOINT, PROGRESS, Table, write_json
-from resnet_repro.training.classifier import Classifier, evaluate
+from resnet_repro.results import PROGRESS, Table, write_json
+from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.memory import peak_memory_mib
 from resnet_repro.training.schedule import ends_warm_up, learning_rate
 from resnet_repro.training.start import Parent
@@ -33,7 +35,7 @@ class Monitor(Callback):
     All that it holds goes into the checkpoint, so a resumed run goes on with the same sums and the same tables.
     """
 
-    def __init__(self, settings: RunSettings, folder: Path, data: InMemoryData, parent: Parent | None = None) -> None:
+    def __init__(self, settings: RunSettings, folder: Path, data: Data, parent: Parent | None = None) -> None:
         self.settings, self.folder, self.data, self.parent = settings, folder, data, parent
         self.log_every = min(100, max(1, settings.iterations // LOG_POINTS))
         self.gradients_every = max(1, settings.iterations // GRADIENT_POINTS)
@@ -86,8 +88,9 @@ class Monitor(Callback):
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict) -> None:
         assert isinstance(pl_module, Classifier)
-        checkpoint["running_sums"] = pl_module.sums.cpu()
-        checkpoint["running_images"] = pl_module.images
+        *sums, images = self.data.world.total(pl_module.unread()).cpu()
+        checkpoint["running_sums"] = torch.stack(sums)
+        checkpoint["running_images"] = int(images)
         checkpoint["diverged_at"] = pl_module.diverged_at.cpu()
         checkpoint["warmed_up_at"] = pl_module.warmed_up_at
         checkpoint["parent"] = self.parent.weights_sha256 if self.parent else None
@@ -106,8 +109,9 @@ class Monitor(Callback):
                 f"delete {self.folder} to train it again"
             )
         pl_module.warmed_up_at = checkpoint["warmed_up_at"]
-        pl_module.sums = checkpoint["running_sums"]
-        pl_module.images = checkpoint["running_images"]
+        mine = int(self.data.world.is_main)  # the sums over all processes: one of them goes on with them
+        pl_module.sums = checkpoint["running_sums"] * mine
+        pl_module.images = checkpoint["running_images"] * mine
         pl_module.diverged_at = checkpoint["diverged_at"]
         self.diverged_at = max(0, int(pl_module.diverged_at))  # also where no step is left to read it at
 
@@ -194,12 +198,11 @@ class Monitor(Callback):
 
     def score(self, module: Classifier, step: int, train_images: int) -> dict[str, Any]:
         """Loss and error on the first `train_images` training images, un-augmented, and on all others there are."""
-        net, device, precision = module.net, module.device, self.settings.precision
-        train = evaluate(net, self.data.batches("train", train_images), device, precision)
-        test = evaluate(net, self.data.batches("test"), device, precision)
+        train = self._evaluate(module, "train", train_images)
+        test = self._evaluate(module, "test")
         held_out: dict[str, float | None] = {}
         if "validation" in self.data.splits:
-            validation = evaluate(net, self.data.batches("validation"), device, precision)
+            validation = self._evaluate(module, "validation")
             held_out = {"validation_loss": _finite(validation.loss), "validation_error": validation.error}
         if self.best is None or test.error < self.best["test_error"]:
             self.best = {"test_error": test.error, "iteration": step}
@@ -207,15 +210,20 @@ class Monitor(Callback):
         return {
             "train_loss": _finite(train.loss),
             "train_error": train.error,
-            "train_images": min(train_images, self.data.images("train")),
+            "train_images": train.images,
             **held_out,
             "test_loss": _finite(test.loss),
             "test_error": test.error,
         }
 
+    def _evaluate(self, module: Classifier, split: str, limit: int | None = None) -> Score:
+        data = self.data
+        batches = data.batches(split, limit, share=data.world)
+        return evaluate(module.net, batches, module.device, self.settings.precision, data.world)
+
     def _write_gradients(self, module: Classifier, step: int) -> None:
         assert module.gradient_norms is not None
-        names = [name for name, _ in watched_layers(module.net)]
+        names = [name for name, _ in module.watched]
         self.gradients.append(
             {"iteration": step, "layer": layer, "name": name, "norm": norm}
             for layer, (name, norm) in enumerate(zip(names, module.gradient_norms.tolist(), strict=True), start=1)
@@ -243,39 +251,3 @@ class Monitor(Callback):
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-class Checkpoints(Callback):
-    """Saves every `seconds` seconds, at the last step, and when asked to stop; each time whole or not at all.
-
-    Stands after the monitor in the list of callbacks, so that a checkpoint at a step includes what the monitor wrote
-    at that step.
-    """
-
-    def __init__(self, folder: Path, seconds: float, stop_at: int) -> None:
-        self.path, self.seconds, self.stop_at = folder / CHECKPOINT, seconds, stop_at
-        self.stop_requested = False
-        self._saved = time.monotonic()
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._saved = time.monotonic()
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        due = time.monotonic() - self._saved >= self.seconds
-        if due or self.stop_requested or trainer.global_step == self.stop_at:
-            self._save(trainer)
-        if self.stop_requested:
-            trainer.should_stop = True
-
-    def _save(self, trainer: pl.Trainer) -> None:
-        temporary = self.path.with_name(f".{self.path.name}.part")
-        try:
-            trainer.save_checkpoint(temporary)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(self.path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        self._saved = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,9 +16,10 @@ import torch
 
 from resnet_repro.analysis.complexity import describe
 from resnet_repro.analysis.course import along_the_way
+from resnet_repro.analysis.evaluation import evaluate
 from resnet_repro.analysis.gradients import gradient_diagnostics
 from resnet_repro.analysis.responses import layer_responses
-from resnet_repro.data.arrays import Arrays
+from resnet_repro.data.base import Data
 from resnet_repro.data.stream import EVALUATION_IMAGES
 from resnet_repro.experiment import RunSettings
 from resnet_repro.models.weights import save_weights, state_sha256
@@ -37,6 +39,7 @@ from resnet_repro.training.start import Parent
 from resnet_repro.training.watching import Watching
 
 RESPONSE_IMAGES = 1_000
+BROKEN_NAMED = 20  # in a record; all are counted
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Circumstances:
 def finish(
     folder: Path,
     settings: RunSettings,
-    arrays: Arrays,
+    data: Data,
     module: Classifier,
     monitor: Monitor,
     watching: Watching,
@@ -68,16 +71,22 @@ def finish(
 ) -> str:
     """Score the network after its last step, and write weights and record; the record last, as it says "done".
 
-    Returns "finished" or "diverged". A stretch of the schedule is not scored.
+    Returns "finished" or "diverged". A stretch of the schedule is not scored. Of several processes that train together
+    all call this: they score the network together, and the main one writes.
     """
     final: dict[str, Any] = {}
-    diagnostics = gradient_diagnostics(monitor.gradients.path, settings.iterations)
     if not monitor.diverged_at and not _is_finite(module):  # the last step's loss was finite, its update was not
         monitor.diverged_at = step
     status = "diverged" if monitor.diverged_at else "finished"
     if status == "finished" and settings.stretch is None:
         monitor.say("evaluating", step)
         final = _score(settings, module, monitor, step)
+    broken = sorted({image for images in data.world.gathered(data.broken()) for image in images})
+    if not data.world.is_main:  # whose tables lack what was written before it resumed
+        return status
+    diagnostics = gradient_diagnostics(monitor.gradients.path, settings.iterations)
+    if final:
+        _complete_metrics(monitor, step, final)
         diagnostics |= along_the_way(monitor.metrics.path, settings.iterations) | _since_the_start(
             folder, settings, final
         )
@@ -101,11 +110,11 @@ def finish(
         "images_per_second": round(monitor.training_images / max(monitor.training_seconds, 1e-9), 1),
         "weights_sha256": weights,
     }
-    write_record(folder, settings, arrays, outcome, how)
+    write_record(folder, settings, data, outcome, how, broken)
     return status
 
 
-def write_skipped(folder: Path, settings: RunSettings, arrays: Arrays, reason: str, commit: str | None) -> None:
+def write_skipped(folder: Path, settings: RunSettings, data: Data, reason: str, commit: str | None) -> None:
     """The record of a run that could not be carried out, and why."""
     outcome: dict[str, Any] = {
         "status": "skipped",
@@ -122,14 +131,18 @@ def write_skipped(folder: Path, settings: RunSettings, arrays: Arrays, reason: s
         "weights_sha256": None,
     }
     how = Circumstances(commit, None, None, "not compiled", "none", None, 0.0)
-    write_record(folder, settings, arrays, outcome, how)
+    write_record(folder, settings, data, outcome, how)
 
 
 def write_record(
-    folder: Path, settings: RunSettings, arrays: Arrays, outcome: dict[str, Any], how: Circumstances
+    folder: Path,
+    settings: RunSettings,
+    data: Data,
+    outcome: dict[str, Any],
+    how: Circumstances,
+    broken: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """Put the record into the run's folder. Raises OSError."""
-    facts = arrays.facts
+    """Put the record into the run's folder. broken: (file, reason) of images that were left out. Raises OSError."""
     recipe = asdict(settings.arm.recipe)
     if how.search:
         recipe["learning_rate"] = how.search["learning_rate"]
@@ -144,18 +157,12 @@ def write_record(
             **outcome,
             "parent": asdict(how.parent) if how.parent else None,
             **({"search": how.search} if how.search else {}),
+            **_weights_from(settings, how),
             "draws": how.draws,
-            "model": describe(settings.arm.model, facts.classes, facts.shape),
+            "model": describe(settings.arm.model, data.classes, data.shape),
             "recipe": recipe,
-            "dataset": {
-                "name": facts.name,
-                "title": facts.title,
-                "digest": arrays.digest,
-                "standin": facts.standin,
-                "classes": facts.classes,
-                "train_images": facts.train_images,
-                "test_images": facts.test_images,
-            },
+            "dataset": data.facts_for_record() | _left_out(broken),
+            "processes": data.world.size,
             "precision": settings.precision,
             "device": settings.device,
             "hardware": device_name(settings.device),
@@ -172,15 +179,38 @@ def write_record(
     )
 
 
+def _weights_from(settings: RunSettings, how: Circumstances) -> dict[str, Any]:
+    """Of a run that begins with a pretrained backbone, where that comes from; whether in place of the wanted weights."""
+    start = settings.arm.start
+    if start is None or start.how != "backbone":
+        return {}
+    if settings.weights is not None:
+        return {"weights_from": {"name": settings.weights.name, "substitute": False}}
+    return {"weights_from": {"name": f"the run {start.arm}", "substitute": True}}
+
+
+def _left_out(broken: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """How many images could not be read, and which the first of them are."""
+    named = dict(broken[:BROKEN_NAMED])
+    return {"broken_images": len(broken), "broken": named} if broken else {}
+
+
 def _score(settings: RunSettings, module: Classifier, monitor: Monitor, step: int) -> dict[str, Any]:
     images = EVALUATION_IMAGES if settings.arm.control else monitor.data.images("train")
     final = monitor.score(module, step, images)
+    world = monitor.data.world
+    views = monitor.data.ten_views("test", world) if settings.arm.recipe.ten_crop else None
+    if views is not None:
+        final["test_error_10crop"] = evaluate(module.net, views, module.device, settings.precision, world).error
+    return final
+
+
+def _complete_metrics(monitor: Monitor, step: int, final: dict[str, Any]) -> None:
     if step:
         monitor.metrics.complete(step, final)
     else:  # never trained: there is no row of a last step
         monitor.metrics.rewind(-1)
         monitor.metrics.append([{"iteration": 0, **final}])
-    return final
 
 
 def _is_finite(module: Classifier) -> bool:
@@ -205,6 +235,8 @@ def _responses(
     folder: Path, settings: RunSettings, module: Classifier, monitor: Monitor, step: int
 ) -> dict[str, float]:
     """Write responses.csv; the mean over layers, in nets that have convolutions."""
+    if settings.arm.features == "once":  # no image has gone through the layers
+        return {}
     batches = monitor.data.batches("train", RESPONSE_IMAGES)
     responses = layer_responses(module.net, batches, module.device, settings.precision)
     table = Table(folder / "responses.csv", ("layer", "name", "std"))

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from resnet_repro.data.arrays import Arrays
-from resnet_repro.data.stream import InMemoryData
+from resnet_repro.data.base import Data
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import Recipe, RunSettings
+from resnet_repro.experiment import Recipe, RunSettings, Weights
 from resnet_repro.models import build
 from resnet_repro.models.construction import deepen
 from resnet_repro.models.inspect import main_path_layers
+from resnet_repro.models.transfer import load_backbone
 from resnet_repro.models.weights import load_run
 from resnet_repro.results import candidate_folders, parent_folder, read_record
 
@@ -43,16 +43,21 @@ class Parent:
 
 
 def first_weights(
-    folder: Path, settings: RunSettings, arrays: Arrays, data: InMemoryData, device: torch.device
+    folder: Path, settings: RunSettings, data: Data, weights: str | None = None
 ) -> tuple[nn.Module, Parent | None]:
-    """The network of a run before its first step, on `device` in channels-last layout, and the parent it comes from.
+    """The network of a run before its first step, on the data's device in channels-last layout, and its parent.
 
-    Raises Skip where the parent has diverged or was skipped, UserError where it has no record or other data.
+    weights: the file of the weights that the settings name. Raises Skip where the parent has diverged or was skipped,
+    UserError where it has no record or other data, and where the file holds other weights or does not fit.
     """
-    net = build(settings.arm.model, arrays.facts.classes, settings.seed)
+    device = data.device
+    net = build(settings.arm.model, data.classes, settings.seed)
     net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     start = settings.arm.start
     if start is None:
+        return net, None
+    if settings.weights is not None:
+        _load_from_outside(net, settings.weights, weights)
         return net, None
     source = parent_folder(folder, settings)
     assert source is not None
@@ -61,16 +66,27 @@ def first_weights(
         raise UserError(f"{source} holds no finished run, and {settings.arm.name} starts from it: run that arm first")
     if record.status != "finished":
         raise Skip(f"it starts from {start.arm} seed {settings.seed}, which is {record.status}")
-    if record.settings.dataset_digest != settings.dataset_digest:
+    if start.how != "backbone" and record.settings.dataset_digest != settings.dataset_digest:
         raise UserError(f"{source} was trained on other data than {folder} is to be: name another RUNS_DIR")
     trained = load_run(source).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if start.how == "deepen":
         deepen(trained, net, data.batches("train", DEEPEN_IMAGES))
+    elif start.how == "backbone":
+        load_backbone(net, trained.state_dict(), str(source))
     else:
         net.load_state_dict(trained.state_dict())
     return net, Parent(
         record.settings.experiment, record.arm, record.seed, record.data["weights_sha256"], *record.schedule
     )
+
+
+def _load_from_outside(net: nn.Module, wanted: Weights, path: str | None) -> None:
+    from resnet_repro.models.pretrained import file_sha256, read_state
+
+    file = Path(path or "")
+    if not path or not file.is_file() or file_sha256(file) != wanted.sha256:
+        raise UserError(f"{path} does not hold the weights {wanted.name} that this run begins with: put them back")
+    load_backbone(net, read_state(file), str(file))
 
 
 def found_rate(folder: Path, settings: RunSettings) -> tuple[Recipe, dict[str, Any] | None]:
@@ -120,4 +136,7 @@ def draws(net: nn.Module, settings: RunSettings) -> str:
         f"{settings.dataset_digest} {recipe.validation_images} {recipe.batch_size} {recipe.padding} {recipe.flip} "
         f"{settings.seed}".encode()
     )
+    further = (recipe.train_images, recipe.scale, recipe.color, settings.resolution)
+    if any(further):  # not of recipes without: their digests stay comparable with those of older records
+        digest.update(str(further).encode())
     return digest.hexdigest()

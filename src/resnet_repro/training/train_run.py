@@ -2,16 +2,20 @@
 
 Reads run.json in the folder, trains from the last checkpoint or from scratch, and leaves the record. Exit codes: 0
 the run has its record, 143 it was asked to stop and saved, anything else it failed and log.txt says why.
+Started several times by torchrun, or with its variables set, the processes train the run together.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -19,24 +23,29 @@ from typing import IO
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from resnet_repro.analysis.watch import Subject
 from resnet_repro.analysis.watches import make_watches
-from resnet_repro.data.arrays import Arrays, load
-from resnet_repro.data.catalogue import dataset
-from resnet_repro.data.stream import InMemoryData
+from resnet_repro.data.base import Data
+from resnet_repro.data.features import FeatureData
+from resnet_repro.data.place import open_data
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import RunSettings
 from resnet_repro.models.recompute import recompute_activations
+from resnet_repro.models.transfer import TransferNet
 from resnet_repro.results import CHECKPOINT, LOCK, RECORD, RUN, read_json
+from resnet_repro.training.checkpoints import Checkpoints
 from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.compilation import compiled_step, wants_compilation
 from resnet_repro.training.memory import choose_activations, peak_memory_mib
-from resnet_repro.training.monitor import Checkpoints, Monitor
+from resnet_repro.training.monitor import Monitor
 from resnet_repro.training.record import Circumstances, finish, write_skipped
 from resnet_repro.training.start import Skip, draws, first_weights, found_rate
 from resnet_repro.training.watching import Watching
+from resnet_repro.world import ALONE, World, world_from
 
 STOPPED = 143
 LAUNCHER_LOST_GRACE_SECONDS = 60
@@ -48,7 +57,9 @@ class Execution:
     """How a run is carried out: what may change a run's speed, not what it computes.
 
     threads is kept over resumes all the same, since sums of another number of threads differ in the last bits.
-    memory_share: the part of the device's memory that is meant for the run.
+    memory_share: the part of the device's memory that is meant for the run. workers: processes that decode images, for
+    each one that trains. skip_broken: images that cannot be read are left out and counted, and do not end the run.
+    weights: where the file of the settings' weights lies.
     """
 
     data_folder: str
@@ -56,43 +67,73 @@ class Execution:
     checkpoint_seconds: float
     commit: str | None
     memory_share: float = 1.0
+    workers: int = 0
+    skip_broken: bool = False
+    weights: str | None = None
 
 
-def train(folder: Path, settings: RunSettings, execution: Execution) -> str:
+def train(folder: Path, settings: RunSettings, execution: Execution, world: World = ALONE) -> str:
     """Train one run to its record. Returns "finished", "diverged", "skipped" or "stopped" (saved; call again to go on).
 
-    Raises UserError where the cached data are not those of the settings, OSError where the folder cannot be written.
+    world: the processes that do so together, each calling this; the main one's files are the run's.
+    Raises UserError where the data are not those of the settings, OSError where the folder cannot be written.
     """
-    device = torch.device("cuda", 0) if settings.device == "cuda" else torch.device(settings.device)
+    device = torch.device("cuda", world.local_rank) if settings.device == "cuda" else torch.device(settings.device)
     if settings.device == "cpu":
         torch.set_num_threads(execution.threads)
+    elif settings.device == "cuda":
+        torch.cuda.set_device(device)
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = False  # fp32 is to mean float32
-    arrays = _arrays(settings, Path(execution.data_folder))
-    data = InMemoryData(arrays, settings.arm.recipe, settings.seed, settings.stop_at, device)
+    data = open_data(settings, Path(execution.data_folder), device, world, execution.workers, execution.skip_broken)
+    with _own_folder(folder, world) as own:
+        outcome = _train(folder, own, settings, execution, data)
+        world.gathered(None)  # the record is there when any of the processes ends
+    return outcome
+
+
+@contextlib.contextmanager
+def _own_folder(folder: Path, world: World) -> Iterator[Path]:
+    """Where this process writes: the run's folder, or one that is thrown away where another process writes that."""
+    if world.is_main:
+        yield folder
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            yield Path(scratch)
+
+
+def _train(folder: Path, own: Path, settings: RunSettings, execution: Execution, data: Data) -> str:
+    device, world = data.device, data.world
     try:
         recipe, search = found_rate(folder, settings)
-        net, parent = first_weights(folder, settings, arrays, data, device)
-        batch = next(iter(data.batches("train", settings.arm.recipe.batch_size)))
+        net, parent = first_weights(folder, settings, data, execution.weights)
+        batch = next(iter(data.batches("train", -(-recipe.batch_size // world.size))))
         activations, activation_bytes = choose_activations(
             settings.arm.activations, net, batch, settings.precision, execution.memory_share
         )
     except Skip as skip:
-        write_skipped(folder, settings, arrays, str(skip), execution.commit)
+        write_skipped(own, settings, data, str(skip), execution.commit)
         print(f"skipped: {skip}", flush=True)
         return "skipped"
     chance = draws(net, settings)
-    module = Classifier(net, recipe, settings.iterations, settings.seed)
-    monitor = Monitor(settings, folder, data, parent)
-    watching = Watching(make_watches(Subject(settings, folder, data, device)), monitor, settings.iterations)
+    if settings.arm.features == "once":
+        assert isinstance(net, TransferNet), (
+            f"{settings.arm.name} has no backbone whose features could be computed once"
+        )
+        data = FeatureData(data, net, net.features, settings.precision)
+    module = Classifier(net, recipe, settings.iterations, settings.seed, world)
+    monitor = Monitor(settings, own, data, parent)
+    watching = Watching(make_watches(Subject(settings, own, data, device)), monitor, settings.iterations)
     for watch in watching.watches.values():
         watch.begin(net)
-    checkpoints = Checkpoints(folder, execution.checkpoint_seconds, settings.stop_at)
-    _stop_on_signals(checkpoints)
+    checkpoints = Checkpoints(folder, execution.checkpoint_seconds, settings.stop_at, world)
+    checkpoints.follow_signals()
     monitor.say("starting", 0)
     if activations == "recomputed":
         recompute_activations(net)
         compilation = "not compiled (activations are recomputed)"
+    elif world.size > 1:
+        compilation = "not compiled (several processes)"
     else:
         compilation = _compile(module, data, settings)
     step = 0
@@ -112,20 +153,25 @@ def train(folder: Path, settings: RunSettings, execution: Execution) -> str:
         max(monitor.peak_memory_mib, peak_memory_mib(device)),
         search,
     )
-    status = finish(folder, settings, arrays, module, monitor, watching, how, step)
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+    status = finish(folder, settings, data, module, monitor, watching, how, step)
+    if world.is_main:
+        (folder / CHECKPOINT).unlink(missing_ok=True)
     monitor.say(status, step)
     return status
 
 
-def _fit(
-    folder: Path, settings: RunSettings, module: Classifier, data: InMemoryData, callbacks: list[pl.Callback]
-) -> int:
+def _fit(folder: Path, settings: RunSettings, module: Classifier, data: Data, callbacks: list[pl.Callback]) -> int:
     """Train from the last checkpoint, or from the start, to the end or to a request to stop; the step reached."""
+    world = data.world
+    together = world.size > 1
     trainer = pl.Trainer(
         accelerator={"cuda": "gpu"}.get(settings.device, settings.device),
-        devices=1,
-        plugins=[LightningEnvironment()],  # a run is one process, also inside a Slurm job
+        devices=world.local_size,
+        num_nodes=world.size // world.local_size,
+        strategy=DDPStrategy() if together else "auto",
+        use_distributed_sampler=False,
+        # Lightning is not to guess: inside a Slurm job a run may well be one process.
+        plugins=[TorchElasticEnvironment() if together else LightningEnvironment()],
         precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
         max_steps=settings.stop_at,
         limit_val_batches=0,
@@ -146,24 +192,6 @@ def _fit(
     return trainer.global_step
 
 
-def _arrays(settings: RunSettings, folder: Path) -> Arrays:
-    arrays = load(dataset(settings.dataset), folder)
-    if arrays is None or arrays.digest != settings.dataset_digest:
-        raise UserError(f"{folder} no longer holds the data of this run: delete that folder and run the same command")
-    return arrays
-
-
-def _stop_on_signals(checkpoints: Checkpoints) -> None:
-    """Ask the run to save and stop after the current step on SIGINT, SIGTERM, and when the launcher is gone."""
-
-    def request(*_: object) -> None:
-        checkpoints.stop_requested = True
-
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, request)
-        signal.signal(signal.SIGTERM, request)
-
-
 def _follow_launcher() -> None:
     """End this process when the launcher's end of our standard input closes, however the launcher ended."""
 
@@ -177,12 +205,12 @@ def _follow_launcher() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _compile(module: Classifier, data: InMemoryData, settings: RunSettings) -> str:
+def _compile(module: Classifier, data: Data, settings: RunSettings) -> str:
     """Put a compiled step into `module` where that is expected to pay; says what was done, for the record."""
     if not wants_compilation(settings.device, settings.stop_at):
         return "not compiled"
-    batch = next(iter(data.train_dataloader()))
-    step, outcome = compiled_step(module.net, batch, settings.precision)
+    images, labels, *_ = next(iter(data.train_dataloader()))
+    step, outcome = compiled_step(module.net, (images, labels), settings.precision)
     if step is None:
         outcome = f"not compiled ({outcome})"
         print(f"torch.compile failed, training without it: {outcome}", file=sys.stderr, flush=True)
@@ -209,21 +237,33 @@ def _lock(folder: Path) -> IO[str]:
             return file
 
 
+def _join(world: World) -> None:
+    """Meet the other processes, at the address that torchrun's variables give."""
+    if world.size > 1:
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        torch.distributed.init_process_group(backend, rank=world.rank, world_size=world.size)
+
+
 def main(arguments: list[str]) -> int:
     folder = Path(arguments[0])
     _follow_launcher()
     try:
-        lock = _lock(folder)  # held until the process ends
-        if (folder / RECORD).exists():  # another launcher's process was waited for, and it has finished the run
-            return 0
-        run = read_json(folder / RUN)
+        world = world_from(os.environ)
+        lock = _lock(folder) if world.is_main else None  # held until the process ends
+        _join(world)
+        run = world.told(read_json(folder / RUN) if world.is_main else None)
         if run is None:
             raise UserError(f"{folder} holds no {RUN}: start runs with resnet-repro run")
-        outcome = train(folder, RunSettings.from_json(run["settings"]), Execution(**run["execution"]))
+        outcome = "finished"
+        if not world.told((folder / RECORD).exists()):  # else another launcher's process has finished the run
+            outcome = train(folder, RunSettings.from_json(run["settings"]), Execution(**run["execution"]), world)
     except UserError as error:
         print(error, file=sys.stderr, flush=True)
         return 2
-    lock.close()
+    if world.size > 1:
+        torch.distributed.destroy_process_group()
+    if lock:
+        lock.close()
     return STOPPED if outcome == "stopped" else 0
 
 

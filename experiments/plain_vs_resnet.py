@@ -1,0 +1,95 @@
+"""Plain and residual networks of 18 and 34 layers, made for ImageNet.  He15 section 4.1, table 2, figure 4.
+
+    make plain-vs-resnet                                          CIFAR-10 at 64×64, one epoch: 30 minutes on two CPU cores
+    make plain-vs-resnet PROFILE=paper DATASET=path/to/imagenet   90 epochs at 224×224: days on eight GPUs
+Expected at 90 epochs, ten crops: plain-18 27.94, resnet-18 27.88, plain-34 28.54, resnet-34 24.52 % top-1 error.
+"""
+
+from resnet_repro.analysis.claims import Claim
+from resnet_repro.analysis.comparisons import contrast, higher, lower
+from resnet_repro.arms import imagenet_arm
+from resnet_repro.experiment import ERRORS, Column, Experiment, Profile
+from resnet_repro.recipes import HE15_IMAGENET
+from resnet_repro.report.curves import error_curves
+from resnet_repro.report.published import HE15_FIGURE_4
+
+
+def plain_vs_resnet() -> Experiment:
+    plain, residual = ([imagenet_arm(kind, depth, HE15_IMAGENET) for depth in (18, 34)] for kind in ("plain", "resnet"))
+    return Experiment(
+        name="plain-vs-resnet",
+        title="Plain against residual networks of 18 and 34 layers",
+        question="On larger images, does the deeper plain net train worse, and the deeper residual net better?",
+        source="He15 section 4.1, table 2, figure 4; blog-C",
+        dataset="imagenet",
+        arms=[*plain, *residual],
+        profiles=[
+            Profile("quick", iterations=196, seeds=(0,), evaluations=2, dataset="auto", resolution=64),
+            Profile(
+                "paper", iterations=None, seeds=(0, 1, 2, 3, 4), evaluations=90, dataset="imagenet", resolution=224
+            ),
+        ],
+        claims=[
+            Claim(
+                "I1",
+                source="He15",
+                text="plain-34 trains to a higher error than plain-18.",
+                test=[higher("train_error", "plain-34", than="plain-18")],
+                needs_paper_budget=True,
+            ),
+            Claim(
+                "I2",
+                source="He15",
+                text="resnet-34 trains to a lower error than resnet-18.",
+                test=[lower("train_error", "resnet-34", than="resnet-18")],
+                needs_paper_budget=True,
+            ),
+            Claim(
+                "I3",
+                source="He15",
+                text="resnet-34 beats plain-34, by more than resnet-18 beats plain-18, where the two end close.",
+                test=[
+                    lower("test_error", "resnet-34", than="plain-34"),
+                    contrast(
+                        "test_error",
+                        {"plain-34": 1, "resnet-34": -1, "plain-18": -1, "resnet-18": 1},
+                        sign=1,
+                        statement="what shortcuts gain at 34 layers, less what they gain at 18",
+                    ),
+                ],
+                needs_paper_budget=True,
+            ),
+            Claim(
+                "I3-sooner",
+                source="He15",
+                text="At 18 layers the residual net converges sooner.",
+                test=[lower("mean_running_error", "resnet-18", than="plain-18")],
+                note="Sooner: the running training error, mean over the training.",
+            ),
+        ],
+        figures=[error_curves({"plain": plain, "residual": residual}, HE15_FIGURE_4)],
+        published={
+            "plain-18": {"test_error_10crop": 27.94},
+            "resnet-18": {"test_error_10crop": 27.88},
+            "plain-34": {"test_error_10crop": 28.54},
+            "resnet-34": {"test_error_10crop": 24.52},
+        },
+        published_note=(
+            "Published: He15, top-1 on ImageNet’s validation images, ten crops: table 2 (resnet-18 with option A), and "
+            "table 3 for resnet-34 with option B."
+        ),
+        deviations=[
+            "The learning rate is divided after 30 and 60 of 90 epochs, the customary reading of “when the error plateaus”.",
+            "The shortcuts that change the size are projections (option B); the paper's table 2 has option A.",
+            "Channels are scaled by ImageNet's mean and standard deviation; the paper subtracts the mean of each pixel.",
+            "Crops are cut out of the picture first and scaled then, which is the same view but for rounding to whole pixels.",
+            "Images in memory, as CIFAR's, are padded by 4 pixels and cropped in place of being scaled at random, and then "
+            "resized on the device.",
+            "Batch normalization uses the part of the batch that its device has; running statistics are the first device's.",
+            "The test images are those of the validation folder, as in the paper; no choice is made on them.",
+            "Arithmetic is bf16 autocast where the hardware has it, with float32 weights.",
+        ],
+        columns=[*ERRORS, Column("test_error_10crop", "10-crop %")],
+        spread=True,
+        folders=True,
+    )

@@ -1,0 +1,21 @@
+"""Colours shifted along their principal components over ImageNet (Krizhevsky 2012, section 4.1; He15 section 3.4)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# Of the RGB values, in [0, 1], over ImageNet's training images, as published with fb.resnet.torch.
+EIGENVALUES = (0.2175, 0.0188, 0.0045)
+EIGENVECTORS = (  # a row a colour, a column a component
+    (-0.5675, 0.7192, 0.4009),
+    (-0.5808, -0.0045, -0.8140),
+    (-0.5836, -0.6948, 0.4203),
+)
+
+
+def color_shift(alphas: Tensor) -> Tensor:
+    """What is added to the pixels (0..255) of images whose components are drawn as `alphas` (B, 3): (B, 3, 1, 1)."""
+    values = alphas.new_tensor(EIGENVALUES)
+    vectors = alphas.new_tensor(EIGENVECTORS)
+    return (255 * (alphas * values) @ vectors.T)[..., None, None].to(torch.float32)

@@ -1,0 +1,186 @@
+"""What a user asks for, and what follows from it: the settings of every run, the data, the weights to begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resnet_repro.errors import UserError
+from resnet_repro.experiment import Arm, Experiment, Profile, RunSettings, Weights
+
+if TYPE_CHECKING:
+    from resnet_repro.data.place import Place
+    from resnet_repro.models.pretrained import Weights as WeightsFile
+
+NO_DATA = "none"  # the data set of arms that are counted
+SMALLEST_SIDE, LARGEST_SIDE = 32, 1024  # pixels; below, the last maps of an ImageNet net are empty
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for, defaults filled in."""
+
+    experiment: Experiment
+    profile: Profile
+    arms: Sequence[Arm]
+    seeds: Sequence[int]
+    dataset: str
+    data_dir: Path
+    data_dir_named: bool
+    data_mirror: str | None
+    runs_dir: Path
+    reports_dir: Path
+    devices: str
+    slots: int | None
+    precision: str
+    checkpoint_seconds: float
+    wandb_mode: str
+    workers: int | None = None
+    skip_broken: bool = False
+    weights: str | None = None
+
+
+def scaled_profile(experiment: Experiment, name: str, iterations: int | None, resolution: int | None = None) -> Profile:
+    """The profile, at its own length and resolution or at others; those equal to its own change nothing.
+
+    Raises UserError for a resolution where the experiment takes images as they are, and for one that is too small.
+    """
+    profile = experiment.profile(name)
+    if iterations is not None and iterations != profile.iterations:
+        profile = profile.scaled(iterations)
+    if resolution is None or resolution == profile.resolution:
+        return profile
+    if profile.resolution is None:
+        raise UserError(f"RESOLUTION={resolution} does not go with {experiment.name}, which takes images as they are")
+    if not SMALLEST_SIDE <= resolution <= LARGEST_SIDE:
+        raise UserError(f"RESOLUTION={resolution} is out of range: take {SMALLEST_SIDE} to {LARGEST_SIDE} pixels")
+    return profile.at(resolution)
+
+
+def expand(
+    request: Request,
+    budget: str,
+    places: Mapping[str, Place] | None = None,
+    precision: str = "fp32",
+    device: str = "cpu",
+    weights: WeightsFile | None = None,
+) -> list[RunSettings]:
+    """Arms × seeds of the request, seed by seed. What is counted knows no data, precision or device.
+
+    places: where the data of each arm lie.
+    """
+    profile = request.profile
+    settings = []
+    for index, seed in enumerate(request.seeds):
+        for arm in request.arms:
+            if arm.counted is not None:
+                if not index:
+                    settings.append(_counted_settings(request, budget, arm))
+                continue
+            assert places is not None
+            place = places[arm.name]
+            iterations, of_profile = profile.steps(arm), profile in request.experiment.profiles
+            if place.is_folders and arm.recipe.train_images:
+                arm, factor = _on_all_images(arm, place.facts.train_images)
+                iterations = round(iterations * factor) if of_profile else iterations
+            begins = weights is not None and arm.start is not None and arm.start.how == "backbone"
+            settings.append(
+                RunSettings(
+                    experiment=request.experiment.name,
+                    budget=budget,
+                    arm=arm,
+                    seed=seed,
+                    iterations=iterations,
+                    evaluate_every=max(1, -(-iterations // profile.evaluations)),
+                    dataset=place.facts.name,
+                    dataset_digest=place.digest,
+                    precision=precision,
+                    device=device,
+                    stretch=profile.stretches.get(arm.name),
+                    resolution=profile.resolution,
+                    weights=Weights(weights.name, weights.sha256) if weights and begins else None,
+                )
+            )
+    return settings
+
+
+def _on_all_images(arm: Arm, images: int) -> tuple[Arm, float]:
+    """The arm with a recipe that uses all `images` of a user's own data, and how much longer as many epochs take."""
+    recipe = arm.recipe
+    factor = -(-images // recipe.batch_size) / -(-recipe.train_images // recipe.batch_size)
+    recipe = replace(
+        recipe,
+        name=f"{recipe.name}, all images",
+        iterations=round(recipe.iterations * factor),
+        milestones=tuple(round(milestone * factor) for milestone in recipe.milestones),
+        train_images=0,
+    )
+    return replace(arm, recipe=recipe), factor
+
+
+def _counted_settings(request: Request, budget: str, arm: Arm) -> RunSettings:
+    return RunSettings(
+        experiment=request.experiment.name,
+        budget=budget,
+        arm=arm,
+        seed=0,
+        iterations=0,
+        evaluate_every=1,
+        dataset=NO_DATA,
+        dataset_digest="",
+        precision="fp32",
+        device="cpu",
+    )
+
+
+def counted_budget(request: Request) -> str:
+    if request.dataset not in (NO_DATA, "auto"):
+        raise UserError(
+            f"DATASET={request.dataset!r} does not go with {request.experiment.name}, which counts networks and reads no "
+            f"data: leave it out"
+        )
+    if request.profile not in request.experiment.profiles:
+        raise UserError(f"ITERATIONS does not go with {request.experiment.name}, which trains nothing: leave it out")
+    return request.profile.name
+
+
+def backbone_arms(arms: Sequence[Arm]) -> set[str]:
+    """The arms that are trained only for want of weights from outside."""
+    return {arm.start.arm for arm in arms if arm.start is not None and arm.start.how == "backbone"}
+
+
+def weights_for(request: Request, say: Callable[[str], None]) -> WeightsFile | None:
+    """The pretrained weights that some of the arms begin with; None where they are to be trained, or none are wanted.
+
+    Raises UserError where the profile cannot do without, and for a file that cannot be used.
+    """
+    starting = [arm for arm in request.arms if arm.start is not None and arm.start.how == "backbone"]
+    if not starting:
+        if request.weights is not None:
+            raise UserError(f"WEIGHTS={request.weights} goes with no arm of {request.experiment.name}: leave it out")
+        return None
+    from resnet_repro.models.pretrained import obtain
+
+    depth = starting[0].model.options["depth"]
+    found = obtain(request.weights, depth, request.data_dir / "weights", request.data_mirror, say)
+    if found is None and not request.profile.substitutes:
+        raise UserError(
+            f"{request.experiment.name} at {request.profile.name} begins with torchvision's ResNet-{depth}, which is not to "
+            "be had here: set WEIGHTS to the path of its file"
+        )
+    if found is None:
+        say(
+            f"SUBSTITUTE WEIGHTS: {', '.join(sorted(backbone_arms(request.arms)))} is trained in place of torchvision's weights"
+        )
+    return found
+
+
+def place_of(arm: Arm, place: Place, sources: tuple) -> Place:
+    """Where the data of an arm lie: those of the study, or its own; a stand-in stands for these too."""
+    if arm.dataset is None or place.facts.standin or arm.dataset == place.facts.name:
+        return place
+    from resnet_repro.data.place import find_named
+
+    return find_named(arm.dataset, *sources)

@@ -1,0 +1,71 @@
+"""Checkpoints along a training, and the way out of it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+
+from resnet_repro.results import CHECKPOINT, sync_to_disk
+from resnet_repro.world import ALONE, World
+
+
+class Checkpoints(Callback):
+    """Saves every `seconds` seconds, at the last step, and when asked to stop; each time whole or not at all.
+
+    Stands after the monitor in the list of callbacks, so that a checkpoint at a step includes what the monitor wrote
+    at that step. Processes that train together save and stop at the same step: the main one's clock counts, and the
+    request to any of them.
+    """
+
+    def __init__(self, folder: Path, seconds: float, stop_at: int, world: World = ALONE) -> None:
+        self.path, self.seconds, self.stop_at, self.world = folder / CHECKPOINT, seconds, stop_at, world
+        self.stop_requested = False
+        self._saved = time.monotonic()
+
+    def follow_signals(self) -> None:
+        """Ask the run to save and stop after the current step on SIGINT, SIGTERM, and when the launcher is gone."""
+
+        def request(*_: object) -> None:
+            self.stop_requested = True
+
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, request)
+            signal.signal(signal.SIGTERM, request)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._saved = time.monotonic()
+        if self.world.size > 1:
+            # Lightning's own handler talks to the other processes from within the signal, and its loop asks the
+            # device of every process at every step; ours ask the hosts.
+            self.follow_signals()
+            trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        due = self.world.is_main and time.monotonic() - self._saved >= self.seconds
+        wanted = 2 if self.stop_requested else int(due)
+        wanted = self.world.largest(wanted)
+        if wanted or trainer.global_step == self.stop_at:
+            self._save(trainer)
+        if wanted == 2:
+            self.stop_requested = True
+            trainer.should_stop = True
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        temporary = self.path.with_name(f".{self.path.name}.part")
+        try:
+            trainer.save_checkpoint(temporary, weights_only=False)
+            if self.world.is_main:
+                sync_to_disk(temporary)
+                temporary.replace(self.path)
+        finally:
+            if self.world.is_main:
+                temporary.unlink(missing_ok=True)
+        self._saved = time.monotonic()

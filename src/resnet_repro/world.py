@@ -1,0 +1,109 @@
+"""The processes that carry out one run together (DDP): who they are, whose part of the work is whose, what they sum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from resnet_repro.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class World:
+    """`size` processes, of which this one is number `rank`; by default one that is alone.
+
+    local_rank, local_size: its number among those of its machine, and how many these are.
+    The methods that talk to the others must be called by all of them, in the same order.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that writes the run's files."""
+        return self.rank == 0
+
+    def share(self, count: int) -> slice:
+        """This process's part of `count` things in a row. The parts of all cover each thing once, in the ranks' order,
+        and differ by one at most; those of fewer things than processes can be empty.
+        """
+        return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum over all processes, element by element, in place."""
+        if self.size > 1:
+            import torch.distributed
+
+            torch.distributed.all_reduce(values)
+        return values
+
+    def largest(self, value: int) -> int:
+        """The largest value that one of them has. Waits for the other processes, and for no device."""
+        if self.size == 1:
+            return value
+        import torch
+        import torch.distributed
+
+        found = torch.tensor([value])
+        torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
+        return int(found.item())
+
+    def told(self, value: Any) -> Any:
+        """What the main process has; any object that can be pickled."""
+        if self.size == 1:
+            return value
+        import torch.distributed
+
+        box = [value]
+        torch.distributed.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def gathered(self, value: Any) -> list[Any]:
+        """What each process has, by rank."""
+        if self.size == 1:
+            return [value]
+        import torch.distributed
+
+        values: list[Any] = [None] * self.size
+        torch.distributed.all_gather_object(values, value)
+        return values
+
+    def same_buffers(self, net: nn.Module) -> None:
+        """Give all processes the main one's buffers, as DDP does before each training step: its batch statistics count."""
+        if self.size > 1:
+            import torch.distributed
+
+            for buffer in net.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
+
+ALONE = World()
+
+
+def world_from(environment: Mapping[str, str]) -> World:
+    """The world that torchrun, or whoever sets its variables, has put this process into; `ALONE` outside one.
+
+    Raises UserError where the variables contradict each other.
+    """
+    if int(environment.get("WORLD_SIZE", "1")) == 1:
+        return ALONE
+    try:
+        rank, size, local_rank = (int(environment[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+        local_size = int(environment["LOCAL_WORLD_SIZE"])
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"WORLD_SIZE={environment['WORLD_SIZE']} is set, and {error} is not as torchrun sets it: start with torchrun "
+            "or srun, or unset WORLD_SIZE"
+        ) from error
+    if size % local_size or not 0 <= rank < size:
+        raise UserError(
+            f"rank {rank} of {size} processes, {local_size} on this machine: start as many on every machine"
+        )
+    return World(rank, size, local_rank, local_size)

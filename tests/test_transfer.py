@@ -1,0 +1,292 @@
+"""Transfer: nets with a backbone from elsewhere, its weights, features computed once."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from conftest import make_settings, prepare_run
+from safetensors.torch import save_file
+from test_training import run_here
+
+from resnet_repro.analysis.claims import judge_all
+from resnet_repro.counting import count_run
+from resnet_repro.discovery import load_experiment
+from resnet_repro.errors import UserError
+from resnet_repro.experiment import Arm, ModelSpec, RunSettings, Start, Weights
+from resnet_repro.models import pretrained
+from resnet_repro.models.imagenet import imagenet_net
+from resnet_repro.models.pretrained import file_sha256, obtain, read_state
+from resnet_repro.models.transfer import load_backbone, parameter_summary, transfer_net
+from resnet_repro.recipes import BLOG_E_TRANSFER_CORRECTED
+from resnet_repro.report.content import results_of
+from resnet_repro.results import collect, read_record, read_rows, run_folder, series
+
+FILE = "resnet18-{}.pth"
+
+
+@pytest.fixture(scope="module")
+def theirs() -> torchvision.models.ResNet:
+    torch.manual_seed(0)
+    return torchvision.models.resnet18().eval()
+
+
+# -- the networks ------------------------------------------------------------------------------------------------------
+
+
+def test_the_backbone_is_torchvisions(theirs: torchvision.models.ResNet) -> None:
+    net = transfer_net(18, classes=7, seed=1).eval()
+    head = net.fc.weight.clone()
+    load_backbone(net, theirs.state_dict(), "torchvision")
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    body = torch.nn.Sequential(*list(theirs.children())[:-1], torch.nn.Flatten())
+    with torch.no_grad():
+        assert torch.allclose(net.features(images), body(images), atol=1e-5)
+        assert torch.equal(net(images), net(net.features(images)))
+    assert torch.equal(net.fc.weight, head)
+
+
+def test_a_frozen_backbone_leaves_a_416th_to_train() -> None:
+    rows = {part: (trained, frozen) for part, trained, frozen in parameter_summary(transfer_net(34, frozen=True))}
+    assert rows["total"] == (51_300, 21_284_672)
+    assert rows["fc"] == (51_300, 0) and all(
+        trained == 0 for part, (trained, _) in rows.items() if part not in ("fc", "total")
+    )
+    assert parameter_summary(transfer_net(34))[-1] == ("total", 21_335_972, 0)
+    torchvisions = sum(p.numel() for p in torchvision.models.resnet34(num_classes=100).parameters())
+    assert torchvisions == 21_335_972
+
+
+def test_the_slips_change_what_is_promised_and_no_weight() -> None:
+    nets = [
+        transfer_net(18, seed=3),
+        transfer_net(18, True, "batch", "probabilities", seed=3),
+        transfer_net(18, True, "running", seed=3),
+    ]
+    for net in nets[1:]:
+        assert all(
+            torch.equal(a, b) for a, b in zip(nets[0].state_dict().values(), net.state_dict().values(), strict=True)
+        )
+    images = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        logits, probabilities = nets[0].eval()(images), nets[1].eval()(images)
+    assert torch.allclose(probabilities, logits.softmax(1), atol=1e-6)
+    assert (
+        float(F.cross_entropy(probabilities, torch.tensor([0, 1, 2, 3]))) > 3.6
+    )  # the softmax twice: hardly under ln 100 - 1
+
+
+@pytest.mark.parametrize(("statistics", "drifts"), [("batch", True), ("running", False)])
+def test_frozen_statistics_drift_as_written_and_stay_when_corrected(statistics: str, drifts: bool) -> None:
+    net = transfer_net(18, True, statistics, classes=5).train()  # type: ignore[arg-type]
+    before = {name: buffer.clone() for name, buffer in net.named_buffers()}
+    net(torch.randn(4, 3, 32, 32)).sum().backward()
+    moved = {name for name, buffer in net.named_buffers() if not torch.equal(buffer, before[name])}
+    assert moved == (set(before) if drifts else set())
+    assert [name for name, parameter in net.named_parameters() if parameter.grad is not None] == [
+        "fc.weight",
+        "fc.bias",
+    ]
+    assert net.training and net.eval().bn1.training is False and net.train().bn1.training is drifts
+
+
+def test_running_statistics_need_a_frozen_backbone() -> None:
+    with pytest.raises(UserError, match="freeze it"):
+        transfer_net(18, statistics="running")
+    with pytest.raises(UserError, match="unknown output 'softmax'"):
+        transfer_net(18, output="softmax")  # type: ignore[arg-type]
+
+
+def test_weights_of_another_network_are_told_key_by_key(theirs: torchvision.models.ResNet) -> None:
+    net = transfer_net(18)
+    with pytest.raises(UserError, match=r"the file .*unexpected layer1\.2\.conv1\.weight.* and \d+ more"):
+        load_backbone(net, imagenet_net("resnet", 34).state_dict(), "the file")
+    state = dict(theirs.state_dict())
+    state["conv1.weight"] = torch.zeros(64, 3, 3, 3)
+    del state["layer4.1.bn2.bias"]
+    with pytest.raises(
+        UserError, match=r"missing layer4\.1\.bn2\.bias; of another shape: conv1\.weight is 64×3×3×3, not 64×3×7×7"
+    ):
+        load_backbone(net, state, "the file")
+
+
+# -- weights from outside ----------------------------------------------------------------------------------------------
+
+
+def test_files_of_weights_are_read_whatever_wrote_them(theirs: torchvision.models.ResNet, tmp_path: Path) -> None:
+    state = {key: tensor.clone() for key, tensor in theirs.state_dict().items()}
+    torch.save(state, tmp_path / "plain.pth")
+    torch.save(
+        {"state_dict": {f"net.{key}": tensor for key, tensor in state.items()}, "epoch": 3}, tmp_path / "lightning.ckpt"
+    )
+    torch.save({"model": {f"module.{key}": tensor for key, tensor in state.items()}}, tmp_path / "ddp.pt")
+    save_file(state, tmp_path / "plain.safetensors")
+    for name in ("plain.pth", "lightning.ckpt", "ddp.pt", "plain.safetensors"):
+        found = read_state(tmp_path / name)
+        assert found.keys() == state.keys() and all(torch.equal(found[key], state[key]) for key in state)
+
+
+class Code:
+    """What a file of weights must not hold."""
+
+    def __reduce__(self):
+        return print, ("executed",)
+
+
+def test_what_is_no_file_of_weights_is_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "text.pth").write_text("no weights")
+    (tmp_path / "short.safetensors").write_bytes(b"\x00" * 4)
+    torch.save({"weights": Code()}, tmp_path / "code.pth")
+    torch.save([1, 2], tmp_path / "list.pth")
+    for name, message in (
+        ("none.pth", "WEIGHTS=.*none.pth is no file"),
+        ("text.pth", r"text\.pth (cannot be read as weights|holds more than weights)"),
+        ("short.safetensors", r"short\.safetensors cannot be read as weights"),
+        ("code.pth", r"code\.pth holds more than weights, and nothing of it is executed"),
+        ("list.pth", r"list\.pth holds no state dict"),
+    ):
+        with pytest.raises(UserError, match=message):
+            obtain(str(tmp_path / name), 18, tmp_path, None, lambda text: None)
+    assert "executed" not in capsys.readouterr().out
+    with pytest.raises(UserError, match="is a folder without weights"):
+        obtain(str(tmp_path), 18, tmp_path, None, lambda text: None)
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that stands for torchvision's, its digest in its name, at a URL of this machine."""
+    site = tmp_path / "site"
+    site.mkdir()
+    torch.save({"fc.weight": torch.zeros(2)}, site / "file")
+    path = (site / "file").rename(site / FILE.format(file_sha256(site / "file")[:8]))
+    monkeypatch.setattr(pretrained, "torchvision_weights", lambda depth: ("torchvision's", path.as_uri()))
+    return path
+
+
+def test_torchvisions_weights_are_downloaded_once_and_checked(published: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    found = obtain(None, 18, tmp_path / "data", None, said.append)
+    assert found is not None and found.path == tmp_path / "data" / published.name
+    assert found.sha256 == hashlib.sha256(published.read_bytes()).hexdigest()
+    content = published.read_bytes()
+    published.unlink()
+    assert obtain(None, 18, tmp_path / "data", None, said.append) == found
+    assert not said
+    found.path.write_bytes(content[:-1])
+    assert obtain(None, 18, tmp_path / "data", None, said.append) is None
+    assert "passed over" in said[0] and "cannot be had" in said[1]
+    published.write_bytes(content[:-1])
+    assert obtain(None, 18, tmp_path / "other", None, said.append) is None
+    assert "its digest is not the one in its name" in said[2]
+    assert not list((tmp_path / "other").iterdir())
+
+
+@pytest.mark.parametrize("kind", ["folder", "weights", "url"])
+def test_a_mirror_comes_before_torchvision(published: Path, tmp_path: Path, kind: str) -> None:
+    mirror = tmp_path / "mirror"
+    (mirror / "weights").mkdir(parents=True)
+    published.rename((mirror / "weights" if kind == "weights" else mirror) / published.name)
+    found = obtain(None, 18, tmp_path / "data", mirror.as_uri() if kind == "url" else str(mirror), lambda text: None)
+    assert found is not None and found.name == "torchvision's"
+
+
+def test_torchvisions_addresses_are_its_own() -> None:
+    name, url = pretrained.torchvision_weights(34)
+    assert name == "torchvision resnet34 IMAGENET1K_V1"
+    assert url == torchvision.models.ResNet34_Weights.IMAGENET1K_V1.url
+
+
+# -- runs --------------------------------------------------------------------------------------------------------------
+
+RECIPE = replace(BLOG_E_TRANSFER_CORRECTED, learning_rate=1e-2, train_images=500)
+FROZEN = Arm(
+    "frozen",
+    ModelSpec("transfer.transfer_net", {"depth": 18, "frozen": True, "statistics": "running"}),
+    RECIPE,
+    start=Start("pretrained", "backbone"),
+)
+
+
+@pytest.fixture(scope="module")
+def weights(theirs: torchvision.models.ResNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "resnet18.pth"
+    torch.save(theirs.state_dict(), path)
+    return path
+
+
+def run_of(arm: Arm, weights: Path, data: Path, folder: Path) -> Path:
+    settings = make_settings(
+        data, 8, arm, experiment="transfer", resolution=32, weights=Weights(weights.name, file_sha256(weights))
+    )
+    prepared = prepare_run(folder, settings, data, weights=str(weights))
+    assert run_here(prepared) == "finished"
+    return prepared
+
+
+def test_features_computed_once_train_the_same_head(weights: Path, tiny_data: Path, tmp_path: Path) -> None:
+    once = run_of(replace(FROZEN, features="once"), weights, tiny_data, tmp_path / "once")
+    each = run_of(FROZEN, weights, tiny_data, tmp_path / "each")
+    curves = [series(read_rows(folder / "metrics.csv"), "running_train_loss")[1] for folder in (once, each)]
+    assert curves[0] == pytest.approx(curves[1], rel=1e-4)
+    records = [read_record(folder) for folder in (once, each)]
+    assert records[0] is not None and records[1] is not None
+    for metric in ("train_loss", "test_loss"):
+        assert records[0].value(metric) == pytest.approx(records[1].value(metric), rel=1e-4)
+    assert records[0].data["images_per_second"] > 2 * records[1].data["images_per_second"]
+    data = records[0].data
+    assert data["weights_from"] == {"name": "resnet18.pth", "substitute": False} and data["parent"] is None
+    assert data["model"]["trainable_parameters"] == 5_130
+    assert data["dataset"]["used"]["train"] == 500
+
+
+def test_other_weights_than_those_begun_with_are_told(weights: Path, tiny_data: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.pth"
+    torch.save({}, other)
+    settings = make_settings(tiny_data, 8, FROZEN, resolution=32, weights=Weights("resnet18.pth", "0" * 64))
+    folder = prepare_run(tmp_path, settings, tiny_data, weights=str(other))
+    with pytest.raises(
+        UserError, match=r"other\.pth does not hold the weights resnet18\.pth that this run begins with"
+    ):
+        run_here(folder)
+
+
+def test_the_part_that_is_trained_is_counted_on_the_networks(tmp_path: Path) -> None:
+    transfer = load_experiment("transfer")
+    (claim,) = [claim for claim in transfer.claims if claim.name == "T4"]
+    for arm in transfer.arms:
+        if arm.counted:
+            settings = RunSettings("transfer", "quick", arm, 0, 0, 1, "none", "", "fp32", "cpu")
+            count_run(run_folder(tmp_path, "transfer", "quick", arm.name, 0), settings)
+    records = collect(tmp_path, "transfer", "quick")
+    (judgement,) = judge_all([claim], results_of(records))
+    assert judgement.verdict == "reproduced"
+    (judgement,) = judge_all([claim], results_of([record for record in records if record.arm != "frozen-counted"]))
+    assert (judgement.verdict, judgement.reason) == ("undecided", "runs are missing")
+
+
+def test_the_arms_have_the_slips_of_the_source_and_their_mends() -> None:
+    arms = {arm.name: arm for arm in load_experiment("transfer").arms}
+    written, mended = arms["frozen-as-written"], arms["frozen-corrected"]
+    assert (written.model.options["output"], written.recipe.scaling) == ("probabilities", "unit")
+    assert "statistics" not in written.model.options and written.features == "each step"
+    assert (mended.model.options["statistics"], mended.recipe.scaling, mended.features) == (
+        "running",
+        "imagenet",
+        "once",
+    )
+    assert "output" not in mended.model.options
+    assert arms["from-scratch"].start is None
+    for name in ("frozen-as-written", "fine-tuned-as-written", "frozen-corrected", "fine-tuned-corrected"):
+        recipe = arms[name].recipe
+        assert (recipe.optimizer, recipe.learning_rate, recipe.batch_size, recipe.train_images) == (
+            "adam",
+            1e-4,
+            128,
+            10_000,
+        )
+        assert recipe.iterations == 790 and arms[name].start == Start("pretrained", "backbone")
