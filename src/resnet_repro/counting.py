@@ -12,7 +12,7 @@ from resnet_repro.analysis.anatomy import measures
 from resnet_repro.analysis.complexity import build_on_meta, layer_costs, parameter_count, totals, trainable_count
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import RunSettings
-from resnet_repro.models.inspect import main_path_layers
+from resnet_repro.models.inspect import main_path_layers, parameter_summary
 from resnet_repro.results import FORMAT, RECORD, write_json
 from resnet_repro.runs import commit
 from resnet_repro.training.devices import device_name
@@ -34,11 +34,12 @@ def count_run(folder: Path, settings: RunSettings) -> None:
     net = build_on_meta(settings.arm.model, counted.classes)
     costs = layer_costs(net, counted.shape)
     found = totals(costs) | measures(net, costs, counted.shape)
-    model = {
+    model: dict[str, Any] = {
         "layers": len(main_path_layers(net)),
         "parameters": parameter_count(net),
         "trainable_parameters": trainable_count(net),
         "multiply_adds": int(found["macs"]),
+        "parts": parameter_summary(net),
     }
     record = _record(settings, found, model)
     try:
@@ -55,7 +56,7 @@ def count_run(folder: Path, settings: RunSettings) -> None:
         raise UserError(f"{folder} cannot be written ({error.strerror}): name another RUNS_DIR") from error
 
 
-def _record(settings: RunSettings, found: dict[str, float], model: dict[str, int]) -> dict[str, Any]:
+def _record(settings: RunSettings, found: dict[str, float], model: dict[str, Any]) -> dict[str, Any]:
     """The entries of every record; what only a training has is empty."""
     counted = settings.arm.counted
     assert counted is not None

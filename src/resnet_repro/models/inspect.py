@@ -46,3 +46,13 @@ def responding_modules(net: nn.Module) -> list[tuple[str, nn.Module]]:
         norm = modules.get(f"{head}.{last.replace('conv', 'bn')}".lstrip(".")) if follows else None
         found.append((name, conv if norm is None or isinstance(norm, nn.Identity) else norm))
     return found
+
+
+def parameter_summary(net: nn.Module) -> list[tuple[str, int, int]]:
+    """(part, trainable, frozen) parameters of each part of the network at the top, and of the whole as "total"."""
+    parts: dict[str, list[int]] = {}
+    for name, parameter in net.named_parameters():
+        counts = parts.setdefault(name.partition(".")[0], [0, 0])
+        counts[0 if parameter.requires_grad else 1] += parameter.numel()
+    total = [sum(counts[kind] for counts in parts.values()) for kind in (0, 1)]
+    return [(part, counts[0], counts[1]) for part, counts in {**parts, "total": total}.items()]

@@ -21,6 +21,7 @@ def banners(experiment: Experiment, budget: str, records: Sequence[Record], fail
         _coarse(experiment, trained),
         _short(trained),
         _stretches(trained),
+        _broken(trained),
         _missing(experiment, budget, records, failed),
         f"FAILED RUNS. {_listed(failed)}. Their log.txt says why." if failed else "",
         _diverged(trained),
@@ -44,6 +45,12 @@ def has_substitute_weights(record: Record) -> bool:
     return record.data.get("weights_from", {}).get("substitute", False)
 
 
+def _backbone_arm(record: Record) -> str | None:
+    """The arm whose backbone the run begins with, or would but for weights from outside."""
+    start = record.settings.arm.start
+    return start.arm if start is not None and start.how == "backbone" else None
+
+
 def is_coarse(record: Record, resolution: int | None) -> bool:
     """Whether the run saw its images at fewer pixels a side than the published `resolution`."""
     return bool(resolution and record.settings.resolution and record.settings.resolution < resolution)
@@ -53,7 +60,7 @@ def _substitute_weights(records: Sequence[Record]) -> str:
     begun = [record for record in records if has_substitute_weights(record)]
     if not begun:
         return ""
-    sources = [r for r in records if r.arm in {s.settings.arm.start.arm for s in begun if s.settings.arm.start}]
+    sources = [record for record in records if record.arm in {_backbone_arm(other) for other in begun}]
     how = sorted({f"{r.data['dataset']['title']}, {r.settings.iterations:,} steps" for r in sources})
     return (
         f"SUBSTITUTE WEIGHTS. In place of torchvision's ImageNet weights {', '.join(sorted({r.arm for r in begun}))} begin "
@@ -90,6 +97,8 @@ def _other_data(experiment: Experiment, records: Sequence[Record]) -> str:
 
 
 def _short(records: Sequence[Record]) -> str:
+    stand_ins = {arm for record in records if (arm := _backbone_arm(record)) and has_substitute_weights(record)}
+    records = [record for record in records if record.arm not in stand_ins]  # whose length nobody has published
     shorter = [(mine, theirs) for mine, theirs in schedules(records) if mine < theirs]
     if not shorter:
         return ""
@@ -129,6 +138,13 @@ def _stretches(records: Sequence[Record]) -> str:
     return f"STRETCH ONLY. {'; '.join(parts)}. Timed and measured, not scored."
 
 
+def _broken(records: Sequence[Record]) -> str:
+    counts = [record.data["dataset"].get("broken_images", 0) for record in records]
+    if not any(counts):
+        return ""
+    return f"LEFT OUT. {max(counts):,} images could not be read; the records name the first of them."
+
+
 def _missing(experiment: Experiment, budget: str, records: Sequence[Record], failed: Sequence[str]) -> str:
     profile = profile_of(experiment, budget)
     if profile is None:
@@ -144,7 +160,7 @@ def _missing(experiment: Experiment, budget: str, records: Sequence[Record], fai
 
 def _needless(experiment: Experiment, records: Sequence[Record]) -> set[str]:
     """Arms that were to be trained for want of weights, which the runs have found."""
-    found = {r.settings.arm.start.arm for r in records if r.settings.weights and r.settings.arm.start}
+    found = {arm for record in records if record.settings.weights and (arm := _backbone_arm(record))}
     return found - {arm.start.arm for arm in experiment.arms if arm.start and arm.start.how != "backbone"}
 
 

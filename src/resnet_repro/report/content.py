@@ -12,7 +12,7 @@ from resnet_repro.experiment import Experiment
 from resnet_repro.report.banners import banners, has_substitute_weights, is_coarse, is_other_data
 from resnet_repro.report.counted import counted
 from resnet_repro.report.counts import totals_table
-from resnet_repro.report.tables import arms_table, results_table, search_table
+from resnet_repro.report.tables import arms_table, parameters_table, results_table, search_table
 from resnet_repro.results import Record
 from resnet_repro.training.schedule import warm_up_threshold
 
@@ -85,9 +85,9 @@ def _tables(experiment: Experiment, records: Sequence[Record], published: bool) 
     note = experiment.published_note if published else ""
     if experiment.is_counted:
         return {"ran": [], "results": [totals_table(experiment, records)]}
-    search = search_table(experiment, records)
+    further = [table for table in (search_table(experiment, records), parameters_table(records)) if table]
     return {
-        "ran": [arms_table(experiment, records) | {"caption": ARMS_CAPTION}, *([search] if search else [])],
+        "ran": [arms_table(experiment, records) | {"caption": ARMS_CAPTION}, *further],
         "results": [results_table(experiment, records, published) | {"caption": f"{RESULTS_CAPTION} {note}".strip()}],
     }
 
@@ -118,7 +118,7 @@ def _trained(records: Sequence[Record]) -> str:
             f"{len(records)} run{'s' * (len(records) > 1)} on {data['title']} ({data['train_images']:,} training and "
             f"{data['test_images']:,} test images, contents digest {', '.join(digests)}…), "
             f"{len(seeds)} seed{'s' * (len(seeds) > 1)} "
-            f"({', '.join(map(str, seeds))}), {_all(records, 'precision')} on {_all(records, 'hardware')}, "
+            f"({', '.join(map(str, seeds))}), {_all(records, 'precision')} on {_all(records, 'hardware')}{_together(records)}, "
             f"{minutes:.0f} run-minutes in all.",
             *[_recipe(mine) for mine in recipes.values()],
         ]
@@ -173,6 +173,12 @@ def _augmentation(recipe: Mapping[str, Any], in_folders: bool) -> str:
     parts += ["horizontal flip"] if recipe["flip"] else []
     parts += [f"colours shifted by {recipe['color']:g} σ"] if recipe.get("color") else []
     return ", ".join(parts) or "no augmentation"
+
+
+def _together(records: Sequence[Record]) -> str:
+    """How many processes, each on a device of its own, carried out a run; nothing where it was one."""
+    counts = sorted({record.data.get("processes", 1) for record in records} - {1})
+    return f", {' or '.join(map(str, counts))} processes together" if counts else ""
 
 
 def _all(records: Sequence[Record], key: str) -> str:

@@ -23,7 +23,8 @@ def counted(record: Record) -> dict[str, float]:
     A run that diverged counts with the error of guessing, in percent, and its loss, in nats. train_error_of_guessing is
     the training error in percent of that of guessing, so that thresholds hold for any number of classes; likewise
     test_error_of_guessing. generalization_gap: test error less training error, in points. step_seconds: of a training
-    step, evaluation left out. parameters, those of them that are trained, multiply_adds: of the network.
+    step, evaluation left out; training_seconds: of all steps, with the features that were computed before. parameters,
+    those of them that are trained, multiply_adds: of the network.
     """
     row: dict[str, float] = {}
     for metric in record.data["final"].keys() | record.data["diagnostics"].keys():
@@ -34,6 +35,7 @@ def counted(record: Record) -> dict[str, float]:
     row |= {quantity: float(model[quantity]) for quantity in COUNTS if quantity in model}
     if record.status == "finished" and record.data["iterations"]:
         row["step_seconds"] = record.data["training_seconds"] / record.data["iterations"]
+        row["training_seconds"] = record.data["training_seconds"] + record.data.get("feature_seconds", 0.0)
     classes = record.data["dataset"]["classes"]
     guessing = 100 * (1 - 1 / classes)
     if record.status == "diverged":

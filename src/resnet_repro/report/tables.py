@@ -73,6 +73,27 @@ def search_table(experiment: Experiment, records: Sequence[Record]) -> dict[str,
     }
 
 
+def parameters_table(records: Sequence[Record]) -> dict[str, Any] | None:
+    """Parameters of each part of the counted networks that are frozen in part, and of their twins; None without any."""
+    counted_nets = [record for record in records if record.is_counted and "parts" in record.data["model"]]
+    frozen = [record for record in counted_nets if any(frozen for _, _, frozen in record.data["model"]["parts"])]
+    if not frozen:
+        return None
+    names = [part for part, _, _ in frozen[0].data["model"]["parts"]]
+    shown = [record for record in counted_nets if [part for part, _, _ in record.data["model"]["parts"]] == names]
+    header = ["part", *(f"{record.arm}: {kind}" for record in shown for kind in ("trainable", "frozen"))]
+    rows = [
+        [name, *(f"{count:,}" for record in shown for count in record.data["model"]["parts"][index][1:])]
+        for index, name in enumerate(names)
+    ]
+    return {
+        "header": header,
+        "align": ["left", *["right"] * (len(header) - 1)],
+        "rows": rows,
+        "caption": "Parameters of the networks' parts, counted on the modules themselves.",
+    }
+
+
 def _score(value: float | None) -> str:
     return "diverged" if value is None else f"{value:.2f}"
 
@@ -156,4 +177,4 @@ def _mean(values: Sequence[float], digits: int) -> str:
 
 
 def _fixed(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}".replace("-", "−")
+    return f"{value:,.{digits}f}".replace("-", "−")

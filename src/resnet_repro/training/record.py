@@ -46,7 +46,8 @@ BROKEN_NAMED = 20  # in a record; all are counted
 class Circumstances:
     """What a record says of how the run was carried out. activation_bytes: what storing the activations takes.
 
-    search: where the learning rate was found, see `start.found_rate`.
+    search: where the learning rate was found, see `start.found_rate`. feature_seconds: what it took to compute the
+    features of all images, where that was done once.
     """
 
     commit: str | None
@@ -57,6 +58,7 @@ class Circumstances:
     activation_bytes: int | None
     peak_memory_mib: float
     search: dict[str, Any] | None = None
+    feature_seconds: float | None = None
 
 
 def finish(
@@ -106,7 +108,8 @@ def finish(
         "best": monitor.best or {},
         "diagnostics": {name: value for name, value in diagnostics.items() if math.isfinite(value)},
         "seconds": round(monitor.seconds, 1),
-        "training_seconds": round(monitor.training_seconds, 1),
+        "training_seconds": round(monitor.training_seconds, 3),
+        **({} if how.feature_seconds is None else {"feature_seconds": how.feature_seconds}),
         "images_per_second": round(monitor.training_images / max(monitor.training_seconds, 1e-9), 1),
         "weights_sha256": weights,
     }

@@ -116,11 +116,15 @@ def _train(folder: Path, own: Path, settings: RunSettings, execution: Execution,
         print(f"skipped: {skip}", flush=True)
         return "skipped"
     chance = draws(net, settings)
+    feature_seconds = None
     if settings.arm.features == "once":
         assert isinstance(net, TransferNet), (
             f"{settings.arm.name} has no backbone whose features could be computed once"
         )
+        begin = time.monotonic()
         data = FeatureData(data, net, net.features, settings.precision)
+        feature_seconds = round(time.monotonic() - begin, 3)
+        print(f"features of {data.images('train'):,} training images in {feature_seconds:.1f} s", flush=True)
     module = Classifier(net, recipe, settings.iterations, settings.seed, world)
     monitor = Monitor(settings, own, data, parent)
     watching = Watching(make_watches(Subject(settings, own, data, device)), monitor, settings.iterations)
@@ -152,6 +156,7 @@ def _train(folder: Path, own: Path, settings: RunSettings, execution: Execution,
         activation_bytes,
         max(monitor.peak_memory_mib, peak_memory_mib(device)),
         search,
+        feature_seconds,
     )
     status = finish(folder, settings, data, module, monitor, watching, how, step)
     if world.is_main:
