@@ -93,7 +93,7 @@ auxiliary: $(READY) ## GoogLeNet's auxiliary heads, without batch normalization 
 activation: $(READY) ## ReLU, tanh, sigmoid, dropout, each at a rate found for it (quick: 17 minutes)
 	$(REPRO) run activation $(FLAGS)
 
-plain-vs-resnet: $(READY) ## plain-18/34 against ResNet-18/34, ImageNet's or your class folders (quick: 30 minutes)
+plain-vs-resnet: $(READY) ## plain-18/34 against ResNet-18/34, ImageNet's or your class folders (quick: 21 minutes)
 	$(REPRO) run plain-vs-resnet $(FLAGS)
 
 transfer: $(READY) ## ResNet-34 frozen or fine-tuned, also on your class folders (quick: 30 minutes)

@@ -22,6 +22,7 @@ from resnet_repro.discovery import load_experiment
 from resnet_repro.launch.group import Group, group_of
 from resnet_repro.launch.slots import one_of_group, plan_slots
 from resnet_repro.request import scaled_profile
+from resnet_repro.runs import failure_reason
 from resnet_repro.world import World
 
 
@@ -99,6 +100,10 @@ def test_transfer_runs_on_own_images_with_own_weights(folders: Path, tmp_path: P
         ("plain-vs-resnet --resolution big", "RESOLUTION='big' is no positive whole number"),
         ("plain-vs-resnet --broken maybe", "BROKEN='maybe' is unknown: take stop or skip"),
         ("transfer --weights {folders}/none.pth --dataset {folders}", "none.pth is no file: name a file of weights"),
+        (
+            "transfer --weights {folders}/18.pth --dataset {folders}",
+            r"18.pth does not hold the weights .*missing layer1\.2\.",
+        ),
         ("degradation --weights some.pth --dataset standin-tiny", "WEIGHTS=some.pth goes with no arm of degradation"),
         (
             "transfer --profile paper --dataset {folders}",
@@ -115,6 +120,8 @@ def test_what_cannot_be_is_told_in_a_sentence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("resnet_repro.models.pretrained._download", lambda url, path: "no network")
+    if "18.pth" in words and not (folders / "18.pth").exists():
+        torch.save(torchvision.models.resnet18().state_dict(), folders / "18.pth")
     flags = ["--runs-dir", "runs", "--reports-dir", "reports", "--data-dir", "data"]
     flags = [str(tmp_path / flag) if not flag.startswith("--") else flag for flag in flags]
     assert main(["run", *(word.format(folders=folders) for word in words.split()), *flags]) == 2
@@ -139,6 +146,14 @@ def test_processes_that_torchrun_has_started_go_with_spread_experiments_alone(
     assert "2 processes were started for degradation, whose runs take one device each" in capfd.readouterr().err
 
 
+def test_a_run_of_many_processes_says_why_it_failed(tmp_path: Path) -> None:
+    lines = ["resnet-repro: an older reason", *["..."] * 90, "resnet-repro: a.png cannot be read", "Traceback", "====="]
+    (tmp_path / "log.txt").write_text("\n".join(lines))
+    assert failure_reason(tmp_path) == "a.png cannot be read"
+    (tmp_path / "log.txt").write_text("\n".join([*lines[:91], "KeyError: 3"]))
+    assert failure_reason(tmp_path) == "KeyError: 3"
+
+
 SLURM = {
     "SLURM_STEP_NUM_TASKS": "8",
     "SLURM_STEP_NUM_NODES": "2",
@@ -154,6 +169,7 @@ def test_a_group_is_found_under_torchrun_and_srun() -> None:
     assert group_of({"SLURM_JOB_ID": "123", "SLURM_NTASKS": "8"}) is None  # a job's script, not one of its tasks
     group = group_of(SLURM)
     assert group == Group(World(5, 8, 1, 4), "gpu07", 20_123)
+    assert group is not None
     environment = group.environment(run=3)
     assert (environment["MASTER_PORT"], environment["MASTER_ADDR"], environment["GROUP_RANK"]) == (
         "20127",
@@ -171,6 +187,8 @@ def test_a_group_is_found_under_torchrun_and_srun() -> None:
 def test_a_spread_run_takes_all_gpus_and_shares_out_the_cores() -> None:
     (slot,) = plan_slots(["cuda:0", "cuda:2"], None, runs=4, cores=16, visible="4,5,6", spread=True)
     assert (slot.processes, slot.threads, slot.workers, slot.environment["CUDA_VISIBLE_DEVICES"]) == (2, 8, 8, "4,6")
+    with pytest.raises(ValueError, match="SLOTS=2 does not go with runs that take all GPUs"):
+        plan_slots(["cuda:0", "cuda:1"], 2, runs=4, cores=16, spread=True)
     (slot,) = plan_slots(["cuda:1"], None, runs=4, cores=16, spread=True)
     assert (slot.processes, slot.environment["CUDA_VISIBLE_DEVICES"]) == (1, "1")
     assert len(plan_slots(["cpu"], None, runs=4, cores=2, spread=True)) == 2

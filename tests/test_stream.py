@@ -12,6 +12,7 @@ import torch
 
 from resnet_repro.data.arrays import Arrays, Split
 from resnet_repro.data.catalogue import STANDIN_TINY
+from resnet_repro.data.color import EIGENVALUES, EIGENVECTORS, color_shift
 from resnet_repro.data.stream import InMemoryData, Normalization, crop_and_flip, draw_epoch, steps_per_epoch
 from resnet_repro.errors import UserError
 from resnet_repro.recipes import HE15_CIFAR
@@ -139,6 +140,47 @@ def test_images_held_out_are_scored_and_never_trained_on() -> None:
     changed = numbered(300)
     changed.train.images[200:] = 0
     assert torch.equal(InMemoryData(changed, recipe, 0, 1, CPU).normalization.mean, data.normalization.mean)
+
+
+def test_the_first_images_alone_are_used() -> None:
+    recipe = replace(RECIPE, train_images=40, validation_images=100)
+    data = InMemoryData(numbered(300), recipe, seed=0, stop=1, device=CPU)
+    assert {split: data.images(split) for split in data.splits} == {"train": 40, "test": 300, "validation": 100}
+    ((images, _),) = list(data.train_dataloader())
+    assert sorted(numbers(images, data.normalization)) == list(range(40))
+
+
+def test_images_are_resized_where_they_lie() -> None:
+    """After crop and flip, bilinear, training and evaluation alike; the network then sees larger images."""
+    arrays = numbered(60)
+    small, large = (InMemoryData(arrays, HE15_CIFAR, 0, 1, CPU, resolution) for resolution in (None, 64))
+    assert (small.shape, large.shape) == ((3, 32, 32), (3, 64, 64))
+    for stream in (lambda data: data.train_dataloader(), lambda data: data.batches("test", 40)):
+        images, _ = next(iter(stream(small)))
+        resized, _ = next(iter(stream(large)))
+        expected = torch.nn.functional.interpolate(images, (64, 64), mode="bilinear")
+        assert torch.allclose(resized, expected, atol=1e-5)
+        assert resized.is_contiguous(memory_format=torch.channels_last)
+    assert InMemoryData(arrays, HE15_CIFAR, 0, 1, CPU, 16).batches("test", 4).__next__()[0].shape == (4, 3, 16, 16)
+
+
+def test_colours_move_along_their_principal_components() -> None:
+    """One shift an image, of a tenth of the components' deviations, from draws that leave order and crops as they were."""
+    plain, colored = draw_epoch(4_000, 1, 0, 4, True), draw_epoch(4_000, 1, 0, 4, True, color=0.1)
+    assert plain.colors is None and colored.colors is not None
+    for name in ("order", "dy", "dx", "flip"):
+        assert torch.equal(getattr(plain, name), getattr(colored, name))
+    shifts = color_shift(colored.colors)[:, :, 0, 0]
+    vectors, values = torch.tensor(EIGENVECTORS), torch.tensor(EIGENVALUES)
+    covariance = (255 * 0.1) ** 2 * vectors @ torch.diag(values**2) @ vectors.T
+    assert torch.allclose(shifts.T.cov(), covariance, rtol=0.15, atol=0.3)
+    assert torch.allclose(vectors.T @ vectors, torch.eye(3), atol=2e-3)
+    recipe = replace(RECIPE, color=0.1, scaling="unit")
+    data = InMemoryData(numbered(64), recipe, 1, 1, CPU)
+    ((images, _),) = list(data.train_dataloader())
+    ((still, _),) = list(InMemoryData(numbered(64), replace(recipe, color=0.0), 1, 1, CPU).train_dataloader())
+    difference = 255 * (images - still)
+    assert float(difference.std((2, 3)).max()) < 1e-3 and float(difference.abs().max()) > 1
 
 
 def test_a_data_set_smaller_than_what_is_held_out_is_refused() -> None:

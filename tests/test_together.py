@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -22,6 +23,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.models import build
 from resnet_repro.recipes import HE15_CIFAR
 from resnet_repro.results import Record, read_record, read_rows, series
+from resnet_repro.training.train_run import STOPPED
 from resnet_repro.world import ALONE, World, world_from
 
 # 123 divides neither the 667 images nor into two halves: parts and the last batch of an epoch are uneven.
@@ -30,17 +32,35 @@ GROUP = cifar_arm("plain", 8, UNEVEN, norm="group")
 STEPS = 14  # 6 an epoch
 
 
-def together(folder: Path, processes: int = 2) -> subprocess.Popen:
-    """The run's processes, as the launcher starts them for several devices."""
-    command = ["--standalone", f"--nproc-per-node={processes}", "-m", "resnet_repro.training.train_run", str(folder)]
-    with (folder / "log.txt").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "torch.distributed.run", *command],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
+TRAIN = "import sys; from resnet_repro.training.train_run import main; sys.exit(max(main([f]) for f in sys.argv[1:]))"
+
+
+class Together:
+    """Two processes that carry out one run after the other together, in the environment that torchrun gives them."""
+
+    def __init__(self, *folders: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.log = folders[0] / "log.txt"
+        self.processes = []
+        for rank in range(2):
+            variables = {
+                "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "GROUP_RANK": 0,
+                "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1,
+            }  # fmt: skip
+            with self.log.open("ab") as log:
+                process = subprocess.Popen(
+                    [sys.executable, "-c", TRAIN, *map(str, folders)],
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=os.environ | {name: str(value) for name, value in variables.items()},
+                )
+            self.processes.append(process)
+
+    def wait(self) -> list[int]:
+        return [process.wait() for process in self.processes]
 
 
 def record_of(folder: Path) -> Record:
@@ -60,12 +80,23 @@ def by_one(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+BATCH = cifar_arm("plain", 8, UNEVEN)  # with batch normalization
+
+
 @pytest.fixture(scope="module")
-def by_two(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = prepare_run(tmp_path_factory.mktemp("two"), make_settings(tiny_data, STEPS, GROUP), tiny_data)
-    process = together(folder)
-    assert process.wait() == 0, (folder / "log.txt").read_text()
-    return folder
+def two_runs(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run with group normalization and one of a single step with batch normalization, by the same two processes."""
+    folder = tmp_path_factory.mktemp("two")
+    group, batch = make_settings(tiny_data, STEPS, GROUP), make_settings(tiny_data, 1, BATCH, seed=3)
+    folders = prepare_run(folder, group, tiny_data), prepare_run(folder, batch, tiny_data)
+    ended = Together(*folders)
+    assert ended.wait() == [0, 0], ended.log.read_text()
+    return folders
+
+
+@pytest.fixture(scope="module")
+def by_two(two_runs: tuple[Path, Path]) -> Path:
+    return two_runs[0]
 
 
 @pytest.fixture(scope="module")
@@ -74,10 +105,10 @@ def half_by_two(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = prepare_run(
         tmp_path_factory.mktemp("half"), make_settings(tiny_data, STEPS, GROUP), tiny_data, checkpoint_seconds=0.0
     )
-    process = together(folder)
+    running = Together(folder)
     wait_for(lambda: (folder / "metrics.csv").exists() and steps_of(folder) >= 3)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait() != 0
+    running.processes[1].send_signal(signal.SIGTERM)  # one of them is enough
+    assert running.wait() == [STOPPED, STOPPED]
     assert read_record(folder) is None and (folder / "checkpoint.ckpt").exists()
     assert 3 <= steps_of(folder) < STEPS
     return folder
@@ -105,9 +136,9 @@ def test_two_processes_score_every_image_once(by_one: Path, by_two: Path) -> Non
 def test_two_processes_stop_and_go_on_as_if_they_had_not(half_by_two: Path, by_two: Path, tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b" / "c" / "seed0"
     shutil.copytree(half_by_two, folder)
-    process = together(folder)
-    assert process.wait() == 0, (folder / "log.txt").read_text()
-    assert "resuming" in (folder / "log.txt").read_text()
+    ended = Together(folder)
+    assert ended.wait() == [0, 0], ended.log.read_text()
+    assert "resuming" in ended.log.read_text()
     assert content(folder) == content(by_two)
 
 
@@ -119,11 +150,9 @@ def test_a_run_goes_on_with_another_number_of_processes(half_by_two: Path, by_on
     assert record_of(folder).value("test_loss") == pytest.approx(record_of(by_one).value("test_loss"), rel=1e-4)
 
 
-def test_batch_statistics_are_those_of_each_process_part(tiny_data: Path, tmp_path: Path) -> None:
+def test_batch_statistics_are_those_of_each_process_part(two_runs: tuple[Path, Path], tiny_data: Path) -> None:
     """With batch normalization the first loss is not that of one process, but that of its batch in two halves."""
-    settings = make_settings(tiny_data, 1, cifar_arm("plain", 8, UNEVEN), seed=3)
-    folder = prepare_run(tmp_path, settings, tiny_data)
-    assert together(folder).wait() == 0, (folder / "log.txt").read_text()
+    settings = record_of(two_runs[1]).settings
     data = open_data(settings, tiny_data / "cache" / "standin-tiny", torch.device("cpu"), ALONE)
     images, labels, *_ = next(iter(data.train_dataloader()))
     net = build(settings.arm.model, data.classes, settings.seed).to(memory_format=torch.channels_last)
@@ -131,7 +160,7 @@ def test_batch_statistics_are_those_of_each_process_part(tiny_data: Path, tmp_pa
         whole = float(F.cross_entropy(net(images), labels))
         parts = [World(rank, 2).share(123) for rank in range(2)]
         halves = sum(float(F.cross_entropy(net(images[part]), labels[part], reduction="sum")) for part in parts) / 123
-    (loss,) = losses(folder)
+    (loss,) = losses(two_runs[1])
     assert loss == pytest.approx(halves, rel=1e-5)
     assert abs(loss - whole) > 1e-3
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_report import content_of, make_record
@@ -41,7 +42,7 @@ def make_runs(runs: Path, transfer: Experiment, resolution: int, substitute: boo
         for arm in ("pretrained", *ARMS) if substitute else ARMS:
             error = (80.0 if "frozen" in arm or arm == "from-scratch" else 40.0) + 0.1 * seed
             begins = transfer.arm(arm).start is not None
-            more = {"weights_from": {"name": "w", "substitute": substitute}} if begins else {}
+            more: dict[str, Any] = {"weights_from": {"name": "w", "substitute": substitute}} if begins else {}
             data = CIFAR100 | ({"name": "cifar10", "title": "CIFAR-10"} if arm == "pretrained" else dataset)
             folder = make_record(
                 runs, transfer, arm, seed, iterations=790, dataset=data,

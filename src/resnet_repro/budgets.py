@@ -6,9 +6,8 @@ import re
 from dataclasses import replace
 
 from resnet_repro.data.catalogue import CATALOGUE
+from resnet_repro.data.folders import FOLDERS_PREFIX
 from resnet_repro.experiment import Experiment, Profile
-
-FOLDERS_PREFIX = "folders-"  # of the names of data sets that are class folders
 
 
 def budget_name(experiment: Experiment, profile: Profile, dataset: str) -> str:

@@ -241,6 +241,7 @@ def _asks_for_a_budget(options: argparse.Namespace) -> bool:
 def _budget_to_report(experiment: Experiment, options: argparse.Namespace, runs_dir: Path) -> str | None:
     """The first budget with records that fits the options: the experiment's own data set, the longest."""
     from resnet_repro.budgets import split_budget
+    from resnet_repro.data.folders import folders_name, names_folders
     from resnet_repro.report.write import budgets_with_records
     from resnet_repro.request import scaled_profile
 
@@ -250,7 +251,8 @@ def _budget_to_report(experiment: Experiment, options: argparse.Namespace, runs_
         wanted = scaled_profile(experiment, profile, _count(options.iterations, "ITERATIONS")).name
         budgets = [budget for budget in budgets if split_budget(budget)[0] == wanted]
     if options.dataset:
-        budgets = [b for b in budgets if (split_budget(b)[1] or experiment.dataset) == options.dataset]
+        name = folders_name(Path(options.dataset)) if names_folders(options.dataset) else options.dataset
+        budgets = [b for b in budgets if (split_budget(b)[1] or experiment.dataset) == name]
     return budgets[0] if budgets else None
 
 

@@ -180,6 +180,7 @@ class Profile:
     for all. stretches: {arm: steps} for arms of which the profile affords a stretch of their schedule only; they are
     timed and measured, not scored. resolution: pixels of an image's side as the networks see it; None for experiments
     that take the images as they are. substitutes: pretrained weights that cannot be had may be trained in their place.
+    asked_for: the number of steps is the user's own, and holds for data of any size.
     """
 
     name: str
@@ -191,6 +192,7 @@ class Profile:
     stretches: Mapping[str, int] = field(default_factory=dict)
     resolution: int | None = None
     substitutes: bool = True
+    asked_for: bool = False
 
     def steps(self, arm: Arm) -> int:
         """The length of the arm's schedule in steps."""
@@ -207,7 +209,7 @@ class Profile:
         comes from: runs of one length are comparable.
         """
         evaluations = max(4, -(-iterations // 1_000))
-        return replace(self, name=f"{iterations}it", iterations=iterations, evaluations=evaluations)
+        return replace(self, name=f"{iterations}it", iterations=iterations, evaluations=evaluations, asked_for=True)
 
     def at(self, resolution: int) -> Profile:
         """The profile at another resolution; its name then says so, and so does the runs' folder."""

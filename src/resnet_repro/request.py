@@ -81,10 +81,10 @@ def expand(
                 continue
             assert places is not None
             place = places[arm.name]
-            iterations, of_profile = profile.steps(arm), profile in request.experiment.profiles
+            iterations = profile.steps(arm)
             if place.is_folders and arm.recipe.train_images:
                 arm, factor = _on_all_images(arm, place.facts.train_images)
-                iterations = round(iterations * factor) if of_profile else iterations
+                iterations = iterations if profile.asked_for else round(iterations * factor)
             begins = weights is not None and arm.start is not None and arm.start.how == "backbone"
             settings.append(
                 RunSettings(
@@ -161,10 +161,14 @@ def weights_for(request: Request, say: Callable[[str], None]) -> WeightsFile | N
         if request.weights is not None:
             raise UserError(f"WEIGHTS={request.weights} goes with no arm of {request.experiment.name}: leave it out")
         return None
-    from resnet_repro.models.pretrained import obtain
+    from resnet_repro.analysis.complexity import build_on_meta
+    from resnet_repro.models.pretrained import obtain, read_state
+    from resnet_repro.models.transfer import check_backbone
 
     depth = starting[0].model.options["depth"]
     found = obtain(request.weights, depth, request.data_dir / "weights", request.data_mirror, say)
+    if found is not None:
+        check_backbone(build_on_meta(starting[0].model, classes=2), read_state(found.path), str(found.path))
     if found is None and not request.profile.substitutes:
         raise UserError(
             f"{request.experiment.name} at {request.profile.name} begins with torchvision's ResNet-{depth}, which is not to "

@@ -42,6 +42,7 @@ RECORD, RUN, PROGRESS, CHECKPOINT, WEIGHTS, LOG, LOCK = (
     "lock",
 )
 FORMAT = 2
+SAID = "resnet-repro: "  # before the sentence in a run's log that says why it failed
 
 
 def run_folder(runs_dir: Path, experiment: str, budget: str, arm: str, seed: int) -> Path:

@@ -19,6 +19,7 @@ from resnet_repro.results import (
     PROGRESS,
     RECORD,
     RUN,
+    SAID,
     read_json,
     run_folder,
     source_folders,
@@ -27,6 +28,8 @@ from resnet_repro.results import (
 
 if TYPE_CHECKING:
     from resnet_repro.data.catalogue import DatasetFacts
+
+LAST_LINES = 80  # of a log, that the last attempt has written
 
 
 class Run:
@@ -146,12 +149,13 @@ def with_descendants(runs: Sequence[Run], costs: Mapping[str, float]) -> dict[st
 
 
 def failure_reason(folder: Path) -> str:
-    """The last line that a failed run printed."""
+    """What a failed run said of it, else the last line that it printed; torchrun's own lines come after either."""
     try:
         lines = (folder / LOG).read_text(errors="replace").strip().splitlines()
     except OSError:
         lines = []
-    return lines[-1] if lines else "it printed nothing"
+    said = [line.removeprefix(SAID) for line in lines[-LAST_LINES:] if line.startswith(SAID)]
+    return (said or lines or ["it printed nothing"])[-1]
 
 
 @cache

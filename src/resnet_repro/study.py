@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -14,13 +15,16 @@ from resnet_repro.budgets import budget_name, command
 from resnet_repro.discovery import load_experiment
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Experiment
-from resnet_repro.launch import Outcome, execute
+from resnet_repro.launch import Job, Outcome, Slot, execute
 from resnet_repro.launch.display import Display, Watched
 from resnet_repro.launch.group import Group, group_of
 from resnet_repro.launch.slots import one_of_group, parse_devices, plan_slots
 from resnet_repro.request import Request, backbone_arms, counted_budget, expand, place_of, weights_for
 from resnet_repro.results import check_sources, parent_folder, read_record, state_of
 from resnet_repro.runs import Run, expected_costs, with_descendants
+
+if TYPE_CHECKING:
+    from resnet_repro.data.catalogue import DatasetFacts
 
 
 @dataclass(frozen=True)
@@ -61,16 +65,30 @@ def carry_out(request: Request, console: Console, follow: Callable[[list[Path]],
     return _train(request, console, say, follow, group)
 
 
-def _train(
-    request: Request,
-    console: Console,
-    say: Callable[[str], None],
-    follow: Callable[[list[Path]], Callable[[], str | None]],
-    group: Group | None,
-) -> Result:
+@dataclass(frozen=True)
+class _Plan:
+    """What a study comes to: its runs, the data sets that they are trained on by name, the devices and the precision."""
+
+    budget: str
+    runs: Sequence[Run]
+    datasets: Mapping[str, DatasetFacts]
+    devices: Sequence[str]
+    precision: str
+
+    @property
+    def kind(self) -> str:
+        return self.devices[0].partition(":")[0]
+
+    @property
+    def trained(self) -> list[Run]:
+        return [run for run in self.runs if not run.settings.arm.counted]
+
+
+def _plan(request: Request, say: Callable[[str], None]) -> _Plan:
+    """Find the data and the weights, and expand the request into runs. Raises UserError where any is not to be had."""
     # Here and below: torch takes seconds to import, and bad input should be answered before that.
     from resnet_repro.data.place import find_place
-    from resnet_repro.training.devices import cpu_cores, resolve_precision
+    from resnet_repro.training.devices import resolve_precision
 
     experiment = request.experiment
     devices = _devices(request.devices)
@@ -84,72 +102,107 @@ def _train(
     weights = weights_for(request, say)
     arms = [arm for arm in request.arms if not (weights and arm.name in backbone_arms(request.arms))]
     places = {arm.name: place_of(arm, place, sources) for arm in arms}
-    expanded = expand(replace(request, arms=arms), budget, places, precision, kind, weights)
     how = {
         "checkpoint_seconds": request.checkpoint_seconds,
         "workers": request.workers,
         "skip_broken": request.skip_broken,
         "weights": str(weights.path.resolve()) if weights else None,
     }
-    all_runs = [
-        Run(settings, request.runs_dir, {**how, "data_folder": str(found.folder.resolve())}, found.facts)
-        for settings in expanded
-        for found in (places[settings.arm.name],)
-    ]
-    runs = [run for run in all_runs if not run.settings.arm.counted]
+    runs = []
+    for settings in expand(replace(request, arms=arms), budget, places, precision, kind, weights):
+        found = places[settings.arm.name]
+        runs.append(Run(settings, request.runs_dir, {**how, "data_folder": str(found.folder.resolve())}, found.facts))
+    return _Plan(budget, runs, {found.facts.name: found.facts for found in places.values()}, devices, precision)
+
+
+def _train(
+    request: Request,
+    console: Console,
+    say: Callable[[str], None],
+    follow: Callable[[list[Path]], Callable[[], str | None]],
+    group: Group | None,
+) -> Result:
+    plan = _plan(request, say)
+    runs = plan.trained
     _check_parents(request, runs)
     states = [state_of(run.folder, run.settings) for run in runs]
     is_main = group is None or group.world.is_main
     if is_main:
-        _count([run for run in all_runs if run.settings.arm.counted], say)
+        _count([run for run in plan.runs if run.settings.arm.counted], say)
     if done := states.count("done"):
         say(f"{done} of {len(runs)} runs are finished already and are not repeated")
     outcomes: dict[str, Outcome] = {run.name: "done" for run in runs}
     pending = [run for run, state in zip(runs, states, strict=True) if state != "done"]
     if pending:
-        costs = expected_costs(runs, {found.facts.name: found.facts for found in places.values()})
+        costs = expected_costs(runs, plan.datasets)
         # The longest first: no slot is left with it at the end. A run counts with what waits for it.
         urgency = with_descendants(runs, costs)
         pending.sort(key=lambda run: -urgency[run.name])
-        cores, visible = cpu_cores(), os.environ.get("CUDA_VISIBLE_DEVICES")
-        if group:
-            slots = [one_of_group(kind, group.world, cores)]
-        else:
-            # Slots are planned for all runs, so that a resumed study shares out the cores as it did before.
-            slots = plan_slots(devices, request.slots, len(runs), cores, visible, experiment.spread)
+        slots, jobs = _jobs(request, plan, pending, group)
         say(
-            f"{experiment.name}: {len(pending)} runs of up to {max(r.settings.stop_at for r in pending):,} steps, "
-            f"{len(slots)} at once on {', '.join(dict.fromkeys(slot.label for slot in slots))}, {precision}"
+            f"{request.experiment.name}: {len(pending)} runs of up to {max(r.settings.stop_at for r in pending):,} steps, "
+            f"{len(slots)} at once on {', '.join(dict.fromkeys(slot.label for slot in slots))}, {plan.precision}"
         )
-        if group:
-            jobs = [run.job(group.environment(runs.index(run)), is_main) for run in pending]
-        else:
-            jobs = [run.job() for run in pending]
         if not is_main:  # the main process of the group shows and follows what all of them do
             ended = execute(jobs, slots, lambda: None)
-            return _result(
-                budget, all_runs, outcomes | dict(zip([run.name for run in pending], ended, strict=True)), False
-            )
-        for run in pending:
-            run.mark_waiting()  # not what an earlier attempt left there
-        message = follow([run.folder for run in pending])
-        watched = [Watched(run.name, run.folder, costs[run.name]) for run in pending]
-        with Display(watched, console) as display:
+            return _result(plan.budget, plan.runs, outcomes | _by_name(pending, ended), is_main)
+        outcomes |= _by_name(pending, _launch(pending, jobs, slots, costs, console, say, follow))
+        _look_over(runs, outcomes)
+    return _result(plan.budget, plan.runs, outcomes, is_main)
 
-            def watch() -> None:
-                if text := message():
-                    say(text)
-                display.refresh()
 
-            ended = execute(jobs, slots, watch)
-        outcomes |= {run.name: outcome for run, outcome in zip(pending, ended, strict=True)}
-        for run in runs:  # a source trained again may have ended with other weights than the finished runs know
-            if record := read_record(run.folder):
-                check_sources(run.folder, run.settings, record)
-        for run in pending:
-            if outcomes[run.name] == "failed":
-                run.mark_failed()
-    return _result(budget, all_runs, outcomes)
+def _by_name(runs: Sequence[Run], outcomes: Sequence[Outcome]) -> dict[str, Outcome]:
+    return {run.name: outcome for run, outcome in zip(runs, outcomes, strict=True)}
+
+
+def _jobs(
+    request: Request, plan: _Plan, pending: Sequence[Run], group: Group | None
+) -> tuple[Sequence[Slot], Sequence[Job]]:
+    """The slots for the runs, and a job for each that has still to be carried out."""
+    from resnet_repro.training.devices import cpu_cores
+
+    runs = plan.trained
+    if group:
+        jobs = [run.job(group.environment(runs.index(run)), group.world.is_main) for run in pending]
+        return [one_of_group(plan.kind, group.world, cpu_cores())], jobs
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    # Slots are planned for all runs, so that a resumed study shares out the cores as it did before.
+    slots = plan_slots(plan.devices, request.slots, len(runs), cpu_cores(), visible, request.experiment.spread)
+    return slots, [run.job() for run in pending]
+
+
+def _launch(
+    pending: Sequence[Run],
+    jobs: Sequence[Job],
+    slots: Sequence[Slot],
+    costs: Mapping[str, float],
+    console: Console,
+    say: Callable[[str], None],
+    follow: Callable[[list[Path]], Callable[[], str | None]],
+) -> list[Outcome]:
+    """Carry out the jobs, shown on the console and followed by whoever wants to."""
+    for run in pending:
+        run.mark_waiting()  # not what an earlier attempt left there
+    message = follow([run.folder for run in pending])
+    watched = [Watched(run.name, run.folder, costs[run.name]) for run in pending]
+    with Display(watched, console) as display:
+
+        def watch() -> None:
+            if text := message():
+                say(text)
+            display.refresh()
+
+        return execute(jobs, slots, watch)
+
+
+def _look_over(runs: Sequence[Run], outcomes: Mapping[str, Outcome]) -> None:
+    """Mark the runs that failed. Raises UserError where a source trained again left its children with other weights."""
+    for run in runs:
+        if record := read_record(run.folder):
+            check_sources(run.folder, run.settings, record)
+    for run in runs:
+        if outcomes[run.name] == "failed":
+            run.mark_failed()
 
 
 def _group(experiment: Experiment) -> Group | None:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from resnet_repro.data.catalogue import DatasetFacts
+from resnet_repro.data.catalogue import CATALOGUE, DatasetFacts
 from resnet_repro.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation"), "test": ("test",)}
+FOLDERS_PREFIX = "folders-"  # of the names of data sets that are class folders
 NAMED = 4  # classes that a message names
 REMEDY = "lay the images out as train/<class>/*, val/<class>/*"
 
@@ -87,19 +88,26 @@ def scan(root: Path) -> ClassFolders:
 
 
 def _facts(root: Path, classes: Sequence[str], files: dict[str, list[File]]) -> DatasetFacts:
-    name = root.resolve().name
     is_imagenet = len(classes) == 1_000 and all(re.fullmatch(r"n\d{8}", wnid) for wnid in classes)
     return DatasetFacts(
-        name="imagenet"
-        if is_imagenet
-        else "folders-" + (re.sub(r"[^a-z0-9._]+", "-", name.lower()).strip("-.") or "data"),
-        title="ImageNet-1k" if is_imagenet else f"{name} (class folders)",
+        name="imagenet" if is_imagenet else folders_name(root),
+        title="ImageNet-1k" if is_imagenet else f"{root.resolve().name} (class folders)",
         class_names=tuple(classes),
         shape=(3, 224, 224),
         train_images=len(files["train"]),
         test_images=len(files["test"]),
         digests={},
     )
+
+
+def names_folders(dataset: str) -> bool:
+    """Whether what the user calls a data set is the path of class folders."""
+    return dataset not in CATALOGUE and ("/" in dataset or "\\" in dataset or Path(dataset).is_dir())
+
+
+def folders_name(root: Path) -> str:
+    """What class folders are called in the names of budgets, by the name of their root."""
+    return FOLDERS_PREFIX + (re.sub(r"[^a-z0-9._]+", "-", root.resolve().name.lower()).strip("-.") or "data")
 
 
 def _first(root: Path, names: Sequence[str]) -> Path | None:

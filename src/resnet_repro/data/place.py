@@ -11,6 +11,7 @@ import torch
 from resnet_repro.data.arrays import load
 from resnet_repro.data.base import Data
 from resnet_repro.data.catalogue import CATALOGUE, CIFAR10, DatasetFacts
+from resnet_repro.data.folders import names_folders, scan
 from resnet_repro.data.sources import obtain
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.errors import UserError
@@ -48,14 +49,12 @@ def find_place(
     "auto" is the experiment's own, or CIFAR-10 for one whose own is ImageNet; else a stand-in. Raises UserError, see
     `sources.obtain` and `folders.scan`, and for class folders that the experiment cannot use.
     """
-    if _is_path(dataset):
+    if names_folders(dataset):
         if not experiment.folders:
             raise UserError(
                 f"DATASET={dataset} names class folders, and the nets of {experiment.name} are made for the images of "
                 f"{experiment.dataset}: name a data set"
             )
-        from resnet_repro.data.folders import scan
-
         say(f"looking through {dataset}")
         folders = scan(Path(dataset))
         return Place(folders.facts, folders.digest, Path(dataset))
@@ -77,10 +76,6 @@ def find_named(
     return Place(arrays.facts, arrays.digest, arrays.folder)
 
 
-def _is_path(dataset: str) -> bool:
-    return dataset not in CATALOGUE and ("/" in dataset or "\\" in dataset or Path(dataset).is_dir())
-
-
 def open_data(
     settings: RunSettings, folder: Path, device: torch.device, world: World, workers: int = 0, skip_broken: bool = False
 ) -> Data:
@@ -97,9 +92,7 @@ def open_data(
                 f"{folder} no longer holds the data of this run: delete that folder and run the same command"
             )
         return InMemoryData(arrays, recipe, seed, stop, device, settings.resolution, world)
-    # torchvision takes a second to import, and runs in memory do without.
-    from resnet_repro.data.folder_stream import FolderData
-    from resnet_repro.data.folders import scan
+    from resnet_repro.data.folder_stream import FolderData  # torchvision takes a second, and runs in memory do without
 
     folders = scan(folder)
     if folders.digest != settings.dataset_digest:

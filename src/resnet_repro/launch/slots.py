@@ -76,6 +76,10 @@ def plan_slots(
     spread: several GPUs make one slot, whose run takes them all.
     """
     if spread and len(devices) > 1:
+        if per_device:
+            raise UserError(
+                f"SLOTS={per_device} does not go with runs that take all GPUs: leave it out, or name one GPU"
+            )
         return [_spread(devices, cores, visible)]
     slots = []
     for device in devices:

@@ -91,6 +91,14 @@ def transfer_net(
 def load_backbone(net: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
     """Copy all tensors but the last layer's from `state`, in torchvision's names, into `net`.
 
+    Raises UserError as `check_backbone` does.
+    """
+    net.load_state_dict({**net.state_dict(), **check_backbone(net, state, origin)})
+
+
+def check_backbone(net: nn.Module, state: Mapping[str, Tensor], origin: str) -> dict[str, Tensor]:
+    """The tensors of `state` but the last layer's, where they are those of the network without its last layer.
+
     Raises UserError naming the keys that are missing, unexpected or of another shape.
     """
     mine = {key: tensor for key, tensor in net.state_dict().items() if key.partition(".")[0] != HEAD}
@@ -114,7 +122,7 @@ def load_backbone(net: nn.Module, state: Mapping[str, Tensor], origin: str) -> N
             f"{origin} does not hold the weights of this network ({'; '.join(problems)}): give those of the same "
             "architecture in torchvision's names"
         )
-    net.load_state_dict({**net.state_dict(), **theirs})
+    return theirs
 
 
 def _shape(tensor: Tensor) -> str:

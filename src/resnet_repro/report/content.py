@@ -104,10 +104,11 @@ def _summary(records: Sequence[Record]) -> str:
 
 
 def _trained(records: Sequence[Record]) -> str:
-    data = records[0].data["dataset"]
+    datasets: dict[str, list[Record]] = {}
+    for record in records:
+        datasets.setdefault(record.data["dataset"]["title"], []).append(record)
     seeds = sorted({r.seed for r in records})
     minutes = sum(r.data["seconds"] for r in records) / 60
-    digests = sorted({r.data["dataset"]["digest"][:12] for r in records})
     recipes: dict[str, list[Record]] = {}
     candidates = {arm for record in records for arm in _candidates(record)}
     for record in records:
@@ -115,13 +116,24 @@ def _trained(records: Sequence[Record]) -> str:
             recipes.setdefault(record.data["recipe"]["name"], []).append(record)
     return " ".join(
         [
-            f"{len(records)} run{'s' * (len(records) > 1)} on {data['title']} ({data['train_images']:,} training and "
-            f"{data['test_images']:,} test images, contents digest {', '.join(digests)}…), "
-            f"{len(seeds)} seed{'s' * (len(seeds) > 1)} "
+            f"{' and '.join(_on(mine) for mine in datasets.values())}, {len(seeds)} seed{'s' * (len(seeds) > 1)} "
             f"({', '.join(map(str, seeds))}), {_all(records, 'precision')} on {_all(records, 'hardware')}{_together(records)}, "
             f"{minutes:.0f} run-minutes in all.",
             *[_recipe(mine) for mine in recipes.values()],
         ]
+    )
+
+
+def _on(records: Sequence[Record]) -> str:
+    """So many runs on a data set, and what that is."""
+    data = records[0].data["dataset"]
+    digests = sorted({r.data["dataset"]["digest"][:12] for r in records})
+    sides = sorted({r.settings.resolution for r in records if r.settings.resolution})
+    pixels = f" at {' and '.join(f'{side}×{side}' for side in sides)} pixels" if sides else ""
+    of = "listing" if "class_images" in data else "contents"
+    return (
+        f"{len(records)} run{'s' * (len(records) > 1)} on {data['title']}{pixels} ({data['train_images']:,} training and "
+        f"{data['test_images']:,} test images, {of} digest {', '.join(digests)}…)"
     )
 
 

@@ -209,6 +209,7 @@ def _score(settings: RunSettings, module: Classifier, monitor: Monitor, step: in
 
 
 def _complete_metrics(monitor: Monitor, step: int, final: dict[str, Any]) -> None:
+    final = {name: value for name, value in final.items() if name in monitor.metrics.columns}  # not taken along the way
     if step:
         monitor.metrics.complete(step, final)
     else:  # never trained: there is no row of a last step

@@ -36,7 +36,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.experiment import RunSettings
 from resnet_repro.models.recompute import recompute_activations
 from resnet_repro.models.transfer import TransferNet
-from resnet_repro.results import CHECKPOINT, LOCK, RECORD, RUN, read_json
+from resnet_repro.results import CHECKPOINT, LOCK, RECORD, RUN, SAID, read_json
 from resnet_repro.training.checkpoints import Checkpoints
 from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.compilation import compiled_step, wants_compilation
@@ -263,7 +263,7 @@ def main(arguments: list[str]) -> int:
         if not world.told((folder / RECORD).exists()):  # else another launcher's process has finished the run
             outcome = train(folder, RunSettings.from_json(run["settings"]), Execution(**run["execution"]), world)
     except UserError as error:
-        print(error, file=sys.stderr, flush=True)
+        print(f"{SAID}{error}", file=sys.stderr, flush=True)
         return 2
     if world.size > 1:
         torch.distributed.destroy_process_group()
