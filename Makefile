@@ -19,13 +19,31 @@ RESOLUTION ?=
 WEIGHTS ?=
 WORKERS ?=
 BROKEN ?=
+EXECUTOR ?=
+RETRIES ?=
+THREADS ?=
+GPU_SHARE ?=
+GPUS ?=
+NODES ?=
+PARTITION ?=
+ACCOUNT ?=
+TIME ?=
+SIGNAL_SECONDS ?=
+SBATCH ?=
+SETUP ?=
+DRY_RUN ?=
 
 flag = $(if $($(1)),--$(2) '$($(1))')
+LAUNCH = $(call flag,EXECUTOR,executor) $(call flag,DEVICES,devices) $(call flag,SLOTS,slots) \
+	$(call flag,RETRIES,retries) $(call flag,THREADS,threads) $(call flag,GPU_SHARE,gpu-share) $(call flag,GPUS,gpus) \
+	$(call flag,NODES,nodes) $(call flag,PARTITION,partition) $(call flag,ACCOUNT,account) $(call flag,TIME,time) \
+	$(call flag,SIGNAL_SECONDS,signal-seconds) $(if $(SBATCH),--sbatch='$(SBATCH)') $(if $(SETUP),--setup='$(SETUP)') \
+	$(if $(filter-out 0,$(DRY_RUN)),--dry-run)
 BUDGET = $(call flag,PROFILE,profile) $(call flag,ITERATIONS,iterations)
 FOLDERS = $(call flag,RUNS_DIR,runs-dir) $(call flag,REPORTS_DIR,reports-dir)
 FLAGS = $(strip $(BUDGET) $(call flag,SEEDS,seeds) $(call flag,ARMS,arms) $(call flag,DATASET,dataset) \
-	$(call flag,DATA_DIR,data-dir) $(call flag,DATA_MIRROR,data-mirror) $(FOLDERS) $(call flag,DEVICES,devices) \
-	$(call flag,SLOTS,slots) $(call flag,PRECISION,precision) $(call flag,CHECKPOINT_SECONDS,checkpoint-seconds) \
+	$(call flag,DATA_DIR,data-dir) $(call flag,DATA_MIRROR,data-mirror) $(FOLDERS) $(LAUNCH) \
+	$(call flag,PRECISION,precision) $(call flag,CHECKPOINT_SECONDS,checkpoint-seconds) \
 	$(call flag,WANDB_MODE,wandb-mode) $(call flag,RESOLUTION,resolution) $(call flag,WEIGHTS,weights) \
 	$(call flag,WORKERS,workers) $(call flag,BROKEN,broken))
 
@@ -39,13 +57,15 @@ REPRO := $(BIN)/resnet-repro
 
 .DEFAULT_GOAL := help
 .PHONY: help setup degradation depth block shortcuts normalization construction features complexity mnist fashion \
-	auxiliary activation plain-vs-resnet transfer report status sync list test lint benchmark clean
+	auxiliary activation plain-vs-resnet transfer report status sync list test lint benchmark setup-ray test-cluster clean
 
 help: ## list the targets (at once)
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "Variables: PROFILE=quick|paper SEEDS=0-4 ITERATIONS=2000 ARMS=plain-20,plain-56 DATASET=cifar10 DATA_DIR= DATA_MIRROR="
 	@echo "           RUNS_DIR= REPORTS_DIR= DEVICES= SLOTS= PRECISION= CHECKPOINT_SECONDS= WANDB_MODE=online|offline|disabled"
 	@echo "           of plain-vs-resnet and transfer: DATASET=path/to/folders RESOLUTION=96 WEIGHTS=file WORKERS=8 BROKEN=stop|skip"
+	@echo "           on a cluster: EXECUTOR=ray GPU_SHARE= THREADS= RETRIES=; EXECUTOR=slurm PARTITION= ACCOUNT= TIME= GPUS= NODES="
+	@echo "           THREADS= SBATCH= SETUP= SIGNAL_SECONDS= RETRIES= DRY_RUN=1"
 
 setup: $(READY) ## install the pinned dependencies (once; some minutes, several GB with CUDA)
 
@@ -56,6 +76,9 @@ $(READY): pyproject.toml
 	@echo "installing the pinned dependencies into $(ENVIRONMENT), once: some minutes"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
+
+setup-ray: $(READY) ## install Ray as well, for EXECUTOR=ray (a minute)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,ray]'
 
 degradation: $(READY) ## plain-20/56 against resnet-20/56 (quick: 13 minutes on two CPU cores)
 	$(REPRO) run degradation $(FLAGS)
@@ -100,7 +123,7 @@ transfer: $(READY) ## ResNet-34 frozen or fine-tuned, also on your class folders
 	$(REPRO) run transfer $(FLAGS)
 
 report: $(READY) ## remake the reports from the records, without training (seconds)
-	$(REPRO) report $(strip $(BUDGET) $(call flag,DATASET,dataset) $(FOLDERS))
+	$(REPRO) report $(strip $(BUDGET) $(call flag,DATASET,dataset) $(call flag,RESOLUTION,resolution) $(FOLDERS))
 
 status: $(READY) ## what has run, runs, is missing or failed (at once)
 	@$(REPRO) status $(call flag,RUNS_DIR,runs-dir)
@@ -113,6 +136,9 @@ list: $(READY) ## list the experiments (at once)
 
 test: $(READY) ## run the tests (7 minutes on two cores)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-cluster: $(READY) ## the tests of Ray and Slurm, where these are installed (15 minutes)
+	$(BIN)/python -m pytest -m cluster tests/test_ray_cluster.py tests/test_slurm_cluster.py -v
 
 lint: $(READY) ## style and types (under a minute)
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """How fast images are decoded, scaled and cut from class folders, against how fast nets train on them.
 
-    make benchmark        after the training benchmark; about 3 minutes on two CPU cores, on a quiet machine
+    make benchmark        before the training benchmark; about 3 minutes on two CPU cores, on a quiet machine
 
 Per round: the batches of a training with one worker and with one for each core, no net behind them; then training steps of
 ResNet-18 and ResNet-34 at 224 pixels on the device, on a batch that lies ready. The second rate over the first is the number

@@ -25,6 +25,7 @@ from resnet_repro.experiment import Arm, Experiment, Profile
 from resnet_repro.models.catalogue import NETS
 from resnet_repro.report.architectures import accuracy_against_cost, ilsvrc_by_year, layer_bars, stem_bars
 
+ZFNET_FILTERS = {3: 512, 4: 1024, 5: 512}  # of the convolutions, by their place
 CLASSICS = ("lenet-5", "alexnet", "alexnet-torchvision", "zfnet", "vgg-16", "vgg-19", "googlenet")
 IMAGENET = ("plain-34", *(f"resnet-{depth}" for depth in (18, 34, 50, 101, 152)))
 HE15_BOTTLENECKS = tuple(f"resnet-{depth}-he15" for depth in (50, 101, 152))
@@ -279,9 +280,15 @@ def complexity() -> Experiment:
             Claim(
                 "X11",
                 source="notes-B",
-                text="ZFNet is an enlarged AlexNet: a finer first layer, more memory, parameters and operations.",
+                text="ZFNet is an enlarged AlexNet: 7×7 with stride 2 instead of 11×11 with stride 4 first, 512, 1024 and 512 "
+                "filters in convolutions 3 to 5, and more memory, parameters and operations.",
                 test=[
-                    *(ratio_below(metric, "zfnet", "alexnet") for metric in ("first_kernel", "first_stride")),
+                    *(
+                        count_is(metric, net, value)
+                        for net, kernel, stride in (("alexnet", 11, 4), ("zfnet", 7, 2))
+                        for metric, value in (("first_kernel", kernel), ("first_stride", stride))
+                    ),
+                    *(count_is(f"conv{place}_filters", "zfnet", filters) for place, filters in ZFNET_FILTERS.items()),
                     *(ratio_above(metric, "zfnet", "alexnet") for metric in ("memory_kib", "params", "macs")),
                 ],
             ),
@@ -335,8 +342,11 @@ def complexity() -> Experiment:
             "Operations are multiply-adds of convolutions and linear layers. Pooling is counted apart, normalization and "
             "activation functions are not counted.",
             "LeNet-5 is the simplified one: average pooling without parameters, all channels joined, a linear output layer.",
-            "GoogLeNet and AlexNet are without local response normalization, which has no parameters.",
-            "torchvision's GoogLeNet has batch normalization and 3×3 kernels in the branches named 5×5, ours 5×5 kernels "
-            "as in the paper: parameters and operations differ from its.",
+            "GoogLeNet and AlexNet are without local response normalization, ZFNet without contrast normalization; neither has "
+            "parameters. ZFNet's poolings round up, which gives the maps of its paper's figure.",
+            "torchvision's GoogLeNet has 3×3 kernels in the branches named 5×5, ours 5×5 as in the paper: 380,928 parameters "
+            "more. It has batch normalization, ours biases: 7,280 parameters less. Otherwise the two are the same.",
+            "Published operations have one decimal: GoogLeNet's 1.5 G are the budget that its paper set itself (1.583 are "
+            "counted), He15's 3.8 G for ResNet-50 look cut off (3.858). VGG-16's 13.6 G are explained under X4b.",
         ],
     )

@@ -81,6 +81,7 @@ def plain_vs_resnet() -> Experiment:
         ),
         deviations=[
             "The learning rate is divided after 30 and 60 of 90 epochs, the customary reading of “when the error plateaus”.",
+            "On class folders of your own paper is as many epochs as on ImageNet, not as many steps.",
             "The shortcuts that change the size are projections (option B); the paper's table 2 has option A.",
             "Channels are scaled by ImageNet's mean and standard deviation; the paper subtracts the mean of each pixel.",
             "Crops are cut out of the picture first and scaled then, which is the same view but for rounding to whole pixels.",

@@ -39,6 +39,14 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def by_this_machine(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the study that the tests of clusters compare with, carried out by the local executor."""
+    from cluster_study import study_by_this_machine
+
+    return study_by_this_machine(tiny_data, tmp_path_factory.mktemp("local"))
+
+
 @pytest.fixture
 def real_mirror(monkeypatch: pytest.MonkeyPatch) -> str:
     """The mirror of real data sets; skips where DATA_MIRROR names none."""

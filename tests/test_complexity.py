@@ -28,7 +28,7 @@ from resnet_repro.cli import main
 from resnet_repro.counting import count_run
 from resnet_repro.discovery import load_experiment
 from resnet_repro.experiment import Experiment, ModelSpec, RunSettings
-from resnet_repro.models.catalogue import NETS
+from resnet_repro.models.catalogue import NETS, catalogued
 from resnet_repro.models.fragments import stack
 from resnet_repro.report.architectures import TORCHVISION_TOP_1
 from resnet_repro.report.counts import totals_table, write_csv_tables
@@ -115,7 +115,10 @@ def test_alexnet_costs_layer_by_layer_what_the_lecture_says() -> None:
         ("vgg-16", "vgg16"),
         ("vgg-19", "vgg19"),
         ("resnet-18", "resnet18"),
+        ("resnet-34", "resnet34"),
         ("resnet-50", "resnet50"),
+        ("resnet-101", "resnet101"),
+        ("resnet-152", "resnet152"),
     ],
 )
 def test_nets_cost_what_torchvisions_do(name: str, theirs: str) -> None:
@@ -132,6 +135,37 @@ def test_nets_cost_what_torchvisions_do(name: str, theirs: str) -> None:
     sums = totals(rows_of(name))
     assert sums["params"] == published["num_params"]
     assert sums["macs"] / 1e9 == pytest.approx(published["_ops"], abs=0.001)
+
+
+def test_googlenet_differs_from_torchvisions_by_its_kernels_and_its_normalization() -> None:
+    """Theirs has 3×3 kernels in the branches named 5×5, and a scale and a shift for each channel in place of a bias."""
+    rows = [row for row in rows_of("googlenet") if not row.in_heads]
+    net = _googlenet(auxiliary=False)
+    params, macs = sum(row.params for row in rows), totals(rows)["macs"]
+    for row in rows:
+        if row.kind != "conv":
+            continue
+        conv = net.get_submodule(row.name)
+        assert isinstance(conv, nn.Conv2d)
+        if conv.kernel_size == (5, 5):
+            params -= conv.weight.numel() * 16 // 25
+            macs -= row.macs * 16 // 25
+        params += conv.out_channels  # a bias less, a scale and a shift more
+    published = reference.get_model_weights("googlenet")["IMAGENET1K_V1"].meta  # type: ignore[index]
+    assert params == published["num_params"] == 6_624_904
+    assert macs == 1_498_376_192 and macs / 1e9 == pytest.approx(published["_ops"], abs=0.001)
+
+
+def test_zfnet_is_alexnet_with_a_finer_start_and_more_filters() -> None:
+    found = {}
+    for name in ("alexnet", "zfnet"):
+        net = catalogued(name)
+        model = build_on_meta(net.model, net.classes)
+        found[name] = measures(model, rows_of(name), net.shape)
+    assert [found["zfnet"][key] for key in ("first_kernel", "first_stride")] == [7, 2]
+    assert [found["alexnet"][key] for key in ("first_kernel", "first_stride")] == [11, 4]
+    assert [found["zfnet"][f"conv{place}_filters"] for place in (3, 4, 5)] == [512, 1024, 512]
+    assert [found["alexnet"][f"conv{place}_filters"] for place in (3, 4, 5)] == [384, 256, 256]
 
 
 def test_auxiliary_heads_stand_apart_from_the_trunk() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pickle
@@ -250,6 +251,19 @@ def test_a_damaged_mirror_is_named_and_not_passed_over(damage: str, small: Datas
         assert "\n" not in str(error.value)
     assert not (mirror / "owned").exists()
     assert not list((data / "cache").glob("*")) if (data / "cache").exists() else True
+
+
+def test_a_file_that_may_not_be_read_is_named(
+    small: DatasetFacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_class_folders(tmp_path / "mirror")
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(UserError, match=r"\.png cannot be read \(Permission denied\): see to its permissions"):
+        obtain("cifar10", tmp_path / "data", str(tmp_path / "mirror"), silent)
 
 
 def test_a_damaged_source_that_nobody_named_is_passed_over(small: DatasetFacts, tmp_path: Path) -> None:

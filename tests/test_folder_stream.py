@@ -14,6 +14,7 @@ from resnet_repro.data.folders import scan
 from resnet_repro.data.stream import IMAGENET_MEAN, IMAGENET_STD, draw_epoch
 from resnet_repro.errors import UserError
 from resnet_repro.recipes import BLOG_E_TRANSFER, HE15_IMAGENET
+from resnet_repro.training.train_run import first_batch
 from resnet_repro.world import ALONE, World
 
 CPU = torch.device("cpu")
@@ -179,9 +180,32 @@ def test_broken_images_are_left_out_and_counted(broken: Path) -> None:
 
 
 def test_a_share_of_broken_images_alone_counts_for_nothing(broken: Path) -> None:
-    for name in ("ant", "bee"):
-        for index in range(6):
-            (broken / "train" / name / f"{index}.png").write_bytes(b"")
+    files = scan(broken).files["train"]
+    first_batch = draw_epoch(len(files), 0, 0, padding=0, flip=False).order[: PLAIN.batch_size]
+    for index in first_batch:
+        (broken / files[index].path).write_bytes(b"")
     data = open_folders(broken, stop=1, skip_broken=True, world=ALONE)
     ((images, labels, weight),) = list(data.train_dataloader())
     assert (len(images), len(labels), weight) == (1, 1, 0.0)
+
+
+@pytest.mark.parametrize(("split", "folder"), [("train", "train"), ("test", "val")])
+def test_a_split_of_broken_images_alone_is_told_before_training(broken: Path, split: str, folder: str) -> None:
+    for file in scan(broken).files[split]:
+        (broken / file.path).write_bytes(b"broken")
+    message = (
+        rf"none of the \d+ images for {split} in .*broken/{folder} can be read \(cannot identify .*\): repair them"
+    )
+    with pytest.raises(UserError, match=message):
+        open_folders(broken, skip_broken=True)
+    assert open_folders(broken).images(split)  # without BROKEN=skip the first of them ends the run, and is named
+
+
+def test_a_first_batch_of_broken_images_alone_is_told(broken: Path, tmp_path: Path) -> None:
+    data = open_folders(broken, skip_broken=True)
+    for file in scan(broken).files["train"][:5]:
+        (broken / file.path).write_bytes(b"broken")
+    with pytest.raises(UserError, match=r"none of the first 5 training images of broken \(class folders\) can be read"):
+        first_batch(data, 5)
+    images, labels = first_batch(data, 6)
+    assert len(images) == len(labels) == 1

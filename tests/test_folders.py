@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from resnet_repro.data.folders import scan
+from resnet_repro.data.folders import names_in_budgets, scan
 from resnet_repro.data.pictures import BrokenPicture, evaluation_view, read_picture, ten_views, training_view
 from resnet_repro.errors import UserError
 from resnet_repro.recipes import BLOG_E_TRANSFER, HE15_IMAGENET
@@ -139,6 +139,76 @@ def test_folders_that_are_not_as_they_must_be_are_told_in_a_sentence(tmp_path: P
         scan(tmp_path)
 
 
+def link_to_nothing(root: Path) -> None:
+    (root / "train" / "ant" / "9.png").symlink_to(root / "gone.png")
+
+
+def link_to_itself(root: Path) -> None:
+    (root / "train" / "ant" / "again").symlink_to(root / "train" / "ant" / "again")
+
+
+def class_that_links_to_itself(root: Path) -> None:
+    (root / "train" / "wasp").symlink_to(root / "train" / "wasp")
+
+
+def link_to_the_folder_above(root: Path) -> None:
+    for name in ("ant", "bee"):
+        (root / "train" / name / "up").symlink_to(root / "train")
+
+
+def links_to_one_another(root: Path) -> None:
+    (root / "train" / "ant" / "bees").symlink_to(root / "train" / "bee")
+    (root / "train" / "bee" / "ants").symlink_to(root / "train" / "ant")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (link_to_nothing, r"train/ant/9\.png cannot be read \(No such file or directory\): repair or remove it"),
+        (link_to_itself, r"train/ant/again cannot be read \(Too many levels of symbolic links\): repair or remove it"),
+        (class_that_links_to_itself, r"train/wasp cannot be read \(Too many levels of symbolic links\)"),
+        (link_to_the_folder_above, r"train/ant/up leads through a link back to a folder that it lies in, .*/train/:"),
+        (links_to_one_another, r"train/ant/bees/ants leads through a link back to .*/train/ant/: remove the link"),
+    ],
+)
+def test_links_that_lead_nowhere_are_named(tmp_path: Path, spoil, message: str) -> None:
+    spoil(make_folders(tmp_path))
+    with pytest.raises(UserError, match=message):
+        scan(tmp_path)
+
+
+def test_links_to_images_and_folders_elsewhere_are_followed(tmp_path: Path) -> None:
+    root = make_folders(tmp_path / "here")
+    there = make_folders(tmp_path / "there", train=2)
+    (root / "train" / "ant" / "more").symlink_to(there / "train" / "ant")
+    (root / "train" / "ant" / "again").symlink_to(there / "train" / "ant")
+    (root / "train" / "bee" / "9.png").symlink_to(there / "train" / "bee" / "0.png")
+    assert scan(root).class_counts("train") == {"ant": 8, "bee": 5}
+
+
+def test_names_that_are_no_utf8_are_names(tmp_path: Path) -> None:
+    root = make_folders(tmp_path)
+    name = os.fsdecode(b"caf\xe9.png")  # as Latin-1 writes it
+    try:
+        (root / "train" / "ant" / "0.png").rename(root / "train" / "ant" / name)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names alone")
+    folders = scan(root)
+    assert sum(file.path.endswith(name) for file in folders.files["train"]) == 1
+    assert len(folders.digest) == 64 and folders.digest == scan(root).digest
+    assert folders.digest != scan(make_folders(tmp_path / "other")).digest
+
+
+def test_budgets_know_imagenet_by_its_classes_where_it_is_here(tmp_path: Path) -> None:
+    assert names_in_budgets(make_folders(tmp_path / "My Flowers")) == ["folders-my-flowers"]
+    assert names_in_budgets(make_folders(tmp_path / "imagenet")) == ["folders-imagenet"]
+    for index in range(1_000):
+        (tmp_path / "ilsvrc" / "train" / f"n{index:08}").mkdir(parents=True)
+    assert names_in_budgets(tmp_path / "ilsvrc") == ["imagenet"]
+    assert names_in_budgets(tmp_path / "gone" / "flowers") == ["folders-flowers"]
+    assert names_in_budgets(tmp_path / "gone" / "imagenet") == ["folders-imagenet", "imagenet"]
+
+
 def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere is no folder"):
         scan(tmp_path / "nowhere")
@@ -213,6 +283,18 @@ def test_files_that_are_no_images_are_named(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000)
     with pytest.raises(BrokenPicture, match="decompression bomb"):
         read_picture(tmp_path / "whole.jpg")
+
+
+def test_a_file_with_damaged_exif_is_named(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x0100] = 6, 640
+    file = save(tmp_path / "image.jpg", exif=exif)
+    whole = file.read_bytes()
+    width, text = b"\x01\x00\x00\x04", b"\x01\x00\x00\x02"  # tag and type: a number, which now counts as text
+    assert whole.count(width) == 1
+    file.write_bytes(whole.replace(width, text))
+    with pytest.raises(BrokenPicture, match=r"image\.jpg cannot be read as an image"):
+        read_picture(file)
 
 
 # -- what is cut out of them -------------------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from resnet_repro.errors import UserError
-from resnet_repro.launch import Job, Slot, execute
+from resnet_repro.launch import Job, Slot
+from resnet_repro.launch.local import run_pool
 from resnet_repro.launch.slots import parse_devices, plan_slots
 
 
@@ -91,7 +92,7 @@ def test_the_pool_keeps_its_slots_full_and_each_gpu_to_one_run(tmp_path: Path) -
     jobs = [job(tmp_path / f"run{i}") for i in range(5)]
     slots = plan_slots(["cuda:0", "cuda:1"], None, runs=5, cores=2)
     seen = []
-    assert execute(jobs, slots, lambda: seen.append(1)) == ["done"] * 5
+    assert run_pool(jobs, slots, lambda: seen.append(1)) == ["done"] * 5
     spans: dict[str, list[tuple[float, float]]] = {}
     for one in jobs:
         device, begin, end = one.marker.read_text().split()
@@ -109,14 +110,14 @@ def test_the_pool_keeps_its_slots_full_and_each_gpu_to_one_run(tmp_path: Path) -
 def test_one_failing_run_stops_nothing_else(tmp_path: Path) -> None:
     jobs = [job(tmp_path / name) for name in ("a", "bad", "b")]
     slots = [Slot("cpu", "cpu", 1, {"CUDA_VISIBLE_DEVICES": ""})]
-    assert execute(jobs, slots, lambda: None) == ["done", "failed", "done"]
+    assert run_pool(jobs, slots, lambda: None) == ["done", "failed", "done"]
     assert jobs[1].log.read_text() == "out of luck\n"
 
 
 def test_a_job_starts_after_those_that_it_waits_for_and_others_overtake_it(tmp_path: Path) -> None:
     child, parent, other = tmp_path / "child", tmp_path / "parent", tmp_path / "other"
     jobs = [job(child, after=[parent]), job(parent), job(other)]
-    assert execute(jobs, [Slot("cpu", "cpu", 1, {"CUDA_VISIBLE_DEVICES": ""})] * 2, lambda: None) == ["done"] * 3
+    assert run_pool(jobs, [Slot("cpu", "cpu", 1, {"CUDA_VISIBLE_DEVICES": ""})] * 2, lambda: None) == ["done"] * 3
     spans = {one.name: [float(part) for part in one.marker.read_text().split()] for one in jobs}
     assert spans["parent"][1] <= spans["child"][0]
     assert spans["other"][0] < spans["parent"][1]
@@ -127,27 +128,27 @@ def test_a_job_whose_parent_is_done_already_starts_at_once(tmp_path: Path) -> No
     parent.mkdir()
     (parent / "done").touch()
     slots = [Slot("cpu", "cpu", 1, {"CUDA_VISIBLE_DEVICES": ""})]
-    assert execute([job(child, after=[parent])], slots, lambda: None) == ["done"]
+    assert run_pool([job(child, after=[parent])], slots, lambda: None) == ["done"]
 
 
 def test_descendants_of_a_failed_job_are_blocked_and_others_run(tmp_path: Path) -> None:
     bad, child, grandchild, other = (tmp_path / name for name in ("bad", "child", "grandchild", "other"))
     jobs = [job(grandchild, after=[child]), job(child, after=[bad]), job(bad), job(other)]
     slots = [Slot("cpu", "cpu", 1, {"CUDA_VISIBLE_DEVICES": ""})]
-    assert execute(jobs, slots, lambda: None) == ["blocked", "blocked", "failed", "done"]
+    assert run_pool(jobs, slots, lambda: None) == ["blocked", "blocked", "failed", "done"]
     assert not (child / "log.txt").exists()
 
 
 def test_a_run_that_is_killed_is_said_to_be(tmp_path: Path) -> None:
     script = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     killed = job(tmp_path / "a", script)
-    assert execute([killed], [Slot("cpu", "cpu", 1, {})], lambda: None) == ["failed"]
+    assert run_pool([killed], [Slot("cpu", "cpu", 1, {})], lambda: None) == ["failed"]
     assert killed.log.read_text() == "ended by SIGKILL\n"
 
 
 def test_a_run_that_ends_well_without_its_marker_has_failed(tmp_path: Path) -> None:
     slots = [Slot("cpu", "cpu", 1, {})]
-    assert execute([job(tmp_path / "a", "pass")], slots, lambda: None) == ["failed"]
+    assert run_pool([job(tmp_path / "a", "pass")], slots, lambda: None) == ["failed"]
 
 
 SLEEPER = """
@@ -165,10 +166,11 @@ LAUNCHER = """
     import pathlib, sys
     sys.path.insert(0, {tests!r})
     from test_launch import SLEEPER, job
-    from resnet_repro.launch import Slot, execute
+    from resnet_repro.launch import Slot
+    from resnet_repro.launch.local import run_pool
     folder = pathlib.Path(sys.argv[1])
     jobs = [job(folder / name, SLEEPER) for name in ("a", "b", "c")]
-    print(execute(jobs, [Slot("cpu", "cpu", 1)] * 2, lambda: None), flush=True)
+    print(run_pool(jobs, [Slot("cpu", "cpu", 1)] * 2, lambda: None), flush=True)
 """
 
 

@@ -15,14 +15,18 @@ import torch
 import torchvision
 from conftest import REPO, cli
 from test_folders import make_folders
+from test_report import make_record
 
 from resnet_repro.budgets import command, profile_of, split_budget
 from resnet_repro.cli import main
+from resnet_repro.data.catalogue import DatasetFacts
+from resnet_repro.data.place import Place
 from resnet_repro.discovery import load_experiment
 from resnet_repro.launch.group import Group, group_of
 from resnet_repro.launch.slots import one_of_group, plan_slots
-from resnet_repro.request import scaled_profile
+from resnet_repro.request import Request, expand, scaled_profile
 from resnet_repro.runs import failure_reason
+from resnet_repro.study import Result
 from resnet_repro.world import World
 
 
@@ -105,6 +109,14 @@ def test_transfer_runs_on_own_images_with_own_weights(folders: Path, tmp_path: P
             r"18.pth does not hold the weights .*missing layer1\.2\.",
         ),
         ("degradation --weights some.pth --dataset standin-tiny", "WEIGHTS=some.pth goes with no arm of degradation"),
+        (
+            "transfer --arms from-scratch --weights some.pth --dataset {folders}",
+            "WEIGHTS=some.pth goes with none of the arms chosen: leave it out",
+        ),
+        (
+            "transfer --dataset flowers",
+            "unknown data set 'flowers': take auto, cifar10, .* or the path of class folders",
+        ),
         (
             "transfer --profile paper --dataset {folders}",
             "begins with torchvision's ResNet-34, which is not to be had here",
@@ -217,3 +229,102 @@ def test_a_profile_at_another_resolution_says_so() -> None:
     assert command(experiment, "100it-96px-folders-my-flowers") == (
         "make transfer ITERATIONS=100 RESOLUTION=96 DATASET=path/to/my-flowers"
     )
+
+
+def request_for(words: str, monkeypatch: pytest.MonkeyPatch) -> Request:
+    """What the command line asks for with these words; nothing is carried out."""
+    asked: list[Request] = []
+
+    def note(request: Request, *_: object) -> Result:
+        asked.append(request)
+        return Result("", [], [], [])
+
+    monkeypatch.setattr("resnet_repro.study.carry_out", note)
+    assert main(["run", *words.split()]) == 0
+    return asked[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "images", "iterations", "published"),
+    [
+        ("--profile paper", "folders-flowers", 1_000, 360, (360, 120, 240)),  # 90 epochs of four steps
+        ("--profile paper", "folders-flowers", 20, 90, (90, 30, 60)),
+        ("--profile paper", "imagenet", 1_281_167, 450_450, (450_450, 150_150, 300_300)),
+        ("--profile paper", "cifar10", 50_000, 450_450, (450_450, 150_150, 300_300)),
+        ("--profile paper --iterations 100", "folders-flowers", 1_000, 100, (360, 120, 240)),
+        ("--profile quick", "folders-flowers", 1_000, 196, (360, 120, 240)),
+    ],
+)
+def test_own_images_are_trained_on_for_as_many_epochs_as_the_papers(
+    words: str, name: str, images: int, iterations: int, published: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = request_for(f"plain-vs-resnet --arms resnet-34 --seeds 0 {words}", monkeypatch)
+    facts = DatasetFacts(name, "some images", ("a", "b"), (3, 224, 224), images, 10, {})
+    (settings,) = expand(request, "some", {"resnet-34": Place(facts, "0" * 64, Path("images"))})
+    recipe = settings.arm.recipe
+    assert settings.iterations == iterations
+    assert (recipe.iterations, *recipe.milestones) == published
+    assert ("as many epochs" in recipe.name) is (name == "folders-flowers")
+    if words == "--profile paper":
+        assert settings.evaluate_every * 90 == settings.iterations, "once an epoch"
+
+
+@pytest.mark.parametrize(
+    ("words", "chosen"),
+    [
+        ("plain-vs-resnet", "paper"),
+        ("plain-vs-resnet --dataset somewhere/imagenet", "paper"),
+        ("plain-vs-resnet --dataset imagenet", "paper"),
+        ("plain-vs-resnet --dataset {imagenet}", "paper"),
+        ("transfer --dataset {imagenet}", "quick-imagenet"),
+        ("transfer --dataset somewhere/flowers", "quick-96px-folders-flowers"),
+        ("transfer", "paper"),
+        ("transfer --resolution 64", "quick"),
+        ("transfer --resolution 96", "quick-96px"),
+        ("transfer --resolution 96 --profile quick", "quick-96px"),
+        ("transfer --resolution 64 --profile quick", "quick"),
+        ("transfer --resolution 96 --iterations 100", "100it-96px"),
+        ("transfer --resolution 96 --dataset somewhere/flowers", "quick-96px-folders-flowers"),
+        ("plain-vs-resnet transfer --resolution 224", "paper"),
+    ],
+)
+def test_reports_are_picked_by_resolution_and_by_the_path_of_class_folders(
+    words: str, chosen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for experiment, budget, iterations in (
+        ("plain-vs-resnet", "paper", 450_450),
+        ("plain-vs-resnet", "quick-cifar10", 196),
+        ("transfer", "paper", 790),
+        ("transfer", "quick", 474),
+        ("transfer", "quick-96px", 474),
+        ("transfer", "100it-96px", 100),
+        ("transfer", "quick-imagenet", 474),
+        ("transfer", "quick-96px-folders-flowers", 474),
+    ):
+        arm = "resnet-34" if experiment == "plain-vs-resnet" else "from-scratch"
+        make_record(tmp_path / "runs", load_experiment(experiment), arm, 0, budget, iterations)
+    imagenet = tmp_path / "ilsvrc"
+    if "{imagenet}" in words:
+        for index in range(1_000):
+            (imagenet / "train" / f"n{index:08}").mkdir(parents=True)
+    written: list[str] = []
+    monkeypatch.setattr("resnet_repro.cli._write", lambda name, budget, *_: written.append(budget))
+    assert main(["report", *words.format(imagenet=imagenet).split(), "--runs-dir", str(tmp_path / "runs")]) == 0
+    assert set(written) == {chosen}
+
+
+def test_a_resolution_without_runs_is_told(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    make_record(tmp_path, load_experiment("degradation"), "plain-20", 0)
+    for words in ("degradation --resolution 96", "degradation --resolution 96 --profile paper"):
+        assert main(["report", *words.split(), "--runs-dir", str(tmp_path)]) == 2
+        assert "no finished runs of degradation with this PROFILE, ITERATIONS, RESOLUTION" in capfd.readouterr().err
+    assert main(["report", "--resolution", "big", "--runs-dir", str(tmp_path)]) == 2
+    assert "RESOLUTION='big' is no positive whole number" in capfd.readouterr().err
+
+
+def test_budgets_on_imagenet_are_told_apart() -> None:
+    transfer = load_experiment("transfer")
+    assert split_budget("quick-imagenet") == ("quick", "imagenet")
+    assert split_budget("quick-folders-imagenet") == ("quick", "folders-imagenet")
+    assert profile_of(transfer, "quick-imagenet") == transfer.profile("quick")
+    assert command(transfer, "quick-imagenet") == "make transfer DATASET=path/to/imagenet"

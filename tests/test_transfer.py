@@ -105,7 +105,9 @@ def test_running_statistics_need_a_frozen_backbone() -> None:
 
 def test_weights_of_another_network_are_told_key_by_key(theirs: torchvision.models.ResNet) -> None:
     net = transfer_net(18)
-    with pytest.raises(UserError, match=r"the file .*unexpected layer1\.2\.conv1\.weight.* and \d+ more"):
+    with pytest.raises(
+        UserError, match=r"the file .*unexpected layer1\.2\.conv1\.weight(, layer\S+){19} and \d+ more\)"
+    ):
         load_backbone(net, imagenet_net("resnet", 34).state_dict(), "the file")
     state = dict(theirs.state_dict())
     state["conv1.weight"] = torch.zeros(64, 3, 3, 3)
@@ -114,6 +116,28 @@ def test_weights_of_another_network_are_told_key_by_key(theirs: torchvision.mode
         UserError, match=r"missing layer4\.1\.bn2\.bias; of another shape: conv1\.weight is 64×3×3×3, not 64×3×7×7"
     ):
         load_backbone(net, state, "the file")
+
+
+def test_counters_of_batches_may_be_missing_and_nothing_else(theirs: torchvision.models.ResNet, tmp_path: Path) -> None:
+    """As in torchvision's older files, whose tensors are parameters besides."""
+    state = {
+        key: torch.nn.Parameter(tensor) if tensor.is_floating_point() else tensor
+        for key, tensor in theirs.state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
+    torch.save(state, tmp_path / "old.pth")
+    for found in (state, read_state(tmp_path / "old.pth")):
+        net = transfer_net(18, seed=1)
+        fresh = net.state_dict()
+        load_backbone(net, found, "the file")
+        loaded = net.state_dict()
+        assert loaded.keys() == fresh.keys() and int(loaded["bn1.num_batches_tracked"]) == 0
+        assert all(torch.equal(loaded[key], state[key]) for key in state if not key.startswith("fc."))
+    del state["bn1.running_mean"]
+    with pytest.raises(UserError, match=r"\(missing bn1\.running_mean\)"):
+        load_backbone(transfer_net(18), state, "the file")
+    with pytest.raises(UserError, match=r"unexpected bn3\.num_batches_tracked"):
+        load_backbone(transfer_net(18), theirs.state_dict() | {"bn3.num_batches_tracked": torch.tensor(0)}, "the file")
 
 
 # -- weights from outside ----------------------------------------------------------------------------------------------
@@ -141,12 +165,16 @@ class Code:
 
 def test_what_is_no_file_of_weights_is_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "text.pth").write_text("no weights")
+    (tmp_path / "list.txt").write_text("eight weights")  # which torch reads as a pickle, and answers with KeyError 101
+    (tmp_path / "cut.pth").write_bytes(b"\x80\x02}")
     (tmp_path / "short.safetensors").write_bytes(b"\x00" * 4)
     torch.save({"weights": Code()}, tmp_path / "code.pth")
     torch.save([1, 2], tmp_path / "list.pth")
     for name, message in (
         ("none.pth", "WEIGHTS=.*none.pth is no file"),
-        ("text.pth", r"text\.pth (cannot be read as weights|holds more than weights)"),
+        ("text.pth", r"text\.pth cannot be read as weights \(it is neither a zip archive nor a pickle\)"),
+        ("list.txt", r"list\.txt cannot be read as weights \(it is neither a zip archive nor a pickle\)"),
+        ("cut.pth", r"cut\.pth cannot be read as weights \(it is damaged\): replace it by a whole copy"),
         ("short.safetensors", r"short\.safetensors cannot be read as weights"),
         ("code.pth", r"code\.pth holds more than weights, and nothing of it is executed"),
         ("list.pth", r"list\.pth holds no state dict"),

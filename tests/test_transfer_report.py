@@ -14,6 +14,7 @@ from resnet_repro.analysis.comparisons import Results, higher
 from resnet_repro.counting import count_run
 from resnet_repro.discovery import load_experiment
 from resnet_repro.experiment import Experiment, RunSettings, Weights
+from resnet_repro.report.summary import summary_content
 from resnet_repro.results import read_json, run_folder, write_json
 
 CIFAR100 = {
@@ -79,6 +80,26 @@ def test_substitute_weights_are_said_first_and_decide_nothing_about_weights(
     for claim in ("T1", "T2", "T2c", "T3"):
         assert found[claim] == ("undecided", "substitute weights")
     assert found["T5"] == ("not reproduced", "")
+
+
+def test_the_summary_names_what_has_substitute_weights(transfer: Experiment, tmp_path: Path) -> None:
+    for name, substitute in (("begun", True), ("torchvisions", False)):
+        make_runs(tmp_path / name, transfer, 224, substitute)
+    banner = "SUBSTITUTE WEIGHTS in transfer: no claim about pretrained weights is judged on them."
+    assert summary_content([transfer], {"transfer": "paper"}, tmp_path / "begun")["banners"] == [banner]
+    assert not summary_content([transfer], {"transfer": "paper"}, tmp_path / "torchvisions")["banners"]
+
+
+def test_features_computed_once_are_judged_whatever_the_weights(transfer: Experiment, tmp_path: Path) -> None:
+    once, each = "frozen-corrected", "frozen-corrected-each-step"
+    for arm, error, seconds, features in ((once, 60.0, 20.0, 100.0), (each, 60.2, 700.0, 0.0)):
+        make_record(
+            tmp_path, transfer, arm, 0, "quick", 474, dataset=CIFAR100, final={"train_error": error, "test_error": error},
+            training_seconds=seconds, feature_seconds=features, weights_from={"name": "w", "substitute": True},
+        )  # fmt: skip
+    claim = next(claim for claim in content_of(transfer, tmp_path, "quick")["claims"] if claim["name"] == "T6")
+    assert claim["verdict"] == "observed"
+    assert [part["effect"] for part in claim["parts"]] == ["−0.20 points", "+0.20 points", "−580.00 s"]
 
 
 def test_fewer_pixels_are_less_than_the_published_budget(transfer: Experiment, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 from resnet_repro.data.catalogue import CATALOGUE
-from resnet_repro.data.folders import FOLDERS_PREFIX
+from resnet_repro.data.folders import FOLDERS_PREFIX, IMAGENET
 from resnet_repro.experiment import Experiment, Profile
 
 
@@ -21,7 +21,7 @@ def split_budget(budget: str) -> tuple[str, str | None]:
     """(name of the profile, data set) of a budget's name; None for the experiment's own data set."""
     if match := re.fullmatch(rf"(.+?)-({FOLDERS_PREFIX}.+)", budget):
         return match[1], match[2]
-    for name in sorted(CATALOGUE, key=len, reverse=True):
+    for name in sorted([*CATALOGUE, IMAGENET], key=len, reverse=True):
         if budget.endswith(f"-{name}"):
             return budget.removesuffix(f"-{name}"), name
     return budget, None
@@ -58,6 +58,6 @@ def command(experiment: Experiment, budget: str) -> str:
     if resolution:
         words.append(f"RESOLUTION={resolution[2]}")
     if dataset:
-        folder = dataset.startswith(FOLDERS_PREFIX)
+        folder = dataset.startswith(FOLDERS_PREFIX) or dataset == IMAGENET
         words.append("DATASET=" + (f"path/to/{dataset.removeprefix(FOLDERS_PREFIX)}" if folder else dataset))
     return " ".join(words)

@@ -14,6 +14,7 @@ from rich.console import Console
 from resnet_repro import __version__
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Experiment
+from resnet_repro.launch.options import add_launch_flags, launch_options
 from resnet_repro.selection import parse_count
 
 DEFAULT_DATA_DIR = "data"
@@ -52,10 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--data-dir", help=f"where data sets lie and are cached (default: {DEFAULT_DATA_DIR})")
     run.add_argument("--data-mirror", metavar="FOLDER_OR_URL", help="where else to look (default: $DATA_MIRROR)")
     _add_folders(run)
-    run.add_argument(
-        "--devices", default="auto", help="auto, cpu, mps, cuda or a list as cuda:0,cuda:1 (default: auto)"
-    )
-    run.add_argument("--slots", metavar="N", help="runs at once on each device (default: 1 per GPU, 1 per core)")
+    add_launch_flags(run)
     run.add_argument("--precision", default="auto", help="auto, bf16 or fp32 (default: bf16 where the hardware has it)")
     run.add_argument(
         "--checkpoint-seconds", metavar="S", default="60", help="seconds between checkpoints (default: 60)"
@@ -70,6 +68,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_budget(report, default=None)
     report.add_argument(
         "--dataset", help="reports of runs on this data set (default: the experiment's own, else others)"
+    )
+    report.add_argument(
+        "--resolution", metavar="PIXELS", help="reports of runs on images of this side (default: the longest's)"
     )
     _add_folders(report)
 
@@ -103,7 +104,10 @@ def _add_folders(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done, 1 a run failed, 2 bad input, 130 interrupted (run the same command to go on)."""
+    """Exit codes: 0 done, 1 a run failed, 2 bad input, 130 interrupted (run the same command to go on).
+
+    Bad input is also what a run comes upon, as an image that cannot be read, where no run failed for another reason.
+    """
     options = build_parser().parse_args(arguments)
     console = Console()
     try:
@@ -126,8 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.discovery import load_experiment
+    from resnet_repro.failures import are_bad_input, failure_lines
     from resnet_repro.request import Request, scaled_profile
-    from resnet_repro.runs import failure_reason
     from resnet_repro.selection import parse_seeds, select_arms
     from resnet_repro.study import carry_out
     from resnet_repro.tracking import Mirror, parse_mode
@@ -148,8 +152,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         data_mirror=options.data_mirror or os.environ.get("DATA_MIRROR") or None,
         runs_dir=Path(options.runs_dir),
         reports_dir=Path(options.reports_dir),
-        devices=options.devices,
-        slots=_count(options.slots, "SLOTS"),
+        launch=launch_options(options),
         precision=options.precision,
         checkpoint_seconds=_seconds(options.checkpoint_seconds),
         wandb_mode=parse_mode(options.wandb_mode or os.environ.get("WANDB_MODE", "auto")),
@@ -168,14 +171,11 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         result = carry_out(request, console, follow)
         stopped, failed = result.named("stopped"), result.named("failed") + result.named("blocked")
         speaks = result.is_main
-        for name, folder, outcome in zip(result.names, result.folders, result.outcomes, strict=True):
-            if outcome == "failed" and speaks:
-                print(f"{name} failed: {failure_reason(folder)} (see {folder / 'log.txt'})", file=sys.stderr)
-            elif outcome == "blocked" and speaks:
-                print(f"{name} was not started: the run that it starts from has failed", file=sys.stderr)
+        for line in failure_lines(result.names, result.folders, result.outcomes) if speaks else []:
+            print(line, file=sys.stderr)
         if stopped and speaks:
             print(f"stopped: {len(stopped)} runs are unfinished, run the same command to go on", file=sys.stderr)
-        elif not stopped and speaks and "done" in result.outcomes and not options.no_report:
+        elif speaks and {"done"} <= set(result.outcomes) <= {"done", "failed", "blocked"} and not options.no_report:
             report = _write(experiment.name, result.budget, options, console, failed)
     finally:
         for mirror in mirrors:
@@ -183,7 +183,10 @@ def _run(options: argparse.Namespace, console: Console) -> int:
                 print(problem, file=sys.stderr)
     if stopped:
         return INTERRUPTED
-    return 1 if failed else 0
+    if failed:
+        ended = zip(result.folders, result.outcomes, strict=True)
+        return 2 if are_bad_input([folder for folder, outcome in ended if outcome == "failed"]) else 1
+    return 0
 
 
 def _count(text: str | None, name: str) -> int | None:
@@ -220,7 +223,7 @@ def _report(options: argparse.Namespace, console: Console) -> int:
     budgets = {e.name: budget for e in experiments if (budget := _budget_to_report(e, options, runs_dir))}
     if not budgets:
         what = f" of {', '.join(options.experiments)}" if options.experiments else ""
-        asked = " with this PROFILE, ITERATIONS or DATASET" if _asks_for_a_budget(options) else ""
+        asked = " with this PROFILE, ITERATIONS, RESOLUTION or DATASET" if _asks_for_a_budget(options) else ""
         example = options.experiments[0] if options.experiments else "degradation"
         raise UserError(f"{runs_dir} holds no finished runs{what}{asked}: run an experiment first, as make {example}")
     for experiment in experiments:
@@ -235,24 +238,31 @@ def _report(options: argparse.Namespace, console: Console) -> int:
 
 
 def _asks_for_a_budget(options: argparse.Namespace) -> bool:
-    return bool(options.profile or options.dataset or options.iterations is not None)
+    return bool(options.profile or options.dataset or options.iterations is not None or options.resolution is not None)
 
 
 def _budget_to_report(experiment: Experiment, options: argparse.Namespace, runs_dir: Path) -> str | None:
     """The first budget with records that fits the options: the experiment's own data set, the longest."""
-    from resnet_repro.budgets import split_budget
-    from resnet_repro.data.folders import folders_name, names_folders
+    from resnet_repro.budgets import profile_of, split_budget
+    from resnet_repro.data.folders import names_folders, names_in_budgets
     from resnet_repro.report.write import budgets_with_records
     from resnet_repro.request import scaled_profile
 
     budgets = budgets_with_records(runs_dir, experiment.name)
+    resolution = _count(options.resolution, "RESOLUTION")
     if options.profile or options.iterations is not None:
         profile = options.profile or experiment.profiles[0].name
-        wanted = scaled_profile(experiment, profile, _count(options.iterations, "ITERATIONS")).name
-        budgets = [budget for budget in budgets if split_budget(budget)[0] == wanted]
+        wanted = scaled_profile(experiment, profile, _count(options.iterations, "ITERATIONS"))
+        if resolution is not None and resolution != wanted.resolution:
+            wanted = wanted.at(resolution)
+        budgets = [budget for budget in budgets if split_budget(budget)[0] == wanted.name]
+    elif resolution is not None:
+        profiles = {budget: profile_of(experiment, budget) for budget in budgets}
+        budgets = [budget for budget, found in profiles.items() if found and found.resolution == resolution]
     if options.dataset:
-        name = folders_name(Path(options.dataset)) if names_folders(options.dataset) else options.dataset
-        budgets = [b for b in budgets if (split_budget(b)[1] or experiment.dataset) == name]
+        of_path = names_folders(options.dataset)
+        names = names_in_budgets(Path(options.dataset)) if of_path else [options.dataset]
+        budgets = [b for b in budgets if (split_budget(b)[1] or experiment.dataset) in names]
     return budgets[0] if budgets else None
 
 

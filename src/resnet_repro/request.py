@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Arm, Experiment, Profile, RunSettings, Weights
+from resnet_repro.launch.options import LaunchOptions
 
 if TYPE_CHECKING:
     from resnet_repro.data.place import Place
@@ -32,8 +33,7 @@ class Request:
     data_mirror: str | None
     runs_dir: Path
     reports_dir: Path
-    devices: str
-    slots: int | None
+    launch: LaunchOptions
     precision: str
     checkpoint_seconds: float
     wandb_mode: str
@@ -82,9 +82,12 @@ def expand(
             assert places is not None
             place = places[arm.name]
             iterations = profile.steps(arm)
-            if place.is_folders and arm.recipe.train_images:
-                arm, factor = _on_all_images(arm, place.facts.train_images)
-                iterations = iterations if profile.asked_for else round(iterations * factor)
+            if place.is_folders and place.facts.name != request.experiment.dataset:
+                own, factor = _for_as_many_epochs(arm, place.facts.train_images, request.experiment.dataset)
+                # A profile's steps are so many epochs where the source takes a sample, elsewhere what a machine can afford.
+                if not profile.asked_for and (arm.recipe.train_images or profile.iterations is None):
+                    iterations = round(iterations * factor)
+                arm = own
             begins = weights is not None and arm.start is not None and arm.start.how == "backbone"
             settings.append(
                 RunSettings(
@@ -106,13 +109,20 @@ def expand(
     return settings
 
 
-def _on_all_images(arm: Arm, images: int) -> tuple[Arm, float]:
-    """The arm with a recipe that uses all `images` of a user's own data, and how much longer as many epochs take."""
+def _for_as_many_epochs(arm: Arm, images: int, published: str) -> tuple[Arm, float]:
+    """The arm with a recipe for all `images` of a user's own data, and how much longer as many epochs take there.
+
+    published: the data set that the recipe's own length is for.
+    """
+    from resnet_repro.data.catalogue import dataset
+    from resnet_repro.data.folders import IMAGENET, IMAGENET_IMAGES
+
     recipe = arm.recipe
-    factor = -(-images // recipe.batch_size) / -(-recipe.train_images // recipe.batch_size)
+    of = recipe.train_images or (IMAGENET_IMAGES if published == IMAGENET else dataset(published).train_images)
+    factor = -(-images // recipe.batch_size) / -(-of // recipe.batch_size)
     recipe = replace(
         recipe,
-        name=f"{recipe.name}, all images",
+        name=f"{recipe.name}, {'all images' if recipe.train_images else 'as many epochs'}",
         iterations=round(recipe.iterations * factor),
         milestones=tuple(round(milestone * factor) for milestone in recipe.milestones),
         train_images=0,
@@ -159,7 +169,9 @@ def weights_for(request: Request, say: Callable[[str], None]) -> WeightsFile | N
     starting = [arm for arm in request.arms if arm.start is not None and arm.start.how == "backbone"]
     if not starting:
         if request.weights is not None:
-            raise UserError(f"WEIGHTS={request.weights} goes with no arm of {request.experiment.name}: leave it out")
+            some = backbone_arms(request.experiment.arms)
+            which = "none of the arms chosen" if some else f"no arm of {request.experiment.name}"
+            raise UserError(f"WEIGHTS={request.weights} goes with {which}: leave it out")
         return None
     from resnet_repro.analysis.complexity import build_on_meta
     from resnet_repro.models.pretrained import obtain, read_state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import secrets
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resnet_repro.data.catalogue import CATALOGUE
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import RunSettings
 from resnet_repro.launch import Job, Slot
@@ -35,7 +37,8 @@ LAST_LINES = 80  # of a log, that the last attempt has written
 class Run:
     """A run of a study: its name and folder, and the job that carries it out.
 
-    facts: those of its data set. how: of the fields of `train_run.Execution` those that the study decides.
+    facts: those of its data set. how: of the fields of `train_run.Execution` those that the study decides. mirror: where
+    another machine than the study's looks for the data.
     """
 
     def __init__(
@@ -44,8 +47,9 @@ class Run:
         runs_dir: Path,
         how: Mapping[str, Any] | None = None,
         facts: DatasetFacts | None = None,
+        mirror: str | None = None,
     ) -> None:
-        self.settings, self.how, self.facts = settings, how or {}, facts
+        self.settings, self.how, self.facts, self.mirror = settings, how or {}, facts, mirror
         self.name = f"{settings.arm.name} seed {settings.seed}"
         self.folder = run_folder(runs_dir, settings.experiment, settings.budget, settings.arm.name, settings.seed)
         self.sources = source_folders(self.folder, settings)
@@ -57,6 +61,7 @@ class Run:
             argv=self._command,
             log=self.folder / LOG,
             marker=self.folder / RECORD,
+            announce=self.mark_waiting,
             prepare=self._prepare if prepares else lambda slot: self.folder.mkdir(parents=True, exist_ok=True),
             after=[source / RECORD for source in self.sources],
             environment=environment or {},
@@ -71,7 +76,11 @@ class Run:
         return [sys.executable, *together, *module]
 
     def _prepare(self, slot: Slot) -> None:
-        """Write run.json: what the run is, and on which threads; a resumed run keeps its threads and its identity."""
+        """Write run.json: what the run is, and on which threads; a resumed run keeps its threads and its identity.
+
+        Where the run's data are not on this machine yet they are fetched.
+        """
+        self._have_data()
         self.folder.mkdir(parents=True, exist_ok=True)
         stored = read_json(self.folder / RUN) or {}
         started = (self.folder / CHECKPOINT).exists()
@@ -88,6 +97,20 @@ class Run:
         dataset = {"title": self.facts.title, "standin": self.facts.standin}
         run = {"settings": self.settings.to_json(), "execution": execution, "id": identity, "dataset": dataset}
         write_json(self.folder / RUN, run)
+
+    def _have_data(self) -> None:
+        """Fetch the data where another machine has planned the run; of many runs at once on this one the first does it."""
+        folder = Path(self.how["data_folder"])
+        if folder.exists() or self.settings.dataset not in CATALOGUE:
+            return
+        from resnet_repro.data.sources import obtain
+
+        data_dir = folder.parents[1]
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with (data_dir / f".{folder.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                obtain(self.settings.dataset, data_dir, self.mirror, lambda text: None)
 
     def mark_waiting(self) -> None:
         """Say in the run's progress that it waits, and forget the record of a run that was skipped."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -14,11 +15,9 @@ from rich.console import Console
 from resnet_repro.budgets import budget_name, command
 from resnet_repro.discovery import load_experiment
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import Experiment
-from resnet_repro.launch import Job, Outcome, Slot, execute
+from resnet_repro.launch import Executor, Job, Outcome, executor_for
 from resnet_repro.launch.display import Display, Watched
 from resnet_repro.launch.group import Group, group_of
-from resnet_repro.launch.slots import one_of_group, parse_devices, plan_slots
 from resnet_repro.request import Request, backbone_arms, counted_budget, expand, place_of, weights_for
 from resnet_repro.results import check_sources, parent_folder, read_record, state_of
 from resnet_repro.runs import Run, expected_costs, with_descendants
@@ -52,7 +51,8 @@ def carry_out(request: Request, console: Console, follow: Callable[[list[Path]],
     Raises UserError before anything is started, for bad input and for folders that hold other runs.
     """
     say = _plain_line(console)
-    group = _group(request.experiment)
+    request.launch.check()
+    group = _group(request)
     if group and not group.world.is_main:
         say = _nothing
     _check_writable(request.runs_dir, "RUNS_DIR")
@@ -62,38 +62,31 @@ def carry_out(request: Request, console: Console, follow: Callable[[list[Path]],
         runs = [Run(settings, request.runs_dir) for settings in expand(request, budget)]
         _count(runs, say)
         return _result(budget, runs, {})
-    return _train(request, console, say, follow, group)
+    if not request.launch.is_local:  # other machines know no working directory of ours
+        request = replace(request, runs_dir=request.runs_dir.resolve(), data_dir=request.data_dir.resolve())
+    with contextlib.closing(_executor(request, group, say)) as executor:
+        return _train(request, executor, console, say, follow, group)
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a study comes to: its runs, the data sets that they are trained on by name, the devices and the precision."""
+    """What a study comes to: its runs, and the data sets that they are trained on by name."""
 
     budget: str
     runs: Sequence[Run]
     datasets: Mapping[str, DatasetFacts]
-    devices: Sequence[str]
-    precision: str
-
-    @property
-    def kind(self) -> str:
-        return self.devices[0].partition(":")[0]
 
     @property
     def trained(self) -> list[Run]:
         return [run for run in self.runs if not run.settings.arm.counted]
 
 
-def _plan(request: Request, say: Callable[[str], None]) -> _Plan:
+def _plan(request: Request, executor: Executor, say: Callable[[str], None]) -> _Plan:
     """Find the data and the weights, and expand the request into runs. Raises UserError where any is not to be had."""
     # Here and below: torch takes seconds to import, and bad input should be answered before that.
     from resnet_repro.data.place import find_place
-    from resnet_repro.training.devices import resolve_precision
 
     experiment = request.experiment
-    devices = _devices(request.devices)
-    kind = devices[0].partition(":")[0]
-    precision = resolve_precision(request.precision, kind)
     sources = (request.data_dir, request.data_mirror, say, request.data_dir_named)
     place = find_place(request.dataset, experiment, *sources)
     if place.facts.standin:
@@ -109,20 +102,22 @@ def _plan(request: Request, say: Callable[[str], None]) -> _Plan:
         "weights": str(weights.path.resolve()) if weights else None,
     }
     runs = []
-    for settings in expand(replace(request, arms=arms), budget, places, precision, kind, weights):
+    for settings in expand(replace(request, arms=arms), budget, places, executor.precision, executor.kind, weights):
         found = places[settings.arm.name]
-        runs.append(Run(settings, request.runs_dir, {**how, "data_folder": str(found.folder.resolve())}, found.facts))
-    return _Plan(budget, runs, {found.facts.name: found.facts for found in places.values()}, devices, precision)
+        where = {"data_folder": str(found.folder.resolve())}
+        runs.append(Run(settings, request.runs_dir, {**how, **where}, found.facts, request.data_mirror))
+    return _Plan(budget, runs, {found.facts.name: found.facts for found in places.values()})
 
 
 def _train(
     request: Request,
+    executor: Executor,
     console: Console,
     say: Callable[[str], None],
     follow: Callable[[list[Path]], Callable[[], str | None]],
     group: Group | None,
 ) -> Result:
-    plan = _plan(request, say)
+    plan = _plan(request, executor, say)
     runs = plan.trained
     _check_parents(request, runs)
     states = [state_of(run.folder, run.settings) for run in runs]
@@ -138,15 +133,19 @@ def _train(
         # The longest first: no slot is left with it at the end. A run counts with what waits for it.
         urgency = with_descendants(runs, costs)
         pending.sort(key=lambda run: -urgency[run.name])
-        slots, jobs = _jobs(request, plan, pending, group)
+        if group:
+            jobs = [run.job(group.environment(runs.index(run)), group.world.is_main) for run in pending]
+        else:
+            jobs = [run.job() for run in pending]
+        where = executor.plan(len(runs))
         say(
             f"{request.experiment.name}: {len(pending)} runs of up to {max(r.settings.stop_at for r in pending):,} steps, "
-            f"{len(slots)} at once on {', '.join(dict.fromkeys(slot.label for slot in slots))}, {plan.precision}"
+            f"{where}, {executor.precision}"
         )
-        if not is_main:  # the main process of the group shows and follows what all of them do
-            ended = execute(jobs, slots, lambda: None)
+        if not is_main or executor.leaves:  # the main process of a group shows and follows what all of them do
+            ended = executor.execute(jobs, lambda: None)
             return _result(plan.budget, plan.runs, outcomes | _by_name(pending, ended), is_main)
-        outcomes |= _by_name(pending, _launch(pending, jobs, slots, costs, console, say, follow))
+        outcomes |= _by_name(pending, _launch(pending, jobs, executor, costs, console, say, follow))
         _look_over(runs, outcomes)
     return _result(plan.budget, plan.runs, outcomes, is_main)
 
@@ -155,34 +154,18 @@ def _by_name(runs: Sequence[Run], outcomes: Sequence[Outcome]) -> dict[str, Outc
     return {run.name: outcome for run, outcome in zip(runs, outcomes, strict=True)}
 
 
-def _jobs(
-    request: Request, plan: _Plan, pending: Sequence[Run], group: Group | None
-) -> tuple[Sequence[Slot], Sequence[Job]]:
-    """The slots for the runs, and a job for each that has still to be carried out."""
-    from resnet_repro.training.devices import cpu_cores
-
-    runs = plan.trained
-    if group:
-        jobs = [run.job(group.environment(runs.index(run)), group.world.is_main) for run in pending]
-        return [one_of_group(plan.kind, group.world, cpu_cores())], jobs
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    # Slots are planned for all runs, so that a resumed study shares out the cores as it did before.
-    slots = plan_slots(plan.devices, request.slots, len(runs), cpu_cores(), visible, request.experiment.spread)
-    return slots, [run.job() for run in pending]
-
-
 def _launch(
     pending: Sequence[Run],
     jobs: Sequence[Job],
-    slots: Sequence[Slot],
+    executor: Executor,
     costs: Mapping[str, float],
     console: Console,
     say: Callable[[str], None],
     follow: Callable[[list[Path]], Callable[[], str | None]],
 ) -> list[Outcome]:
     """Carry out the jobs, shown on the console and followed by whoever wants to."""
-    for run in pending:
-        run.mark_waiting()  # not what an earlier attempt left there
+    for job in jobs:
+        job.announce()  # here already: the display shows no state of an earlier attempt
     message = follow([run.folder for run in pending])
     watched = [Watched(run.name, run.folder, costs[run.name]) for run in pending]
     with Display(watched, console) as display:
@@ -192,7 +175,7 @@ def _launch(
                 say(text)
             display.refresh()
 
-        return execute(jobs, slots, watch)
+        return executor.execute(jobs, watch)
 
 
 def _look_over(runs: Sequence[Run], outcomes: Mapping[str, Outcome]) -> None:
@@ -205,15 +188,23 @@ def _look_over(runs: Sequence[Run], outcomes: Mapping[str, Outcome]) -> None:
             run.mark_failed()
 
 
-def _group(experiment: Experiment) -> Group | None:
+def _group(request: Request) -> Group | None:
     """The processes that torchrun or srun has started for this study; None where this is the only one."""
     group = group_of(os.environ)
-    if group and not experiment.spread:
-        raise UserError(
-            f"{group.world.size} processes were started for {experiment.name}, whose runs take one device each: start "
-            "one process"
-        )
+    if group and not (request.experiment.spread and request.launch.is_local):
+        name = request.experiment.name
+        why = f"{name}, whose runs take one device each" if request.launch.is_local else "one executor"
+        raise UserError(f"{group.world.size} processes were started for {why}: start one process")
     return group
+
+
+def _executor(request: Request, group: Group | None, say: Callable[[str], None]) -> Executor:
+    """The executor that the user asks for; a process of a group carries out its part of the runs itself."""
+    name = f"{request.experiment.name}-{request.profile.name}"
+    world = group.world if group else None
+    return executor_for(
+        request.launch, request.precision, request.runs_dir, name, request.experiment.spread, say, world
+    )
 
 
 def _result(budget: str, runs: Sequence[Run], outcomes: Mapping[str, Outcome], is_main: bool = True) -> Result:
@@ -257,14 +248,6 @@ def _check_parents(request: Request, runs: Sequence[Run]) -> None:
             f"{request.experiment.name} reads finished runs of {experiment}, and {request.runs_dir} lacks {shown}: "
             f"run {command(load_experiment(experiment), runs[0].settings.budget)} SEEDS={seeds}{where} first"
         )
-
-
-def _devices(wanted: str) -> list[str]:
-    import torch
-
-    from resnet_repro.training.devices import best_device
-
-    return parse_devices(wanted, best_device(), torch.cuda.device_count())
 
 
 def _check_writable(folder: Path, variable: str) -> None:

@@ -25,7 +25,8 @@ def measures(net: nn.Module, rows: Sequence[LayerCost], shape: Shape) -> dict[st
     fc_params_share, conv_macs_share: of parameters in the linear layers, of multiply-adds in the convolutions.
     fc_layers: how many. fc_params_saved: the share of parameters that the linear layers lack because the last map is
     pooled before them, of those that they would have on the map as it is.
-    first_kernel, first_stride: of the first convolution, along one side, in pixels.
+    first_kernel, first_stride: of the first convolution, along one side, in pixels. conv3_filters, conv4_filters,
+    conv5_filters: output channels of the third to fifth convolution.
     receptive_field: see `receptive_field`.
     pool_params; identity_params, projection_params: learned scalars in pooling layers, in shortcuts without a
     convolution and in those with one.
@@ -95,11 +96,14 @@ def _linear(trunk: Sequence[LayerCost], path: Sequence[Shape]) -> dict[str, floa
 
 
 def _first(net: nn.Module, trunk: Sequence[LayerCost]) -> dict[str, float]:
-    for row in trunk:
-        if row.kind == "conv":
-            conv = net.get_submodule(row.name)
-            return {"first_kernel": _side(conv, "kernel_size"), "first_stride": _side(conv, "stride")}
-    return {}
+    convolutions = [row for row in trunk if row.kind == "conv"]
+    if not convolutions:
+        return {}
+    conv = net.get_submodule(convolutions[0].name)
+    found: dict[str, float] = {"first_kernel": _side(conv, "kernel_size"), "first_stride": _side(conv, "stride")}
+    return found | {
+        f"conv{place}_filters": convolutions[place - 1].output[0] for place in (3, 4, 5) if place <= len(convolutions)
+    }
 
 
 def _field(net: nn.Module, trunk: Sequence[LayerCost]) -> dict[str, float]:

@@ -86,7 +86,7 @@ class FolderData(Data):
     workers: processes that decode for this one; 0 decodes in this process. skip_broken: files that cannot be read are
     left out, and `broken` names them; else the first one raises UserError.
     Images held out are those of the folders' own validation split, else the last of the training images. Raises
-    UserError where none are left to train on.
+    UserError where none are left to train on, and where a split has none that can be read.
     """
 
     def __init__(
@@ -120,6 +120,25 @@ class FolderData(Data):
                 f"{recipe.validation_images:,}: take a larger data set"
             )
         self._broken: set[tuple[str, str]] = set()
+        if skip_broken:
+            for split in self._files:
+                self._check_any_is_read(split)
+
+    def _check_any_is_read(self, split: str) -> None:
+        """Of a split that can be read the first image is as a rule, and no other is opened."""
+        reason = ""
+        for file in self._files[split]:
+            try:
+                read_picture(self.folders.root / file.path)
+            except BrokenPicture as broken:
+                reason = reason or broken.reason
+            else:
+                return
+        folder = self.folders.root / Path(self._files[split][0].path).parts[0]
+        raise UserError(
+            f"none of the {len(self._files[split]):,} images for {split} in {folder} can be read ({reason}): repair them, or "
+            "name another DATASET"
+        )
 
     @property
     def splits(self) -> list[str]:

@@ -17,6 +17,8 @@ from resnet_repro.errors import UserError
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation"), "test": ("test",)}
 FOLDERS_PREFIX = "folders-"  # of the names of data sets that are class folders
+IMAGENET = "imagenet"  # the one whose class folders have a name of their own
+IMAGENET_IMAGES = 1_281_167  # for training
 NAMED = 4  # classes that a message names
 REMEDY = "lay the images out as train/<class>/*, val/<class>/*"
 
@@ -47,7 +49,7 @@ class ClassFolders:
         lines = (
             f"{split} {file.path} {file.size} {file.label}\n" for split, files in self.files.items() for file in files
         )
-        return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+        return hashlib.sha256(os.fsencode("".join(sorted(lines)))).hexdigest()
 
     def class_counts(self, split: str) -> dict[str, int]:
         """{class: images} of a split."""
@@ -80,7 +82,7 @@ def scan(root: Path) -> ClassFolders:
     for split, others in names.items():
         _check_same(classes, others, folders["train"], folders[split])
     files = {
-        split: sorted(_images(root, folder, classes), key=lambda file: hashlib.sha256(file.path.encode()).digest())
+        split: sorted(_images(root, folder, classes), key=lambda file: hashlib.sha256(os.fsencode(file.path)).digest())
         for split, folder in folders.items()
         if folder
     }
@@ -88,9 +90,9 @@ def scan(root: Path) -> ClassFolders:
 
 
 def _facts(root: Path, classes: Sequence[str], files: dict[str, list[File]]) -> DatasetFacts:
-    is_imagenet = len(classes) == 1_000 and all(re.fullmatch(r"n\d{8}", wnid) for wnid in classes)
+    is_imagenet = _are_imagenets(classes)
     return DatasetFacts(
-        name="imagenet" if is_imagenet else folders_name(root),
+        name=IMAGENET if is_imagenet else folders_name(root),
         title="ImageNet-1k" if is_imagenet else f"{root.resolve().name} (class folders)",
         class_names=tuple(classes),
         shape=(3, 224, 224),
@@ -110,16 +112,27 @@ def folders_name(root: Path) -> str:
     return FOLDERS_PREFIX + (re.sub(r"[^a-z0-9._]+", "-", root.resolve().name.lower()).strip("-.") or "data")
 
 
+def names_in_budgets(root: Path) -> list[str]:
+    """What class folders may be called in the names of budgets: one name where they are here, else also ImageNet's."""
+    name = folders_name(root)
+    train = root / SPLIT_FOLDERS["train"][0]
+    try:
+        return [IMAGENET if _are_imagenets(_class_names(train)) else name]
+    except UserError:  # records are reported where the images are no longer, or never were
+        return [name, IMAGENET] if name == FOLDERS_PREFIX + IMAGENET else [name]
+
+
+def _are_imagenets(classes: Sequence[str]) -> bool:
+    return len(classes) == 1_000 and all(re.fullmatch(r"n\d{8}", wnid) for wnid in classes)
+
+
 def _first(root: Path, names: Sequence[str]) -> Path | None:
     return next((root / name for name in names if (root / name).is_dir()), None)
 
 
 def _class_names(folder: Path) -> list[str]:
-    try:
-        entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
-    except OSError as error:
-        raise UserError(f"{folder} cannot be read ({error.strerror}): see to its permissions") from error
-    classes = sorted(entry.name for entry in entries if entry.is_dir())
+    entries = [entry for entry in _entries(folder) if not entry.name.startswith(".")]
+    classes = sorted(entry.name for entry in entries if _is_folder(entry))
     if classes:
         return classes
     what = "images and no class folders" if any(_is_image(entry.name) for entry in entries) else "no class folders"
@@ -150,19 +163,39 @@ def _images(root: Path, folder: Path, classes: Sequence[str]) -> Iterator[File]:
             )
 
 
-def _walk(folder: Path | str) -> Iterator[tuple[str, int]]:
-    """(path, bytes) of every image below a folder; one look at each file, as ImageNet has more than a million."""
-    try:
-        entries = list(os.scandir(folder))
-    except OSError as error:
-        raise UserError(f"{folder} cannot be read ({error.strerror}): see to its permissions") from error
-    for entry in entries:
+def _walk(folder: Path | str, above: tuple[str, ...] = ()) -> Iterator[tuple[str, int]]:
+    """(path, bytes) of every image below a folder; one look at each file, as ImageNet has more than a million.
+
+    above: the folders that led here, without links.
+    """
+    real = os.path.join(os.path.realpath(folder), "")
+    if any(one.startswith(real) for one in above):
+        raise UserError(f"{folder} leads through a link back to a folder that it lies in, {real}: remove the link")
+    for entry in _entries(folder):
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
-            yield from _walk(entry.path)
+        if _is_folder(entry):
+            yield from _walk(entry.path, (*above, real))
         elif _is_image(entry.name):
-            yield entry.path, entry.stat().st_size
+            try:
+                size = entry.stat().st_size
+            except OSError as error:  # a link to nothing, for one
+                raise UserError(f"{entry.path} cannot be read ({error.strerror}): repair or remove it") from error
+            yield entry.path, size
+
+
+def _entries(folder: Path | str) -> list[os.DirEntry[str]]:
+    try:
+        return list(os.scandir(folder))
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read ({error.strerror}): see to its permissions") from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:  # a link to itself, for one
+        raise UserError(f"{entry.path} cannot be read ({error.strerror}): repair or remove it") from error
 
 
 def _is_image(name: str) -> bool:

@@ -70,8 +70,12 @@ def read_source(facts: DatasetFacts, path: Path, origin: str | None = None) -> d
 
 def _folder_files(path: Path) -> Iterator[tuple[str, bytes]]:
     for file in sorted(path.rglob("*")):
-        if file.is_file():
-            yield file.relative_to(path.parent).as_posix(), file.read_bytes()
+        try:
+            data = file.read_bytes() if file.is_file() else None
+        except OSError as error:
+            raise UserError(f"{file} cannot be read ({error.strerror}): see to its permissions") from error
+        if data is not None:
+            yield file.relative_to(path.parent).as_posix(), data
 
 
 def _archive_files(path: Path, origin: str) -> Iterator[tuple[str, bytes]]:

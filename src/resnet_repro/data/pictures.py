@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from pathlib import Path
 
@@ -44,6 +45,9 @@ def read_picture(path: Path) -> Tensor:
         UnidentifiedImageError,
         MemoryError,
         ZeroDivisionError,
+        struct.error,  # this and the next two of damaged EXIF data
+        TypeError,
+        LookupError,
     ) as error:
         raise BrokenPicture(path, _one_line(error)) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

@@ -11,7 +11,7 @@ import torch
 from resnet_repro.data.arrays import load
 from resnet_repro.data.base import Data
 from resnet_repro.data.catalogue import CATALOGUE, CIFAR10, DatasetFacts
-from resnet_repro.data.folders import names_folders, scan
+from resnet_repro.data.folders import IMAGENET, names_folders, scan
 from resnet_repro.data.sources import obtain
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.errors import UserError
@@ -19,7 +19,6 @@ from resnet_repro.experiment import Experiment, RunSettings
 from resnet_repro.world import World
 
 FOLDER_RESOLUTION = 224
-IMAGENET = "imagenet"
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,11 @@ def find_place(
         raise UserError(
             f"{experiment.name} wants ImageNet-1k here, which nobody may pass on: set DATASET to the path of its folders "
             "(train/<class>/*, val/<class>/*), or to a data set that can be had, as cifar10"
+        )
+    if experiment.folders and dataset not in ("auto", *CATALOGUE):
+        raise UserError(
+            f"unknown data set {dataset!r}: take auto, {', '.join(CATALOGUE)}, or the path of class folders "
+            "(train/<class>/*, val/<class>/*)"
         )
     own = experiment.dataset if experiment.dataset in CATALOGUE else CIFAR10.name
     arrays = obtain(dataset, data_dir, mirror, say, own, data_dir_named)

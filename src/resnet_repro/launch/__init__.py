@@ -1,18 +1,74 @@
-"""Many runs, each a process of its own. `execute` is the one function that the rest of the project knows."""
+"""Many runs, each a process of its own, carried out here or by an engine that schedules them elsewhere.
+
+`executor_for` gives the executor that a user asks for; its `execute` is all that the rest of the project needs of it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
 
-from resnet_repro.launch.local import Job, Outcome, run_pool
+from resnet_repro.launch.job import Job, Outcome
+from resnet_repro.launch.options import LaunchOptions
 from resnet_repro.launch.slots import Slot
+from resnet_repro.world import World
 
-__all__ = ["Job", "Outcome", "Slot", "execute"]
+__all__ = ["Executor", "Job", "LaunchOptions", "Outcome", "Slot", "executor_for"]
 
 
-def execute(jobs: Sequence[Job], slots: Sequence[Slot], watch: Callable[[], None]) -> list[Outcome]:
-    """Carry out all jobs and say how each ended, in the order of `jobs`. Another engine takes its place here.
+class Executor(Protocol):
+    """Who carries out runs.
 
-    watch is called a few times a second, for a display. Ending this function, in whatever way, ends the jobs.
+    kind: the devices that they are on: "cuda", "mps" or "cpu". precision: what they compute in, as it is wanted.
+    leaves: whether `execute` comes back once the runs are handed over, and not when they have ended.
     """
-    return run_pool(jobs, slots, watch)
+
+    kind: str
+    precision: str
+    leaves: bool
+
+    def plan(self, runs: int) -> str:
+        """Find room for so many runs; says in words how many at once, and where. Raises UserError where there is none."""
+        ...
+
+    def execute(self, jobs: Sequence[Job], watch: Callable[[], None]) -> list[Outcome]:
+        """Carry out all jobs and say how each ended, in the order of `jobs`.
+
+        watch is called a few times a second, for a display. Ending this, in whatever way, ends the jobs, but for those
+        that were handed over.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back what the executor holds."""
+        ...
+
+
+def executor_for(
+    options: LaunchOptions,
+    precision: str,
+    runs_dir: Path,
+    name: str,
+    spread: bool,
+    say: Callable[[str], None],
+    world: World | None = None,
+) -> Executor:
+    """The executor that the options ask for, ready for runs in `runs_dir`.
+
+    precision: "auto", "bf16" or "fp32". name: of the study, for lists that others see. spread: each run takes several
+    devices. world: of the processes that were started together to carry out each run.
+    Raises UserError, in one sentence, for options that cannot be met; nothing is then started.
+    """
+    options.check()
+    if options.executor == "ray":
+        from resnet_repro.launch.ray_cluster import RayExecutor
+
+        return RayExecutor(options, precision, runs_dir, name, spread, say)
+    if options.executor == "slurm":
+        from resnet_repro.launch.slurm import SlurmExecutor
+
+        return SlurmExecutor(options, precision, runs_dir, name, spread, say)
+    from resnet_repro.launch.local import LocalExecutor
+
+    return LocalExecutor(options, precision, spread, world)

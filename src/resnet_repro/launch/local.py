@@ -2,74 +2,93 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from types import FrameType
-from typing import Literal
+from collections.abc import Callable, Sequence
 
-from resnet_repro.launch.slots import Slot
-
-POLL_SECONDS = 0.25
-GRACE_SECONDS = 20.0
-
-Outcome = Literal["done", "failed", "stopped", "blocked"]
+from resnet_repro.launch.job import POLL_SECONDS, Attempts, Interrupts, Job, Outcome, Patience, blocked, close
+from resnet_repro.launch.options import LaunchOptions
+from resnet_repro.launch.slots import Slot, one_of_group, parse_devices, plan_slots
+from resnet_repro.world import World
 
 
-@dataclass(frozen=True)
-class Job:
-    """A command that ends by itself, its folder, and the file that is there once it is done.
+class LocalExecutor:
+    """A pool of processes on this machine; with a world, the part of it that this one of several launchers has."""
 
-    argv: the command, or what gives it for a slot. Its process reads the end of its standard input as the end of the
-    launcher.
-    after: markers of other jobs that must be there before it starts. environment: what its process finds there besides
-    what the slot gives.
-    """
+    leaves = False
 
-    name: str
-    argv: Sequence[str] | Callable[[Slot], Sequence[str]]
-    log: Path
-    marker: Path
-    prepare: Callable[[Slot], None] = field(default=lambda slot: None)
-    after: Sequence[Path] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
+    def __init__(self, options: LaunchOptions, precision: str, spread: bool, world: World | None = None) -> None:
+        # torch takes seconds to import, and bad input should be answered before that.
+        import torch
+
+        from resnet_repro.training.devices import best_device, resolve_precision
+
+        self.options, self.spread, self.world = options, spread, world
+        self.devices = parse_devices(options.devices, best_device(), torch.cuda.device_count())
+        self.kind = self.devices[0].partition(":")[0]
+        self.precision = resolve_precision(precision, self.kind)
+        self.slots: list[Slot] = []
+
+    def plan(self, runs: int) -> str:
+        """Slots for all runs of a study, so that a resumed one shares out the cores as it did before."""
+        from resnet_repro.training.devices import cpu_cores
+
+        if self.world:
+            self.slots = [one_of_group(self.kind, self.world, cpu_cores())]
+        else:
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+            self.slots = plan_slots(self.devices, self.options.slots, runs, cpu_cores(), visible, self.spread)
+        return f"{len(self.slots)} at once on {', '.join(dict.fromkeys(slot.label for slot in self.slots))}"
+
+    def execute(self, jobs: Sequence[Job], watch: Callable[[], None]) -> list[Outcome]:
+        return run_pool(jobs, self.slots, watch, self.options.retries)
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
-def run_pool(jobs: Sequence[Job], slots: Sequence[Slot], watch: Callable[[], None]) -> list[Outcome]:
+def run_pool(jobs: Sequence[Job], slots: Sequence[Slot], watch: Callable[[], None], retries: int = 0) -> list[Outcome]:
     """Run every job in a slot, in order, as slots become free; a job that fails stops no other but those after it.
 
     A job waits for the markers in its `after`, and those behind it in the list may overtake it. Where a marker is
-    missing and no job is left that could make it, the job is "blocked".
+    missing and no job is left that could make it, the job is "blocked". One that fails is tried again up to `retries`
+    times.
     On SIGINT and SIGTERM the running jobs are asked to save and stop, and given some seconds; a second signal ends
     them at once. Jobs never started are "stopped".
     """
     outcomes: list[Outcome] = ["stopped"] * len(jobs)
     waiting = list(range(len(jobs)))
     running: dict[int, tuple[int, subprocess.Popen]] = {}  # slot → (job, process)
-    interrupts = _Interrupts()
-    with interrupts:
+    attempts = Attempts(jobs, retries)
+    patience: Patience | None = None
+    with Interrupts() as interrupts:
         try:
             while (waiting and not interrupts.count) or running:
                 for slot in range(len(slots)):
                     if slot in running or interrupts.count:
                         continue
-                    job = next((index for index in waiting if _ready(jobs[index])), None)
+                    job = next((index for index in waiting if jobs[index].is_ready), None)
                     if job is not None:
                         waiting.remove(job)
-                        running[slot] = job, _start(jobs[job], slots[slot])
+                        running[slot] = job, jobs[job].start(slots[slot])
                 for slot, (job, process) in list(running.items()):
                     if process.poll() is not None:
-                        outcomes[job] = _outcome(jobs[job], process.returncode, bool(interrupts.count))
-                        _close(running.pop(slot)[1])
+                        outcomes[job] = jobs[job].outcome(process.returncode, bool(interrupts.count))
+                        if outcomes[job] == "failed" and attempts.again(job):
+                            waiting.insert(0, job)
+                        close(running.pop(slot)[1])
                 if interrupts.count:
-                    interrupts.forward([process for _, process in running.values()])
+                    processes = [process for _, process in running.values()]
+                    if patience is None:
+                        patience = Patience(interrupts)
+                        for process in processes:
+                            process.terminate()
+                    elif patience.is_over:
+                        for process in processes:
+                            process.kill()
                 else:
-                    for job in _blocked(jobs, waiting, [job for job, _ in running.values()]):
+                    for job in blocked(jobs, waiting, [job for job, _ in running.values()]):
                         outcomes[job] = "blocked"
                         waiting.remove(job)
                 watch()
@@ -78,76 +97,5 @@ def run_pool(jobs: Sequence[Job], slots: Sequence[Slot], watch: Callable[[], Non
             for _, process in running.values():
                 process.kill()
                 process.wait()
-                _close(process)
+                close(process)
     return outcomes
-
-
-def _ready(job: Job) -> bool:
-    return all(marker.exists() for marker in job.after)
-
-
-def _blocked(jobs: Sequence[Job], waiting: Sequence[int], running: Sequence[int]) -> list[int]:
-    """Waiting jobs that wait for a marker which no waiting or running job makes."""
-    coming = {jobs[index].marker for index in (*waiting, *running)}
-    return [
-        index for index in waiting if any(not marker.exists() and marker not in coming for marker in jobs[index].after)
-    ]
-
-
-def _start(job: Job, slot: Slot) -> subprocess.Popen:
-    job.prepare(slot)
-    with job.log.open("ab") as log:
-        return subprocess.Popen(
-            job.argv(slot) if callable(job.argv) else job.argv,
-            stdin=subprocess.PIPE,  # never written to: its end tells the process that the launcher is gone
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=os.environ | slot.environment | dict(job.environment),
-            start_new_session=True,  # the terminal's Ctrl-C comes to the launcher alone
-        )
-
-
-def _close(process: subprocess.Popen) -> None:
-    if process.stdin:
-        process.stdin.close()
-
-
-def _outcome(job: Job, code: int, interrupted: bool) -> Outcome:
-    if code == 0 and job.marker.exists():
-        return "done"
-    if interrupted:
-        return "stopped"
-    if code < 0:  # a process that a signal ended could not say so itself
-        with contextlib.suppress(OSError), job.log.open("a") as log:
-            log.write(f"ended by {signal.Signals(-code).name}\n")
-    return "failed"
-
-
-class _Interrupts:
-    """Counts SIGINT and SIGTERM instead of dying of them, and passes them on."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._asked = False
-        self._deadline = 0.0
-        self._previous: dict[int, object] = {}
-
-    def __enter__(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._note)
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.count += 1
-
-    def forward(self, processes: Sequence[subprocess.Popen]) -> None:
-        if not self._asked:
-            self._asked, self._deadline = True, time.monotonic() + GRACE_SECONDS
-            for process in processes:
-                process.terminate()
-        elif self.count > 1 or time.monotonic() > self._deadline:
-            for process in processes:
-                process.kill()

@@ -88,25 +88,25 @@ def plan_slots(
             environment = {"CUDA_VISIBLE_DEVICES": _visible([device], visible)}
             count = per_device or 1
             threads = max(1, cores // (len(devices) * count))
-            environment |= _threads(threads)
+            environment |= thread_environment(threads)
             slots += [Slot("cuda", device, threads, environment, 1 / count, workers=threads) for _ in range(count)]
         elif kind == "mps":
-            slots += [Slot("mps", "mps", cores, {}, 1 / (per_device or 1)) for _ in range(per_device or 1)]
+            slots += [
+                Slot("mps", "mps", cores, {}, 1 / (per_device or 1), workers=cores) for _ in range(per_device or 1)
+            ]
         else:
             count = per_device or max(1, min(runs, cores))
             threads = max(1, cores // count)
-            environment = GLIBC_KEEPS_MEMORY | _threads(threads) | {"CUDA_VISIBLE_DEVICES": ""}
+            environment = cpu_environment(threads)
             label = f"cpu ({threads} thread{'s' * (threads > 1)})"
-            slots += [Slot("cpu", label, threads, environment, 1 / count) for _ in range(count)]
+            slots += [Slot("cpu", label, threads, environment, 1 / count, workers=threads) for _ in range(count)]
     return slots
 
 
 def one_of_group(kind: str, world: World, cores: int) -> Slot:
     """The slot of one of the processes that torchrun or srun has started together; each takes one device of `kind`."""
     threads = max(1, cores // world.local_size)
-    environment = _threads(threads)
-    if kind == "cpu":
-        environment |= GLIBC_KEEPS_MEMORY | {"CUDA_VISIBLE_DEVICES": ""}
+    environment = cpu_environment(threads) if kind == "cpu" else thread_environment(threads)
     label = f"{world.size} processes together ({kind})"
     return Slot(kind, label, threads, environment, 1 / (world.local_size if kind == "cpu" else 1), workers=threads)
 
@@ -114,7 +114,7 @@ def one_of_group(kind: str, world: World, cores: int) -> Slot:
 def _spread(devices: Sequence[str], cores: int, visible: str | None) -> Slot:
     """All GPUs as one slot, the cores shared out evenly among their processes."""
     threads = max(1, cores // len(devices))
-    environment = {"CUDA_VISIBLE_DEVICES": _visible(devices, visible)} | _threads(threads)
+    environment = {"CUDA_VISIBLE_DEVICES": _visible(devices, visible)} | thread_environment(threads)
     label = f"{len(devices)} GPUs together ({', '.join(devices)})"
     return Slot("cuda", label, threads, environment, processes=len(devices), workers=threads)
 
@@ -126,5 +126,11 @@ def _visible(devices: Sequence[str], visible: str | None) -> str:
     return ",".join(entries[int(index)] if entries else index for index in indices)
 
 
-def _threads(threads: int) -> dict[str, str]:
+def thread_environment(threads: int) -> dict[str, str]:
+    """What a process of so many threads finds in its environment."""
     return {"OMP_NUM_THREADS": str(threads)}
+
+
+def cpu_environment(threads: int) -> dict[str, str]:
+    """The same of one that trains on the CPU, whatever else the machine has."""
+    return GLIBC_KEEPS_MEMORY | thread_environment(threads) | {"CUDA_VISIBLE_DEVICES": ""}

@@ -7,6 +7,7 @@ import pickle
 import re
 import shutil
 import socket
+import struct
 import tempfile
 import urllib.error
 import urllib.parse
@@ -23,6 +24,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.models.weights import map_keys
 
 TIMEOUT_SECONDS = 15.0
+FIRST_BYTES = (b"PK\x03\x04", b"\x80")  # of what torch.save writes: a zip archive, in old versions a pickle
 
 
 @dataclass(frozen=True)
@@ -82,11 +84,13 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"{path} holds more than weights, and nothing of it is executed: save the state dict alone, with torch.save or "
             "as safetensors"
         ) from error
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, SafetensorError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"{path} cannot be read as weights ({reason}): name a file that torch.save or safetensors wrote"
         ) from error
+    except (EOFError, LookupError, TypeError, AssertionError, struct.error) as error:  # torch does not say of what file
+        raise UserError(f"{path} cannot be read as weights (it is damaged): replace it by a whole copy") from error
     for entry in ("state_dict", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(entry), dict):
             loaded = loaded[entry]
@@ -104,6 +108,9 @@ def file_sha256(path: Path) -> str:
 
 
 def _load(path: Path) -> object:
+    with path.open("rb") as file:
+        if not file.read(4).startswith(FIRST_BYTES):
+            raise ValueError("it is neither a zip archive nor a pickle")
     return torch.load(path, map_location="cpu", weights_only=True)
 
 

@@ -20,7 +20,8 @@ from resnet_repro.models.initialization import he_initialize, torch_initialize
 Statistics = Literal["batch", "running"]
 Output = Literal["logits", "probabilities"]
 HEAD = "fc"
-NAMED = 4  # keys that a message names
+NAMED = 20  # keys of each kind that a message names
+COUNTER = ".num_batches_tracked"
 
 
 class TransferNet(ImageNetNet):
@@ -91,7 +92,7 @@ def transfer_net(
 def load_backbone(net: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
     """Copy all tensors but the last layer's from `state`, in torchvision's names, into `net`.
 
-    Raises UserError as `check_backbone` does.
+    Counters of batches that `state` lacks stay as they are in `net`. Raises UserError as `check_backbone` does.
     """
     net.load_state_dict({**net.state_dict(), **check_backbone(net, state, origin)})
 
@@ -99,6 +100,7 @@ def load_backbone(net: nn.Module, state: Mapping[str, Tensor], origin: str) -> N
 def check_backbone(net: nn.Module, state: Mapping[str, Tensor], origin: str) -> dict[str, Tensor]:
     """The tensors of `state` but the last layer's, where they are those of the network without its last layer.
 
+    Batch normalization's counters of batches may be missing, as in torchvision's older files: they change no output.
     Raises UserError naming the keys that are missing, unexpected or of another shape.
     """
     mine = {key: tensor for key, tensor in net.state_dict().items() if key.partition(".")[0] != HEAD}
@@ -111,7 +113,7 @@ def check_backbone(net: nn.Module, state: Mapping[str, Tensor], origin: str) -> 
     problems = [
         f"{what} {', '.join(keys[:NAMED])}{f' and {len(keys) - NAMED} more' if len(keys) > NAMED else ''}"
         for what, keys in (
-            ("missing", [key for key in mine if key not in theirs]),
+            ("missing", [key for key in mine if key not in theirs and not key.endswith(COUNTER)]),
             ("unexpected", [key for key in theirs if key not in mine]),
             ("of another shape:", shapes),
         )

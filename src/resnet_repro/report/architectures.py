@@ -38,7 +38,8 @@ TORCHVISION_TOP_1 = {
     "resnet-152": 21.688,
 }
 
-LABELLED_BELOW = ("resnet-18", "vgg-19")  # whose neighbours stand at the same height
+LABELLED_BELOW = ("resnet-18", "vgg-19", "resnet-152")  # whose neighbours stand at the same height
+LABELLED_LEFT = ("googlenet",)
 
 # (year, top-5 error in percent, network, whether it won): ImageNet challenge, classification, as notes-B lists them.
 ILSVRC = (
@@ -129,9 +130,11 @@ def accuracy_against_cost(errors: Mapping[str, float] = TORCHVISION_TOP_1) -> Fi
                 value = record.value(metric)
                 assert value is not None, f"{name} was not counted"
                 ax.plot(value / unit, errors[name], "o", color=_family_colour(name), markersize=4.5)
-                shift = (4, -10 if name in LABELLED_BELOW else 3)
+                left = name in LABELLED_LEFT
+                shift = (-4 if left else 4, -10 if name in LABELLED_BELOW else 3)
                 ax.annotate(
-                    name, (value / unit, errors[name]), xytext=shift, textcoords="offset points", fontsize=6.5
+                    name, (value / unit, errors[name]), xytext=shift, textcoords="offset points", fontsize=6.5,
+                    ha="right" if left else "left",
                 )  # fmt: skip
             ax.set_xscale("log")
             ax.margins(x=0.22, y=0.1)
@@ -156,7 +159,11 @@ def ilsvrc_by_year() -> FigureSpec:
         ax = figure.subplots()
         for place, (_, error, _, won) in enumerate(ILSVRC):
             ax.bar(place, error, color=COLOURS[0] if won else PAPER_GREY, width=0.7)
-            ax.annotate(f"{error:g}", (place, error), xytext=(0, 2), textcoords="offset points", ha="center")
+            inside = error < HUMAN_TOP_5 < error + 3  # the line would strike a number above the bar
+            ax.annotate(
+                f"{error:g}", (place, error), xytext=(0, -9 if inside else 2), textcoords="offset points", ha="center",
+                color="white" if inside else "black",
+            )  # fmt: skip
         ax.axhline(
             HUMAN_TOP_5, color="black", linewidth=0.9, linestyle="--", label=f"human, about {HUMAN_TOP_5:g} %", zorder=0
         )

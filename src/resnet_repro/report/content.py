@@ -150,7 +150,7 @@ def _recipe(records: Sequence[Record]) -> str:
     searched = any(_candidates(record) for record in records)
     rate = "learning rate searched for" if searched else f"learning rate {recipe['learning_rate']:g}"
     if recipe["milestones"]:
-        fractions = " and ".join(f"{100 * m / recipe['iterations']:g}" for m in recipe["milestones"])
+        fractions = " and ".join(f"{100 * m / recipe['iterations']:.3g}" for m in recipe["milestones"])
         rate += f" divided by {recipe['divide_by']:g} at {fractions} % of the steps"
     if warm_up := records[0].settings.arm.recipe.warm_up:
         ends = sorted({r.data["warmed_up_at"] for r in records if r.data["warmed_up_at"]})

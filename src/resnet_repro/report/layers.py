@@ -85,12 +85,13 @@ def gradient_norms_along(arms: Sequence[Arm]) -> FigureSpec:
             ax.set_title(name)
             ax.set_xlabel("layer, from input to output")
             ax.xaxis.get_major_locator().set_params(integer=True)
-            ax.legend(fontsize=5.5)
         for row in axes:
             row[0].set_ylabel("gradient norm")
+        figure.legend(*unique_legend(axes[0][0]), loc="outside lower center", ncols=STEPS_SHOWN, fontsize=6)
         return figure, (
-            "Norm of the loss's gradient with respect to each layer's weights, for one training batch at some of the steps, "
-            "median over seeds. Gradients that vanish on their way show as curves that fall towards the left."
+            "Norm of the loss's gradient with respect to each layer's weights, for one training batch at some steps, "
+            "median over seeds. Gradients that vanish on their way show as curves that fall to the left; parallel branches "
+            "stand one after the other, which makes their curves zigzag."
         )
 
     return FigureSpec("gradients_along", draw)

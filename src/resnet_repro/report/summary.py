@@ -12,7 +12,7 @@ from resnet_repro.analysis.claims import Judgement, rule_for
 from resnet_repro.budgets import command, profile_of
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Experiment
-from resnet_repro.report.banners import schedules
+from resnet_repro.report.banners import has_substitute_weights, schedules
 from resnet_repro.report.content import COUNTED, effect, number
 from resnet_repro.report.typeset import ABSENT, can_typeset, typeset
 from resnet_repro.report.write import judged
@@ -47,7 +47,7 @@ def write_summary(
 
 def summary_content(experiments: Sequence[Experiment], budgets: Mapping[str, str], runs_dir: Path) -> dict[str, Any]:
     """The document's data."""
-    sections, counts, standins = [], Counter(), []
+    sections, counts, standins, substitutes = [], Counter(), [], []
     for experiment in experiments:
         records = collect(runs_dir, experiment.name, budgets[experiment.name]) if experiment.name in budgets else []
         if records:
@@ -55,6 +55,8 @@ def summary_content(experiments: Sequence[Experiment], budgets: Mapping[str, str
             budget = _budget(experiment, budgets[experiment.name], records)
             if any(r.data["dataset"]["standin"] for r in records):
                 standins.append(experiment.name)
+            if any(has_substitute_weights(r) for r in records):
+                substitutes.append(experiment.name)
         else:
             claims = [_absent_row(claim.name, claim.text, claim.source) for claim in experiment.claims]
             budget = f"not run: {command(experiment, experiment.profiles[0].name)}"
@@ -63,7 +65,14 @@ def summary_content(experiments: Sequence[Experiment], budgets: Mapping[str, str
     return {
         "title": "Every claim and its verdict",
         "source": "He15, He16 and the notes and posts that teach them",
-        "banners": [f"STAND-IN DATA in {', '.join(standins)}: no claim is judged on it."] if standins else [],
+        "banners": [
+            f"{what} in {', '.join(names)}: {means}"
+            for what, names, means in (
+                ("STAND-IN DATA", standins, "no claim is judged on it."),
+                ("SUBSTITUTE WEIGHTS", substitutes, "no claim about pretrained weights is judged on them."),
+            )
+            if names
+        ],
         "counts": [{"verdict": verdict, "claims": str(counts[verdict])} for verdict in ORDER if counts[verdict]],
         "experiments": sections,
         "rule": rule_for([claim for experiment in experiments for claim in experiment.claims]),

@@ -107,7 +107,7 @@ def _train(folder: Path, own: Path, settings: RunSettings, execution: Execution,
     try:
         recipe, search = found_rate(folder, settings)
         net, parent = first_weights(folder, settings, data, execution.weights)
-        batch = next(iter(data.batches("train", -(-recipe.batch_size // world.size))))
+        batch = first_batch(data, -(-recipe.batch_size // world.size))
         activations, activation_bytes = choose_activations(
             settings.arm.activations, net, batch, settings.precision, execution.memory_share
         )
@@ -163,6 +163,15 @@ def _train(folder: Path, own: Path, settings: RunSettings, execution: Execution,
         (folder / CHECKPOINT).unlink(missing_ok=True)
     monitor.say(status, step)
     return status
+
+
+def first_batch(data: Data, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The first `size` training images and their labels. Raises UserError where none of them can be read."""
+    for batch in data.batches("train", size):
+        return batch
+    raise UserError(
+        f"none of the first {size} training images of {data.facts.title} can be read: repair them, or remove them"
+    )
 
 
 def _fit(folder: Path, settings: RunSettings, module: Classifier, data: Data, callbacks: list[pl.Callback]) -> int:

@@ -1,0 +1,225 @@
+"""Slurm: the runs go out as an array job, an element for each, and this process is done.
+
+An element is `python -m resnet_repro.launch.element`. Runs that wait for others go out as further arrays, after theirs.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from resnet_repro.errors import UserError
+from resnet_repro.launch.job import Job, Outcome
+from resnet_repro.launch.options import LaunchOptions
+from resnet_repro.launch.slots import Slot, cpu_environment, thread_environment
+from resnet_repro.results import read_json, write_json
+
+SIGNAL_SECONDS = 120  # from the signal to the end of the time limit, for a checkpoint
+LARGEST_ARRAY = 1_000  # elements of one array; Slurm's own default limit is 1,001
+JOBS = "jobs.json"
+
+
+class SlurmExecutor:
+    """Writes a script for each array and gives it to sbatch; with dry_run it prints them.
+
+    Raises UserError where a run cannot be had as asked for, and without sbatch.
+    """
+
+    leaves = True
+
+    def __init__(
+        self,
+        options: LaunchOptions,
+        precision: str,
+        runs_dir: Path,
+        name: str,
+        spread: bool,
+        say: Callable[[str], None],
+    ) -> None:
+        if options.devices not in ("auto", "cpu", "cuda"):
+            raise UserError(
+                f"DEVICES={options.devices!r} does not go with EXECUTOR=slurm, which chooses: take auto, cuda or cpu"
+            )
+        self.options, self.runs_dir, self.name, self.say = options, runs_dir, name, say
+        self.kind = "cpu" if options.devices == "cpu" or options.gpus == 0 else "cuda"
+        self.gpus = (options.gpus or 1) if self.kind == "cuda" else 0
+        self.nodes = options.nodes or 1
+        if options.devices == "cpu" and options.gpus:
+            raise UserError(f"GPUS={options.gpus} does not go with DEVICES=cpu: leave one of them out")
+        if not spread and (self.gpus > 1 or self.nodes > 1):
+            raise UserError(
+                f"GPUS={self.gpus} NODES={self.nodes} does not go with runs that take one device each: leave them out"
+            )
+        self.threads = options.threads or 1
+        self.precision = precision
+        if precision == "auto":
+            self.precision = "bf16" if self.kind == "cuda" else _precision_here()
+            other = "fp32" if self.precision == "bf16" else "bf16"
+            say(f"the nodes' arithmetic cannot be asked from here: {self.precision}; PRECISION={other} for the other")
+        if not options.dry_run:
+            for command in ("sbatch", "squeue", "scancel"):
+                if shutil.which(command) is None:
+                    raise UserError(
+                        f"EXECUTOR=slurm needs {command}, which is not to be found: start this where Slurm's commands are, or "
+                        "print the script with DRY_RUN=1"
+                    )
+
+    def plan(self, runs: int) -> str:
+        what = f"{self.gpus} GPU{'s' * (self.gpus > 1)}, " if self.gpus else ""
+        where = f"{self.nodes} nodes, each {what}" if self.nodes > 1 else what
+        return f"as elements of an array, each {where}{self.threads} thread{'s' * (self.threads > 1)}"
+
+    def execute(self, jobs: Sequence[Job], watch: Callable[[], None]) -> list[Outcome]:
+        """Submit all jobs but those that are queued already, of an earlier call.
+
+        Raises UserError where Slurm refuses one of the arrays; those before it are then taken back.
+        """
+        queued = {} if self.options.dry_run else self._queued()
+        new = [job for job in jobs if str(job.marker) not in queued]
+        if len(new) < len(jobs):
+            numbers = ", ".join(sorted({queued[str(job.marker)] for job in jobs if str(job.marker) in queued}))
+            self.say(f"{len(jobs) - len(new)} runs are queued already (job {numbers}) and are not submitted again")
+        stem = f"{self.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+        submitted: list[str] = []
+        for number, (after, part) in enumerate(_arrays(new)):
+            before = {submitted[place] for place in after}
+            before |= {queued[str(marker)] for job in part for marker in job.after if str(marker) in queued}
+            folder = self.runs_dir / "slurm" / f"{stem}.{number}"
+            if self.options.dry_run:
+                wait = [f"JOB_OF_SCRIPT_{place + 1}" for place in after]
+                self.say(self.script(folder, len(part), wait))
+                continue
+            try:
+                submitted.append(self._submit(folder, part, sorted(before)))
+            except UserError:
+                if submitted:
+                    _ask(["scancel", *submitted])
+                raise
+        if submitted:
+            self.say(
+                f"submitted {len(new)} runs as job {', '.join(submitted)}: make status tells how they stand, make report what "
+                "they came to; the same command submits again what is missing"
+            )
+        return ["submitted"] * len(jobs)
+
+    def _submit(self, folder: Path, jobs: Sequence[Job], before: Sequence[str]) -> str:
+        """Hand over an array; its number."""
+        environment = cpu_environment(self.threads) if self.kind == "cpu" else thread_environment(self.threads)
+        slot = Slot(self.kind, "Slurm", self.threads, environment, workers=self.threads)
+        folder.mkdir(parents=True)
+        for job in jobs:
+            job.prepare(slot)
+        elements = [
+            {
+                "name": job.name,
+                "argv": list(job.command(slot)),
+                "log": str(job.log),
+                "marker": str(job.marker),
+                "environment": {**slot.environment, **job.environment},
+            }
+            for job in jobs
+        ]
+        jobs_file = {"retries": self.options.retries, "jobs": elements}
+        write_json(folder / JOBS, jobs_file)
+        path = folder / "job.sh"
+        path.write_text(self.script(folder, len(jobs), before))
+        try:
+            number = _ask(["sbatch", "--parsable", str(path)]).strip().partition(";")[0]
+        except UserError:
+            shutil.rmtree(folder)
+            raise
+        write_json(folder / JOBS, {**jobs_file, "number": number})
+        for job in jobs:
+            job.announce()
+        return number
+
+    def _queued(self) -> dict[str, str]:
+        """{marker: number of the array} of the runs that Slurm still has, from earlier calls."""
+        elements = _ask(["squeue", "--noheader", "--array", "--me", f"--name={self.name}", "--format=%F %K"])
+        there = {tuple(line.split()) for line in elements.splitlines()}
+        found = {}
+        for path in (self.runs_dir / "slurm").glob(f"{self.name}-*/{JOBS}"):
+            stored = read_json(path) or {}
+            number = stored.get("number")
+            for place, job in enumerate(stored.get("jobs", [])):
+                if (number, str(place)) in there:
+                    found[job["marker"]] = number
+        return found
+
+    def script(self, folder: Path, elements: int, before: Sequence[str] = ()) -> str:
+        """The batch script of an array of so many elements, whose files are in `folder`; `before` are arrays that end first."""
+        options, tasks = self.options, self.nodes * max(1, self.gpus)
+        lead = options.signal_seconds or SIGNAL_SECONDS
+        together = tasks > 1
+        wanted = {
+            "job-name": self.name,
+            "array": f"0-{elements - 1}",
+            "output": f"{folder}/%a.txt",
+            "open-mode": "append",
+            "partition": options.partition,
+            "account": options.account,
+            "time": options.time,
+            "nodes": self.nodes,
+            "ntasks-per-node": tasks // self.nodes,
+            "cpus-per-task": self.threads,
+            "gres": f"gpu:{self.gpus}" if self.gpus else None,
+            # To the shell that becomes the element, or to all tasks that srun has started.
+            "signal": f"{'' if together else 'B:'}USR1@{lead}",
+            "dependency": f"afterany:{':'.join(before)}" if before else None,
+        }
+        lines = ["#!/bin/bash"]
+        lines += [f"#SBATCH --{name}={value}" for name, value in wanted.items() if value is not None]
+        lines += ["#SBATCH --requeue"]
+        lines += [f"#SBATCH {options.sbatch}"] if options.sbatch else []
+        element = f"{shlex.quote(sys.executable)} -m resnet_repro.launch.element {shlex.quote(str(folder / JOBS))}"
+        lines += ["", "trap '' USR1  # until the element listens"]
+        lines += [options.setup] if options.setup else []
+        lines += [f"srun --input=none --kill-on-bad-exit=0 {element}" if together else f"exec {element}", ""]
+        return "\n".join(lines)
+
+    def close(self) -> None:
+        """What was submitted is Slurm's."""
+
+
+def _arrays(jobs: Sequence[Job]) -> list[tuple[list[int], list[Job]]]:
+    """The jobs in groups that are no array too large: (places of the groups that end before it, jobs) of each.
+
+    The jobs of a group wait for none but jobs of groups before it.
+    """
+    left = list(jobs)
+    arrays: list[tuple[list[int], list[Job]]] = []
+    while left:
+        coming = {job.marker for job in left}
+        wave = [job for job in left if coming.isdisjoint(job.after)]
+        assert wave, "runs wait for one another in a circle"
+        before = list(range(len(arrays)))
+        arrays += [(before, wave[i : i + LARGEST_ARRAY]) for i in range(0, len(wave), LARGEST_ARRAY)]
+        chosen = {job.marker for job in wave}
+        left = [job for job in left if job.marker not in chosen]
+    return arrays
+
+
+def _precision_here() -> str:
+    from resnet_repro.training.devices import resolve_precision
+
+    return resolve_precision("auto", "cpu")
+
+
+def _ask(command: Sequence[str]) -> str:
+    """What one of Slurm's commands prints. Raises UserError with Slurm's own words where it refuses."""
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except subprocess.TimeoutExpired as error:
+        raise UserError(f"Slurm does not answer ({command[0]}): see sinfo") from error
+    if answer.returncode:
+        said = [line.partition("error: ")[2] or line for line in answer.stderr.strip().splitlines()] or [
+            "no reason given"
+        ]
+        raise UserError(f"Slurm refuses the runs ({command[0]}: {'; '.join(said)}): change what it names")
+    return answer.stdout

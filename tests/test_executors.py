@@ -1,0 +1,372 @@
+"""Executors: what they are asked for, the arrays that go to Slurm, an element's way, what of Ray needs no cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from resnet_repro.errors import UserError
+from resnet_repro.launch import Job, LaunchOptions, Slot, executor_for, ray_cluster, slurm
+from resnet_repro.launch.local import LocalExecutor, run_pool
+from resnet_repro.launch.slots import plan_slots
+from resnet_repro.world import World
+
+
+def nothing(text: str) -> None:
+    """Says nothing."""
+
+
+def executor(options: LaunchOptions, runs_dir: Path, spread: bool = False, say: Callable[[str], None] = nothing):
+    return executor_for(options, "fp32", runs_dir, "study-quick", spread, say)
+
+
+# -- options -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (LaunchOptions("dask"), "unknown EXECUTOR 'dask': take one of local, ray, slurm"),
+        (LaunchOptions("local", threads=2), "THREADS=2 does not go with EXECUTOR=local.*EXECUTOR=ray or slurm"),
+        (LaunchOptions("ray", slots=2), "SLOTS=2 does not go with EXECUTOR=ray.*EXECUTOR=local"),
+        (LaunchOptions("slurm", gpu_share=0.5), "GPU_SHARE=0.5 does not go with EXECUTOR=slurm"),
+        (LaunchOptions("ray", partition="p"), "PARTITION=p does not go with EXECUTOR=ray.*EXECUTOR=slurm"),
+        (LaunchOptions("local", dry_run=True), "DRY_RUN=True does not go with EXECUTOR=local"),
+        (LaunchOptions("ray", "cuda:0"), "DEVICES='cuda:0' does not go with EXECUTOR=ray"),
+        (LaunchOptions("slurm", "mps", dry_run=True), "DEVICES='mps' does not go with EXECUTOR=slurm"),
+        (LaunchOptions("slurm", "cpu", gpus=2, dry_run=True), "GPUS=2 does not go with DEVICES=cpu"),
+        (LaunchOptions("slurm", gpus=2, dry_run=True), "GPUS=2 NODES=1 does not go with runs that take one device"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(options: LaunchOptions, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=sentence):
+        executor(options, tmp_path)
+
+
+def test_the_local_executor_takes_one_slot_of_a_group(tmp_path: Path) -> None:
+    local = executor_for(LaunchOptions(devices="cpu"), "fp32", tmp_path, "x", True, nothing, World(1, 2, 1, 2))
+    assert isinstance(local, LocalExecutor)
+    assert local.plan(7) == "1 at once on 2 processes together (cpu)"
+    assert (local.kind, local.precision, local.leaves) == ("cpu", "fp32", False)
+
+
+# -- retries -----------------------------------------------------------------------------------------------------------
+
+THIRD_TIME = """
+    import pathlib, sys
+    folder = pathlib.Path(sys.argv[1])
+    tries = folder / "tries"
+    tries.write_text(tries.read_text() + "x" if tries.exists() else "x")
+    if len(tries.read_text()) < 3:
+        sys.exit(5)
+    (folder / "done").touch()
+"""
+
+
+def job(folder: Path, script: str, **fields: object) -> Job:
+    folder.mkdir(parents=True, exist_ok=True)
+    argv = [sys.executable, "-c", textwrap.dedent(script), str(folder)]
+    return Job(folder.name, argv, folder / "log.txt", folder / "done", **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("retries", "outcome", "tries"), [(0, "failed", 1), (1, "failed", 2), (2, "done", 3), (5, "done", 3)]
+)
+def test_a_run_that_fails_is_tried_again_as_often_as_asked_for(
+    retries: int, outcome: str, tries: int, tmp_path: Path
+) -> None:
+    one = job(tmp_path / "one", THIRD_TIME)
+    assert run_pool([one], [Slot("cpu", "cpu", 1)], lambda: None, retries) == [outcome]
+    assert len((tmp_path / "one" / "tries").read_text()) == tries
+    assert one.log.exists() and one.log.read_text().count("trying again") == tries - 1
+
+
+# -- Slurm: what is submitted ------------------------------------------------------------------------------------------
+
+FAKE = """#!{python}
+import json, pathlib, sys
+folder = pathlib.Path({folder!r})
+calls = folder / "calls.json"
+made = json.loads(calls.read_text()) if calls.exists() else []
+made.append([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]])
+calls.write_text(json.dumps(made))
+answer = json.loads((folder / "answers.json").read_text()).get(made[-1][0], {{}})
+count = sum(call[0] == made[-1][0] for call in made)
+if count in answer.get("fails_at", []):
+    sys.exit("sbatch: error: invalid partition specified: nowhere")
+print(answer.get("says", "").replace("COUNT", str(100 + count)))
+"""
+
+
+class FakeSlurm:
+    """sbatch, squeue, scancel and scontrol that write down what they are called with."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        folder.mkdir()
+        for name in ("sbatch", "squeue", "scancel", "scontrol"):
+            path = folder / name
+            path.write_text(FAKE.format(python=sys.executable, folder=str(folder)))
+            path.chmod(0o755)
+        self.answer(sbatch={"says": "COUNT"})
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    def answer(self, **answers: object) -> None:
+        (self.folder / "answers.json").write_text(json.dumps(answers))
+
+    def calls(self, name: str) -> list[list[str]]:
+        path = self.folder / "calls.json"
+        made = json.loads(path.read_text()) if path.exists() else []
+        return [call[1:] for call in made if call[0] == name]
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+    return FakeSlurm(tmp_path / "bin", monkeypatch)
+
+
+CPU = LaunchOptions("slurm", "cpu", threads=2, retries=1)
+
+
+def test_runs_go_out_as_an_array_and_those_that_wait_as_another(fake: FakeSlurm, tmp_path: Path) -> None:
+    told: list[str] = []
+    parent = job(tmp_path / "parent", "", prepare=lambda slot: told.append(f"prepared on {slot.threads} threads"))
+    other = job(tmp_path / "other", "", announce=lambda: told.append("waits"), environment={"A": "b"})
+    child = job(tmp_path / "child", "", after=[parent.marker])
+    said: list[str] = []
+    assert (
+        executor(CPU, tmp_path / "runs", say=said.append).execute([child, parent, other], lambda: None)
+        == ["submitted"] * 3
+    )
+    scripts = [Path(call[-1]) for call in fake.calls("sbatch")]
+    assert len(scripts) == 2 and told == ["prepared on 2 threads", "waits"]
+    first, second = ((path.parent / "jobs.json").read_text() for path in scripts)
+    assert [one["name"] for one in json.loads(first)["jobs"]] == ["parent", "other"]
+    assert [one["name"] for one in json.loads(second)["jobs"]] == ["child"]
+    element = json.loads(first)["jobs"][1]
+    assert element["argv"] == list(other.argv) and element["marker"] == str(other.marker)  # type: ignore[arg-type]
+    assert element["environment"]["OMP_NUM_THREADS"] == "2" and element["environment"]["A"] == "b"
+    assert (json.loads(first)["retries"], json.loads(first)["number"]) == (1, "101")
+    assert "#SBATCH --array=0-1\n" in scripts[0].read_text() and "--dependency" not in scripts[0].read_text()
+    assert "#SBATCH --dependency=afterany:101\n" in scripts[1].read_text()
+    assert "submitted 3 runs as job 101, 102" in said[-1]
+
+
+def test_what_is_queued_already_is_not_submitted_again_and_is_waited_for(fake: FakeSlurm, tmp_path: Path) -> None:
+    parent, other = job(tmp_path / "parent", ""), job(tmp_path / "other", "")
+    child = job(tmp_path / "child", "", after=[parent.marker])
+    executor(CPU, tmp_path / "runs").execute([parent, other], lambda: None)
+    fake.answer(sbatch={"says": "COUNT"}, squeue={"says": "101 0"})  # the element of `other` has left the queue
+    said: list[str] = []
+    executor(CPU, tmp_path / "runs", say=said.append).execute([parent, other, child], lambda: None)
+    assert said[0] == "1 runs are queued already (job 101) and are not submitted again"
+    scripts = [Path(call[-1]) for call in fake.calls("sbatch")][1:]
+    names = [[one["name"] for one in json.loads((path.parent / "jobs.json").read_text())["jobs"]] for path in scripts]
+    assert names == [["other", "child"]]
+    assert "afterany:101" in scripts[0].read_text()
+
+
+def test_where_slurm_refuses_nothing_is_left_submitted(fake: FakeSlurm, tmp_path: Path) -> None:
+    fake.answer(sbatch={"says": "COUNT", "fails_at": [2]})
+    parent = job(tmp_path / "parent", "")
+    child = job(tmp_path / "child", "", after=[parent.marker])
+    with pytest.raises(UserError, match=r"Slurm refuses the runs .*invalid partition specified: nowhere"):
+        executor(CPU, tmp_path / "runs").execute([parent, child], lambda: None)
+    assert fake.calls("scancel") == [["101"]]
+
+
+def test_an_array_is_no_larger_than_slurm_takes(
+    fake: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm, "LARGEST_ARRAY", 2)
+    jobs = [job(tmp_path / f"run{i}", "") for i in range(5)]
+    executor(CPU, tmp_path / "runs").execute(jobs, lambda: None)
+    arrays = [Path(call[-1]).read_text() for call in fake.calls("sbatch")]
+    assert [f"--array=0-{size - 1}\n" in script for size, script in zip((2, 2, 1), arrays, strict=True)] == [True] * 3
+    assert not any("--dependency" in script for script in arrays)
+
+
+def test_the_script_says_what_was_asked_for(tmp_path: Path) -> None:
+    options = LaunchOptions(
+        "slurm", partition="gpu", account="lab", time="4:00:00", threads=6, signal_seconds=300,
+        sbatch="--mem=32G --constraint=a100", setup="module load cuda", dry_run=True,
+    )  # fmt: skip
+    said: list[str] = []
+    one = executor(options, tmp_path / "runs", say=said.append)
+    assert (one.kind, one.precision) == ("cuda", "fp32")
+    assert one.execute([job(tmp_path / "a", ""), job(tmp_path / "b", "")], lambda: None) == ["submitted"] * 2
+    lines = said[-1].splitlines()
+    assert lines[0] == "#!/bin/bash"
+    for line in (
+        "--array=0-1", "--partition=gpu", "--account=lab", "--time=4:00:00", "--cpus-per-task=6", "--gres=gpu:1",
+        "--signal=B:USR1@300", "--requeue", "--open-mode=append", "--mem=32G --constraint=a100", "--nodes=1",
+    ):  # fmt: skip
+        assert f"#SBATCH {line}" in lines, line
+    assert lines[-1].startswith(f"exec {sys.executable} -m resnet_repro.launch.element ")
+    assert lines.index("module load cuda") < len(lines) - 1
+    assert not (tmp_path / "runs").exists()  # nothing is written
+
+
+def test_runs_of_several_nodes_go_out_with_srun(tmp_path: Path) -> None:
+    said: list[str] = []
+    options = LaunchOptions("slurm", gpus=8, nodes=2, threads=4, dry_run=True)
+    one = executor(options, tmp_path / "runs", spread=True, say=said.append)
+    assert one.plan(1) == "as elements of an array, each 2 nodes, each 8 GPUs, 4 threads"
+    one.execute([job(tmp_path / "a", "")], lambda: None)
+    lines = said[-1].splitlines()
+    for line in ("--nodes=2", "--ntasks-per-node=8", "--gres=gpu:8", "--signal=USR1@120"):
+        assert f"#SBATCH {line}" in lines, line
+    assert lines[-1].startswith("srun --input=none --kill-on-bad-exit=0 ")
+
+
+def test_without_slurms_commands_one_sentence_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="EXECUTOR=slurm needs sbatch, which is not to be found"):
+        executor(LaunchOptions("slurm"), tmp_path)
+
+
+# -- Slurm: an element -------------------------------------------------------------------------------------------------
+
+SAVES = """
+    import pathlib, signal, sys, time
+    folder = pathlib.Path(sys.argv[1])
+
+    def save(*_):
+        (folder / "saved").touch()
+        sys.exit(143)
+
+    if (folder / "saved").exists():
+        (folder / "done").touch()
+        sys.exit(0)
+    signal.signal(signal.SIGTERM, save)
+    (folder / "runs").touch()
+    time.sleep(60)
+"""
+
+
+def element(fake: FakeSlurm, one: Job, retries: int = 0) -> subprocess.Popen:
+    stored = {
+        "retries": retries,
+        "jobs": [{
+            "name": one.name, "argv": list(one.argv), "log": str(one.log), "marker": str(one.marker), "environment": {},  # type: ignore[arg-type]
+        }],
+    }  # fmt: skip
+    path = one.log.parent / "jobs.json"
+    path.write_text(json.dumps(stored))
+    script = f"trap '' USR1; touch {path}.ready; exec {sys.executable} -m resnet_repro.launch.element {path}"
+    environment = os.environ | {"SLURM_ARRAY_TASK_ID": "0", "SLURM_JOB_ID": "77"}
+    return subprocess.Popen(["bash", "-c", script], env=environment, stdin=subprocess.DEVNULL)
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < deadline, path
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "requeued"), [(signal.SIGUSR1, 0, [["requeue", "77"]]), (signal.SIGTERM, 143, [])]
+)
+def test_ahead_of_its_limit_a_run_saves_and_is_queued_again(
+    number: signal.Signals, code: int, requeued: list[list[str]], fake: FakeSlurm, tmp_path: Path
+) -> None:
+    one = job(tmp_path / "one", SAVES)
+    (tmp_path / "one" / "progress.json").write_text(json.dumps({"status": "stopped", "step": 3}))
+    process = element(fake, one)
+    wait_for(tmp_path / "one" / "runs")
+    process.send_signal(number)
+    assert process.wait(30) == code
+    assert (tmp_path / "one" / "saved").exists()
+    assert fake.calls("scontrol") == requeued
+    status = json.loads((tmp_path / "one" / "progress.json").read_text())["status"]
+    assert status == ("waiting" if requeued else "stopped")
+    assert element(fake, one).wait(30) == 0  # its next turn
+    assert one.marker.exists()
+
+
+def test_a_signal_before_the_run_has_begun_queues_it_again(fake: FakeSlurm, tmp_path: Path) -> None:
+    process = element(fake, job(tmp_path / "one", SAVES))
+    wait_for(tmp_path / "one" / "jobs.json.ready")
+    while process.poll() is None:
+        process.send_signal(signal.SIGUSR1)  # from the very start, when nothing listens yet
+        time.sleep(0.02)
+    assert process.returncode == 0
+    assert fake.calls("scontrol") == [["requeue", "77"]]
+
+
+def test_an_element_tries_again_and_tells_of_failure(fake: FakeSlurm, tmp_path: Path) -> None:
+    assert element(fake, job(tmp_path / "one", THIRD_TIME), retries=2).wait(30) == 0
+    assert element(fake, job(tmp_path / "two", THIRD_TIME), retries=1).wait(30) == 5
+    assert fake.calls("scontrol") == []
+
+
+# -- Ray, without a cluster --------------------------------------------------------------------------------------------
+
+
+def test_without_ray_one_sentence_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_cluster, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"EXECUTOR=ray needs the package ray, .*make setup-ray"):
+        executor(LaunchOptions("ray"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("127.0.0.1:9", "no Ray cluster answers at RAY_ADDRESS=127.0.0.1:9 .*unset RAY_ADDRESS"),
+        ("nowhere", "RAY_ADDRESS=nowhere is no address: write HOST:PORT"),
+        ("host:port", "RAY_ADDRESS=host:port is no address"),
+        ("ray://127.0.0.1:10001", "RAY_ADDRESS=ray://127.0.0.1:10001 is that of Ray's client"),
+    ],
+)
+def test_an_address_where_no_cluster_answers_is_told_at_once(address: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        ray_cluster._check_answers(address)
+
+
+def node(cpus: float, gpus: float = 0) -> dict:
+    return {"Resources": {"CPU": cpus, **({"GPU": gpus} if gpus else {})}}
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "threads", "share", "room"),
+    [
+        (8, 0, 1, 0, 8), (8, 0, 3, 0, 2), (8, 0, 9, 0, 0), (8, 0, 1, 1, 0), (16, 4, 4, 1, 4), (16, 4, 2, 0.5, 8),
+        (16, 4, 1, 0.3, 12), (2, 4, 1, 0.5, 2), (64, 8, 8, 4, 2),
+    ],
+)  # fmt: skip
+def test_room_on_a_node(cpus: int, gpus: int, threads: int, share: float, room: int) -> None:
+    assert ray_cluster._room(node(cpus, gpus), threads, share) == room
+
+
+def test_threads_beside_a_gpu_are_those_of_the_poorest_node() -> None:
+    assert ray_cluster._threads_beside([node(64, 8), node(16, 4)], 1) == 4
+    assert ray_cluster._threads_beside([node(64, 8)], 0.5) == 4
+    assert ray_cluster._threads_beside([node(2, 8)], 1) == 1
+
+
+@pytest.mark.parametrize(
+    ("share", "spread", "fits"),
+    [(0.5, False, True), (1, False, True), (2, False, False), (4, True, True), (1.5, True, False)],
+)
+def test_a_share_of_a_gpu(share: float, spread: bool, fits: bool) -> None:
+    if fits:
+        assert ray_cluster._checked_share(share, spread) == share
+    else:
+        with pytest.raises(UserError, match=f"GPU_SHARE={share:g} is no share of a GPU"):
+            ray_cluster._checked_share(share, spread)
+
+
+def test_workers_that_decode_are_the_devices_share_of_the_cores() -> None:
+    assert [slot.workers for slot in plan_slots(["cpu"], 2, runs=9, cores=16)] == [8, 8]
+    assert [slot.workers for slot in plan_slots(["mps"], None, runs=9, cores=10)] == [10]
+    assert [slot.workers for slot in plan_slots(["cuda:0", "cuda:1"], None, runs=9, cores=16)] == [8, 8]
