@@ -145,9 +145,10 @@ lint: $(READY) ## style and types (under a minute)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-benchmark: $(READY) ## images/s against other loops, and of the input pipeline (20 minutes, on a quiet machine)
+benchmark: $(READY) ## speed of training, of the input pipeline, and what executors add (45 minutes, on a quiet machine)
 	$(BIN)/python benchmarks/input_pipeline.py
 	$(BIN)/python benchmarks/throughput.py $(strip $(call flag,DATA_DIR,data-dir) $(call flag,DATA_MIRROR,data-mirror))
+	$(BIN)/python benchmarks/executors.py
 
 clean: ## delete the environment (.venv); runs, reports and data stay
 	rm -rf .venv

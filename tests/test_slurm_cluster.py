@@ -36,6 +36,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
     yield
     subprocess.run(["scancel", "--me"], check=False)
+    wait_until(lambda: not ask("squeue", "--noheader", "--me").strip(), 60)  # else they would report to the next one
     del os.environ["SLURM_CONF"]
     subprocess.run([NODE, "stop", folder], check=True, env=environment)
 

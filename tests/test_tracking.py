@@ -96,6 +96,20 @@ def test_a_resumed_run_has_one_curve(tmp_path: Path, tiny_data: Path) -> None:
     assert _steps(_mirror(runs, folder)) == list(range(1, 11))
 
 
+def test_runs_that_nothing_followed_are_recorded_before_they_are_uploaded(
+    tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "")
+    folder = prepare_run(tmp_path, make_settings(tiny_data, 10), tiny_data)
+    _write_metrics(folder, range(1, 11))
+    write_json(folder / "record.json", {"final": {"test_error": 50.0}, "status": "finished"})
+    with pytest.raises(UserError, match="no Weights & Biases account is known"):
+        tracking.sync(tmp_path)
+    (recording,) = (tmp_path / "wandb").glob("offline-run-*")
+    assert _steps(next(recording.glob("*.wandb"))) == list(range(1, 11))
+    assert tracking._unrecorded(tmp_path) == []
+
+
 def test_a_key_without_a_server_delays_nothing(
     tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

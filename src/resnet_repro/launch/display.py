@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from rich.table import Table
 from resnet_repro.results import PROGRESS, RECORD
 
 LINE_SECONDS, LINE_SHARE, QUIET_SECONDS = 20.0, 0.05, 300.0  # a line each 20 s at most, each 5 % or 5 minutes
+ROWS = 30  # of the table; of more runs it leaves out those that wait or have ended, and counts them
+REFRESH_SECONDS, BUSY_SHARE = 0.5, 0.1  # between two looks, and how much of the time looking may take
+ENDED = ("finished", "diverged")
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,8 @@ class Display:
         self.runs, self.console = runs, console
         self._live = Live(console=console, auto_refresh=False, transient=False) if console.is_terminal else None
         self._started = time.monotonic()
-        self._drawn = 0.0
+        self._due = 0.0
+        self._ended: dict[str, dict[str, Any]] = {}  # last states of runs that have ended: they change no more
         self._first_share: float | None = None
         self._said: dict[str, tuple[str, float, float]] = {}  # status, time, share of the last line
 
@@ -51,15 +56,25 @@ class Display:
 
     def refresh(self, force: bool = False) -> None:
         """Redraw the table, or print the lines that are due."""
-        if not force and time.monotonic() - self._drawn < 0.5:
+        begin = time.monotonic()
+        if not force and begin < self._due:
             return
-        self._drawn = time.monotonic()
-        states = [(run, _progress(run.folder)) for run in self.runs]
+        states = [(run, self._state(run)) for run in self.runs]
         left = self._time_left(states)
         if self._live:
             self._live.update(self._table(states, left), refresh=True)
         else:
             self._lines(states, left)
+        now = time.monotonic()
+        self._due = now + max(REFRESH_SECONDS, (now - begin) / BUSY_SHARE)  # thousands of runs take long to look at
+
+    def _state(self, run: Watched) -> dict[str, Any]:
+        if run.name in self._ended:
+            return self._ended[run.name]
+        state = _progress(run.folder)
+        if state["status"] in ENDED and (run.folder / RECORD).exists():
+            self._ended[run.name] = state
+        return state
 
     def _time_left(self, states: list[tuple[Watched, dict[str, Any]]]) -> float | None:
         """Seconds until all are done, from the share of the work done since the display began."""
@@ -75,7 +90,10 @@ class Display:
         table = Table(title=title, title_justify="left", box=None)
         for column in ("run", "state", "", "step", "loss", "error %", "test error %", "left"):
             table.add_column(column, justify="left" if column in ("run", "state", "") else "right")
-        for run, state in states:
+        shown = (
+            states if len(states) <= ROWS else [s for s in states if s[1]["status"] not in ("waiting", *ENDED)][:ROWS]
+        )
+        for run, state in shown:
             table.add_row(
                 run.name,
                 state["status"],
@@ -86,6 +104,10 @@ class Display:
                 _number(state.get("test_error"), 1),
                 clock(seconds_left(state)),
             )
+        if len(shown) < len(states):
+            counts = Counter(state["status"] for _, state in states)
+            table.caption = ", ".join(f"{count:,} {status}" for status, count in counts.most_common())
+            table.caption_justify = "left"
         return table
 
     def _lines(self, states: list[tuple[Watched, dict[str, Any]]], left: float | None) -> None:
@@ -123,7 +145,7 @@ def _progress(folder: Path) -> dict[str, Any]:
 
 def share_done(state: Mapping[str, Any]) -> float:
     """How much of its steps a run has behind it, in [0, 1], from its progress."""
-    if state["status"] in ("finished", "diverged"):
+    if state["status"] in ENDED:
         return 1.0
     return state.get("step", 0) / max(state.get("steps", 1), 1)
 

@@ -80,7 +80,7 @@ class RayExecutor:
             self.ray.init(address=address or "local", **quiet)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             where = f"RAY_ADDRESS={address}" if address else "a Ray cluster on this machine"
-            reason = str(error).strip().splitlines()[0].rstrip(".")
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
             raise UserError(f"{where} cannot be joined ({reason}): check the address, or unset RAY_ADDRESS") from error
 
     def _find_room(self, spread: bool) -> None:
@@ -119,30 +119,30 @@ class RayExecutor:
         probe.write_text(token)
         look = ray.remote(num_cpus=0, max_retries=0)(_look)
         try:
-            seen = {
-                _address(node): look.options(scheduling_strategy=on_node(node["NodeID"], soft=False)).remote(
+            asked = [
+                look.options(scheduling_strategy=on_node(node["NodeID"], soft=False)).remote(
                     str(probe), self.kind if precision == "auto" else None
                 )
                 for node in self.nodes
-            }
-            answers = {}
-            for node, answer in seen.items():
+            ]
+            answers = []
+            for node, answer in zip(self.nodes, asked, strict=True):
                 try:
-                    answers[node] = ray.get(answer, timeout=LOOK_SECONDS)
+                    answers.append((_address(node), *ray.get(answer, timeout=LOOK_SECONDS)))
                 except ray.exceptions.GetTimeoutError as error:
-                    raise UserError(f"node {node} of the cluster does not answer: see ray status") from error
+                    raise UserError(f"node {_address(node)} of the cluster does not answer: see ray status") from error
                 except ray.exceptions.RayError as error:
-                    reason = str(error).strip().splitlines()[-1]
                     raise UserError(
-                        f"node {node} cannot carry out runs ({reason}): install the same environment on every node"
+                        f"node {_address(node)} cannot carry out runs ({_last_line(error)}): install the same environment on "
+                        "every node"
                     ) from error
         finally:
             probe.unlink(missing_ok=True)
-        if blind := [node for node, (content, _) in answers.items() if content != token]:
+        if blind := [node for node, content, _ in answers if content != token]:
             raise UserError(
                 f"RUNS_DIR={runs_dir} is not seen by node {', '.join(blind)}: name a folder that all nodes share"
             )
-        native = {has_bf16 for _, has_bf16 in answers.values()}
+        native = {has_bf16 for *_, has_bf16 in answers}
         self.precision = precision if precision != "auto" else "bf16" if native == {True} else "fp32"
         if precision == "auto" and len(native) > 1:
             self.say("not all nodes have bf16 arithmetic: fp32 everywhere")
@@ -183,7 +183,8 @@ class RayExecutor:
                         outcomes[index] = ray.get(reference)
                     except ray.exceptions.RayError as error:
                         outcomes[index] = "stopped" if interrupts.count else "failed"
-                        jobs[index].note(str(error).strip().splitlines()[-1])
+                        if not interrupts.count:
+                            jobs[index].note(_last_line(error))
                     if outcomes[index] == "failed" and attempts.again(index):
                         waiting.append(index)
                 if not interrupts.count:
@@ -272,6 +273,11 @@ def _check_answers(address: str) -> None:
             f"no Ray cluster answers at RAY_ADDRESS={address} ({error.strerror or error}): start one with ray start --head, "
             "or unset RAY_ADDRESS"
         ) from error
+
+
+def _last_line(error: Exception) -> str:
+    """What an error of Ray's comes to; some say nothing but their name."""
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
 
 def _checked_share(share: float, spread: bool) -> float:

@@ -1,0 +1,293 @@
+"""What handing runs to an executor costs, and how that and the reading of results grow with their number.
+
+    make benchmark        after the others; about 25 minutes on two CPU cores, on a quiet machine
+
+Time: 200 runs that end at once, as a bare loop of processes starts them and as each executor does, round by round, and a few
+real runs of some steps beside them. Memory: of the process that launches, with 200 and with 2,000 runs queued. Reading: status
+and report over 200 and 2,000 made-up records. Ray is measured where it is installed, Slurm where sbatch answers.
+Rewrites benchmarks/EXECUTORS.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+
+from resnet_repro.arms import cifar_arm
+from resnet_repro.data.catalogue import dataset
+from resnet_repro.data.sources import obtain
+from resnet_repro.experiment import RunSettings
+from resnet_repro.launch import Executor, Job, LaunchOptions, Outcome, executor_for
+from resnet_repro.launch.slots import cpu_environment
+from resnet_repro.recipes import HE15_CIFAR
+from resnet_repro.results import WEIGHTS
+from resnet_repro.runs import Run
+from resnet_repro.training.devices import cpu_cores, device_name
+
+HERE = Path(__file__).resolve().parent
+REFERENCE = HERE.parent / "reports" / "reference"
+QUEUES = (200, 2_000)
+STEPS = 3  # of a real run
+REAL_RUNS = 8
+ENDS = "import pathlib, sys; pathlib.Path(sys.argv[1]).touch()"
+WAITS = "import time; time.sleep(600)"
+OPTIONS = {
+    "local": LaunchOptions("local", "cpu"),
+    "ray": LaunchOptions("ray", "cpu", threads=1),
+    "slurm": LaunchOptions("slurm", "cpu", threads=1),
+}
+
+
+def available() -> list[str]:
+    """The executors that can be measured here."""
+    found = ["local"]
+    if find_spec("ray") is not None:
+        found.append("ray")
+    if shutil.which("sinfo") and subprocess.run(["sinfo"], capture_output=True).returncode == 0:
+        found.append("slurm")
+    return found
+
+
+def opened(name: str, runs_dir: Path, jobs: int) -> Executor:
+    runs_dir.mkdir(parents=True, exist_ok=True)
+    executor = executor_for(OPTIONS[name], "fp32", runs_dir, "benchmark", False, lambda text: None)
+    executor.plan(jobs)
+    return executor
+
+
+def jobs_that(code: str, folder: Path, count: int) -> list[Job]:
+    jobs = []
+    for index in range(count):
+        run = folder / f"run{index}"
+        run.mkdir(parents=True)
+        argv = [sys.executable, "-S", "-c", code, str(run / "done")]
+        jobs.append(Job(run.name, argv, run / "log.txt", run / "done"))
+    return jobs
+
+
+def real_jobs(runs_dir: Path, data: Path, count: int) -> list[Job]:
+    """Runs as a study has them: a small net for some steps on the tiny stand-in."""
+    arrays = obtain("standin-tiny", data, None, print)
+    jobs = []
+    for seed in range(count):
+        settings = RunSettings(
+            "degradation", f"{STEPS}it", cifar_arm("plain", 8, HE15_CIFAR), seed, STEPS, STEPS, "standin-tiny",
+            arrays.digest, "fp32", "cpu",
+        )  # fmt: skip
+        how = {"checkpoint_seconds": 60.0, "data_folder": str(arrays.folder.resolve()), "workers": None}
+        jobs.append(Run(settings, runs_dir, how, dataset("standin-tiny")).job())
+    return jobs
+
+
+# -- time --------------------------------------------------------------------------------------------------------------
+
+
+def bare(jobs: Sequence[Job], runs_dir: Path) -> float:
+    """Seconds for all jobs as processes that a thread for each core starts and waits for."""
+    executor = opened("local", runs_dir, len(jobs))
+    slot = executor.slots[0]  # type: ignore[attr-defined]
+
+    def carry_out(job: Job) -> None:
+        job.prepare(slot)
+        with job.log.open("ab") as log:
+            subprocess.run(
+                list(job.command(slot)), stdin=subprocess.PIPE, stdout=log, stderr=log, check=True,
+                env=os.environ | cpu_environment(slot.threads),
+            )  # fmt: skip
+
+    begin = time.perf_counter()
+    with ThreadPoolExecutor(len(executor.slots)) as pool:  # type: ignore[attr-defined]
+        list(pool.map(carry_out, jobs))
+    return time.perf_counter() - begin
+
+
+def by_executor(name: str, jobs: Sequence[Job], runs_dir: Path) -> float:
+    """Seconds for all jobs, the start of the executor itself left out."""
+    executor = opened(name, runs_dir, len(jobs))
+    try:
+        begin = time.perf_counter()
+        outcomes = executor.execute(jobs, lambda: None)
+        while executor.leaves and not all(job.marker.exists() for job in jobs):
+            time.sleep(0.2)
+        seconds = time.perf_counter() - begin
+    finally:
+        executor.close()
+    assert executor.leaves or outcomes == ["done"] * len(jobs), [job.log.read_text() for job in jobs][:1]
+    return seconds
+
+
+def times(count: int, rounds: int, make: Callable[[Path, int], list[Job]]) -> dict[str, list[float]]:
+    """{way: seconds of wall time a run, in each round}."""
+    found: dict[str, list[float]] = {}
+    for number in range(rounds):
+        for name in ("bare", *available()):
+            with tempfile.TemporaryDirectory() as folder:
+                runs_dir = Path(folder).resolve() / "runs"
+                jobs = make(runs_dir, count)
+                seconds = bare(jobs, runs_dir) if name == "bare" else by_executor(name, jobs, runs_dir)
+            found.setdefault(name, []).append(seconds / count)
+            print(f"{count} runs, round {number + 1}/{rounds}: {name} {1e3 * seconds / count:.0f} ms a run", flush=True)
+    return found
+
+
+# -- memory ------------------------------------------------------------------------------------------------------------
+
+
+def queue_and_measure(name: str, count: int) -> None:
+    """Queue so many runs of which none ends, print what this process then holds in MiB, and take them back."""
+    with tempfile.TemporaryDirectory() as folder:
+        runs_dir = Path(folder).resolve() / "runs"
+        executor = opened(name, runs_dir, count)
+        empty = _resident()
+        jobs = jobs_that(WAITS, runs_dir, count)
+        begin = time.monotonic()
+
+        def watch() -> None:
+            if time.monotonic() - begin > 5:
+                print(json.dumps({"empty": empty, "queued": _resident()}), flush=True)
+                os.kill(os.getpid(), signal.SIGINT)
+
+        outcomes: list[Outcome] = executor.execute(jobs, watch)
+        executor.close()
+        assert set(outcomes) == {"stopped"}, set(outcomes)
+
+
+def _resident() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def memory(name: str, count: int) -> tuple[float, float]:
+    """MiB of a process of its own before, and with so many runs queued."""
+    out = subprocess.run(
+        [sys.executable, __file__, "--queue", name, str(count)], capture_output=True, text=True, check=True
+    )
+    said = json.loads(next(line for line in out.stdout.splitlines() if line.startswith("{")))
+    return said["empty"], said["queued"]
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+
+def make_records(runs_dir: Path, count: int) -> None:
+    """Records of degradation made up from the reference ones, as many seeds of each of its four nets as it takes."""
+    for arm in ("plain-20", "plain-56", "resnet-20", "resnet-56"):
+        source = REFERENCE / "degradation" / "quick" / arm / "seed0"
+        record = json.loads((source / "record.json").read_text())
+        for seed in range(count // 4):
+            folder = runs_dir / "degradation" / "quick" / arm / f"seed{seed}"
+            shutil.copytree(source, folder, ignore=shutil.ignore_patterns("record.json", WEIGHTS))
+            record["seed"] = record["settings"]["seed"] = seed
+            (folder / "record.json").write_text(json.dumps(record))
+
+
+def reading(count: int) -> dict[str, float]:
+    """{command: seconds} over so many records."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        make_records(Path(folder) / "runs", count)
+        for command in ("status", "report"):
+            words = [sys.executable, "-m", "resnet_repro.cli", command, "degradation", "--runs-dir", f"{folder}/runs"]
+            words += ["--reports-dir", f"{folder}/reports"] if command == "report" else []
+            begin = time.perf_counter()
+            subprocess.run(words, check=True, capture_output=True)
+            found[command] = time.perf_counter() - begin
+            print(f"{command} over {count:,} records: {found[command]:.1f} s", flush=True)
+    return found
+
+
+# -- the page ----------------------------------------------------------------------------------------------------------
+
+
+def _milliseconds(values: Sequence[float]) -> str:
+    return f"{1e3 * median(values):.0f} ({1e3 * min(values):.0f} to {1e3 * max(values):.0f})"
+
+
+def _rows(found: dict[str, list[float]]) -> list[str]:
+    lines = []
+    for name, values in found.items():
+        added = [value - base for value, base in zip(values, found["bare"], strict=True)]
+        lines.append(f"| {name} | {_milliseconds(values)} | {'' if name == 'bare' else _milliseconds(added)} |")
+    return lines
+
+
+def page(
+    fast: dict[str, list[float]],
+    real: dict[str, list[float]],
+    held: dict[str, list[tuple[float, float]]],
+    read: dict[int, dict[str, float]],
+    runs: int,
+    real_runs: int,
+) -> str:
+    few, many = QUEUES
+    lines = [
+        "# Executors",
+        "",
+        f"Written by `make benchmark` on {time.strftime('%Y-%m-%d')}: {device_name('cpu')}, {platform.system()} "
+        f"{platform.machine()}, Python {platform.python_version()}; {cpu_cores()} runs at once. Medians with their range.",
+        "",
+        f"| {runs} runs that end at once | ms of wall time a run | ms more than bare |",
+        "| --- | --- | --- |",
+        *_rows(fast),
+        "",
+        f"| {real_runs} runs of {STEPS} steps of plain-8 | ms of wall time a run | ms more than bare |",
+        "| --- | --- | --- |",
+        *_rows(real),
+        "",
+        f"| MiB of the launching process | nothing queued | {few:,} runs queued | {many:,} runs queued |",
+        "| --- | --- | --- | --- |",
+        *(f"| {name} | {a[0]:.0f} | {a[1]:.0f} | {b[1]:.0f} |" for name, (a, b) in held.items()),
+        "",
+        f"| seconds, degradation | {few:,} records | {many:,} records | ratio |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| {command} | {read[few][command]:.1f} | {read[many][command]:.1f} | "
+            f"{read[many][command] / read[few][command]:.1f} |"
+            for command in ("status", "report")
+        ),
+        "",
+        "- *Bare*: processes that one thread for each core starts and waits for.",
+        "- *Runs that end at once* are processes that leave their marker: what an executor adds does not depend on what a run "
+        "computes. Starting the executor (a Ray cluster takes some seconds) is left out.",
+        "- Slurm's launching process submits and ends, so it holds no queue.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--real-runs", type=int, default=REAL_RUNS)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--queue", nargs=2, metavar=("EXECUTOR", "RUNS"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.queue:
+        return queue_and_measure(options.queue[0], int(options.queue[1]))
+    fast = times(options.runs, options.rounds, lambda folder, count: jobs_that(ENDS, folder, count))
+    with tempfile.TemporaryDirectory() as data:
+        real = times(options.real_runs, options.rounds, lambda folder, count: real_jobs(folder, Path(data), count))
+    held = {name: [memory(name, count) for count in QUEUES] for name in available() if name != "slurm"}
+    print(held, flush=True)
+    read = {count: reading(count) for count in QUEUES}
+    text = page(fast, real, held, read, options.runs, options.real_runs)
+    (HERE / "EXECUTORS.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""The live view of many runs: those at work are shown, the others counted, and what has ended is not read again."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+from rich.console import Console
+
+from resnet_repro.launch.display import ROWS, Display, Watched
+
+
+def watched(folder: Path, statuses: list[str]) -> list[Watched]:
+    runs = []
+    for index, status in enumerate(statuses):
+        run = folder / f"run{index}"
+        run.mkdir()
+        state = {"status": status, "step": 3, "steps": 10, "seconds": 6.0}
+        (run / "progress.json").write_text(json.dumps(state))
+        if status == "finished":
+            (run / "record.json").write_text("{}")
+        runs.append(Watched(f"arm seed {index}", run, 1.0))
+    return runs
+
+
+def terminal() -> tuple[Console, io.StringIO]:
+    out = io.StringIO()
+    return Console(file=out, force_terminal=True, width=160, height=100, color_system=None), out
+
+
+def test_of_many_runs_those_at_work_are_shown_and_the_others_counted(tmp_path: Path) -> None:
+    console, out = terminal()
+    with Display(watched(tmp_path, ["running", "finished", *["waiting"] * 400]), console) as display:
+        display.refresh(force=True)
+    text = out.getvalue()
+    assert "arm seed 0 " in text and "3/10" in text
+    assert "arm seed 1 " not in text and "arm seed 200" not in text
+    assert "400 waiting, 1 running, 1 finished" in text
+
+
+def test_few_runs_are_all_shown(tmp_path: Path) -> None:
+    console, out = terminal()
+    with Display(watched(tmp_path, ["running", "finished", *["waiting"] * (ROWS - 2)]), console) as display:
+        display.refresh(force=True)
+    assert all(f"arm seed {index} " in out.getvalue() for index in range(ROWS))
+
+
+def test_what_has_ended_is_not_read_again(tmp_path: Path) -> None:
+    console, out = terminal()
+    runs = watched(tmp_path, ["finished", "running"])
+    with Display(runs, console) as display:
+        display.refresh(force=True)
+        for run in runs:
+            shutil.rmtree(run.folder)
+        out.truncate(0)
+        display.refresh(force=True)
+        text = out.getvalue()
+    assert "finished" in text and "waiting" in text and "running" not in text
