@@ -10,14 +10,18 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from conftest import make_settings
 
+from resnet_repro.data.catalogue import dataset
 from resnet_repro.errors import UserError
 from resnet_repro.launch import Job, LaunchOptions, Slot, executor_for, ray_cluster, slurm
 from resnet_repro.launch.local import LocalExecutor, run_pool
 from resnet_repro.launch.slots import plan_slots
+from resnet_repro.runs import Run
 from resnet_repro.world import World
 
 
@@ -370,3 +374,29 @@ def test_workers_that_decode_are_the_devices_share_of_the_cores() -> None:
     assert [slot.workers for slot in plan_slots(["cpu"], 2, runs=9, cores=16)] == [8, 8]
     assert [slot.workers for slot in plan_slots(["mps"], None, runs=9, cores=10)] == [10]
     assert [slot.workers for slot in plan_slots(["cuda:0", "cuda:1"], None, runs=9, cores=16)] == [8, 8]
+
+
+# -- data on another machine -------------------------------------------------------------------------------------------
+
+
+def test_many_runs_on_a_node_without_the_data_fetch_them_once(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from resnet_repro.data import sources
+
+    fetched: list[str] = []
+
+    def obtain(name: str, data_dir: Path, mirror: str | None, say: Callable[[str], None]) -> None:
+        fetched.append(f"{name} from {mirror}")
+        time.sleep(0.3)
+        (data_dir / "cache" / name).mkdir(parents=True)
+
+    monkeypatch.setattr(sources, "obtain", obtain)
+    how = {"data_folder": str(tmp_path / "data" / "cache" / "standin-tiny")}
+    runs = [
+        Run(make_settings(tiny_data, 2, seed=seed), tmp_path / "runs", how, dataset("standin-tiny"), "a mirror")
+        for seed in range(4)
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda run: run._have_data(), runs))
+    assert fetched == ["standin-tiny from a mirror"]

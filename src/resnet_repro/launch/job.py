@@ -15,7 +15,7 @@ from typing import Literal
 
 from resnet_repro.launch.slots import Slot
 
-POLL_SECONDS = 0.25
+POLL_SECONDS = 0.1
 GRACE_SECONDS = 20.0
 
 Outcome = Literal["done", "failed", "stopped", "blocked", "submitted"]

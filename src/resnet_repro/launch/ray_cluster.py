@@ -5,6 +5,7 @@ Each run is a Ray task that starts the run's process on its node and waits for i
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
@@ -176,7 +177,7 @@ class RayExecutor:
                     for index in [index for index in waiting if jobs[index].is_ready]:
                         waiting.remove(index)
                         pending[task.options(name=jobs[index].name).remote(jobs[index], self._slot())] = index
-                ended, _ = ray.wait(list(pending), num_returns=len(pending), timeout=0) if pending else ([], [])
+                ended = _ended(ray, list(pending))
                 for reference in ended:
                     index = pending.pop(reference)
                     try:
@@ -200,7 +201,6 @@ class RayExecutor:
                         ray.cancel(reference, force=True)
                     break
                 watch()
-                time.sleep(POLL_SECONDS)
         return outcomes
 
     def _slot(self) -> Slot:
@@ -235,8 +235,9 @@ def _carry_out(job: Job, slot: Slot) -> Outcome:
     """The task: the run's process on this node, whose end it waits for. Cancelled, it lets the process save and stop."""
     process = job.start(slot)
     try:
-        while process.poll() is None:  # in steps: Ray cancels between two of them
-            time.sleep(POLL_SECONDS)
+        while process.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(POLL_SECONDS)  # in steps: Ray cancels between two of them
     except KeyboardInterrupt:
         stop(process)
         return "stopped"
@@ -273,6 +274,15 @@ def _check_answers(address: str) -> None:
             f"no Ray cluster answers at RAY_ADDRESS={address} ({error.strerror or error}): start one with ray start --head, "
             "or unset RAY_ADDRESS"
         ) from error
+
+
+def _ended(ray: Any, references: list) -> list:
+    """Those of the tasks that have ended; waits a moment where none has."""
+    if not references:
+        time.sleep(POLL_SECONDS)
+        return []
+    ray.wait(references, num_returns=1, timeout=POLL_SECONDS)
+    return ray.wait(references, num_returns=len(references), timeout=0)[0]
 
 
 def _last_line(error: Exception) -> str:

@@ -39,7 +39,7 @@ TORCHVISION_TOP_1 = {
 }
 
 LABELLED_BELOW = ("resnet-18", "vgg-19", "resnet-152")  # whose neighbours stand at the same height
-LABELLED_LEFT = ("googlenet",)
+LABELLED_ABOVE = ("googlenet",)
 
 # (year, top-5 error in percent, network, whether it won): ImageNet challenge, classification, as notes-B lists them.
 ILSVRC = (
@@ -130,11 +130,11 @@ def accuracy_against_cost(errors: Mapping[str, float] = TORCHVISION_TOP_1) -> Fi
                 value = record.value(metric)
                 assert value is not None, f"{name} was not counted"
                 ax.plot(value / unit, errors[name], "o", color=_family_colour(name), markersize=4.5)
-                left = name in LABELLED_LEFT
-                shift = (-4 if left else 4, -10 if name in LABELLED_BELOW else 3)
+                above = name in LABELLED_ABOVE
+                shift = (0, 5) if above else (4, -10 if name in LABELLED_BELOW else 3)
                 ax.annotate(
                     name, (value / unit, errors[name]), xytext=shift, textcoords="offset points", fontsize=6.5,
-                    ha="right" if left else "left",
+                    ha="center" if above else "left",
                 )  # fmt: skip
             ax.set_xscale("log")
             ax.margins(x=0.22, y=0.1)
