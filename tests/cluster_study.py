@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from conftest import cli
+from conftest import cli_process
 
 ARMS = ("plain-20", "plain-56", "resnet-20", "resnet-56")
 FILES = ("weights.safetensors", "metrics.csv", "gradients.csv", "responses.csv")
@@ -43,7 +43,7 @@ def wait_until(condition: Callable[[], Any], seconds: float = 300) -> Any:
 
 def study_by_this_machine(tiny_data: Path, folder: Path) -> Path:
     """The study by the local executor, each run on one thread, in `folder`."""
-    process = cli(*command(tiny_data, folder, "--slots", "2"), WANDB_MODE="disabled")
+    process = cli_process(*command(tiny_data, folder, "--slots", "2"))
     assert process.returncode == 0, process.stderr
     return folder
 

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+
+# The tests run in as many workers as there are cores: more threads in each would only wait for one another. Said before
+# numpy and torch read it; what the tests start inherits it.
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
 
 import pytest
 import torch
+from forked import Forked, popen
 
+import resnet_repro.cli
 from resnet_repro.arms import cifar_arm
 from resnet_repro.data.catalogue import CATALOGUE
 from resnet_repro.data.sources import obtain
@@ -19,8 +29,23 @@ from resnet_repro.results import run_folder, write_json
 
 REPO = Path(__file__).resolve().parents[1]
 
-# The tests run in as many workers as there are cores: more threads in each would only wait for one another.
 torch.set_num_threads(1)
+
+# He15's recipe, with a quarter of its batch on a quarter of the tiny stand-in: 8 steps an epoch, as with all of both.
+QUARTER = replace(HE15_CIFAR, batch_size=32, train_images=250)
+
+
+# The longest files first, so that with several workers none is left with a long one at the end. xdist would otherwise go
+# by the number of tests: pyproject.toml tells it not to.
+LONGEST_FIRST = (
+    "cli", "training", "report", "own_images", "data", "together", "watches", "construction", "start", "experiments",
+    "tracking", "small_nets", "search", "transfer", "architectures", "launch", "claims", "complexity",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {f"test_{name}": place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +72,32 @@ def by_this_machine(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -
     return study_by_this_machine(tiny_data, tmp_path_factory.mktemp("local"))
 
 
+QUARTERED = '''"""{name} as it is, on a quarter of the images and of the batch."""
+
+import runpy
+from dataclasses import replace
+
+
+def {name}():
+    experiment = runpy.run_path({path!r})["{name}"]()
+    return replace(
+        experiment,
+        arms=[replace(a, recipe=replace(a.recipe, batch_size=32, train_images=250)) for a in experiment.arms],
+    )
+'''
+
+
+@pytest.fixture(scope="session")
+def quartered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working directory whose experiments are degradation and features: same nets, claims and figures, less to train."""
+    folder = tmp_path_factory.mktemp("quartered")
+    (folder / "experiments").mkdir()
+    for name in ("degradation", "features"):
+        path = REPO / "experiments" / f"{name}.py"
+        (folder / "experiments" / path.name).write_text(QUARTERED.format(name=name, path=str(path)))
+    return folder
+
+
 @pytest.fixture
 def real_mirror(monkeypatch: pytest.MonkeyPatch) -> str:
     """The mirror of real data sets; skips where DATA_MIRROR names none."""
@@ -62,7 +113,7 @@ def make_settings(data: Path, iterations: int = 6, arm: Arm | None = None, **cha
     values = {
         "experiment": "degradation",
         "budget": f"{iterations}it",
-        "arm": arm or cifar_arm("plain", 8, HE15_CIFAR),
+        "arm": arm or cifar_arm("plain", 8, QUARTER),
         "seed": 0,
         "iterations": iterations,
         "evaluate_every": max(1, iterations // 2),
@@ -95,8 +146,13 @@ def prepare_run(folder: Path, settings: RunSettings, data: Path, **execution: ob
     return folder
 
 
-def start_run(folder: Path) -> subprocess.Popen:
+def start_run(folder: Path) -> Forked:
     """The run's process, on one thread, its standard input held open as the launcher does."""
+    return Forked([folder], folder / "log.txt", os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def start_process(folder: Path) -> subprocess.Popen:
+    """The same by the command that the launcher starts, from a new interpreter."""
     with (folder / "log.txt").open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "resnet_repro.training.train_run", str(folder)],
@@ -107,12 +163,41 @@ def start_run(folder: Path) -> subprocess.Popen:
         )
 
 
-def cli(*arguments: str | Path, cwd: Path = REPO, **environment: str) -> subprocess.CompletedProcess:
-    """The real console script's main function, in a process of its own."""
+def cli(*arguments: str | Path, cwd: Path = REPO) -> subprocess.CompletedProcess:
+    """The console script's main function in this process, its runs in forked ones: no import of torch to wait for."""
+    out, err = io.StringIO(), io.StringIO()
+    words = list(map(str, arguments))
+    with (
+        contextlib.chdir(cwd),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr("resnet_repro.launch.job.subprocess", _Subprocess)
+        try:
+            code = resnet_repro.cli.main(words)
+        except SystemExit as ended:  # argparse ends so
+            code = ended.code
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())  # type: ignore[arg-type]
+
+
+class _Subprocess:
+    """What the launcher knows of the module `subprocess`."""
+
+    Popen, PIPE, STDOUT, TimeoutExpired = (
+        staticmethod(popen),
+        subprocess.PIPE,
+        subprocess.STDOUT,
+        subprocess.TimeoutExpired,
+    )
+
+
+def cli_process(*arguments: str | Path, cwd: Path = REPO) -> subprocess.CompletedProcess:
+    """The same in a process of its own, its runs started by the launcher, as users have it."""
     return subprocess.run(
         [sys.executable, "-m", "resnet_repro.cli", *map(str, arguments)],
         cwd=cwd,
-        env=os.environ | environment,
+        env=os.environ,
         capture_output=True,
         text=True,
         timeout=300,

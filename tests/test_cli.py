@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import REPO, cli
+from conftest import REPO, cli, cli_process
 
 from resnet_repro.results import Record, collect
 
@@ -29,12 +29,14 @@ def one_sentence(process: subprocess.CompletedProcess) -> str:
 
 
 @pytest.fixture(scope="module")
-def study(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess]:
-    """Two arms for two steps each, with a report and an offline recording."""
+def study(
+    tiny_data: Path, quartered: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, subprocess.CompletedProcess]:
+    """Two arms for two steps each, with a report and an offline recording, all in processes of their own."""
     folder = tmp_path_factory.mktemp("study")
-    process = cli(
+    process = cli_process(
         "run", "degradation", *SMALL, "--data-dir", tiny_data, "--runs-dir", folder / "runs", "--reports-dir",
-        folder / "reports", "--wandb-mode", "offline",
+        folder / "reports", "--wandb-mode", "offline", cwd=quartered,
     )  # fmt: skip
     assert process.returncode == 0, process.stderr + process.stdout
     return folder, process
@@ -80,13 +82,13 @@ def test_wandb_records_offline_what_the_tables_say(study: tuple[Path, subprocess
 
 
 def test_features_reads_the_runs_of_another_experiment(
-    study: tuple[Path, subprocess.CompletedProcess], tiny_data: Path
+    study: tuple[Path, subprocess.CompletedProcess], tiny_data: Path, quartered: Path
 ) -> None:
     folder, _ = study
     process = cli(
         "run", "features", "--dataset", "standin-tiny", "--iterations", "2", "--arms",
         "plain-20-trained,plain-20-initial", "--data-dir", tiny_data, "--runs-dir", folder / "runs", "--reports-dir",
-        folder / "features",
+        folder / "features", cwd=quartered,
     )  # fmt: skip
     assert process.returncode == 0, process.stderr + process.stdout
     trained, initial = sorted(collect(folder / "runs", "features", "2it-standin-tiny"), key=lambda r: r.arm)[::-1]
@@ -101,20 +103,22 @@ def test_features_reads_the_runs_of_another_experiment(
     assert (folder / "features" / "features-probes.svg").exists()
 
 
-def test_status_tells_of_a_finished_study(study: tuple[Path, subprocess.CompletedProcess]) -> None:
+def test_status_tells_of_a_finished_study(study: tuple[Path, subprocess.CompletedProcess], quartered: Path) -> None:
     folder, _ = study
-    process = cli("status", "degradation", "--runs-dir", folder / "runs")
+    process = cli("status", "degradation", "--runs-dir", folder / "runs", cwd=quartered)
     assert process.returncode == 0, process.stderr
     assert "degradation 2it-standin-tiny: 2 of 5 runs finished, 3 missing" in process.stdout
     assert re.search(r"finished\s+plain-20 seed 0\s+test error \d", process.stdout)
 
 
-def test_finished_runs_are_not_repeated(study: tuple[Path, subprocess.CompletedProcess], tiny_data: Path) -> None:
+def test_finished_runs_are_not_repeated(
+    study: tuple[Path, subprocess.CompletedProcess], tiny_data: Path, quartered: Path
+) -> None:
     folder, _ = study
     before = {r.arm: (r.folder / "record.json").stat().st_mtime_ns for r in records(folder)}
     process = cli(
         "run", "degradation", *SMALL, "--data-dir", tiny_data, "--runs-dir", folder / "runs", "--reports-dir",
-        folder / "reports",
+        folder / "reports", cwd=quartered,
     )  # fmt: skip
     assert process.returncode == 0, process.stderr
     assert "2 of 2 runs are finished already" in process.stdout
@@ -122,26 +126,25 @@ def test_finished_runs_are_not_repeated(study: tuple[Path, subprocess.CompletedP
 
 
 def test_report_remakes_the_same_pdf_from_records_alone(
-    study: tuple[Path, subprocess.CompletedProcess], tmp_path: Path
+    study: tuple[Path, subprocess.CompletedProcess], quartered: Path, tmp_path: Path
 ) -> None:
     folder, _ = study
     for reports in (tmp_path / "a", tmp_path / "b"):
-        process = cli("report", "--runs-dir", folder / "runs", "--reports-dir", reports, cwd=REPO)
+        process = cli("report", "--runs-dir", folder / "runs", "--reports-dir", reports, cwd=quartered)
         assert process.returncode == 0, process.stderr
     for name in ("degradation.pdf", "degradation-error_curves.svg", "degradation-gradient_norms.pdf", "summary.pdf"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
 
 
 def test_other_settings_never_mix_with_what_is_there(
-    study: tuple[Path, subprocess.CompletedProcess], tiny_data: Path
+    study: tuple[Path, subprocess.CompletedProcess], tiny_data: Path, quartered: Path
 ) -> None:
     folder, _ = study
     there = records(folder)[0].data["precision"]
     other = "fp32" if there == "bf16" else "bf16"
     process = cli(
         "run", "degradation", *SMALL, "--data-dir", tiny_data, "--runs-dir", folder / "runs", "--precision", other,
-        "--reports-dir",
-        folder / "reports",
+        "--reports-dir", folder / "reports", cwd=quartered,
     )  # fmt: skip
     message = one_sentence(process)
     assert f"precision {there}, not {other}: name another RUNS_DIR, or delete" in message
@@ -184,9 +187,19 @@ def test_bad_input_is_one_sentence(arguments: list[str], sentence: str, tmp_path
     assert sentence in one_sentence(cli(*arguments))
 
 
+def test_bad_input_is_one_sentence_from_a_process_too(tmp_path: Path) -> None:
+    """Before torch is imported and after: nothing that an import or the interpreter says stands beside it."""
+    folders = ("--data-dir", tmp_path, "--runs-dir", tmp_path / "runs", "--reports-dir", tmp_path / "reports")
+    for words, sentence in (
+        (["fly"], "invalid choice"),
+        (["run", "degradation", "--devices", "tpu", *folders], "'tpu'"),
+    ):
+        assert sentence in one_sentence(cli_process(*words))
+
+
 @pytest.mark.parametrize("name", ["record.json", "run.json", "checkpoint.ckpt"])
 def test_files_that_are_cut_short_are_named(
-    name: str, study: tuple[Path, subprocess.CompletedProcess], tiny_data: Path, tmp_path: Path
+    name: str, study: tuple[Path, subprocess.CompletedProcess], tiny_data: Path, quartered: Path, tmp_path: Path
 ) -> None:
     source = records(study[0])[0].folder
     folder = tmp_path / "runs" / "degradation" / "2it-standin-tiny" / "plain-20" / "seed0"
@@ -207,18 +220,21 @@ def test_files_that_are_cut_short_are_named(
             tmp_path / "runs",
             "--reports-dir",
             tmp_path / "reports",
+            cwd=quartered,
         )
     )
     assert name in message
     assert f"delete {folder}" in message
 
 
-def test_a_run_that_breaks_is_named_in_the_report_and_the_exit_code(tiny_data: Path, tmp_path: Path) -> None:
+def test_a_run_that_breaks_is_named_in_the_report_and_the_exit_code(
+    tiny_data: Path, quartered: Path, tmp_path: Path
+) -> None:
     blocker = tmp_path / "runs" / "degradation" / "2it-standin-tiny" / "plain-20" / "seed0" / "metrics.csv"
     blocker.mkdir(parents=True)  # a folder where the run wants to write a file
     process = cli(
         "run", "degradation", *SMALL, "--data-dir", tiny_data, "--runs-dir", tmp_path / "runs", "--reports-dir",
-        tmp_path / "reports",
+        tmp_path / "reports", cwd=quartered,
     )  # fmt: skip
     assert process.returncode == 1
     assert re.search(r"plain-20 seed 0 failed: IsADirectoryError.*log\.txt", process.stderr)
@@ -240,15 +256,15 @@ def test_where_every_run_breaks_there_is_no_report_and_no_traceback(tiny_data: P
     assert not list((tmp_path / "reports").iterdir())
 
 
-def test_ctrl_c_and_the_same_command_again(tiny_data: Path, tmp_path: Path) -> None:
+def test_ctrl_c_and_the_same_command_again(tiny_data: Path, quartered: Path, tmp_path: Path) -> None:
     arguments = [
         sys.executable, "-m", "resnet_repro.cli", "run", "degradation", "--dataset", "standin-tiny", "--iterations",
-        "20", "--arms", "plain-20", "--slots", "2", "--data-dir", str(tiny_data), "--runs-dir", str(tmp_path / "runs"),
+        "40", "--arms", "plain-20", "--slots", "2", "--data-dir", str(tiny_data), "--runs-dir", str(tmp_path / "runs"),
         "--reports-dir", str(tmp_path / "reports"),
     ]  # fmt: skip
-    folder = tmp_path / "runs" / "degradation" / "20it-standin-tiny" / "plain-20" / "seed0"
+    folder = tmp_path / "runs" / "degradation" / "40it-standin-tiny" / "plain-20" / "seed0"
     process = subprocess.Popen(
-        arguments, cwd=REPO, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        arguments, cwd=quartered, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 120
     while not (folder / "metrics.csv").exists() or len((folder / "metrics.csv").read_text().splitlines()) < 4:
@@ -259,10 +275,10 @@ def test_ctrl_c_and_the_same_command_again(tiny_data: Path, tmp_path: Path) -> N
     assert process.returncode == 130
     assert "run the same command to go on" in stderr
     assert (folder / "checkpoint.ckpt").exists()
-    again = subprocess.run(arguments, cwd=REPO, env=os.environ, capture_output=True, text=True, timeout=300)
+    again = cli(*arguments[3:], cwd=quartered)
     assert again.returncode == 0, again.stderr
     assert "resuming plain-20 seed 0" in (folder / "log.txt").read_text()
-    assert json.loads((folder / "record.json").read_text())["iterations"] == 20
+    assert json.loads((folder / "record.json").read_text())["iterations"] == 40
 
 
 def test_help_and_list_serve_people_without_make() -> None:

@@ -26,7 +26,7 @@ from resnet_repro.results import (
 )
 from resnet_repro.training.start import Skip, found_rate
 
-RECIPE = replace(FOUR_LAYERS, validation_images=200)
+RECIPE = replace(FOUR_LAYERS, batch_size=32, validation_images=200, train_images=200)
 NET = ModelSpec("four_layers.four_layers", {"activation": "relu"})
 RATES = {"slow": 0.001, "good": 0.02, "wild": 1e30}
 CANDIDATES = {
@@ -147,7 +147,7 @@ from resnet_repro.analysis.comparisons import below
 from resnet_repro.experiment import Arm, Experiment, ModelSpec, Profile, Search
 from resnet_repro.recipes import FOUR_LAYERS
 
-RECIPE = replace(FOUR_LAYERS, validation_images=100)
+RECIPE = replace(FOUR_LAYERS, batch_size=32, validation_images=100, train_images=200)
 NET = ModelSpec("four_layers.four_layers", {"activation": "relu"})
 
 

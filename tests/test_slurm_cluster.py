@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from cluster_study import ARMS, assert_same_bits, command, folder_of, steps_of, wait_until
-from conftest import cli
+from conftest import cli_process
 
 NODE = Path(__file__).with_name("slurm_node.sh")
 NEEDED = ("sbatch", "slurmctld", "slurmd", "munged")
@@ -50,11 +50,11 @@ def ask(*words: str) -> str:
 def test_an_array_whose_element_is_signalled_ends_with_the_bits_of_the_local_executor(
     slurm: None, by_this_machine: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
-    submitted = cli(*command(tiny_data, tmp_path, *SLURM, "--time", "30"))
+    submitted = cli_process(*command(tiny_data, tmp_path, *SLURM, "--time", "30"))
     assert submitted.returncode == 0, submitted.stderr
     number = re.search(r"submitted 4 runs as job (\d+)", submitted.stdout)
     assert number, submitted.stdout
-    again = cli(*command(tiny_data, tmp_path, *SLURM))
+    again = cli_process(*command(tiny_data, tmp_path, *SLURM))
     assert "4 runs are queued already" in again.stdout and "submitted 4" not in again.stdout
     # The first element is the longest run, plain-56 or resnet-56.
     first = wait_until(
@@ -69,16 +69,18 @@ def test_an_array_whose_element_is_signalled_ends_with_the_bits_of_the_local_exe
     said = tmp_path / "runs" / "slurm"
     wait_until(lambda: any("saved, queued again" in path.read_text() for path in said.glob(f"*/{place}.txt")))
     wait_until(lambda: "PENDING" in ask("scontrol", "show", "job", element))
-    status = cli("status", "degradation", "--runs-dir", tmp_path / "runs")
+    status = cli_process("status", "degradation", "--runs-dir", tmp_path / "runs")
     assert re.search(rf"waiting\s+{first}|running\s+{first}", status.stdout), status.stdout
     ask("scontrol", "update", f"JobId={element}", "StartTime=now")  # else Slurm lets two minutes pass
     wait_until(lambda: all((folder_of(tmp_path, arm) / "record.json").exists() for arm in ARMS), 900)
     assert "resuming" in (folder_of(tmp_path, first) / "log.txt").read_text()
     assert_same_bits(tmp_path, by_this_machine)
     wait_until(lambda: not ask("squeue", "--noheader", "--me").strip(), 60)
-    report = cli("report", "degradation", "--runs-dir", tmp_path / "runs", "--reports-dir", tmp_path / "reports")
+    report = cli_process(
+        "report", "degradation", "--runs-dir", tmp_path / "runs", "--reports-dir", tmp_path / "reports"
+    )
     assert report.returncode == 0 and (tmp_path / "reports" / "degradation.pdf").exists()
-    done = cli(*command(tiny_data, tmp_path, *SLURM))
+    done = cli_process(*command(tiny_data, tmp_path, *SLURM))
     assert "4 of 4 runs are finished already" in done.stdout and "submitted 4" not in done.stdout
 
 
@@ -91,7 +93,7 @@ def _arms_of(folder: Path) -> list[str]:
 
 
 def test_runs_that_start_from_others_wait_for_them(slurm: None, tiny_data: Path, tmp_path: Path) -> None:
-    process = cli(
+    process = cli_process(
         "run", "construction", "--dataset", "standin-tiny", "--iterations", "2", "--arms", "plain-20-on", "--data-dir",
         tiny_data, "--runs-dir", tmp_path / "runs", *SLURM,
     )  # fmt: skip
@@ -106,7 +108,7 @@ def test_runs_that_start_from_others_wait_for_them(slurm: None, tiny_data: Path,
 
 
 def test_what_slurm_refuses_is_told_in_one_sentence(slurm: None, tiny_data: Path, tmp_path: Path) -> None:
-    process = cli(*command(tiny_data, tmp_path, *SLURM, "--partition", "nowhere"))
+    process = cli_process(*command(tiny_data, tmp_path, *SLURM, "--partition", "nowhere"))
     assert process.returncode == 2
     assert len(process.stderr.strip().splitlines()) == 1 and "invalid partition specified: nowhere" in process.stderr
     assert not ask("squeue", "--noheader", "--me").strip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -181,7 +182,7 @@ def test_the_steps_to_25_percent_are_told_in_doublings(tmp_path: Path) -> None:
 def test_a_net_with_dropout_and_heads_stops_and_goes_on_to_the_same_bits(tiny_data: Path, tmp_path: Path) -> None:
     """Masks are a function of (seed, step): nothing that was drawn before a checkpoint is missed after it."""
     model = ModelSpec("googlenet.small_googlenet", {"auxiliary": True, "width": 8})
-    arm = Arm("headed", model, HE15_CIFAR_WITHOUT_BN)
+    arm = Arm("headed", model, replace(HE15_CIFAR_WITHOUT_BN, batch_size=16, train_images=125))  # 8 steps an epoch
     settings = make_settings(tiny_data, 12, arm)
     whole = prepare_run(tmp_path / "whole", settings, tiny_data)
     assert run_here(whole) == "finished"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import cli, make_settings, prepare_run, start_run
+from conftest import QUARTER, cli, make_settings, prepare_run, start_run
 from test_training import content, run_here, steps_of, wait_for
 from torch import nn
 
@@ -23,10 +23,11 @@ from resnet_repro.recipes import HE15_CIFAR
 from resnet_repro.results import Record, read_record, read_rows, series, state_of
 from resnet_repro.training.start import draws
 
-PARENT = cifar_arm("plain", 8, HE15_CIFAR)
-BUILT = cifar_arm("plain", 14, HE15_CIFAR, name="plain-14-built", length=0, start=Start("plain-8", "deepen"))
+EIGHTH = replace(QUARTER, batch_size=16, train_images=125)  # 8 steps an epoch
+PARENT = cifar_arm("plain", 8, EIGHTH)
+BUILT = cifar_arm("plain", 14, EIGHTH, name="plain-14-built", length=0, start=Start("plain-8", "deepen"))
 ON = cifar_arm(
-    "plain", 14, HE15_CIFAR, name="plain-14-on", start=Start("plain-14-built", "copy"), watch=("distance", "inputs")
+    "plain", 14, EIGHTH, name="plain-14-on", start=Start("plain-14-built", "copy"), watch=("distance", "inputs")
 )
 
 
@@ -133,7 +134,7 @@ def test_a_checkpoint_of_other_weights_is_not_continued(tiny_data: Path, tmp_pat
 
 
 def test_a_run_whose_parent_diverged_is_skipped_and_says_so(tiny_data: Path, tmp_path: Path) -> None:
-    wild = cifar_arm("plain", 8, replace(HE15_CIFAR, learning_rate=1e30))
+    wild = cifar_arm("plain", 8, replace(EIGHTH, learning_rate=1e30))
     parent = prepare_run(tmp_path, settings_of(wild, tiny_data), tiny_data)
     assert run_here(parent) == "diverged"
     folder = prepare_run(tmp_path, settings_of(BUILT, tiny_data), tiny_data)
@@ -146,7 +147,7 @@ def test_a_run_whose_parent_diverged_is_skipped_and_says_so(tiny_data: Path, tmp
 
 def test_a_skipped_run_is_tried_again(tiny_data: Path, tmp_path: Path) -> None:
     """What it lacked may be there by now: memory, or a parent that has not diverged."""
-    wild = cifar_arm("plain", 8, replace(HE15_CIFAR, learning_rate=1e30))
+    wild = cifar_arm("plain", 8, replace(EIGHTH, learning_rate=1e30))
     parent = prepare_run(tmp_path, settings_of(wild, tiny_data), tiny_data)
     run_here(parent)
     folder = prepare_run(tmp_path, settings_of(BUILT, tiny_data), tiny_data)
@@ -199,6 +200,8 @@ def test_a_run_without_its_parent_says_which_is_missing(tiny_data: Path, tmp_pat
 
 SHALLOW_AND_DEEP = '''"""A net and the deeper one that is built from it.  A test."""
 
+from dataclasses import replace
+
 from resnet_repro.analysis.claims import Claim
 from resnet_repro.analysis.comparisons import below
 from resnet_repro.arms import cifar_arm
@@ -206,11 +209,14 @@ from resnet_repro.experiment import Experiment, Profile, Start
 from resnet_repro.recipes import HE15_CIFAR
 
 
+RECIPE = replace(HE15_CIFAR, batch_size=32, train_images=250)
+
+
 def lineage() -> Experiment:
-    built = cifar_arm("plain", 14, HE15_CIFAR, name="built", length=0, start=Start("plain-8", "deepen"))
+    built = cifar_arm("plain", 14, RECIPE, name="built", length=0, start=Start("plain-8", "deepen"))
     return Experiment(
         name="lineage", title="Lineage", question="?", source="a test", dataset="cifar10",
-        arms=[cifar_arm("plain", 8, HE15_CIFAR), built],
+        arms=[cifar_arm("plain", 8, RECIPE), built],
         profiles=[Profile("quick", iterations=2, seeds=(0,), evaluations=1)],
         claims=[Claim("Q1", "a test", "It learns.", test=[below("test_error", "built", 100.0, unit="%")])],
         figures=[], published={}, published_note="", deviations=[],

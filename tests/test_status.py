@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import cli
+from conftest import cli_process
 
 from resnet_repro.errors import UserError
 from resnet_repro.results import FORMAT, run_folder
@@ -314,7 +314,7 @@ def test_the_command_writes_nothing_imports_no_torch_and_answers_bad_input(runs:
         return {str(p): (p.stat().st_mtime_ns, p.stat().st_size) for p in sorted(tmp_path.glob("runs/**/*"))}
 
     before = listing()
-    process = cli("status", "--runs-dir", "runs", cwd=tmp_path)
+    process = cli_process("status", "--runs-dir", "runs", cwd=tmp_path)
     assert (process.returncode, process.stderr) == (0, "")
     assert process.stdout.splitlines() == status_lines([], runs)
     assert listing() == before
@@ -322,6 +322,6 @@ def test_the_command_writes_nothing_imports_no_torch_and_answers_bad_input(runs:
         (("--runs-dir", "nowhere"), "RUNS_DIR=nowhere is no folder: run an experiment first"),
         (("height",), "unknown experiment 'height': take one of depth, width"),
     ):
-        process = cli("status", *arguments, cwd=tmp_path)
+        process = cli_process("status", *arguments, cwd=tmp_path)
         assert (process.returncode, process.stdout) == (2, "")
         assert process.stderr == f"resnet-repro: {sentence}\n"

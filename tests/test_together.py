@@ -6,8 +6,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import make_settings, prepare_run
+from forked import Forked
 from test_training import content, run_here, steps_of, wait_for
 
 from resnet_repro.arms import cifar_arm
@@ -32,9 +31,6 @@ GROUP = cifar_arm("plain", 8, UNEVEN, norm="group")
 STEPS = 14  # 6 an epoch
 
 
-TRAIN = "import sys; from resnet_repro.training.train_run import main; sys.exit(max(main([f]) for f in sys.argv[1:]))"
-
-
 class Together:
     """Two processes that carry out one run after the other together, in the environment that torchrun gives them."""
 
@@ -49,15 +45,8 @@ class Together:
                 "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "GROUP_RANK": 0,
                 "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1,
             }  # fmt: skip
-            with self.log.open("ab") as log:
-                process = subprocess.Popen(
-                    [sys.executable, "-c", TRAIN, *map(str, folders)],
-                    stdin=subprocess.PIPE,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    env=os.environ | {name: str(value) for name, value in variables.items()},
-                )
-            self.processes.append(process)
+            environment = os.environ | {name: str(value) for name, value in variables.items()}
+            self.processes.append(Forked(folders, self.log, environment))
 
     def wait(self) -> list[int]:
         return [process.wait() for process in self.processes]

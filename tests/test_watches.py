@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_settings, prepare_run
+from conftest import QUARTER, make_settings, prepare_run
 from test_training import run_here
 
 from resnet_repro.analysis import features
@@ -152,7 +152,7 @@ def test_features_look_after_the_first_convolution_and_every_block(tiny_data: Pa
 
 
 def test_features_are_the_same_after_a_kill_in_their_middle(tiny_data: Path, tmp_path: Path) -> None:
-    arm = cifar_arm("plain", 8, HE15_CIFAR, length=0, watch=("features",))
+    arm = cifar_arm("plain", 8, QUARTER, length=0, watch=("features",))
     watch = make_watches(subject(tmp_path, tiny_data, arm))["features"]
     assert isinstance(watch, Features)
     net = build(arm.model, 10, seed=0)
@@ -196,6 +196,7 @@ def test_measured_memory_decides_on_recomputation(
 def test_1202_layers_are_recomputed_however_large_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """He15's batch of 128 takes several GiB more than a run is to have on a CPU; 110 layers are far from it."""
     monkeypatch.setattr(memory, "total_memory", lambda device: 512 * GIB)
+    monkeypatch.setattr(memory, "PROBE_IMAGES", 1)  # bytes are proportional to images, and so is the time
     batch = torch.randn(128, 3, 32, 32), torch.arange(128) % 10
     found = {}
     for depth in (110, 1202):
@@ -216,8 +217,8 @@ def test_what_does_not_fit_is_skipped_with_the_numbers(monkeypatch: pytest.Monke
 def test_a_recomputing_run_is_the_storing_run_to_the_bit(tiny_data: Path, tmp_path: Path) -> None:
     found = {}
     for activations in ("stored", "recomputed"):
-        arm = cifar_arm("resnet", 20, HE15_CIFAR, activations=activations)
-        folder = prepare_run(tmp_path / activations, make_settings(tiny_data, 3, arm), tiny_data)
+        arm = cifar_arm("resnet", 20, QUARTER, activations=activations)
+        folder = prepare_run(tmp_path / activations, make_settings(tiny_data, 3, arm, evaluate_every=3), tiny_data)
         assert run_here(folder) == "finished"
         found[activations] = json.loads((folder / "record.json").read_text())
         found[activations]["metrics"] = (folder / "metrics.csv").read_text()
