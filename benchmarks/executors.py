@@ -32,7 +32,7 @@ from resnet_repro.data.catalogue import dataset
 from resnet_repro.data.sources import obtain
 from resnet_repro.experiment import RunSettings
 from resnet_repro.launch import Executor, Job, LaunchOptions, Outcome, executor_for
-from resnet_repro.launch.slots import cpu_environment
+from resnet_repro.launch.job import close
 from resnet_repro.recipes import HE15_CIFAR
 from resnet_repro.results import WEIGHTS
 from resnet_repro.runs import Run
@@ -102,12 +102,9 @@ def bare(jobs: Sequence[Job], runs_dir: Path) -> float:
     slot = executor.slots[0]  # type: ignore[attr-defined]
 
     def carry_out(job: Job) -> None:
-        job.prepare(slot)
-        with job.log.open("ab") as log:
-            subprocess.run(
-                list(job.command(slot)), stdin=subprocess.PIPE, stdout=log, stderr=log, check=True,
-                env=os.environ | cpu_environment(slot.threads),
-            )  # fmt: skip
+        process = job.start(slot)
+        assert process.wait() == 0, job.log.read_text()
+        close(process)
 
     begin = time.perf_counter()
     with ThreadPoolExecutor(len(executor.slots)) as pool:  # type: ignore[attr-defined]

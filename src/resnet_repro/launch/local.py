@@ -92,10 +92,17 @@ def run_pool(jobs: Sequence[Job], slots: Sequence[Slot], watch: Callable[[], Non
                         outcomes[job] = "blocked"
                         waiting.remove(job)
                 watch()
-                time.sleep(POLL_SECONDS)
+                _pause([process for _, process in running.values()])
         finally:
             for _, process in running.values():
                 process.kill()
                 process.wait()
                 close(process)
     return outcomes
+
+
+def _pause(processes: Sequence[subprocess.Popen]) -> None:
+    """Wait a moment, and no longer than until one of the processes ends."""
+    deadline = time.monotonic() + POLL_SECONDS
+    while time.monotonic() < deadline and all(process.poll() is None for process in processes):
+        time.sleep(POLL_SECONDS / 20)
