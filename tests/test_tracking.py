@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import make_settings, prepare_run
 
-from resnet_repro import tracking
+from resnet_repro import sync, tracking
 from resnet_repro.errors import UserError
 from resnet_repro.results import Table, write_json
 
@@ -36,7 +36,7 @@ def test_without_wandb_the_user_is_told_where_the_curves_are(tmp_path: Path, mon
     assert mirror.message() is None
     assert mirror.close() is None
     with pytest.raises(UserError, match="holds no recordings"):
-        tracking.sync(tmp_path)
+        sync.sync(tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_stops_no_training(tmp_path: Path) -> None:
@@ -104,10 +104,10 @@ def test_runs_that_nothing_followed_are_recorded_before_they_are_uploaded(
     _write_metrics(folder, range(1, 11))
     write_json(folder / "record.json", {"final": {"test_error": 50.0}, "status": "finished"})
     with pytest.raises(UserError, match="no Weights & Biases account is known"):
-        tracking.sync(tmp_path)
+        sync.sync(tmp_path)
     (recording,) = (tmp_path / "wandb").glob("offline-run-*")
     assert _steps(next(recording.glob("*.wandb"))) == list(range(1, 11))
-    assert tracking._unrecorded(tmp_path) == []
+    assert sync._unrecorded(tmp_path) == []
 
 
 def test_a_key_without_a_server_delays_nothing(

@@ -300,7 +300,7 @@ def _complexity(options: argparse.Namespace, console: Console) -> int:
 
 
 def _sync(options: argparse.Namespace, console: Console) -> int:
-    from resnet_repro.tracking import sync
+    from resnet_repro.sync import sync
 
     return sync(Path(options.runs_dir))
 

@@ -48,12 +48,12 @@ class RayExecutor:
         spread: bool,
         say: Callable[[str], None],
     ) -> None:
-        if find_spec("ray") is None:
-            raise UserError("EXECUTOR=ray needs the package ray, which is not installed: make setup-ray installs it")
         if options.devices not in KINDS:
             raise UserError(
                 f"DEVICES={options.devices!r} does not go with EXECUTOR=ray, which chooses: take auto, cuda or cpu"
             )
+        if find_spec("ray") is None:
+            raise UserError("EXECUTOR=ray needs the package ray, which is not installed: make setup-ray installs it")
         self.options, self.say = options, say
         self._join(os.environ.get("RAY_ADDRESS", ""), name)
         try:
