@@ -32,6 +32,7 @@ SIGNAL_SECONDS ?=
 SBATCH ?=
 SETUP ?=
 DRY_RUN ?=
+REFERENCE ?=
 
 flag = $(if $($(1)),--$(2) '$($(1))')
 LAUNCH = $(call flag,EXECUTOR,executor) $(call flag,DEVICES,devices) $(call flag,SLOTS,slots) \
@@ -40,6 +41,7 @@ LAUNCH = $(call flag,EXECUTOR,executor) $(call flag,DEVICES,devices) $(call flag
 	$(call flag,SIGNAL_SECONDS,signal-seconds) $(if $(SBATCH),--sbatch='$(SBATCH)') $(if $(SETUP),--setup='$(SETUP)') \
 	$(if $(filter-out 0,$(DRY_RUN)),--dry-run)
 BUDGET = $(call flag,PROFILE,profile) $(call flag,ITERATIONS,iterations)
+OF_REFERENCE = --profile quick --runs-dir reports/reference --reports-dir reports/reference
 FOLDERS = $(call flag,RUNS_DIR,runs-dir) $(call flag,REPORTS_DIR,reports-dir)
 FLAGS = $(strip $(BUDGET) $(call flag,SEEDS,seeds) $(call flag,ARMS,arms) $(call flag,DATASET,dataset) \
 	$(call flag,DATA_DIR,data-dir) $(call flag,DATA_MIRROR,data-mirror) $(FOLDERS) $(LAUNCH) \
@@ -122,8 +124,9 @@ plain-vs-resnet: $(READY) ## plain-18/34 against ResNet-18/34, ImageNet's or you
 transfer: $(READY) ## ResNet-34 frozen or fine-tuned, also on your class folders (quick: 30 minutes)
 	$(REPRO) run transfer $(FLAGS)
 
-report: $(READY) ## remake the reports from the records, without training (seconds)
-	$(REPRO) report $(strip $(BUDGET) $(call flag,DATASET,dataset) $(call flag,RESOLUTION,resolution) $(FOLDERS))
+report: $(READY) ## remake the reports from the records, without training (seconds); of the committed ones: REFERENCE=1
+	$(REPRO) report $(if $(REFERENCE),$(OF_REFERENCE),$(strip $(BUDGET) $(call flag,DATASET,dataset) \
+		$(call flag,RESOLUTION,resolution) $(FOLDERS)))
 
 status: $(READY) ## what has run, runs, is missing or failed (at once)
 	@$(REPRO) status $(call flag,RUNS_DIR,runs-dir)

@@ -319,6 +319,23 @@ def test_make_variables_become_flags() -> None:
     )
 
 
+def test_make_variables_of_clusters_become_flags() -> None:
+    line = make(
+        "-n", "degradation", "EXECUTOR=slurm", "RETRIES=1", "THREADS=4", "GPUS=2", "NODES=3", "PARTITION=p", "ACCOUNT=a",
+        "TIME=1:00", "SIGNAL_SECONDS=60", "SBATCH=--mem=2G --qos=q", "SETUP=module load x", "DRY_RUN=1", "DATA_MIRROR=",
+        "WANDB_MODE=",
+    ).splitlines()[-1]  # fmt: skip
+    assert line.partition(" run ")[2] == (
+        "degradation --executor 'slurm' --retries '1' --threads '4' --gpus '2' --nodes '3' --partition 'p' --account 'a' "
+        "--time '1:00' --signal-seconds '60' --sbatch='--mem=2G --qos=q' --setup='module load x' --dry-run"
+    )
+
+
+def test_make_report_of_the_reference_reads_and_writes_its_folder() -> None:
+    line = make("-n", "report", "REFERENCE=1").splitlines()[-1]
+    assert line.endswith("report --profile quick --runs-dir reports/reference --reports-dir reports/reference")
+
+
 def test_make_status_takes_a_folder_of_runs() -> None:
     assert make("-n", "status", "RUNS_DIR=r").splitlines()[-1].endswith("resnet-repro status --runs-dir 'r'")
 
