@@ -31,7 +31,7 @@ from resnet_repro.arms import cifar_arm
 from resnet_repro.data.catalogue import dataset
 from resnet_repro.data.sources import obtain
 from resnet_repro.experiment import RunSettings
-from resnet_repro.launch import Executor, Job, LaunchOptions, Outcome, executor_for
+from resnet_repro.launch import Executor, Job, LaunchOptions, Outcome, Wanted, executor_for
 from resnet_repro.launch.job import close
 from resnet_repro.recipes import HE15_CIFAR
 from resnet_repro.results import WEIGHTS
@@ -64,7 +64,7 @@ def available() -> list[str]:
 
 def opened(name: str, runs_dir: Path, jobs: int) -> Executor:
     runs_dir.mkdir(parents=True, exist_ok=True)
-    executor = executor_for(OPTIONS[name], "fp32", runs_dir, "benchmark", False, lambda text: None)
+    executor = executor_for(Wanted(OPTIONS[name], "fp32", runs_dir, "benchmark", say=lambda text: None))
     executor.plan(jobs)
     return executor
 

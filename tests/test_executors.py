@@ -18,7 +18,7 @@ from conftest import make_settings
 
 from resnet_repro.data.catalogue import dataset
 from resnet_repro.errors import UserError
-from resnet_repro.launch import Job, LaunchOptions, Slot, executor_for, ray_cluster, slurm
+from resnet_repro.launch import Job, LaunchOptions, Slot, Wanted, executor_for, ray_cluster, slurm
 from resnet_repro.launch.local import LocalExecutor, run_pool
 from resnet_repro.launch.slots import plan_slots
 from resnet_repro.runs import Run
@@ -30,7 +30,7 @@ def nothing(text: str) -> None:
 
 
 def executor(options: LaunchOptions, runs_dir: Path, spread: bool = False, say: Callable[[str], None] = nothing):
-    return executor_for(options, "fp32", runs_dir, "study-quick", spread, say)
+    return executor_for(Wanted(options, "fp32", runs_dir, "study-quick", spread, say))
 
 
 # -- options -----------------------------------------------------------------------------------------------------------
@@ -57,7 +57,8 @@ def test_what_does_not_go_together_is_refused(options: LaunchOptions, sentence: 
 
 
 def test_the_local_executor_takes_one_slot_of_a_group(tmp_path: Path) -> None:
-    local = executor_for(LaunchOptions(devices="cpu"), "fp32", tmp_path, "x", True, nothing, World(1, 2, 1, 2))
+    wanted = Wanted(LaunchOptions(devices="cpu"), "fp32", tmp_path, "x", spread=True, say=nothing)
+    local = executor_for(wanted, World(1, 2, 1, 2))
     assert isinstance(local, LocalExecutor)
     assert local.plan(7) == "1 at once on 2 processes together (cpu)"
     assert (local.kind, local.precision, local.leaves) == ("cpu", "fp32", False)

@@ -15,7 +15,7 @@ from rich.console import Console
 from resnet_repro.budgets import budget_name, command
 from resnet_repro.discovery import load_experiment
 from resnet_repro.errors import UserError
-from resnet_repro.launch import Executor, Job, Outcome, executor_for
+from resnet_repro.launch import Executor, Job, Outcome, Wanted, executor_for
 from resnet_repro.launch.display import Display, Watched
 from resnet_repro.launch.group import Group, group_of
 from resnet_repro.request import Request, backbone_arms, counted_budget, expand, place_of, weights_for
@@ -62,10 +62,21 @@ def carry_out(request: Request, console: Console, follow: Callable[[list[Path]],
         runs = [Run(settings, request.runs_dir) for settings in expand(request, budget)]
         _count(runs, say)
         return _result(budget, runs, {})
-    if not request.launch.is_local:  # other machines know no working directory of ours
-        request = replace(request, runs_dir=request.runs_dir.resolve(), data_dir=request.data_dir.resolve())
+    if not request.launch.is_local:
+        request = _absolute(request)
     with contextlib.closing(_executor(request, group, say)) as executor:
         return _train(request, executor, console, say, follow, group)
+
+
+def _absolute(request: Request) -> Request:
+    """The request with whole paths: other machines know no working directory of ours."""
+    mirror = request.data_mirror
+    return replace(
+        request,
+        runs_dir=request.runs_dir.resolve(),
+        data_dir=request.data_dir.resolve(),
+        data_mirror=str(Path(mirror).resolve()) if mirror and Path(mirror).is_dir() else mirror,
+    )
 
 
 @dataclass(frozen=True)
@@ -202,9 +213,8 @@ def _executor(request: Request, group: Group | None, say: Callable[[str], None])
     """The executor that the user asks for; a process of a group carries out its part of the runs itself."""
     name = f"{request.experiment.name}-{request.profile.name}"
     world = group.world if group else None
-    return executor_for(
-        request.launch, request.precision, request.runs_dir, name, request.experiment.spread, say, world
-    )
+    wanted = Wanted(request.launch, request.precision, request.runs_dir, name, request.experiment.spread, say)
+    return executor_for(wanted, world)
 
 
 def _result(budget: str, runs: Sequence[Run], outcomes: Mapping[str, Outcome], is_main: bool = True) -> Result:

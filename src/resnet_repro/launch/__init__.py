@@ -6,15 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Protocol
 
 from resnet_repro.launch.job import Job, Outcome
-from resnet_repro.launch.options import LaunchOptions
+from resnet_repro.launch.options import LaunchOptions, Wanted
 from resnet_repro.launch.slots import Slot
 from resnet_repro.world import World
 
-__all__ = ["Executor", "Job", "LaunchOptions", "Outcome", "Slot", "executor_for"]
+__all__ = ["Executor", "Job", "LaunchOptions", "Outcome", "Slot", "Wanted", "executor_for"]
 
 
 class Executor(Protocol):
@@ -45,30 +44,21 @@ class Executor(Protocol):
         ...
 
 
-def executor_for(
-    options: LaunchOptions,
-    precision: str,
-    runs_dir: Path,
-    name: str,
-    spread: bool,
-    say: Callable[[str], None],
-    world: World | None = None,
-) -> Executor:
-    """The executor that the options ask for, ready for runs in `runs_dir`.
+def executor_for(wanted: Wanted, world: World | None = None) -> Executor:
+    """The executor that is asked for, ready for the study's runs.
 
-    precision: "auto", "bf16" or "fp32". name: of the study, for lists that others see. spread: each run takes several
-    devices. world: of the processes that were started together to carry out each run.
+    world: of the processes that were started together to carry out each run.
     Raises UserError, in one sentence, for options that cannot be met; nothing is then started.
     """
-    options.check()
-    if options.executor == "ray":
+    executor = wanted.options.check().executor
+    if executor == "ray":
         from resnet_repro.launch.ray_cluster import RayExecutor
 
-        return RayExecutor(options, precision, runs_dir, name, spread, say)
-    if options.executor == "slurm":
+        return RayExecutor(wanted)
+    if executor == "slurm":
         from resnet_repro.launch.slurm import SlurmExecutor
 
-        return SlurmExecutor(options, precision, runs_dir, name, spread, say)
+        return SlurmExecutor(wanted)
     from resnet_repro.launch.local import LocalExecutor
 
-    return LocalExecutor(options, precision, spread, world)
+    return LocalExecutor(wanted, world)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from resnet_repro.launch.job import POLL_SECONDS, Attempts, Interrupts, Job, Outcome, Patience, blocked, close
-from resnet_repro.launch.options import LaunchOptions
+from resnet_repro.launch.options import Wanted
 from resnet_repro.launch.slots import Slot, one_of_group, parse_devices, plan_slots
 from resnet_repro.world import World
 
@@ -18,16 +18,16 @@ class LocalExecutor:
 
     leaves = False
 
-    def __init__(self, options: LaunchOptions, precision: str, spread: bool, world: World | None = None) -> None:
+    def __init__(self, wanted: Wanted, world: World | None = None) -> None:
         # torch takes seconds to import, and bad input should be answered before that.
         import torch
 
         from resnet_repro.training.devices import best_device, resolve_precision
 
-        self.options, self.spread, self.world = options, spread, world
-        self.devices = parse_devices(options.devices, best_device(), torch.cuda.device_count())
+        self.options, self.spread, self.world = wanted.options, wanted.spread, world
+        self.devices = parse_devices(self.options.devices, best_device(), torch.cuda.device_count())
         self.kind = self.devices[0].partition(":")[0]
-        self.precision = resolve_precision(precision, self.kind)
+        self.precision = resolve_precision(wanted.precision, self.kind)
         self.slots: list[Slot] = []
 
     def plan(self, runs: int) -> str:

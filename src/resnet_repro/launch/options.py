@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from resnet_repro.errors import UserError
@@ -65,6 +67,22 @@ class LaunchOptions:
                     f"EXECUTOR={' or '.join(allowed)}"
                 )
         return self
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an executor is told of a study.
+
+    precision: "auto", "bf16" or "fp32". runs_dir: where the runs' folders are. name: of the study, for lists that others
+    see. spread: each run takes several devices. say: takes lines for the console.
+    """
+
+    options: LaunchOptions
+    precision: str
+    runs_dir: Path
+    name: str
+    spread: bool = False
+    say: Callable[[str], None] = print
 
 
 def add_launch_flags(parser: argparse.ArgumentParser) -> None:

@@ -21,7 +21,7 @@ from urllib.parse import urlparse
 
 from resnet_repro.errors import UserError
 from resnet_repro.launch.job import POLL_SECONDS, Attempts, Interrupts, Job, Outcome, Patience, blocked, close, stop
-from resnet_repro.launch.options import LaunchOptions
+from resnet_repro.launch.options import Wanted
 from resnet_repro.launch.slots import Slot, cpu_environment, thread_environment
 
 LOSSES = 10  # how often a run may lose its worker or node before it counts as failed
@@ -39,26 +39,19 @@ class RayExecutor:
 
     leaves = False
 
-    def __init__(
-        self,
-        options: LaunchOptions,
-        precision: str,
-        runs_dir: Path,
-        name: str,
-        spread: bool,
-        say: Callable[[str], None],
-    ) -> None:
+    def __init__(self, wanted: Wanted) -> None:
+        options = wanted.options
         if options.devices not in KINDS:
             raise UserError(
                 f"DEVICES={options.devices!r} does not go with EXECUTOR=ray, which chooses: take auto, cuda or cpu"
             )
         if find_spec("ray") is None:
             raise UserError("EXECUTOR=ray needs the package ray, which is not installed: make setup-ray installs it")
-        self.options, self.say = options, say
-        self._join(os.environ.get("RAY_ADDRESS", ""), name)
+        self.options, self.say = options, wanted.say
+        self._join(os.environ.get("RAY_ADDRESS", ""), wanted.name)
         try:
-            self._find_room(spread)
-            self._look_around(runs_dir, precision)
+            self._find_room(wanted.spread)
+            self._look_around(wanted.runs_dir, wanted.precision)
         except BaseException:
             self.close()
             raise

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from resnet_repro.errors import UserError
 from resnet_repro.launch.job import Job, Outcome
-from resnet_repro.launch.options import LaunchOptions
+from resnet_repro.launch.options import Wanted
 from resnet_repro.launch.slots import Slot, cpu_environment, thread_environment
 from resnet_repro.results import read_json, write_json
 
@@ -33,35 +33,30 @@ class SlurmExecutor:
 
     leaves = True
 
-    def __init__(
-        self,
-        options: LaunchOptions,
-        precision: str,
-        runs_dir: Path,
-        name: str,
-        spread: bool,
-        say: Callable[[str], None],
-    ) -> None:
+    def __init__(self, wanted: Wanted) -> None:
+        options = wanted.options
         if options.devices not in ("auto", "cpu", "cuda"):
             raise UserError(
                 f"DEVICES={options.devices!r} does not go with EXECUTOR=slurm, which chooses: take auto, cuda or cpu"
             )
-        self.options, self.runs_dir, self.name, self.say = options, runs_dir, name, say
+        self.options, self.runs_dir, self.name, self.say = options, wanted.runs_dir, wanted.name, wanted.say
         self.kind = "cpu" if options.devices == "cpu" or options.gpus == 0 else "cuda"
         self.gpus = (options.gpus or 1) if self.kind == "cuda" else 0
         self.nodes = options.nodes or 1
         if options.devices == "cpu" and options.gpus:
             raise UserError(f"GPUS={options.gpus} does not go with DEVICES=cpu: leave one of them out")
-        if not spread and (self.gpus > 1 or self.nodes > 1):
+        if not wanted.spread and (self.gpus > 1 or self.nodes > 1):
             raise UserError(
                 f"GPUS={self.gpus} NODES={self.nodes} does not go with runs that take one device each: leave them out"
             )
         self.threads = options.threads or 1
-        self.precision = precision
-        if precision == "auto":
+        self.precision = wanted.precision
+        if self.precision == "auto":
             self.precision = "bf16" if self.kind == "cuda" else _precision_here()
             other = "fp32" if self.precision == "bf16" else "bf16"
-            say(f"the nodes' arithmetic cannot be asked from here: {self.precision}; PRECISION={other} for the other")
+            self.say(
+                f"the nodes' arithmetic cannot be asked from here: {self.precision}; PRECISION={other} for the other"
+            )
         if not options.dry_run:
             for command in ("sbatch", "squeue", "scancel"):
                 if shutil.which(command) is None:
