@@ -51,7 +51,6 @@ def carry_out(request: Request, console: Console, follow: Callable[[list[Path]],
     Raises UserError before anything is started, for bad input and for folders that hold other runs.
     """
     say = _plain_line(console)
-    request.launch.check()
     group = _group(request)
     if group and not group.world.is_main:
         say = _nothing

@@ -22,7 +22,7 @@ from urllib.parse import urlparse
 from resnet_repro.errors import UserError
 from resnet_repro.launch.job import POLL_SECONDS, Attempts, Interrupts, Job, Outcome, Patience, blocked, close, stop
 from resnet_repro.launch.options import Wanted
-from resnet_repro.launch.slots import Slot, cpu_environment, thread_environment
+from resnet_repro.launch.slots import Slot, environment_of
 
 LOSSES = 10  # how often a run may lose its worker or node before it counts as failed
 ANSWER_SECONDS = 5.0  # for a cluster to answer at its address
@@ -90,7 +90,7 @@ class RayExecutor:
         else:
             self.gpus = _checked_share(1.0 if share is None else share, spread)
         self.threads = self.options.threads or (_threads_beside(with_gpus, self.gpus) if self.gpus else 1)
-        self.nodes = [node for node in nodes if _fits(node, self.threads, self.gpus)]
+        self.nodes = [node for node in nodes if _room(node, self.threads, self.gpus)]
         if not self.nodes:
             asked = f"{self.threads} CPU thread{'s' * (self.threads > 1)}"
             if self.gpus:
@@ -198,7 +198,7 @@ class RayExecutor:
 
     def _slot(self) -> Slot:
         """Room for one run; which GPU it is, its node finds in the environment that Ray gives the task."""
-        environment = thread_environment(self.threads) if self.gpus else cpu_environment(self.threads)
+        environment = environment_of(self.kind, self.threads)
         processes = max(1, int(self.gpus))
         share = self.gpus if 0 < self.gpus < 1 else 1.0
         return Slot(self.kind, "Ray", self.threads, environment, share, processes, max(1, self.threads // processes))
@@ -294,10 +294,6 @@ def _threads_beside(nodes: Sequence[dict], gpus: float) -> int:
     """The threads that go with so many GPUs, on the node that has the fewest for each."""
     beside = [node["Resources"].get("CPU", 0) / node["Resources"]["GPU"] for node in nodes]
     return max(1, int(min(beside, default=1) * gpus))
-
-
-def _fits(node: dict, threads: int, gpus: float) -> bool:
-    return _room(node, threads, gpus) > 0
 
 
 def _room(node: dict, threads: int, gpus: float) -> int:

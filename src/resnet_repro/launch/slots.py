@@ -106,7 +106,7 @@ def plan_slots(
 def one_of_group(kind: str, world: World, cores: int) -> Slot:
     """The slot of one of the processes that torchrun or srun has started together; each takes one device of `kind`."""
     threads = max(1, cores // world.local_size)
-    environment = cpu_environment(threads) if kind == "cpu" else thread_environment(threads)
+    environment = environment_of(kind, threads)
     label = f"{world.size} processes together ({kind})"
     return Slot(kind, label, threads, environment, 1 / (world.local_size if kind == "cpu" else 1), workers=threads)
 
@@ -124,6 +124,11 @@ def _visible(devices: Sequence[str], visible: str | None) -> str:
     entries = [entry.strip() for entry in visible.split(",")] if visible else None
     indices = [device.partition(":")[2] for device in devices]
     return ",".join(entries[int(index)] if entries else index for index in indices)
+
+
+def environment_of(kind: str, threads: int) -> dict[str, str]:
+    """What a process that trains on a kind of device with so many threads finds in its environment."""
+    return cpu_environment(threads) if kind == "cpu" else thread_environment(threads)
 
 
 def thread_environment(threads: int) -> dict[str, str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from resnet_repro.errors import UserError
 from resnet_repro.launch.job import Job, Outcome
 from resnet_repro.launch.options import Wanted
-from resnet_repro.launch.slots import Slot, cpu_environment, thread_environment
+from resnet_repro.launch.slots import Slot, environment_of
 from resnet_repro.results import read_json, write_json
 
 SIGNAL_SECONDS = 120  # from the signal to the end of the time limit, for a checkpoint
@@ -105,7 +105,7 @@ class SlurmExecutor:
 
     def _submit(self, folder: Path, jobs: Sequence[Job], before: Sequence[str]) -> str:
         """Hand over an array; its number."""
-        environment = cpu_environment(self.threads) if self.kind == "cpu" else thread_environment(self.threads)
+        environment = environment_of(self.kind, self.threads)
         slot = Slot(self.kind, "Slurm", self.threads, environment, workers=self.threads)
         folder.mkdir(parents=True)
         for job in jobs:
