@@ -41,7 +41,7 @@ LAUNCH = $(call flag,EXECUTOR,executor) $(call flag,DEVICES,devices) $(call flag
 	$(call flag,SIGNAL_SECONDS,signal-seconds) $(if $(SBATCH),--sbatch='$(SBATCH)') $(if $(SETUP),--setup='$(SETUP)') \
 	$(if $(filter-out 0,$(DRY_RUN)),--dry-run)
 BUDGET = $(call flag,PROFILE,profile) $(call flag,ITERATIONS,iterations)
-OF_REFERENCE = --profile quick --runs-dir reports/reference --reports-dir reports/reference
+OF_REFERENCE = --every-budget --claims-in README.md --runs-dir reports/reference --reports-dir reports/reference
 FOLDERS = $(call flag,RUNS_DIR,runs-dir) $(call flag,REPORTS_DIR,reports-dir)
 FLAGS = $(strip $(BUDGET) $(call flag,SEEDS,seeds) $(call flag,ARMS,arms) $(call flag,DATASET,dataset) \
 	$(call flag,DATA_DIR,data-dir) $(call flag,DATA_MIRROR,data-mirror) $(FOLDERS) $(LAUNCH) \

@@ -333,7 +333,9 @@ def test_make_variables_of_clusters_become_flags() -> None:
 
 def test_make_report_of_the_reference_reads_and_writes_its_folder() -> None:
     line = make("-n", "report", "REFERENCE=1").splitlines()[-1]
-    assert line.endswith("report --profile quick --runs-dir reports/reference --reports-dir reports/reference")
+    assert line.endswith(
+        "report --every-budget --claims-in README.md --runs-dir reports/reference --reports-dir reports/reference"
+    )
 
 
 def test_make_status_takes_a_folder_of_runs() -> None:

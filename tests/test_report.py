@@ -14,6 +14,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.experiment import Arm, Experiment, RunSettings
 from resnet_repro.report.content import build_content, results_of
 from resnet_repro.report.figure import Context
+from resnet_repro.report.markdown import BEGIN, END, put_claims_into, summary_page
 from resnet_repro.report.style import PAPER_GREY
 from resnet_repro.report.summary import summary_content, write_summary
 from resnet_repro.report.write import budgets_with_records, judged, write_report
@@ -288,7 +289,7 @@ def test_nets_that_are_only_read_are_as_short_as_their_training_was(
     assert said == short
     records = collect(tmp_path, "features", "quick")
     assert results_of(records).short == ({"plain-20-trained"} if short else set())
-    section = summary_content([features], {"features": "quick"}, tmp_path)["experiments"][0]
+    section = summary_content([features], {"features": ["quick"]}, tmp_path)["experiments"][0]
     assert section["budget"].startswith(f"quick: {iterations:,} of 64,000 iterations")
 
 
@@ -466,7 +467,7 @@ def test_counted_arms_stand_beside_trained_ones_and_decide_without_seeds(tmp_pat
 
 def test_the_summary_holds_every_claim_of_every_experiment(degradation: Experiment, paper_runs: Path) -> None:
     experiments = [load_experiment(name) for name in experiment_names()]
-    content = summary_content(experiments, {"degradation": "paper"}, paper_runs)
+    content = summary_content(experiments, {"degradation": ["paper"]}, paper_runs)
     rows = {row["name"]: row for section in content["experiments"] for row in section["claims"]}
     assert set(rows) == {claim.name for experiment in experiments for claim in experiment.claims}
     assert (rows["D1"]["verdict"], rows["D1"]["effect"], rows["D1"]["seeds"]) == ("reproduced", "+1.75 points", "3")
@@ -482,11 +483,76 @@ def test_the_summary_holds_every_claim_of_every_experiment(degradation: Experime
 
 def test_the_summary_is_made_again_to_the_same_bytes(degradation: Experiment, paper_runs: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
-        line = write_summary([degradation], {"degradation": "paper"}, paper_runs, tmp_path / name)
-        assert line == f"summary: {tmp_path / name / 'summary.pdf'}"
-    pdf = (tmp_path / "a" / "summary.pdf").read_bytes()
-    assert pdf.startswith(b"%PDF")
-    assert pdf == (tmp_path / "b" / "summary.pdf").read_bytes()
+        lines = write_summary(summary_content([degradation], {"degradation": ["paper"]}, paper_runs), tmp_path / name)
+        assert lines == [f"summary: {tmp_path / name / 'summary.pdf'}"]
+    assert (tmp_path / "a" / "summary.pdf").read_bytes().startswith(b"%PDF")
+    for file in ("summary.pdf", "summary.md"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_of_several_budgets_each_is_judged_and_the_weightiest_verdict_counts(
+    degradation: Experiment, paper_runs: Path
+) -> None:
+    for arm in ("plain-20", "plain-56"):  # one seed of a longer schedule, where the deeper net is the better one
+        final = {"train_error": 9.0 if arm == "plain-20" else 5.0, "test_error": 9.0}
+        make_record(paper_runs, degradation, arm, 0, "96000it", 96_000, final=final)
+    budgets = budgets_with_records(paper_runs, "degradation")
+    assert budgets == ["96000it", "paper"]
+    content = summary_content([degradation], {"degradation": budgets}, paper_runs)
+    longest, paper = ({row["name"]: row for row in section["claims"]} for section in content["experiments"])
+    assert (longest["D1"]["verdict"], paper["D1"]["verdict"]) == ("not observed", "reproduced")
+    claims = {row["name"]: row for row in content["claims"]}
+    assert list(claims) == [claim.name for claim in degradation.claims]
+    assert (claims["D1"]["verdict"], claims["D1"]["steps"]) == ("reproduced", "64,000 of 64,000")
+    assert sum(int(count["claims"]) for count in content["counts"]) == len(degradation.claims)
+    page = summary_page(content)
+    assert page.count("| D1 |") == 2
+    assert "| `degradation` | 96,000 of 64,000 | 2 | 1 | CIFAR-10 dddddddd |" in page
+
+
+def test_equal_verdicts_count_at_the_longest_budget(degradation: Experiment, tmp_path: Path) -> None:
+    for budget, iterations in (("2000it", 2_000), ("8000it", 8_000)):
+        for arm in ("plain-20", "plain-56"):
+            make_record(tmp_path, degradation, arm, 0, budget, iterations)
+    content = summary_content([degradation], {"degradation": ["8000it", "2000it"]}, tmp_path)
+    claims = {row["name"]: row for row in content["claims"]}
+    assert (claims["D2"]["verdict"], claims["D2"]["steps"]) == ("observed", "8,000 of 64,000")
+
+
+def test_a_page_takes_the_claims_that_are_settled_and_names_the_others(
+    degradation: Experiment, paper_runs: Path, tmp_path: Path
+) -> None:
+    content = summary_content([degradation, load_experiment("depth")], {"degradation": ["paper"]}, paper_runs)
+    page = tmp_path / "README.md"
+    page.write_text(f"before\n{BEGIN}\nstale\n{END}\nafter\n")
+    for _ in range(2):
+        put_claims_into(page, content)
+        text = page.read_text()
+        assert text.startswith(f"before\n{BEGIN}\n") and text.endswith(f"{END}\nafter\n") and "stale" not in text
+        assert "| **reproduced** | +1.75 points | 3 | `degradation` 64,000 of 64,000 |" in text
+        assert "| P1 |" not in text and text.count("| D1 |") == 1
+        assert "Undecided or not run, 3 of 9: P1, P2, P3." in text
+
+
+@pytest.mark.parametrize("text", ["no markers", f"{BEGIN} alone", f"{END} before {BEGIN}", None])
+def test_a_page_without_a_place_for_the_claims_is_refused_and_kept(text: str | None, tmp_path: Path) -> None:
+    page = tmp_path / "README.md"
+    if text is not None:
+        page.write_text(text)
+    with pytest.raises(UserError, match=r"README\.md"):
+        put_claims_into(page, {"claims": []})
+    assert text is None or page.read_text() == text
+
+
+def test_a_report_beside_another_is_written_under_its_own_name(
+    degradation: Experiment, paper_runs: Path, tmp_path: Path
+) -> None:
+    reports = tmp_path / "reports"
+    written = write_report(degradation, "paper", paper_runs, reports, stem="degradation-paper")
+    assert written.pdf == reports / "degradation-paper.pdf" and written.pdf.exists()
+    assert written.images["error_curves"] == reports / "degradation-paper-error_curves.png"
+    assert all(path.name.startswith("degradation-paper") for path in reports.iterdir())
+    assert written.images["error_curves"].exists()
 
 
 def test_a_report_is_made_again_to_the_same_bytes(degradation: Experiment, paper_runs: Path, tmp_path: Path) -> None:

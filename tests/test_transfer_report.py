@@ -86,8 +86,8 @@ def test_the_summary_names_what_has_substitute_weights(transfer: Experiment, tmp
     for name, substitute in (("begun", True), ("torchvisions", False)):
         make_runs(tmp_path / name, transfer, 224, substitute)
     banner = "SUBSTITUTE WEIGHTS in transfer: no claim about pretrained weights is judged on them."
-    assert summary_content([transfer], {"transfer": "paper"}, tmp_path / "begun")["banners"] == [banner]
-    assert not summary_content([transfer], {"transfer": "paper"}, tmp_path / "torchvisions")["banners"]
+    assert summary_content([transfer], {"transfer": ["paper"]}, tmp_path / "begun")["banners"] == [banner]
+    assert not summary_content([transfer], {"transfer": ["paper"]}, tmp_path / "torchvisions")["banners"]
 
 
 def test_features_computed_once_are_judged_whatever_the_weights(transfer: Experiment, tmp_path: Path) -> None:

@@ -72,6 +72,14 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--resolution", metavar="PIXELS", help="reports of runs on images of this side (default: the longest's)"
     )
+    report.add_argument(
+        "--every-budget", action="store_true", help="of each experiment a report for every budget that has records"
+    )
+    report.add_argument(
+        "--claims-in",
+        metavar="PAGE",
+        help="also put the table of claims into this page of Markdown, between its markers",
+    )
     _add_folders(report)
 
     status = commands.add_parser(
@@ -203,12 +211,20 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _write(name: str, budget: str, options: argparse.Namespace, console: Console, failed: Sequence[str] = ()):
+def _write(
+    name: str,
+    budget: str,
+    options: argparse.Namespace,
+    console: Console,
+    failed: Sequence[str] = (),
+    stem: str | None = None,
+):
     """Write one report; what the W&B mirror shows of it, or None where none could be written."""
     from resnet_repro.discovery import load_experiment
     from resnet_repro.report.write import write_report
 
-    written = write_report(load_experiment(name), budget, Path(options.runs_dir), Path(options.reports_dir), failed)
+    folders = Path(options.runs_dir), Path(options.reports_dir)
+    written = write_report(load_experiment(name), budget, *folders, failed, stem)
     for line in written.lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return {"group": name, "budget": budget, "images": {c: str(p) for c, p in written.images.items()}}
@@ -216,24 +232,31 @@ def _write(name: str, budget: str, options: argparse.Namespace, console: Console
 
 def _report(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.discovery import experiment_names, load_experiment
-    from resnet_repro.report.summary import write_summary
+    from resnet_repro.report.markdown import put_claims_into
+    from resnet_repro.report.summary import summary_content, write_summary
 
+    if options.claims_in and options.experiments:
+        raise UserError("--claims-in is about all experiments: name none of them")
     runs_dir = _existing_runs_dir(options)
     experiments = [load_experiment(name) for name in options.experiments or experiment_names()]
-    budgets = {e.name: budget for e in experiments if (budget := _budget_to_report(e, options, runs_dir))}
-    if not budgets:
+    budgets = {e.name: _budgets_to_report(e, options, runs_dir) for e in experiments}
+    if not any(budgets.values()):
         what = f" of {', '.join(options.experiments)}" if options.experiments else ""
         asked = " with this PROFILE, ITERATIONS, RESOLUTION or DATASET" if _asks_for_a_budget(options) else ""
         example = options.experiments[0] if options.experiments else "degradation"
         raise UserError(f"{runs_dir} holds no finished runs{what}{asked}: run an experiment first, as make {example}")
     for experiment in experiments:
-        if experiment.name in budgets:
-            _write(experiment.name, budgets[experiment.name], options, console)
-        elif options.experiments:
+        for rank, budget in enumerate(budgets[experiment.name]):
+            stem = f"{experiment.name}-{budget}" if rank else None
+            _write(experiment.name, budget, options, console, stem=stem)
+        if options.experiments and not budgets[experiment.name]:
             raise UserError(f"{runs_dir} holds no finished runs of {experiment.name}: run make {experiment.name} first")
     if not options.experiments:
-        line = write_summary(experiments, budgets, runs_dir, Path(options.reports_dir))
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        content = summary_content(experiments, budgets, runs_dir)
+        for line in write_summary(content, Path(options.reports_dir)):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        if options.claims_in:
+            put_claims_into(Path(options.claims_in), content)
     return 0
 
 
@@ -241,8 +264,10 @@ def _asks_for_a_budget(options: argparse.Namespace) -> bool:
     return bool(options.profile or options.dataset or options.iterations is not None or options.resolution is not None)
 
 
-def _budget_to_report(experiment: Experiment, options: argparse.Namespace, runs_dir: Path) -> str | None:
-    """The first budget with records that fits the options: the experiment's own data set, the longest."""
+def _budgets_to_report(experiment: Experiment, options: argparse.Namespace, runs_dir: Path) -> list[str]:
+    """The budgets with records that fit the options, the experiment's own data set and the longest first; of these the
+    first alone unless every one is asked for.
+    """
     from resnet_repro.budgets import profile_of, split_budget
     from resnet_repro.data.folders import names_folders, names_in_budgets
     from resnet_repro.report.write import budgets_with_records
@@ -263,7 +288,7 @@ def _budget_to_report(experiment: Experiment, options: argparse.Namespace, runs_
         of_path = names_folders(options.dataset)
         names = names_in_budgets(Path(options.dataset)) if of_path else [options.dataset]
         budgets = [b for b in budgets if (split_budget(b)[1] or experiment.dataset) in names]
-    return budgets[0] if budgets else None
+    return budgets if options.every_budget else budgets[:1]
 
 
 def _existing_runs_dir(options: argparse.Namespace) -> Path:

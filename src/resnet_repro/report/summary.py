@@ -1,4 +1,4 @@
-"""All claims of all experiments in one document, each with its verdict and what stands behind it."""
+"""All claims of all experiments in one document, each with its verdict and what stands behind it; as PDF and as Markdown."""
 
 from __future__ import annotations
 
@@ -14,59 +14,68 @@ from resnet_repro.errors import UserError
 from resnet_repro.experiment import Experiment
 from resnet_repro.report.banners import has_substitute_weights, schedules
 from resnet_repro.report.content import COUNTED, effect, number
+from resnet_repro.report.markdown import summary_page
 from resnet_repro.report.typeset import ABSENT, can_typeset, typeset
 from resnet_repro.report.write import judged
 from resnet_repro.results import Record, collect
 
-NAME = "summary.pdf"
+PDF, PAGE = "summary.pdf", "summary.md"
 ORDER = ("reproduced", "not reproduced", "observed", "not observed", "undecided", "not run")
+WEIGHT = {"reproduced": 0, "not reproduced": 0, "observed": 1, "not observed": 1, "undecided": 2, "not run": 3}
 
 
-def write_summary(
-    experiments: Sequence[Experiment], budgets: Mapping[str, str], runs_dir: Path, reports_dir: Path
-) -> str:
-    """Set `reports_dir/summary.pdf` from the records of each experiment at its budget; a line for the console.
+def write_summary(content: Mapping[str, Any], reports_dir: Path) -> list[str]:
+    """Write `summary_content` as `reports_dir/summary.md` and summary.pdf; lines for the console.
 
-    budgets: {experiment: budget}; experiments without one stand in it as not run. Raises UserError where the folder
-    cannot be written or a record is damaged.
+    Raises UserError where the folder cannot be written.
     """
-    if not can_typeset():
-        return ABSENT
-    content = summary_content(experiments, budgets, runs_dir)
+    lines = []
     try:
         reports_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=reports_dir, prefix=".summary-") as folder:
-            typeset("summary.typ", content, Path(folder), NAME)
-            (Path(folder) / NAME).replace(reports_dir / NAME)
+        (reports_dir / PAGE).write_text(summary_page(content))
+        if can_typeset():
+            with tempfile.TemporaryDirectory(dir=reports_dir, prefix=".summary-") as folder:
+                typeset("summary.typ", content, Path(folder), PDF)
+                (Path(folder) / PDF).replace(reports_dir / PDF)
+        else:
+            lines.append(ABSENT)
     except OSError as error:
         raise UserError(
             f"REPORTS_DIR={reports_dir} cannot be written ({error.strerror}): name another folder"
         ) from error
-    return f"summary: {reports_dir / NAME}"
+    return [*lines, f"summary: {reports_dir / (PAGE if lines else PDF)}"]
 
 
-def summary_content(experiments: Sequence[Experiment], budgets: Mapping[str, str], runs_dir: Path) -> dict[str, Any]:
-    """The document's data."""
-    sections, counts, standins, substitutes = [], Counter(), [], []
+def summary_content(
+    experiments: Sequence[Experiment], budgets: Mapping[str, Sequence[str]], runs_dir: Path
+) -> dict[str, Any]:
+    """The document's data.
+
+    budgets: {experiment: its budgets, the longest first}; an experiment without one stands there as not run. Each budget
+    is judged by itself; the count, and "claims", have every claim once, with the verdict that weighs most: what is decided
+    before what is observed, and that before what is undecided; of equal ones that of the longest budget.
+    Raises UserError where a record is damaged.
+    """
+    sections, standins, substitutes = [], [], []
     for experiment in experiments:
-        records = collect(runs_dir, experiment.name, budgets[experiment.name]) if experiment.name in budgets else []
-        if records:
-            claims = [_judged_row(judgement) for judgement in judged(experiment, records)]
-            budget = _budget(experiment, budgets[experiment.name], records)
+        for budget in budgets.get(experiment.name, ()):
+            records = collect(runs_dir, experiment.name, budget)
             if any(r.data["dataset"]["standin"] for r in records):
                 standins.append(experiment.name)
             if any(has_substitute_weights(r) for r in records):
                 substitutes.append(experiment.name)
-        else:
+            sections.append(_section(experiment, budget, records))
+        if not budgets.get(experiment.name):
             claims = [_absent_row(claim.name, claim.text, claim.source) for claim in experiment.claims]
-            budget = f"not run: {command(experiment, experiment.profiles[0].name)}"
-        counts.update(claim["verdict"] for claim in claims)
-        sections.append({"name": experiment.name, "title": experiment.title, "budget": budget, "claims": claims})
+            line = f"not run: {command(experiment, experiment.profiles[0].name)}"
+            sections.append(_heading(experiment) | {"budget": line, "steps": "", "ran": None, "claims": claims})
+    claims = _strongest(sections)
+    counts = Counter(claim["verdict"] for claim in claims)
     return {
         "title": "Every claim and its verdict",
         "source": "He15, He16 and the notes and posts that teach them",
         "banners": [
-            f"{what} in {', '.join(names)}: {means}"
+            f"{what} in {', '.join(dict.fromkeys(names))}: {means}"
             for what, names, means in (
                 ("STAND-IN DATA", standins, "no claim is judged on it."),
                 ("SUBSTITUTE WEIGHTS", substitutes, "no claim about pretrained weights is judged on them."),
@@ -75,13 +84,67 @@ def summary_content(experiments: Sequence[Experiment], budgets: Mapping[str, str
         ],
         "counts": [{"verdict": verdict, "claims": str(counts[verdict])} for verdict in ORDER if counts[verdict]],
         "experiments": sections,
+        "claims": claims,
         "rule": rule_for([claim for experiment in experiments for claim in experiment.claims]),
     }
 
 
+def _heading(experiment: Experiment) -> dict[str, Any]:
+    return {"name": experiment.name, "title": experiment.title}
+
+
+def _section(experiment: Experiment, budget: str, records: Sequence[Record]) -> dict[str, Any]:
+    """What was run of an experiment at one budget, and the verdicts there."""
+    return _heading(experiment) | {
+        "budget": _budget(experiment, budget, records),
+        "steps": _steps(records) or f"{len(records)} networks counted",
+        "ran": _ran(budget, records),
+        "claims": [_judged_row(judgement) for judgement in judged(experiment, records)],
+    }
+
+
+def _strongest(sections: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Every claim once, with the experiment and the steps of the section whose verdict weighs most."""
+    found: dict[str, dict[str, str]] = {}
+    for section in sections:
+        for row in section["claims"]:
+            if row["name"] not in found or WEIGHT[row["verdict"]] < WEIGHT[found[row["name"]]["verdict"]]:
+                found[row["name"]] = row | {"experiment": section["name"], "steps": section["steps"]}
+    return list(found.values())
+
+
+def _steps(records: Sequence[Record]) -> str:
+    return ", ".join(f"{mine:,} of {theirs:,}" for mine, theirs in schedules(records))
+
+
+def _ran(budget: str, records: Sequence[Record]) -> dict[str, str]:
+    """The facts of the runs, for the page's table."""
+    trained = [record for record in records if not record.is_counted] or records
+    per_arm = Counter(record.arm for record in trained)
+    seeds = sorted(set(per_arm.values()))
+
+    def all_of(key: str) -> str:
+        return ", ".join(sorted({str(record.data[key]) for record in trained}))
+
+    return {
+        "budget": budget,
+        "runs": str(len(records)),
+        "seeds": "–" if trained[0].is_counted else " to ".join(dict.fromkeys((str(seeds[0]), str(seeds[-1])))),
+        "data": ", ".join(
+            sorted(
+                {f"{r.data['dataset']['title']} {r.data['dataset']['digest'][:8]}" for r in trained if not r.is_counted}
+            )
+        )
+        or "–",
+        "hardware": f"{all_of('precision')} on {all_of('hardware')}" if not trained[0].is_counted else "–",
+        "minutes": f"{sum(record.data['seconds'] for record in records) / 60:.0f}",
+        "commit": all_of("commit"),
+    }
+
+
 def _budget(experiment: Experiment, budget: str, records: Sequence[Record]) -> str:
-    """Profile, length against the published one, data set, precision and hardware, in a line."""
-    parts = [f"{mine:,} of {theirs:,} iterations" for mine, theirs in schedules(records)]
+    """Profile, length against the published one, missing runs and data set, in a line."""
+    parts = [f"{steps} iterations"] if (steps := _steps(records)) else []
     profile = profile_of(experiment, budget)
     if any(r.settings.stretch is not None for r in records):
         parts.append("some arms a stretch only")
@@ -120,8 +183,8 @@ def _effects(judgement: Judgement) -> str:
     units = {part.unit for part in parts}
     if len(units) > 1:
         return f"{effect(parts[0])}, and {len(parts) - 1} more"
-    sign = not judgement.claim.exact
-    return f"{number(estimates[0], sign)} to {number(estimates[-1], sign)} {units.pop()}".rstrip()
+    ends = dict.fromkeys(number(estimate, sign=not judgement.claim.exact) for estimate in (estimates[0], estimates[-1]))
+    return f"{' to '.join(ends)} {units.pop()}".rstrip()
 
 
 def _absent_row(name: str, text: str, source: str) -> dict[str, str]:

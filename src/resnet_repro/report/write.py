@@ -45,11 +45,17 @@ def judged(experiment: Experiment, records: Sequence[Record]) -> list[Judgement]
 
 
 def write_report(
-    experiment: Experiment, budget: str, runs_dir: Path, reports_dir: Path, failed: Sequence[str] = ()
+    experiment: Experiment,
+    budget: str,
+    runs_dir: Path,
+    reports_dir: Path,
+    failed: Sequence[str] = (),
+    stem: str | None = None,
 ) -> Written:
     """Draw the figures as PDF, SVG and PNG, judge the claims, and set `reports_dir/<experiment>.pdf`.
 
-    Of an experiment that counts, the tables are written as CSV besides.
+    stem: what the files' names begin with in place of the experiment's name. Of an experiment that counts, the tables
+    are written as CSV besides.
     Raises UserError where there are no records, or the folder cannot be written.
     """
     records = collect(runs_dir, experiment.name, budget)
@@ -60,6 +66,7 @@ def write_report(
     longest = max(record.settings.iterations for record in records)
     context = Context(records, longest, published=not is_other_data(experiment, records))
     judgements = judged(experiment, records)
+    stem = stem or experiment.name
     written = Written()
     try:
         reports_dir.mkdir(parents=True, exist_ok=True)
@@ -68,19 +75,19 @@ def write_report(
             content = build_content(experiment, budget, records, judgements, figures, failed)
             if can_typeset():
                 typeset("document.typ", content, Path(folder), f"{experiment.name}.pdf")
-                written.pdf = reports_dir / f"{experiment.name}.pdf"
+                written.pdf = reports_dir / f"{stem}.pdf"
             else:
                 written.lines.append(ABSENT)
             if experiment.is_counted:
                 write_csv_tables(experiment, records, Path(folder))
             for file in Path(folder).iterdir():
                 if file.suffix in (".pdf", ".svg", ".png", ".csv"):
-                    file.replace(reports_dir / file.name)
+                    file.replace(reports_dir / f"{stem}{file.name.removeprefix(experiment.name)}")
     except OSError as error:
         raise UserError(
             f"REPORTS_DIR={reports_dir} cannot be written ({error.strerror}): name another folder"
         ) from error
-    written.images = {name: reports_dir / f"{experiment.name}-{name}.png" for name, _ in figures}
+    written.images = {name: reports_dir / f"{stem}-{name}.png" for name, _ in figures}
     written.lines += _verdict_lines(judgements)
     if written.pdf:
         written.lines.append(f"report: {written.pdf}")

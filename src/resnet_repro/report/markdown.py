@@ -1,0 +1,96 @@
+"""The summary as Markdown: a page of its own, and a table of claims for another page, as a README."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from resnet_repro.errors import UserError
+
+BEGIN, END = "<!-- claims: made by `make report`, do not edit -->", "<!-- claims: end -->"
+UNSETTLED = ("undecided", "not run")
+
+
+def summary_page(content: Mapping[str, Any]) -> str:
+    """The page `summary.md`: what was run at each budget, then each budget's claims with their verdicts."""
+    ran = [
+        [
+            f"`{section['name']}`",
+            section["steps"],
+            *(section["ran"][key] for key in ("runs", "seeds", "data", "hardware", "minutes", "commit")),
+        ]
+        for section in content["experiments"]
+        if section["ran"]
+    ]
+    header = ["experiment", "steps", "runs", "seeds an arm", "data, digest", "hardware", "run-minutes", "commit"]
+    parts = [
+        f"# {content['title']}",
+        *content["banners"],
+        ", ".join(f"{count['verdict']} {count['claims']}" for count in content["counts"]) + ".",
+        "## What was run",
+        table(header, ran, "llrrllrl"),
+    ]
+    for section in content["experiments"]:
+        rows = [
+            [
+                claim["name"],
+                claim["text"],
+                claim["source"],
+                claim["verdict"] + (f" ({claim['reason']})" if claim["reason"] else ""),
+                claim["effect"],
+                claim["seeds"],
+            ]
+            for claim in section["claims"]
+        ]
+        header = ["claim", "what it says", "source", "verdict", "effect", "seeds"]
+        parts += [f"## {section['title']}", f"`{section['name']}`, {section['budget']}", table(header, rows, "llllrr")]
+    return "\n\n".join([*parts, "## How claims are judged", content["rule"]]) + "\n"
+
+
+def claims_table(content: Mapping[str, Any]) -> str:
+    """Every claim that is not undecided, once, with its strongest verdict; then how many are undecided."""
+    rows = [
+        [
+            claim["name"],
+            claim["text"],
+            f"**{claim['verdict']}**",
+            claim["effect"],
+            claim["seeds"],
+            f"`{claim['experiment']}`" + ("" if claim["seeds"] == "counted" else f" {claim['steps']}"),
+        ]
+        for claim in content["claims"]
+        if claim["verdict"] not in UNSETTLED
+    ]
+    parts = [table(["claim", "what it says", "verdict", "effect", "seeds", "experiment, steps"], rows, "lllrrl")]
+    if open_claims := [claim["name"] for claim in content["claims"] if claim["verdict"] in UNSETTLED]:
+        parts.append(f"Undecided or not run, {len(open_claims)} of {len(content['claims'])}: {', '.join(open_claims)}.")
+    return "\n\n".join(parts)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> str:
+    """A table of Markdown. align: a letter for each column, "l" or "r"."""
+    rules = ["---:" if side == "r" else "---" for side in align]
+    return "\n".join(f"| {' | '.join(_cell(cell) for cell in row)} |" for row in (header, rules, *rows))
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def put_claims_into(page: Path, content: Mapping[str, Any]) -> None:
+    """Replace what stands between the page's two markers by `claims_table`.
+
+    Raises UserError where the page cannot be read or written, or has not the two markers.
+    """
+    try:
+        text = page.read_text()
+        before, begin, rest = text.partition(BEGIN)
+        _, end, after = rest.partition(END)
+        if not (begin and end):
+            raise UserError(
+                f"{page} has no place for the claims: put the lines {BEGIN} and {END} where they are to stand"
+            )
+        page.write_text(f"{before}{BEGIN}\n\n{claims_table(content)}\n\n{END}{after}")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{page} cannot be read or written ({error}): name another page") from error

@@ -1,0 +1,80 @@
+"""The committed results: their records are whole, and what is printed of them is what they say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from conftest import REPO
+
+from resnet_repro.data.arrays import combined_digest
+from resnet_repro.data.catalogue import CATALOGUE
+from resnet_repro.discovery import experiment_names, load_experiment
+from resnet_repro.report.markdown import BEGIN, END, claims_table, summary_page
+from resnet_repro.report.summary import summary_content
+from resnet_repro.report.write import budgets_with_records
+from resnet_repro.results import Record, collect
+
+REFERENCE = REPO / "reports" / "reference"
+BUDGETS = {name: budgets_with_records(REFERENCE, name) for name in experiment_names()}
+STUDIES = [(name, budget) for name, budgets in BUDGETS.items() for budget in budgets]
+
+
+def records_of(name: str, budget: str) -> list[Record]:
+    return collect(REFERENCE, name, budget)
+
+
+@pytest.mark.parametrize(("name", "budget"), STUDIES)
+def test_a_record_says_what_it_was_made_from(name: str, budget: str) -> None:
+    experiment = load_experiment(name)
+    for record in records_of(name, budget):
+        data = record.data
+        assert re.fullmatch(r"[0-9a-f]{12}", data["commit"]), f"{record.folder} was made from uncommitted code"
+        assert data["status"] in ("finished", "diverged", "skipped")
+        assert (data["arm"], data["seed"], record.settings.budget) == (record.arm, record.seed, budget)
+        assert record.settings.arm == experiment.arm(record.arm), f"{record.folder}: the arm has changed since"
+        assert data["hardware"] and data["seconds"] >= 0
+        if not record.is_counted:
+            facts = CATALOGUE[data["dataset"]["name"]]
+            assert not data["dataset"]["standin"]
+            assert data["dataset"]["digest"] == combined_digest(facts.digests), f"{record.folder}: other data"
+
+
+@pytest.mark.parametrize(("name", "budget"), STUDIES)
+def test_an_arm_has_one_precision_over_the_seeds(name: str, budget: str) -> None:
+    assert len({r.data["precision"] for r in records_of(name, budget) if not r.is_counted}) <= 1
+
+
+def test_no_weights_no_logs_and_no_data_are_kept() -> None:
+    kept = {path.suffix for path in REFERENCE.rglob("*") if path.is_file()}
+    assert kept <= {".json", ".csv", ".pdf", ".png", ".svg", ".md"}, kept
+    assert max(path.stat().st_size for path in REFERENCE.rglob("*.*")) < 1_000_000
+
+
+@pytest.fixture(scope="module")
+def content() -> dict:
+    experiments = [load_experiment(name) for name in experiment_names()]
+    return summary_content(experiments, BUDGETS, REFERENCE)
+
+
+def test_the_summary_is_that_of_the_records(content: dict) -> None:
+    assert summary_page(content) == (REFERENCE / "summary.md").read_text(), "make report REFERENCE=1 renews it"
+
+
+def test_the_readme_has_the_claims_of_the_records(content: dict) -> None:
+    text = (REPO / "README.md").read_text()
+    between = text.partition(BEGIN)[2].partition(END)[0].strip()
+    assert between == claims_table(content), "make report REFERENCE=1 renews it"
+
+
+def test_every_budget_has_its_report() -> None:
+    for name, budgets in BUDGETS.items():
+        for rank, budget in enumerate(budgets):
+            assert (REFERENCE / (f"{name}-{budget}.pdf" if rank else f"{name}.pdf")).exists(), (name, budget)
+
+
+def test_the_pages_link_to_files_that_are_there() -> None:
+    for page in (REPO / "README.md", REPO / "reports" / "README.md"):
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / Path(target)).exists(), f"{page.name} links to {target}"
