@@ -549,7 +549,8 @@ def test_a_report_beside_another_is_written_under_its_own_name(
 ) -> None:
     reports = tmp_path / "reports"
     written = write_report(degradation, "paper", paper_runs, reports, stem="degradation-paper")
-    assert written.pdf == reports / "degradation-paper.pdf" and written.pdf.exists()
+    assert written.pdf is not None and written.pdf.exists()
+    assert written.pdf == reports / "degradation-paper.pdf"
     assert written.images["error_curves"] == reports / "degradation-paper-error_curves.png"
     assert all(path.name.startswith("degradation-paper") for path in reports.iterdir())
     assert written.images["error_curves"].exists()

@@ -24,7 +24,7 @@ ORDER = ("reproduced", "not reproduced", "observed", "not observed", "undecided"
 WEIGHT = {"reproduced": 0, "not reproduced": 0, "observed": 1, "not observed": 1, "undecided": 2, "not run": 3}
 
 
-def write_summary(content: Mapping[str, Any], reports_dir: Path) -> list[str]:
+def write_summary(content: dict[str, Any], reports_dir: Path) -> list[str]:
     """Write `summary_content` as `reports_dir/summary.md` and summary.pdf; lines for the console.
 
     Raises UserError where the folder cannot be written.
