@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from resnet_repro.budgets import command_for
 from resnet_repro.counting import count_run
 from resnet_repro.discovery import experiment_names, load_experiment
 from resnet_repro.errors import UserError
@@ -507,7 +508,32 @@ def test_of_several_budgets_each_is_judged_and_the_weightiest_verdict_counts(
     assert sum(int(count["claims"]) for count in content["counts"]) == len(degradation.claims)
     page = summary_page(content)
     assert page.count("| D1 |") == 2
-    assert "| `degradation` | 96,000 of 64,000 | 2 | 1 | CIFAR-10 dddddddd |" in page
+    assert (
+        "| `make degradation ITERATIONS=96000 ARMS=plain-20,plain-56` | 96,000 of 64,000 | 2 | 1 | CIFAR-10 dddddddd |"
+        in page
+    )
+
+
+@pytest.mark.parametrize(
+    ("budget", "arms", "seeds", "said"),
+    [
+        ("quick", None, [0], "make degradation"),
+        ("quick", None, [], "make degradation"),
+        ("paper", None, [4, 3, 2, 1, 0], "make degradation PROFILE=paper"),
+        ("paper", None, [0, 1, 2, 5, 7, 8], "make degradation PROFILE=paper SEEDS=0-2,5,7-8"),
+        (
+            "2000it",
+            ["resnet-20", "plain-20"],
+            [0, 1],
+            "make degradation ITERATIONS=2000 SEEDS=0-1 ARMS=plain-20,resnet-20",
+        ),
+    ],
+)
+def test_the_command_that_trains_given_runs(
+    degradation: Experiment, budget: str, arms: list[str] | None, seeds: list[int], said: str
+) -> None:
+    every = [arm.name for arm in degradation.arms]
+    assert command_for(degradation, budget, arms or every, seeds) == said
 
 
 def test_equal_verdicts_count_at_the_longest_budget(degradation: Experiment, tmp_path: Path) -> None:

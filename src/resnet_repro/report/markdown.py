@@ -16,14 +16,14 @@ def summary_page(content: Mapping[str, Any]) -> str:
     """The page `summary.md`: what was run at each budget, then each budget's claims with their verdicts."""
     ran = [
         [
-            f"`{section['name']}`",
+            f"`{section['ran']['command']}`",
             section["steps"],
             *(section["ran"][key] for key in ("runs", "seeds", "data", "hardware", "minutes", "commit")),
         ]
         for section in content["experiments"]
         if section["ran"]
     ]
-    header = ["experiment", "steps", "runs", "seeds an arm", "data, digest", "hardware", "run-minutes", "commit"]
+    header = ["command", "steps", "runs", "seeds an arm", "data, digest", "hardware", "run-minutes", "commit"]
     parts = [
         f"# {content['title']}",
         *content["banners"],

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_repro.analysis.claims import Judgement, rule_for
-from resnet_repro.budgets import command, profile_of
+from resnet_repro.budgets import command, command_for, profile_of
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Experiment
 from resnet_repro.report.banners import has_substitute_weights, schedules
@@ -98,7 +98,7 @@ def _section(experiment: Experiment, budget: str, records: Sequence[Record]) -> 
     return _heading(experiment) | {
         "budget": _budget(experiment, budget, records),
         "steps": _steps(records) or f"{len(records)} networks counted",
-        "ran": _ran(budget, records),
+        "ran": _ran(experiment, budget, records),
         "claims": [_judged_row(judgement) for judgement in judged(experiment, records)],
     }
 
@@ -117,7 +117,7 @@ def _steps(records: Sequence[Record]) -> str:
     return ", ".join(f"{mine:,} of {theirs:,}" for mine, theirs in schedules(records))
 
 
-def _ran(budget: str, records: Sequence[Record]) -> dict[str, str]:
+def _ran(experiment: Experiment, budget: str, records: Sequence[Record]) -> dict[str, str]:
     """The facts of the runs, for the page's table."""
     trained = [record for record in records if not record.is_counted] or records
     per_arm = Counter(record.arm for record in trained)
@@ -126,8 +126,9 @@ def _ran(budget: str, records: Sequence[Record]) -> dict[str, str]:
     def all_of(key: str) -> str:
         return ", ".join(sorted({str(record.data[key]) for record in trained}))
 
+    seeds_run = () if trained[0].is_counted else sorted({record.seed for record in trained})
     return {
-        "budget": budget,
+        "command": command_for(experiment, budget, sorted({record.arm for record in records}), seeds_run),
         "runs": str(len(records)),
         "seeds": "–" if trained[0].is_counted else " to ".join(dict.fromkeys((str(seeds[0]), str(seeds[-1])))),
         "data": ", ".join(
