@@ -91,11 +91,16 @@ def {name}():
 def quartered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working directory whose experiments are degradation and features: same nets, claims and figures, less to train."""
     folder = tmp_path_factory.mktemp("quartered")
+    quarter_experiments(folder, "degradation", "features")
+    return folder
+
+
+def quarter_experiments(folder: Path, *names: str) -> None:
+    """Put quartered copies of these experiments into `folder/experiments`."""
     (folder / "experiments").mkdir()
-    for name in ("degradation", "features"):
+    for name in names:
         path = REPO / "experiments" / f"{name}.py"
         (folder / "experiments" / path.name).write_text(QUARTERED.format(name=name, path=str(path)))
-    return folder
 
 
 @pytest.fixture

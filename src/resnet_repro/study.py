@@ -21,6 +21,7 @@ from resnet_repro.launch.group import Group, group_of
 from resnet_repro.request import Request, backbone_arms, counted_budget, expand, place_of, weights_for
 from resnet_repro.results import check_sources, parent_folder, read_record, state_of
 from resnet_repro.runs import Run, expected_costs, with_descendants
+from resnet_repro.twins import take_over
 
 if TYPE_CHECKING:
     from resnet_repro.data.catalogue import DatasetFacts
@@ -131,6 +132,8 @@ def _train(
     runs = plan.trained
     _check_parents(request, runs)
     states = [state_of(run.folder, run.settings) for run in runs]
+    if group is None:
+        states = [_taken_over(run, say) if state == "new" else state for run, state in zip(runs, states, strict=True)]
     is_main = group is None or group.world.is_main
     if is_main:
         _count([run for run in plan.runs if run.settings.arm.counted], say)
@@ -158,6 +161,15 @@ def _train(
         outcomes |= _by_name(pending, _launch(pending, jobs, executor, costs, console, say, follow))
         _look_over(runs, outcomes)
     return _result(plan.budget, plan.runs, outcomes, is_main)
+
+
+def _taken_over(run: Run, say: Callable[[str], None]) -> str:
+    """ "done" where another experiment has carried out the same run and its result could be taken over, else "new"."""
+    source = take_over(run.folder, run.settings)
+    if source is None:
+        return "new"
+    say(f"{run.name}: {source} has trained the same run, and its result is taken over")
+    return "done"
 
 
 def _by_name(runs: Sequence[Run], outcomes: Sequence[Outcome]) -> dict[str, Outcome]:

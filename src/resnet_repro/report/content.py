@@ -284,4 +284,6 @@ def _provenance(records: Sequence[Record]) -> list[list[str]]:
     ]
     if all(record.is_counted for record in records):
         rows = [row for row in rows if row[0] in ("records", "commit", "versions")]
-    return rows + ([["started from", ", ".join(parents)]] if parents else [])
+    taken = [f"{r.arm}/{r.seed} from {source}" for r in records if (source := r.data.get("taken_over_from"))]
+    further = (("started from", parents), ("taken over", taken))
+    return rows + [[heading, ", ".join(words)] for heading, words in further if words]

@@ -1,0 +1,70 @@
+"""Runs that two experiments have in common: what one has trained, the other takes over.
+
+plain-20 of `degradation` is plain-20 of `construction` and of `shortcuts`: the same arm, seed, schedule and data. On one
+machine its steps end with the same bits, so training it again would only cost time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from resnet_repro.experiment import RunSettings
+from resnet_repro.results import (
+    CHECKPOINT,
+    LOCK,
+    LOG,
+    PROGRESS,
+    RECORD,
+    RUN,
+    Record,
+    read_json,
+    read_record,
+    write_json,
+)
+
+OWN = (CHECKPOINT, LOCK, LOG, PROGRESS, RECORD, RUN)  # files that tell of the training and not of its result
+
+
+def take_over(folder: Path, settings: RunSettings) -> str | None:
+    """Put the result of another experiment's run with the same settings into `folder`, which holds none yet.
+
+    Returns that experiment's name; None where there is no such run, where runs of this arm begin with other runs, and
+    where a process trains in `folder`. The record says where it comes from. Raises UserError for a damaged record.
+    """
+    if settings.arm.start or settings.arm.search or settings.arm.counted:
+        return None
+    twin = next(_twins(folder, settings), None)
+    if twin is None:
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return None
+        for file in twin.folder.iterdir():
+            if file.name not in OWN and not file.name.startswith("."):
+                shutil.copyfile(file, folder / file.name)
+        mine = {"settings": settings.to_json()}
+        if run := read_json(twin.folder / RUN):
+            write_json(folder / RUN, run | mine)
+        source = twin.data.get("taken_over_from") or twin.settings.experiment
+        about = {"experiment": settings.experiment, "taken_over_from": source}
+        write_json(folder / RECORD, dict(twin.data) | mine | about)  # last, as it says "done"
+    return twin.settings.experiment
+
+
+def _twins(folder: Path, settings: RunSettings) -> Iterator[Record]:
+    """Ended runs of other experiments in the same folder of runs, at the same budget, with equal settings."""
+    runs_dir = folder.parents[3]
+    below = folder.relative_to(runs_dir / settings.experiment)
+    for path in sorted(runs_dir.glob(f"*/{below}/{RECORD}")):
+        record = read_record(path.parent)
+        if record is None or record.status == "skipped" or path.parent == folder:
+            continue
+        if replace(record.settings, experiment=settings.experiment) == settings:
+            yield record

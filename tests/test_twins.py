@@ -1,0 +1,125 @@
+"""What one experiment has trained, another takes over where it is the same run, and nothing else."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import cli, quarter_experiments
+from test_report import make_record
+
+from resnet_repro.discovery import load_experiment
+from resnet_repro.experiment import RunSettings
+from resnet_repro.results import LOCK, RECORD, read_record, run_folder, state_of
+from resnet_repro.twins import take_over
+
+
+def settings_of(folder: Path, **changes: object) -> RunSettings:
+    """Those of `shortcuts` for the run in a folder of `degradation`."""
+    record = read_record(folder)
+    assert record is not None
+    return replace(record.settings, experiment="shortcuts", **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    """The folder of plain-20 of degradation."""
+    folder = make_record(tmp_path, load_experiment("degradation"), "plain-20", 1)
+    (folder / "weights.safetensors").write_bytes(b"weights")
+    (folder / "log.txt").write_text("trained as degradation")
+    return folder
+
+
+def own_folder(tmp_path: Path) -> Path:
+    return run_folder(tmp_path, "shortcuts", "paper", "plain-20", 1)
+
+
+def test_the_same_run_of_another_experiment_is_taken_over(trained: Path, tmp_path: Path) -> None:
+    settings, folder = settings_of(trained), own_folder(tmp_path)
+    assert take_over(folder, settings) == "degradation"
+    assert state_of(folder, settings) == "done"
+    mine, theirs = json.loads((folder / RECORD).read_text()), json.loads((trained / RECORD).read_text())
+    assert (mine["experiment"], mine["taken_over_from"]) == ("shortcuts", "degradation")
+    assert mine["final"] == theirs["final"] and "taken_over_from" not in theirs
+    for name in ("metrics.csv", "gradients.csv", "responses.csv", "weights.safetensors"):
+        assert (folder / name).read_bytes() == (trained / name).read_bytes()
+    assert not (folder / "log.txt").exists(), "nothing was trained here"
+    third = run_folder(tmp_path, "construction", "paper", "plain-20", 1)
+    (trained / RECORD).unlink()
+    assert take_over(third, replace(settings, experiment="construction")) == "shortcuts"
+    assert json.loads((third / RECORD).read_text())["taken_over_from"] == "degradation", "who trained it"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"iterations": 32_000},
+        {"evaluate_every": 500},
+        {"precision": "fp32"},
+        {"device": "cpu"},
+        {"dataset_digest": "e" * 64},
+        {"stretch": 10},
+    ],
+)
+def test_a_run_of_other_settings_is_not(changes: dict[str, object], trained: Path, tmp_path: Path) -> None:
+    assert take_over(own_folder(tmp_path), settings_of(trained, **changes)) is None
+    assert not own_folder(tmp_path).exists()
+
+
+def test_an_arm_that_is_another_under_the_same_name_is_not(trained: Path, tmp_path: Path) -> None:
+    settings = settings_of(trained)
+    for arm in (replace(settings.arm, watch=("inputs",)), replace(settings.arm, share=0.5)):
+        assert take_over(own_folder(tmp_path), replace(settings, arm=arm)) is None
+
+
+def test_a_run_that_begins_with_another_is_not(tmp_path: Path) -> None:
+    construction = load_experiment("construction")
+    folder = make_record(tmp_path, construction, "plain-20-on", 0)
+    record = read_record(folder)
+    assert record is not None
+    other = run_folder(tmp_path, "other", "paper", "plain-20-on", 0)
+    assert take_over(other, replace(record.settings, experiment="other")) is None
+
+
+def test_a_skipped_run_is_not(trained: Path, tmp_path: Path) -> None:
+    data = json.loads((trained / RECORD).read_text())
+    (trained / RECORD).write_text(json.dumps(data | {"status": "skipped"}))
+    assert take_over(own_folder(tmp_path), settings_of(trained)) is None
+
+
+def test_a_folder_in_which_a_process_trains_is_left_alone(trained: Path, tmp_path: Path) -> None:
+    folder = own_folder(tmp_path)
+    folder.mkdir(parents=True)
+    with (folder / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert take_over(folder, settings_of(trained)) is None
+    assert [path.name for path in folder.iterdir()] == [LOCK]
+    assert take_over(folder, settings_of(trained)) == "degradation"
+
+
+def test_on_the_command_line_the_bits_are_those_of_a_training(tiny_data: Path, tmp_path: Path) -> None:
+    quarter_experiments(tmp_path, "degradation", "shortcuts")
+
+    def run(experiment: str, arms: str, name: str):
+        return cli(
+            "run", experiment, "--dataset", "standin-tiny", "--iterations", "2", "--arms", arms, "--data-dir", tiny_data,
+            "--runs-dir", tmp_path / name, "--reports-dir", tmp_path / f"{name}-reports", cwd=tmp_path,
+        )  # fmt: skip
+
+    assert run("degradation", "plain-20", "together").returncode == 0
+    process = run("shortcuts", "plain-20,resnet-20", "together")
+    assert process.returncode == 0, process.stderr
+    assert "plain-20 seed 0: degradation has trained the same run, and its result is taken over" in process.stdout
+    assert "shortcuts: 1 runs of up to 2 steps" in process.stdout
+    assert run("shortcuts", "plain-20", "alone").returncode == 0
+    taken, own = (
+        read_record(run_folder(tmp_path / name, "shortcuts", "2it-standin-tiny", "plain-20", 0))
+        for name in ("together", "alone")
+    )
+    assert taken is not None and own is not None
+    assert taken.data["weights_sha256"] == own.data["weights_sha256"]
+    assert taken.data["final"] == own.data["final"] and taken.data["diagnostics"] == own.data["diagnostics"]
+    assert taken.data["taken_over_from"] == "degradation" and "taken_over_from" not in own.data
