@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from statistics import mean
 
 import pytest
 from conftest import REPO
@@ -11,8 +12,9 @@ from conftest import REPO
 from resnet_repro.data.arrays import combined_digest
 from resnet_repro.data.catalogue import CATALOGUE
 from resnet_repro.discovery import experiment_names, load_experiment
+from resnet_repro.report.content import results_of
 from resnet_repro.report.markdown import BEGIN, END, claims_table, summary_page
-from resnet_repro.report.summary import summary_content
+from resnet_repro.report.summary import WEIGHT, summary_content
 from resnet_repro.report.write import budgets_with_records
 from resnet_repro.results import Record, collect
 
@@ -76,5 +78,33 @@ def test_every_budget_has_its_report() -> None:
 
 def test_the_pages_link_to_files_that_are_there() -> None:
     for page in (REPO / "README.md", REPO / "reports" / "README.md"):
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?(?: \"[^)]*\")?\)", page.read_text()):
             assert (page.parent / Path(target)).exists(), f"{page.name} links to {target}"
+
+
+EVIDENCE = re.compile(r'\[([^\]]+)\]\(reference/([^\s)]+) "([^"]+)"\)')
+
+
+def test_every_number_and_verdict_of_the_reading_is_that_of_the_records(content: dict) -> None:
+    verdicts = {claim["name"]: (claim["experiment"], claim["verdict"]) for claim in content["claims"]}
+    found = EVIDENCE.findall((REPO / "reports" / "README.md").read_text())
+    for words, target, what in found:
+        if what in WEIGHT:
+            assert verdicts[words] == (Path(target).stem, what), f"{words} is {verdicts[words]}"
+            continue
+        name, budget, arm, *seed = Path(target).parts
+        values = results_of(records_of(name, budget)).of(arm, what)
+        wanted = [values[int(seed[0].removeprefix("seed"))]] if seed else list(values.values())
+        said = re.search(r"[−+]?[\d,]+(?:\.(\d+))?", words)
+        assert wanted and said, f"{words}: {target} has no {what}"
+        digits = len(said[1] or "")
+        assert f"{mean(wanted):.{digits}f}" == said[0].replace("−", "-").replace(",", "").replace("+", ""), (
+            words,
+            target,
+        )
+    assert len(found) > 40
+
+
+def test_the_reading_speaks_of_every_experiment() -> None:
+    text = (REPO / "reports" / "README.md").read_text()
+    assert [name for name, budgets in BUDGETS.items() if budgets and f"(reference/{name}" not in text] == []
