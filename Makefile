@@ -125,7 +125,7 @@ transfer: $(READY) ## ResNet-34 frozen or fine-tuned, also on your class folders
 	$(REPRO) run transfer $(FLAGS)
 
 report: $(READY) ## remake the reports from the records, without training (seconds); of the committed ones: REFERENCE=1
-	$(REPRO) report $(if $(REFERENCE),$(OF_REFERENCE),$(strip $(BUDGET) $(call flag,DATASET,dataset) \
+	$(REPRO) report $(if $(filter-out 0,$(REFERENCE)),$(OF_REFERENCE),$(strip $(BUDGET) $(call flag,DATASET,dataset) \
 		$(call flag,RESOLUTION,resolution) $(FOLDERS)))
 
 status: $(READY) ## what has run, runs, is missing or failed (at once)

@@ -18,12 +18,14 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import pytest
 import torch
 from forked import Forked, popen
+from made_records import TEST_ERROR, make_record
 
 import resnet_repro.cli
 from resnet_repro.arms import cifar_arm
 from resnet_repro.data.catalogue import CATALOGUE
 from resnet_repro.data.sources import obtain
-from resnet_repro.experiment import Arm, RunSettings
+from resnet_repro.discovery import load_experiment
+from resnet_repro.experiment import Arm, Experiment, RunSettings
 from resnet_repro.recipes import HE15_CIFAR
 from resnet_repro.results import run_folder, write_json
 
@@ -207,3 +209,16 @@ def cli_process(*arguments: str | Path, cwd: Path = REPO) -> subprocess.Complete
         text=True,
         timeout=300,
     )
+
+
+@pytest.fixture
+def degradation() -> Experiment:
+    return load_experiment("degradation")
+
+
+@pytest.fixture
+def paper_runs(tmp_path: Path, degradation: Experiment) -> Path:
+    for arm in TEST_ERROR:
+        for seed in range(3):
+            make_record(tmp_path / "runs", degradation, arm, seed)
+    return tmp_path / "runs"

@@ -24,11 +24,6 @@ from resnet_repro.request import scaled_profile
 from resnet_repro.selection import select_arms
 
 
-@pytest.fixture
-def degradation() -> Experiment:
-    return load_experiment("degradation")
-
-
 def test_degradation_is_the_papers(degradation: Experiment) -> None:
     compared = [arm.name for arm in degradation.arms if not arm.control]
     assert compared == ["plain-20", "plain-56", "resnet-20", "resnet-56"]

@@ -14,8 +14,8 @@ import pytest
 import torch
 import torchvision
 from conftest import REPO, cli
+from made_records import make_record
 from test_folders import make_folders
-from test_report import make_record
 
 from resnet_repro.budgets import command, profile_of, split_budget
 from resnet_repro.cli import main

@@ -7,117 +7,18 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from made_records import content_of, make_record
 
-from resnet_repro.budgets import command_for
 from resnet_repro.counting import count_run
 from resnet_repro.discovery import experiment_names, load_experiment
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Arm, Experiment, RunSettings
-from resnet_repro.report.content import build_content, results_of
+from resnet_repro.report.content import results_of
 from resnet_repro.report.figure import Context
-from resnet_repro.report.markdown import BEGIN, END, put_claims_into, summary_page
 from resnet_repro.report.style import PAPER_GREY
-from resnet_repro.report.summary import summary_content, write_summary
-from resnet_repro.report.write import budgets_with_records, judged, write_report
-from resnet_repro.results import FORMAT, Table, collect, read_record, run_folder, write_json
-
-TEST_ERROR = {"plain-20": 9.7, "plain-56": 13.2, "resnet-20": 8.8, "resnet-56": 7.0, "plain-56-no-bn": 90.0}
-
-
-@pytest.fixture
-def degradation() -> Experiment:
-    return load_experiment("degradation")
-
-
-def make_record(
-    runs: Path,
-    experiment: Experiment,
-    arm: str,
-    seed: int,
-    budget: str = "paper",
-    iterations: int = 64_000,
-    **changes: object,
-) -> Path:
-    """A finished run's folder whose errors are those of the paper, give or take the seed."""
-    settings = RunSettings(
-        experiment.name, budget, experiment.arm(arm), seed, iterations, 1_000, "cifar10", "d" * 64, "bf16", "cuda"
-    )
-    folder = run_folder(runs, experiment.name, budget, arm, seed)
-    folder.mkdir(parents=True)
-    error = TEST_ERROR.get(arm, 90.0) + 0.1 * seed
-    metrics = Table(folder / "metrics.csv", ("running_train_error", "test_error"))
-    metrics.rewind(0)
-    metrics.append(
-        {"iteration": step * iterations // 8, "running_train_error": error / step, "test_error": error + 8 - step}
-        for step in range(1, 9)
-    )
-    gradients = Table(folder / "gradients.csv", ("layer", "name", "norm"))
-    gradients.rewind(0)
-    gradients.append(
-        {"iteration": step, "layer": layer, "name": f"conv{layer}", "norm": 0.1 * layer}
-        for step in (1, 500)
-        for layer in range(1, 10)
-    )
-    responses = Table(folder / "responses.csv", ("layer", "name", "std"))
-    responses.rewind(0)
-    responses.append({"iteration": iterations, "layer": i, "name": f"conv{i}", "std": 1 / i} for i in range(1, 10))
-    response = {"plain-20": 1.82, "plain-56": 1.52, "resnet-20": 1.62, "resnet-56": 1.13}.get(arm, 0.1)
-    data = {
-        "format": FORMAT,
-        "experiment": experiment.name,
-        "arm": arm,
-        "seed": seed,
-        "profile": budget,
-        "iterations": settings.stop_at,
-        "status": "finished",
-        "diverged_at": None,
-        "final": {"train_error": error / 2, "test_error": error},
-        "best": {"test_error": error - 0.2, "iteration": iterations - 1_000},
-        "diagnostics": {
-            "mean_response": response + 0.001 * seed,
-            "early_gradient": (-4.0 if arm == "plain-56-no-bn" else -1.0) + 0.01 * seed,
-            "gradient_decay": 0.1 + 0.01 * seed,
-        },
-        "model": {"layers": 20, "parameters": 269_722, "multiply_adds": 40_551_040},
-        "recipe": settings.to_json()["arm"]["recipe"],
-        "dataset": {
-            "name": "cifar10", "title": "CIFAR-10", "digest": "d" * 64, "standin": False, "train_images": 50_000,
-            "test_images": 10_000, "classes": 10,
-        },
-        "precision": "bf16",
-        "device": "cuda",
-        "hardware": "a made-up GPU",
-        "threads": None,
-        "compilation": "compiled",
-        "activations": "stored",
-        "peak_memory_mib": 800.0,
-        "seconds": 3_600.0,
-        "training_seconds": 3_200.0,
-        "images_per_second": 9_000.0,
-        "versions": {"torch": "2.14.1"},
-        "commit": "0123456789ab",
-        "finished_at": "2026-01-01T00:00:00Z",
-        "weights_sha256": "a" * 64,
-        "parent": None,
-        "draws": None,
-        "warmed_up_at": None,
-        "settings": settings.to_json(),
-    }  # fmt: skip
-    write_json(folder / "record.json", data | changes)
-    return folder
-
-
-@pytest.fixture
-def paper_runs(tmp_path: Path, degradation: Experiment) -> Path:
-    for arm in TEST_ERROR:
-        for seed in range(3):
-            make_record(tmp_path / "runs", degradation, arm, seed)
-    return tmp_path / "runs"
-
-
-def content_of(experiment: Experiment, runs: Path, budget: str = "paper") -> dict:
-    records = collect(runs, experiment.name, budget)
-    return build_content(experiment, budget, records, judged(experiment, records), [], [])
+from resnet_repro.report.summary import summary_content
+from resnet_repro.report.write import budgets_with_records, write_report
+from resnet_repro.results import Table, collect, read_record, run_folder, write_json
 
 
 def test_the_papers_numbers_give_the_papers_verdicts(degradation: Experiment, paper_runs: Path) -> None:
@@ -464,110 +365,6 @@ def test_counted_arms_stand_beside_trained_ones_and_decide_without_seeds(tmp_pat
     assert rows["basic-wide (control)"][4:8] == ["counted", "–", "–", "–"]
     assert "2 networks counted" in content["summary"]
     assert not any("basic" in banner for banner in content["banners"])
-
-
-def test_the_summary_holds_every_claim_of_every_experiment(degradation: Experiment, paper_runs: Path) -> None:
-    experiments = [load_experiment(name) for name in experiment_names()]
-    content = summary_content(experiments, {"degradation": ["paper"]}, paper_runs)
-    rows = {row["name"]: row for section in content["experiments"] for row in section["claims"]}
-    assert set(rows) == {claim.name for experiment in experiments for claim in experiment.claims}
-    assert (rows["D1"]["verdict"], rows["D1"]["effect"], rows["D1"]["seeds"]) == ("reproduced", "+1.75 points", "3")
-    assert rows["P1"]["verdict"] == "not run"
-    section = next(s for s in content["experiments"] if s["name"] == "depth")
-    assert section["budget"] == "not run: make depth"
-    section = next(s for s in content["experiments"] if s["name"] == "degradation")
-    assert section["budget"] == "paper: 64,000 of 64,000 iterations, 10 runs missing, CIFAR-10"
-    counts = {count["verdict"]: int(count["claims"]) for count in content["counts"]}
-    assert sum(counts.values()) == len(rows)
-    assert (counts["reproduced"], counts["not reproduced"]) == (5, 1)
-
-
-def test_the_summary_is_made_again_to_the_same_bytes(degradation: Experiment, paper_runs: Path, tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        lines = write_summary(summary_content([degradation], {"degradation": ["paper"]}, paper_runs), tmp_path / name)
-        assert lines == [f"summary: {tmp_path / name / 'summary.pdf'}"]
-    assert (tmp_path / "a" / "summary.pdf").read_bytes().startswith(b"%PDF")
-    for file in ("summary.pdf", "summary.md"):
-        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
-
-
-def test_of_several_budgets_each_is_judged_and_the_weightiest_verdict_counts(
-    degradation: Experiment, paper_runs: Path
-) -> None:
-    for arm in ("plain-20", "plain-56"):  # one seed of a longer schedule, where the deeper net is the better one
-        final = {"train_error": 9.0 if arm == "plain-20" else 5.0, "test_error": 9.0}
-        make_record(paper_runs, degradation, arm, 0, "96000it", 96_000, final=final)
-    budgets = budgets_with_records(paper_runs, "degradation")
-    assert budgets == ["96000it", "paper"]
-    content = summary_content([degradation], {"degradation": budgets}, paper_runs)
-    longest, paper = ({row["name"]: row for row in section["claims"]} for section in content["experiments"])
-    assert (longest["D1"]["verdict"], paper["D1"]["verdict"]) == ("not observed", "reproduced")
-    claims = {row["name"]: row for row in content["claims"]}
-    assert list(claims) == [claim.name for claim in degradation.claims]
-    assert (claims["D1"]["verdict"], claims["D1"]["steps"]) == ("reproduced", "64,000 of 64,000")
-    assert sum(int(count["claims"]) for count in content["counts"]) == len(degradation.claims)
-    page = summary_page(content)
-    assert page.count("| D1 |") == 2
-    assert (
-        "| `make degradation ITERATIONS=96000 ARMS=plain-20,plain-56` | 96,000 of 64,000 | 2 | 1 | CIFAR-10 dddddddd |"
-        in page
-    )
-
-
-@pytest.mark.parametrize(
-    ("budget", "arms", "seeds", "said"),
-    [
-        ("quick", None, [0], "make degradation"),
-        ("quick", None, [], "make degradation"),
-        ("paper", None, [4, 3, 2, 1, 0], "make degradation PROFILE=paper"),
-        ("paper", None, [0, 1, 2, 5, 7, 8], "make degradation PROFILE=paper SEEDS=0-2,5,7-8"),
-        (
-            "2000it",
-            ["resnet-20", "plain-20"],
-            [0, 1],
-            "make degradation ITERATIONS=2000 SEEDS=0-1 ARMS=plain-20,resnet-20",
-        ),
-    ],
-)
-def test_the_command_that_trains_given_runs(
-    degradation: Experiment, budget: str, arms: list[str] | None, seeds: list[int], said: str
-) -> None:
-    every = [arm.name for arm in degradation.arms]
-    assert command_for(degradation, budget, arms or every, seeds) == said
-
-
-def test_equal_verdicts_count_at_the_longest_budget(degradation: Experiment, tmp_path: Path) -> None:
-    for budget, iterations in (("2000it", 2_000), ("8000it", 8_000)):
-        for arm in ("plain-20", "plain-56"):
-            make_record(tmp_path, degradation, arm, 0, budget, iterations)
-    content = summary_content([degradation], {"degradation": ["8000it", "2000it"]}, tmp_path)
-    claims = {row["name"]: row for row in content["claims"]}
-    assert (claims["D2"]["verdict"], claims["D2"]["steps"]) == ("observed", "8,000 of 64,000")
-
-
-def test_a_page_takes_the_claims_that_are_settled_and_names_the_others(
-    degradation: Experiment, paper_runs: Path, tmp_path: Path
-) -> None:
-    content = summary_content([degradation, load_experiment("depth")], {"degradation": ["paper"]}, paper_runs)
-    page = tmp_path / "README.md"
-    page.write_text(f"before\n{BEGIN}\nstale\n{END}\nafter\n")
-    for _ in range(2):
-        put_claims_into(page, content)
-        text = page.read_text()
-        assert text.startswith(f"before\n{BEGIN}\n") and text.endswith(f"{END}\nafter\n") and "stale" not in text
-        assert "| **reproduced** | +1.75 points | 3 | `degradation` 64,000 of 64,000 |" in text
-        assert "| P1 |" not in text and text.count("| D1 |") == 1
-        assert "Undecided or not run, 3 of 9: P1, P2, P3." in text
-
-
-@pytest.mark.parametrize("text", ["no markers", f"{BEGIN} alone", f"{END} before {BEGIN}", None])
-def test_a_page_without_a_place_for_the_claims_is_refused_and_kept(text: str | None, tmp_path: Path) -> None:
-    page = tmp_path / "README.md"
-    if text is not None:
-        page.write_text(text)
-    with pytest.raises(UserError, match=r"README\.md"):
-        put_claims_into(page, {"claims": []})
-    assert text is None or page.read_text() == text
 
 
 def test_a_report_beside_another_is_written_under_its_own_name(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_report import content_of, make_record
+from made_records import content_of, make_record
 
 from resnet_repro.analysis.claims import Claim, judge_all
 from resnet_repro.analysis.comparisons import Results, higher

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 from resnet_repro.data.catalogue import CATALOGUE
 from resnet_repro.data.folders import FOLDERS_PREFIX, IMAGENET
 from resnet_repro.experiment import Experiment, Profile
+from resnet_repro.selection import seed_list
 
 
 def budget_name(experiment: Experiment, profile: Profile, dataset: str) -> str:
@@ -72,14 +72,7 @@ def command_for(experiment: Experiment, budget: str, arms: Sequence[str], seeds:
     profile = profile_of(experiment, budget) or experiment.profiles[0]
     words = [command(experiment, budget)]
     if seeds and sorted(seeds) != sorted(profile.seeds or experiment.profiles[0].seeds):
-        words.append(f"SEEDS={_ranges(sorted(seeds))}")
+        words.append(f"SEEDS={seed_list(sorted(seeds))}")
     if set(arms) != {arm.name for arm in experiment.arms_of(profile)}:
         words.append(f"ARMS={','.join(arm.name for arm in experiment.arms if arm.name in arms)}")
     return " ".join(words)
-
-
-def _ranges(seeds: Sequence[int]) -> str:
-    """As SEEDS takes them: 0-2 for neighbours, commas between the rest."""
-    starts = [seeds[0], *[b for a, b in pairwise(seeds) if b != a + 1]]
-    ends = [*[a for a, b in pairwise(seeds) if b != a + 1], seeds[-1]]
-    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))

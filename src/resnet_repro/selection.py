@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Arm, Experiment, Profile
 
@@ -35,6 +37,17 @@ def parse_seeds(text: str) -> tuple[int, ...]:
             raise UserError(f"SEEDS={text!r} is too large: seeds lie under 2^31, 10,000 of them at most")
         seeds.update(range(int(first), int(last) + 1))
     return tuple(sorted(seeds))
+
+
+def seed_list(seeds: Sequence[int]) -> str:
+    """Seeds as `parse_seeds` reads them: "0-4,7". `seeds` in ascending order."""
+    runs: list[list[int]] = []
+    for seed in seeds:
+        if runs and seed == runs[-1][-1] + 1:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def parse_count(text: str, name: str) -> int:

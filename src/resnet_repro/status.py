@@ -17,6 +17,7 @@ from resnet_repro.budgets import profile_of
 from resnet_repro.discovery import experiment_names, load_experiment
 from resnet_repro.experiment import Experiment, Profile
 from resnet_repro.run_state import RunState, State, run_state
+from resnet_repro.selection import seed_list
 
 ONE_LINE_EACH: tuple[State, ...] = ("running", "silent", "interrupted", "failed", "diverged", "skipped")
 TOGETHER: tuple[State, ...] = ("waiting", "missing")
@@ -158,11 +159,4 @@ def _finished(arm: str, runs: Sequence[RunState]) -> str:
 
 def _seeds(seeds: Sequence[int]) -> str:
     """ "seed 3" or "seeds 0-4,7", as SEEDS takes them; `seeds` in ascending order."""
-    runs: list[list[int]] = []
-    for seed in seeds:
-        if runs and seed == runs[-1][-1] + 1:
-            runs[-1].append(seed)
-        else:
-            runs.append([seed])
-    text = ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
-    return f"seed{'s' * (len(seeds) > 1)} {text}"
+    return f"seed{'s' * (len(seeds) > 1)} {seed_list(seeds)}"

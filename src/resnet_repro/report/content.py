@@ -117,8 +117,8 @@ def _trained(records: Sequence[Record]) -> str:
     return " ".join(
         [
             f"{' and '.join(_on(mine) for mine in datasets.values())}, {len(seeds)} seed{'s' * (len(seeds) > 1)} "
-            f"({', '.join(map(str, seeds))}), {_all(records, 'precision')} on {_all(records, 'hardware')}{_together(records)}, "
-            f"{minutes:.0f} run-minutes in all.",
+            f"({', '.join(map(str, seeds))}), {all_of(records, 'precision')} on {all_of(records, 'hardware')}"
+            f"{_together(records)}, {minutes:.0f} run-minutes in all.",
             *[_recipe(mine) for mine in recipes.values()],
         ]
     )
@@ -193,7 +193,8 @@ def _together(records: Sequence[Record]) -> str:
     return f", {' or '.join(map(str, counts))} processes together" if counts else ""
 
 
-def _all(records: Sequence[Record], key: str) -> str:
+def all_of(records: Sequence[Record], key: str) -> str:
+    """The values that the records have of an entry, each once."""
     return ", ".join(sorted({str(record.data[key]) for record in records}))
 
 
@@ -269,12 +270,12 @@ def _provenance(records: Sequence[Record]) -> list[list[str]]:
     trained = [record for record in records if not record.is_counted] or records
     rows = [
         ["records", f"{len(records)}, the last of {max(str(r.data['finished_at']) for r in records)}"],
-        ["commit", _all(records, "commit")],
-        ["hardware", _all(records, "hardware")],
-        ["precision", _all(trained, "precision")],
-        ["threads a run", _all(trained, "threads")],
-        ["training step", _all(trained, "compilation")],
-        ["activations", _all(trained, "activations")],
+        ["commit", all_of(records, "commit")],
+        ["hardware", all_of(records, "hardware")],
+        ["precision", all_of(trained, "precision")],
+        ["threads a run", all_of(trained, "threads")],
+        ["training step", all_of(trained, "compilation")],
+        ["activations", all_of(trained, "activations")],
         [
             "versions",
             ", ".join(f"{package} {' / '.join(sorted(found))}" for package, found in sorted(versions.items())),

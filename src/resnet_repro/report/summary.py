@@ -13,7 +13,7 @@ from resnet_repro.budgets import command, command_for, profile_of
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Experiment
 from resnet_repro.report.banners import has_substitute_weights, schedules
-from resnet_repro.report.content import COUNTED, effect, number
+from resnet_repro.report.content import COUNTED, all_of, effect, number
 from resnet_repro.report.markdown import summary_page
 from resnet_repro.report.typeset import ABSENT, can_typeset, typeset
 from resnet_repro.report.write import judged
@@ -29,21 +29,19 @@ def write_summary(content: dict[str, Any], reports_dir: Path) -> list[str]:
 
     Raises UserError where the folder cannot be written.
     """
-    lines = []
+    shown, lines = (PDF, []) if can_typeset() else (PAGE, [ABSENT])
     try:
         reports_dir.mkdir(parents=True, exist_ok=True)
         (reports_dir / PAGE).write_text(summary_page(content))
-        if can_typeset():
+        if shown == PDF:
             with tempfile.TemporaryDirectory(dir=reports_dir, prefix=".summary-") as folder:
                 typeset("summary.typ", content, Path(folder), PDF)
                 (Path(folder) / PDF).replace(reports_dir / PDF)
-        else:
-            lines.append(ABSENT)
     except OSError as error:
         raise UserError(
             f"REPORTS_DIR={reports_dir} cannot be written ({error.strerror}): name another folder"
         ) from error
-    return [*lines, f"summary: {reports_dir / (PAGE if lines else PDF)}"]
+    return [*lines, f"summary: {reports_dir / shown}"]
 
 
 def summary_content(
@@ -64,11 +62,14 @@ def summary_content(
                 standins.append(experiment.name)
             if any(has_substitute_weights(r) for r in records):
                 substitutes.append(experiment.name)
-            sections.append(_section(experiment, budget, records))
+            claims = [_judged_row(judgement) for judgement in judged(experiment, records)]
+            steps = _steps(records) or f"{len(records)} networks counted"
+            ran = _ran(experiment, budget, records)
+            sections.append(_section(experiment, _budget(experiment, budget, records), steps, ran, claims))
         if not budgets.get(experiment.name):
             claims = [_absent_row(claim.name, claim.text, claim.source) for claim in experiment.claims]
             line = f"not run: {command(experiment, experiment.profiles[0].name)}"
-            sections.append(_heading(experiment) | {"budget": line, "steps": "", "ran": None, "claims": claims})
+            sections.append(_section(experiment, line, "", None, claims))
     claims = _strongest(sections)
     counts = Counter(claim["verdict"] for claim in claims)
     return {
@@ -89,18 +90,12 @@ def summary_content(
     }
 
 
-def _heading(experiment: Experiment) -> dict[str, Any]:
-    return {"name": experiment.name, "title": experiment.title}
-
-
-def _section(experiment: Experiment, budget: str, records: Sequence[Record]) -> dict[str, Any]:
-    """What was run of an experiment at one budget, and the verdicts there."""
-    return _heading(experiment) | {
-        "budget": _budget(experiment, budget, records),
-        "steps": _steps(records) or f"{len(records)} networks counted",
-        "ran": _ran(experiment, budget, records),
-        "claims": [_judged_row(judgement) for judgement in judged(experiment, records)],
-    }
+def _section(
+    experiment: Experiment, budget: str, steps: str, ran: dict[str, str] | None, claims: Sequence[dict[str, str]]
+) -> dict[str, Any]:
+    """An experiment at one budget. ran: None where it is not run."""
+    about = {"name": experiment.name, "title": experiment.title}
+    return about | {"budget": budget, "steps": steps, "ran": ran, "claims": claims}
 
 
 def _strongest(sections: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
@@ -118,28 +113,19 @@ def _steps(records: Sequence[Record]) -> str:
 
 
 def _ran(experiment: Experiment, budget: str, records: Sequence[Record]) -> dict[str, str]:
-    """The facts of the runs, for the page's table."""
-    trained = [record for record in records if not record.is_counted] or records
-    per_arm = Counter(record.arm for record in trained)
-    seeds = sorted(set(per_arm.values()))
-
-    def all_of(key: str) -> str:
-        return ", ".join(sorted({str(record.data[key]) for record in trained}))
-
-    seeds_run = () if trained[0].is_counted else sorted({record.seed for record in trained})
+    """The facts of the runs, for the page's table; what only trained networks have is a dash for counted ones."""
+    trained = [record for record in records if not record.is_counted]
+    arms, seeds = sorted({record.arm for record in records}), sorted({record.seed for record in trained})
+    per_arm = sorted(Counter(record.arm for record in trained).values())
+    data = {f"{r.data['dataset']['title']} {r.data['dataset']['digest'][:8]}" for r in trained}
     return {
-        "command": command_for(experiment, budget, sorted({record.arm for record in records}), seeds_run),
+        "command": command_for(experiment, budget, arms, seeds),
         "runs": str(len(records)),
-        "seeds": "–" if trained[0].is_counted else " to ".join(dict.fromkeys((str(seeds[0]), str(seeds[-1])))),
-        "data": ", ".join(
-            sorted(
-                {f"{r.data['dataset']['title']} {r.data['dataset']['digest'][:8]}" for r in trained if not r.is_counted}
-            )
-        )
-        or "–",
-        "hardware": f"{all_of('precision')} on {all_of('hardware')}" if not trained[0].is_counted else "–",
+        "seeds": " to ".join(dict.fromkeys(map(str, (*per_arm[:1], *per_arm[-1:])))) or "–",
+        "data": ", ".join(sorted(data)) or "–",
+        "hardware": f"{all_of(trained, 'precision')} on {all_of(trained, 'hardware')}" if trained else "–",
         "minutes": f"{sum(record.data['seconds'] for record in records) / 60:.0f}",
-        "commit": all_of("commit"),
+        "commit": all_of(trained or records, "commit"),
     }
 
 

@@ -1,0 +1,120 @@
+"""The summary of all claims, as PDF, as a page, and as a table on another page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from made_records import make_record
+
+from resnet_repro.budgets import command_for
+from resnet_repro.discovery import experiment_names, load_experiment
+from resnet_repro.errors import UserError
+from resnet_repro.experiment import Experiment
+from resnet_repro.report.markdown import BEGIN, END, put_claims_into, summary_page
+from resnet_repro.report.summary import summary_content, write_summary
+from resnet_repro.report.write import budgets_with_records
+
+
+def test_the_summary_holds_every_claim_of_every_experiment(degradation: Experiment, paper_runs: Path) -> None:
+    experiments = [load_experiment(name) for name in experiment_names()]
+    content = summary_content(experiments, {"degradation": ["paper"]}, paper_runs)
+    rows = {row["name"]: row for section in content["experiments"] for row in section["claims"]}
+    assert set(rows) == {claim.name for experiment in experiments for claim in experiment.claims}
+    assert (rows["D1"]["verdict"], rows["D1"]["effect"], rows["D1"]["seeds"]) == ("reproduced", "+1.75 points", "3")
+    assert rows["P1"]["verdict"] == "not run"
+    section = next(s for s in content["experiments"] if s["name"] == "depth")
+    assert section["budget"] == "not run: make depth"
+    section = next(s for s in content["experiments"] if s["name"] == "degradation")
+    assert section["budget"] == "paper: 64,000 of 64,000 iterations, 10 runs missing, CIFAR-10"
+    counts = {count["verdict"]: int(count["claims"]) for count in content["counts"]}
+    assert sum(counts.values()) == len(rows)
+    assert (counts["reproduced"], counts["not reproduced"]) == (5, 1)
+
+
+def test_the_summary_is_made_again_to_the_same_bytes(degradation: Experiment, paper_runs: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        lines = write_summary(summary_content([degradation], {"degradation": ["paper"]}, paper_runs), tmp_path / name)
+        assert lines == [f"summary: {tmp_path / name / 'summary.pdf'}"]
+    assert (tmp_path / "a" / "summary.pdf").read_bytes().startswith(b"%PDF")
+    for file in ("summary.pdf", "summary.md"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_of_several_budgets_each_is_judged_and_the_weightiest_verdict_counts(
+    degradation: Experiment, paper_runs: Path
+) -> None:
+    for arm in ("plain-20", "plain-56"):  # one seed of a longer schedule, where the deeper net is the better one
+        final = {"train_error": 9.0 if arm == "plain-20" else 5.0, "test_error": 9.0}
+        make_record(paper_runs, degradation, arm, 0, "96000it", 96_000, final=final)
+    budgets = budgets_with_records(paper_runs, "degradation")
+    assert budgets == ["96000it", "paper"]
+    content = summary_content([degradation], {"degradation": budgets}, paper_runs)
+    longest, paper = ({row["name"]: row for row in section["claims"]} for section in content["experiments"])
+    assert (longest["D1"]["verdict"], paper["D1"]["verdict"]) == ("not observed", "reproduced")
+    claims = {row["name"]: row for row in content["claims"]}
+    assert list(claims) == [claim.name for claim in degradation.claims]
+    assert (claims["D1"]["verdict"], claims["D1"]["steps"]) == ("reproduced", "64,000 of 64,000")
+    assert sum(int(count["claims"]) for count in content["counts"]) == len(degradation.claims)
+    page = summary_page(content)
+    assert page.count("| D1 |") == 2
+    assert (
+        "| `make degradation ITERATIONS=96000 ARMS=plain-20,plain-56` | 96,000 of 64,000 | 2 | 1 | CIFAR-10 dddddddd |"
+        in page
+    )
+
+
+@pytest.mark.parametrize(
+    ("budget", "arms", "seeds", "said"),
+    [
+        ("quick", None, [0], "make degradation"),
+        ("quick", None, [], "make degradation"),
+        ("paper", None, [4, 3, 2, 1, 0], "make degradation PROFILE=paper"),
+        ("paper", None, [0, 1, 2, 5, 7, 8], "make degradation PROFILE=paper SEEDS=0-2,5,7-8"),
+        (
+            "2000it",
+            ["resnet-20", "plain-20"],
+            [0, 1],
+            "make degradation ITERATIONS=2000 SEEDS=0-1 ARMS=plain-20,resnet-20",
+        ),
+    ],
+)
+def test_the_command_that_trains_given_runs(
+    degradation: Experiment, budget: str, arms: list[str] | None, seeds: list[int], said: str
+) -> None:
+    every = [arm.name for arm in degradation.arms]
+    assert command_for(degradation, budget, arms or every, seeds) == said
+
+
+def test_equal_verdicts_count_at_the_longest_budget(degradation: Experiment, tmp_path: Path) -> None:
+    for budget, iterations in (("2000it", 2_000), ("8000it", 8_000)):
+        for arm in ("plain-20", "plain-56"):
+            make_record(tmp_path, degradation, arm, 0, budget, iterations)
+    content = summary_content([degradation], {"degradation": ["8000it", "2000it"]}, tmp_path)
+    claims = {row["name"]: row for row in content["claims"]}
+    assert (claims["D2"]["verdict"], claims["D2"]["steps"]) == ("observed", "8,000 of 64,000")
+
+
+def test_a_page_takes_the_claims_that_are_settled_and_names_the_others(
+    degradation: Experiment, paper_runs: Path, tmp_path: Path
+) -> None:
+    content = summary_content([degradation, load_experiment("depth")], {"degradation": ["paper"]}, paper_runs)
+    page = tmp_path / "README.md"
+    page.write_text(f"before\n{BEGIN}\nstale\n{END}\nafter\n")
+    for _ in range(2):
+        put_claims_into(page, content)
+        text = page.read_text()
+        assert text.startswith(f"before\n{BEGIN}\n") and text.endswith(f"{END}\nafter\n") and "stale" not in text
+        assert "| **reproduced** | +1.75 points | 3 | `degradation` 64,000 of 64,000 |" in text
+        assert "| P1 |" not in text and text.count("| D1 |") == 1
+        assert "Undecided or not run, 3 of 9: P1, P2, P3." in text
+
+
+@pytest.mark.parametrize("text", ["no markers", f"{BEGIN} alone", f"{END} before {BEGIN}", None])
+def test_a_page_without_a_place_for_the_claims_is_refused_and_kept(text: str | None, tmp_path: Path) -> None:
+    page = tmp_path / "README.md"
+    if text is not None:
+        page.write_text(text)
+    with pytest.raises(UserError, match=r"README\.md"):
+        put_claims_into(page, {"claims": []})
+    assert text is None or page.read_text() == text
