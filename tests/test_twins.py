@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from conftest import cli, quarter_experiments
-from test_report import make_record
+from made_records import make_record
 
 from resnet_repro.discovery import load_experiment
 from resnet_repro.experiment import RunSettings
-from resnet_repro.results import LOCK, RECORD, read_record, run_folder, state_of
+from resnet_repro.results import LOCK, RECORD, RUN, read_record, run_folder, state_of
 from resnet_repro.twins import take_over
 
 
@@ -30,6 +30,7 @@ def trained(tmp_path: Path) -> Path:
     folder = make_record(tmp_path, load_experiment("degradation"), "plain-20", 1)
     (folder / "weights.safetensors").write_bytes(b"weights")
     (folder / "log.txt").write_text("trained as degradation")
+    (folder / RUN).write_text(json.dumps({"settings": {}, "id": "0123abcd"}))
     return folder
 
 
@@ -98,6 +99,28 @@ def test_a_folder_in_which_a_process_trains_is_left_alone(trained: Path, tmp_pat
         assert take_over(folder, settings_of(trained)) is None
     assert [path.name for path in folder.iterdir()] == [LOCK]
     assert take_over(folder, settings_of(trained)) == "degradation"
+
+
+def test_what_is_taken_over_is_recorded_under_its_own_id(trained: Path, tmp_path: Path) -> None:
+    settings, folder = settings_of(trained), own_folder(tmp_path)
+    take_over(folder, settings)
+    run = json.loads((folder / RUN).read_text())
+    assert run["settings"]["experiment"] == "shortcuts"
+    assert len(run["id"]) == 8 and run["id"] != "0123abcd"
+
+
+def test_a_dry_run_takes_nothing_over(tiny_data: Path, tmp_path: Path) -> None:
+    quarter_experiments(tmp_path, "degradation", "shortcuts")
+    common = (
+        "--dataset", "standin-tiny", "--iterations", "2", "--arms", "plain-20", "--data-dir", tiny_data,
+        "--runs-dir", tmp_path / "runs", "--reports-dir", tmp_path / "reports",
+    )  # fmt: skip
+    assert cli("run", "degradation", *common, cwd=tmp_path).returncode == 0
+    slurm = ("--executor", "slurm", "--devices", "cpu", "--precision", "auto", "--dry-run")
+    process = cli("run", "shortcuts", *common, *slurm, cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert "#SBATCH" in process.stdout and "taken over" not in process.stdout
+    assert not list((tmp_path / "runs" / "shortcuts").glob("*/*/*/record.json"))
 
 
 def test_on_the_command_line_the_bits_are_those_of_a_training(tiny_data: Path, tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def _train(
     runs = plan.trained
     _check_parents(request, runs)
     states = [state_of(run.folder, run.settings) for run in runs]
-    if group is None:
+    if group is None and not request.launch.dry_run:
         states = [_taken_over(run, say) if state == "new" else state for run, state in zip(runs, states, strict=True)]
     is_main = group is None or group.world.is_main
     if is_main:

@@ -7,6 +7,7 @@ machine its steps end with the same bits, so training it again would only cost t
 from __future__ import annotations
 
 import fcntl
+import secrets
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -51,7 +52,7 @@ def take_over(folder: Path, settings: RunSettings) -> str | None:
                 shutil.copyfile(file, folder / file.name)
         mine = {"settings": settings.to_json()}
         if run := read_json(twin.folder / RUN):
-            write_json(folder / RUN, run | mine)
+            write_json(folder / RUN, run | mine | {"id": secrets.token_hex(4)})  # a recording of its own
         source = twin.data.get("taken_over_from") or twin.settings.experiment
         about = {"experiment": settings.experiment, "taken_over_from": source}
         write_json(folder / RECORD, dict(twin.data) | mine | about)  # last, as it says "done"
