@@ -95,11 +95,12 @@ def test_a_tried_out_step_leaves_weights_statistics_and_gradients_alone(monkeypa
 
 def test_compilation_is_for_gpus_and_long_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compilation.shutil, "which", lambda name: "/usr/bin/c++")
-    assert wants_compilation("cuda", 100)
-    assert not wants_compilation("cpu", 391)
-    assert wants_compilation("cpu", 64_000)
+    plain_56 = 125_485_706 * 128  # multiply-adds of a step
+    assert wants_compilation("cuda", 100 * plain_56)
+    assert not wants_compilation("cpu", 391 * plain_56)
+    assert wants_compilation("cpu", 8_000 * plain_56)
     monkeypatch.setattr(compilation.shutil, "which", lambda name: None)
-    assert not wants_compilation("cpu", 64_000)
+    assert not wants_compilation("cpu", 8_000 * plain_56)
 
 
 def test_precision_is_asked_of_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:

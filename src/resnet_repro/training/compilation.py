@@ -10,15 +10,19 @@ from torch import Tensor, nn
 
 from resnet_repro.models.heads import training_loss
 
-# On two cores compiling costs 70-80 s and gains a tenth or two: below some ten thousand steps that is a loss.
-CPU_STEPS = 10_000
+# A core does some 8e9 forward multiply-adds a second in training. Compiling takes it half a minute (plain-20) to a
+# minute and a half (resnet-56) and then gains a tenth to a fifth, which is the more the longer the run: from 40 minutes.
+CPU_MULTIPLY_ADDS = 2e13
 
 
-def wants_compilation(device: str, steps: int) -> bool:
-    """Whether compiling the step is expected to pay for itself."""
+def wants_compilation(device: str, multiply_adds: float) -> bool:
+    """Whether compiling the step is expected to pay for itself.
+
+    multiply_adds: those of the forward passes of all the training images of the run.
+    """
     if device == "cuda":
         return True
-    return device == "cpu" and steps >= CPU_STEPS and shutil.which("c++") is not None
+    return device == "cpu" and multiply_adds >= CPU_MULTIPLY_ADDS and shutil.which("c++") is not None
 
 
 def compiled_step(
