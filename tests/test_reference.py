@@ -105,6 +105,6 @@ def test_every_number_and_verdict_of_the_reading_is_that_of_the_records(content:
     assert len(found) > 40
 
 
-def test_the_reading_speaks_of_every_experiment() -> None:
+def test_every_experiment_has_results_and_the_reading_speaks_of_them() -> None:
     text = (REPO / "reports" / "README.md").read_text()
-    assert [name for name, budgets in BUDGETS.items() if budgets and f"(reference/{name}" not in text] == []
+    assert [name for name, budgets in BUDGETS.items() if not budgets or f"(reference/{name}" not in text] == []
