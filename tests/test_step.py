@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -11,8 +13,10 @@ import torch
 import resnet_repro.data.sources
 from resnet_repro.analysis.evaluation import evaluate
 from resnet_repro.analysis.gradients import gradient_diagnostics
+from resnet_repro.arms import cifar_arm
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.errors import UserError
+from resnet_repro.experiment import RunSettings
 from resnet_repro.models.cifar import cifar_net
 from resnet_repro.models.weights import state_sha256
 from resnet_repro.recipes import HE15_CIFAR
@@ -94,13 +98,20 @@ def test_a_tried_out_step_leaves_weights_statistics_and_gradients_alone(monkeypa
 
 
 def test_compilation_is_for_gpus_and_long_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wanted(device: str, steps: int, depth: int = 56, features: Literal["each step", "once"] = "each step") -> bool:
+        arm = replace(cifar_arm("plain", depth, HE15_CIFAR), features=features)
+        settings = RunSettings("degradation", "paper", arm, 0, steps, steps, "cifar10", "", "fp32", device)
+        return wants_compilation(settings, 10, (3, 32, 32))
+
     monkeypatch.setattr(compilation.shutil, "which", lambda name: "/usr/bin/c++")
-    plain_56 = 125_485_706 * 128  # multiply-adds of a step
-    assert wants_compilation("cuda", 100 * plain_56)
-    assert not wants_compilation("cpu", 391 * plain_56)
-    assert wants_compilation("cpu", 8_000 * plain_56)
+    assert wanted("cuda", 100)
+    assert not wanted("cpu", 391)
+    assert wanted("cpu", 8_000)
+    assert wanted("cpu", 2_000)
+    assert not wanted("cpu", 2_000, depth=20)
+    assert not wanted("cpu", 64_000, features="once")
     monkeypatch.setattr(compilation.shutil, "which", lambda name: None)
-    assert not wants_compilation("cpu", 8_000 * plain_56)
+    assert not wanted("cpu", 8_000)
 
 
 def test_precision_is_asked_of_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:

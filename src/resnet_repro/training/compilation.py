@@ -8,21 +8,27 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from resnet_repro.analysis.complexity import describe
+from resnet_repro.experiment import RunSettings
 from resnet_repro.models.heads import training_loss
 
-# A core does some 8e9 forward multiply-adds a second in training. Compiling takes it half a minute (plain-20) to a
-# minute and a half (resnet-56) and then gains a tenth to a fifth, which is the more the longer the run: from 40 minutes.
+# A core does some 8e9 forward multiply-adds a second in training. Compiling takes half a minute (plain-20) to a minute
+# and a half (resnet-56) and gains a tenth to a fifth of the time: it pays for runs of more than about 40 minutes.
 CPU_MULTIPLY_ADDS = 2e13
 
 
-def wants_compilation(device: str, multiply_adds: float) -> bool:
-    """Whether compiling the step is expected to pay for itself.
+def wants_compilation(settings: RunSettings, classes: int, shape: tuple[int, int, int]) -> bool:
+    """Whether compiling the training step on images of `shape` (C, H, W) is expected to pay for itself.
 
-    multiply_adds: those of the forward passes of all the training images of the run.
+    On a CPU by the forward passes ahead, which are not counted where that decides nothing: where no compiler is
+    installed, and where the features are computed once, before the training.
     """
-    if device == "cuda":
+    if settings.device == "cuda":
         return True
-    return device == "cpu" and multiply_adds >= CPU_MULTIPLY_ADDS and shutil.which("c++") is not None
+    if settings.device != "cpu" or settings.arm.features == "once" or shutil.which("c++") is None:
+        return False
+    per_image = describe(settings.arm.model, classes, shape)["multiply_adds"]
+    return per_image * settings.arm.recipe.batch_size * settings.stop_at >= CPU_MULTIPLY_ADDS
 
 
 def compiled_step(

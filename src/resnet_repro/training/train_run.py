@@ -27,7 +27,6 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from resnet_repro.analysis.complexity import describe
 from resnet_repro.analysis.watch import Subject
 from resnet_repro.analysis.watches import make_watches
 from resnet_repro.data.base import Data
@@ -222,7 +221,7 @@ def _follow_launcher() -> None:
 
 def _compile(module: Classifier, data: Data, settings: RunSettings) -> str:
     """Put a compiled step into `module` where that is expected to pay; says what was done, for the record."""
-    if not wants_compilation(settings.device, _training_multiply_adds(data, settings)):
+    if not wants_compilation(settings, data.classes, data.shape):
         return "not compiled"
     images, labels, *_ = next(iter(data.train_dataloader()))
     step, outcome = compiled_step(module.net, (images, labels), settings.precision)
@@ -232,14 +231,6 @@ def _compile(module: Classifier, data: Data, settings: RunSettings) -> str:
     else:
         module.step_net = step
     return outcome
-
-
-def _training_multiply_adds(data: Data, settings: RunSettings) -> float:
-    """Multiply-adds of the forward passes in training; none where the features are computed once, before it."""
-    if settings.arm.features == "once":
-        return 0.0
-    per_image = describe(settings.arm.model, data.classes, data.shape)["multiply_adds"]
-    return float(per_image) * settings.arm.recipe.batch_size * settings.stop_at
 
 
 def _lock(folder: Path) -> IO[str]:
