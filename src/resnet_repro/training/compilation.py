@@ -20,8 +20,9 @@ CPU_MULTIPLY_ADDS = 2e13
 def wants_compilation(settings: RunSettings, classes: int, shape: tuple[int, int, int]) -> bool:
     """Whether compiling the training step on images of `shape` (C, H, W) is expected to pay for itself.
 
-    On a CPU by the forward passes ahead, which are not counted where that decides nothing: where no compiler is
-    installed, and where the features are computed once, before the training.
+    On a CPU by the forward passes of the whole run, those of a resumed one already done among them, so that it goes on
+    as it began. They are not counted where that decides nothing: where no compiler is installed, and where the features
+    are computed once, before the training.
     """
     if settings.device == "cuda":
         return True
