@@ -113,7 +113,7 @@ def test_a_dry_run_takes_nothing_over(tiny_data: Path, tmp_path: Path) -> None:
     quarter_experiments(tmp_path, "degradation", "shortcuts")
     common = (
         "--dataset", "standin-tiny", "--iterations", "2", "--arms", "plain-20", "--data-dir", tiny_data,
-        "--runs-dir", tmp_path / "runs", "--reports-dir", tmp_path / "reports",
+        "--runs-dir", tmp_path / "runs", "--no-report",
     )  # fmt: skip
     assert cli("run", "degradation", *common, cwd=tmp_path).returncode == 0
     slurm = ("--executor", "slurm", "--devices", "cpu", "--precision", "auto", "--dry-run")
@@ -129,7 +129,7 @@ def test_on_the_command_line_the_bits_are_those_of_a_training(tiny_data: Path, t
     def run(experiment: str, arms: str, name: str):
         return cli(
             "run", experiment, "--dataset", "standin-tiny", "--iterations", "2", "--arms", arms, "--data-dir", tiny_data,
-            "--runs-dir", tmp_path / name, "--reports-dir", tmp_path / f"{name}-reports", cwd=tmp_path,
+            "--runs-dir", tmp_path / name, "--no-report", cwd=tmp_path,
         )  # fmt: skip
 
     assert run("degradation", "plain-20", "together").returncode == 0

@@ -21,6 +21,7 @@ from resnet_repro.data.catalogue import DatasetFacts
 from resnet_repro.errors import UserError
 
 IMAGE_SUFFIXES = {".webp", ".png", ".bmp", ".jpg", ".jpeg"}
+IMAGE_FORMATS = ("WEBP", "PNG", "BMP", "JPEG")  # whatever the suffix says; trying Pillow's others first would take time
 OFFICIAL_BATCHES = {  # CIFAR-10's files, then CIFAR-100's
     **{f"data_batch_{number}": "train" for number in range(1, 6)},
     "test_batch": "test",
@@ -45,14 +46,15 @@ def read_source(facts: DatasetFacts, path: Path, origin: str | None = None) -> d
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {"train": [], "test": []}
     idx: dict[str, np.ndarray] = {}
     for name, data in files:
-        stem = PurePosixPath(name).name.removesuffix(".gz")
+        member = PurePosixPath(name)
+        stem = member.name.removesuffix(".gz")
         if stem in facts.idx_md5:
             if stem not in idx:  # torchvision keeps both forms of each file
                 idx[stem] = _read_idx(facts, stem, data, f"{origin} ({name})")
-        elif split := OFFICIAL_BATCHES.get(PurePosixPath(name).name):
+        elif split := OFFICIAL_BATCHES.get(member.name):
             found[split].append(_read_batch(facts, data, f"{origin} ({name})"))
-        elif PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES:
-            split, label = _place(facts, name, origin)
+        elif member.suffix.lower() in IMAGE_SUFFIXES:
+            split, label = _place(facts, member, origin)
             found[split].append((_read_image(facts, data, f"{origin} ({name})")[None], np.array([label], np.uint8)))
     if idx:
         for split, pair in IDX_FILES.items():
@@ -95,11 +97,11 @@ def _archive_files(path: Path, origin: str) -> Iterator[tuple[str, bytes]]:
         raise UserError(f"{origin} is truncated or no tar archive ({reason}): replace it by a whole copy") from error
 
 
-def _place(facts: DatasetFacts, name: str, origin: str) -> tuple[str, int]:
-    """Split and label of an image in class folders, from the last three parts of its name."""
-    parts = PurePosixPath(name).parts
+def _place(facts: DatasetFacts, path: PurePosixPath, origin: str) -> tuple[str, int]:
+    """Split and label of an image in class folders, from the last three parts of its path."""
+    parts = path.parts
     if len(parts) < 3 or parts[-3] not in ("train", "test"):
-        raise UserError(f"{origin} holds {name}, which is not of the form train/<class>/<image>: name another source")
+        raise UserError(f"{origin} holds {path}, which is not of the form train/<class>/<image>: name another source")
     if parts[-2] not in facts.class_names:
         raise UserError(f"{origin} holds the class {parts[-2]!r}, which {facts.title} has not: name another source")
     return parts[-3], facts.class_names.index(parts[-2])
@@ -108,7 +110,7 @@ def _place(facts: DatasetFacts, name: str, origin: str) -> tuple[str, int]:
 def _read_image(facts: DatasetFacts, data: bytes, origin: str) -> np.ndarray:
     """(C, H, W) uint8."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
             pixels = np.asarray(image.convert("RGB" if facts.shape[0] == 3 else "L"))
     except (OSError, ValueError, SyntaxError) as error:
         raise UserError(f"{origin} is no readable image ({error}): replace it by a whole copy") from error
