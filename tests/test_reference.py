@@ -15,7 +15,7 @@ from resnet_repro.discovery import experiment_names, load_experiment
 from resnet_repro.report.content import results_of
 from resnet_repro.report.markdown import BEGIN, END, claims_table, summary_page
 from resnet_repro.report.summary import WEIGHT, summary_content
-from resnet_repro.report.write import budgets_with_records
+from resnet_repro.report.write import budgets_with_records, judged
 from resnet_repro.results import Record, collect
 
 REFERENCE = REPO / "reports" / "reference"
@@ -85,12 +85,26 @@ def test_the_pages_link_to_files_that_are_there() -> None:
 EVIDENCE = re.compile(r'\[([^\]]+)\]\(reference/([^\s)]+) "([^"]+)"\)')
 
 
+def reports() -> dict[str, dict[str, str]]:
+    """{name of a PDF without its suffix: {claim: its verdict there}}."""
+    return {
+        f"{name}-{budget}" if rank else name: {
+            judgement.claim.name: judgement.verdict
+            for judgement in judged(load_experiment(name), records_of(name, budget))
+        }
+        for name, budgets in BUDGETS.items()
+        for rank, budget in enumerate(budgets)
+    }
+
+
 def test_every_number_and_verdict_of_the_reading_is_that_of_the_records(content: dict) -> None:
-    verdicts = {claim["name"]: (claim["experiment"], claim["verdict"]) for claim in content["claims"]}
+    strongest = {claim["name"]: claim["verdict"] for claim in content["claims"]}
+    verdicts = reports()
     found = EVIDENCE.findall((REPO / "reports" / "README.md").read_text())
     for words, target, what in found:
         if what in WEIGHT:
-            assert verdicts[words] == (Path(target).stem, what), f"{words} is {verdicts[words]}"
+            assert verdicts[Path(target).stem][words] == what, f"{words} is not {what} in {target}"
+            assert WEIGHT[what] == WEIGHT[strongest[words]], f"another budget makes {words} {strongest[words]}"
             continue
         name, budget, arm, *seed = Path(target).parts
         values = results_of(records_of(name, budget)).of(arm, what)
