@@ -97,11 +97,11 @@ def _archive_files(path: Path, origin: str) -> Iterator[tuple[str, bytes]]:
         raise UserError(f"{origin} is truncated or no tar archive ({reason}): replace it by a whole copy") from error
 
 
-def _place(facts: DatasetFacts, path: PurePosixPath, origin: str) -> tuple[str, int]:
+def _place(facts: DatasetFacts, member: PurePosixPath, origin: str) -> tuple[str, int]:
     """Split and label of an image in class folders, from the last three parts of its path."""
-    parts = path.parts
+    parts = member.parts
     if len(parts) < 3 or parts[-3] not in ("train", "test"):
-        raise UserError(f"{origin} holds {path}, which is not of the form train/<class>/<image>: name another source")
+        raise UserError(f"{origin} holds {member}, which is not of the form train/<class>/<image>: name another source")
     if parts[-2] not in facts.class_names:
         raise UserError(f"{origin} holds the class {parts[-2]!r}, which {facts.title} has not: name another source")
     return parts[-3], facts.class_names.index(parts[-2])
