@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from conftest import QUARTER, make_settings, prepare_run, start_process, start_run
 from safetensors.torch import load_file
@@ -28,6 +29,7 @@ from resnet_repro.models.inspect import main_path_convolutions
 from resnet_repro.models.weights import state_sha256
 from resnet_repro.recipes import HE15_CIFAR, IMPL_D
 from resnet_repro.results import read_record, read_rows, series
+from resnet_repro.training.checkpoints import Checkpoints
 from resnet_repro.training.monitor import Monitor
 from resnet_repro.training.train_run import Execution, train
 
@@ -172,6 +174,30 @@ def test_interrupted_anywhere_a_run_ends_as_if_it_had_not_been(
     if signal_number == signal.SIGKILL:  # a line that the kill has cut
         with (folder / "metrics.csv").open("a") as file:
             file.write("29,3.")
+    assert run_here(folder) == "finished"
+    assert content(folder) == content(whole_run)
+
+
+@pytest.mark.parametrize(("hook", "step"), [("on_train_batch_end", 5), ("on_train_start", 0)])
+def test_a_signal_at_the_worst_moment_loses_no_step(
+    hook: str, step: int, whole_run: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Right after a step was seen to, and before the first, while Lightning's own handler is in place."""
+    folder = prepare_run(tmp_path, make_settings(tiny_data, 30), tiny_data)
+    seen_to = getattr(Checkpoints, hook)
+
+    def interrupted(self: Checkpoints, trainer: pl.Trainer, *rest: object) -> None:
+        if hook == "on_train_start":
+            signal.raise_signal(signal.SIGTERM)
+        seen_to(self, trainer, *rest)
+        if (hook, trainer.global_step) == ("on_train_batch_end", step):
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Checkpoints, hook, interrupted)
+    assert run_here(folder) == "stopped"
+    assert steps_of(folder) == step + 1
+    assert torch.load(folder / "checkpoint.ckpt", weights_only=True)["global_step"] == step + 1
+    monkeypatch.undo()
     assert run_here(folder) == "finished"
     assert content(folder) == content(whole_run)
 

@@ -40,10 +40,11 @@ class Checkpoints(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._saved = time.monotonic()
+        # Lightning has put its own handler before ours: it would end the training where it stands, with nothing saved,
+        # when the signal comes after our look at this step.
+        self.follow_signals()
         if self.world.size > 1:
-            # Lightning's own handler talks to the other processes from within the signal, and its loop asks the
-            # device of every process at every step; ours ask the hosts.
-            self.follow_signals()
+            # Lightning's loop asks the device of every process at every step; ours ask the hosts.
             trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
 
     def on_train_batch_end(

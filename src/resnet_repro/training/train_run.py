@@ -201,7 +201,7 @@ def _fit(folder: Path, settings: RunSettings, module: Classifier, data: Data, ca
     print(f"{'resuming' if resumed else 'starting'} {settings.arm.name} seed {settings.seed}", flush=True)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint if resumed else None, weights_only=True)
-    except SIGTERMException:  # Lightning's own handler was faster than ours
+    except SIGTERMException:  # asked before the first step, which saved; Lightning's own handler was still in place
         next(callback for callback in callbacks if isinstance(callback, Checkpoints)).stop_requested = True
     return trainer.global_step
 
