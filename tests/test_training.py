@@ -182,15 +182,13 @@ def test_interrupted_anywhere_a_run_ends_as_if_it_had_not_been(
 def test_a_signal_at_the_worst_moment_loses_no_step(
     hook: str, step: int, whole_run: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Right after a step was seen to, and before the first, while Lightning's own handler is in place."""
+    """Right after a step was seen to, and before the first."""
     folder = prepare_run(tmp_path, make_settings(tiny_data, 30), tiny_data)
     seen_to = getattr(Checkpoints, hook)
 
     def interrupted(self: Checkpoints, trainer: pl.Trainer, *rest: object) -> None:
-        if hook == "on_train_start":
-            signal.raise_signal(signal.SIGTERM)
         seen_to(self, trainer, *rest)
-        if (hook, trainer.global_step) == ("on_train_batch_end", step):
+        if trainer.global_step == step:
             signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(Checkpoints, hook, interrupted)

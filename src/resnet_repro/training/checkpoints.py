@@ -38,14 +38,16 @@ class Checkpoints(Callback):
             signal.signal(signal.SIGINT, request)
             signal.signal(signal.SIGTERM, request)
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._saved = time.monotonic()
-        # Lightning has put its own handler before ours: it would end the training where it stands, with nothing saved,
-        # when the signal comes after our look at this step.
-        self.follow_signals()
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Lightning's own handler would stand before ours from here on. It ends the training where it is, with nothing
+        # saved when the signal comes after our look at a step, and talks to other processes from within the signal.
+        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
         if self.world.size > 1:
             # Lightning's loop asks the device of every process at every step; ours ask the hosts.
             trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._saved = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -25,7 +25,6 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from resnet_repro.analysis.watch import Subject
 from resnet_repro.analysis.watches import make_watches
@@ -199,10 +198,7 @@ def _fit(folder: Path, settings: RunSettings, module: Classifier, data: Data, ca
     checkpoint = folder / CHECKPOINT
     resumed = checkpoint.exists()
     print(f"{'resuming' if resumed else 'starting'} {settings.arm.name} seed {settings.seed}", flush=True)
-    try:
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint if resumed else None, weights_only=True)
-    except SIGTERMException:  # asked before the first step, which saved; Lightning's own handler was still in place
-        next(callback for callback in callbacks if isinstance(callback, Checkpoints)).stop_requested = True
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint if resumed else None, weights_only=True)
     return trainer.global_step
 
 
