@@ -18,7 +18,7 @@ DEFECT = "KeyError: 3"
 def end_study(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, logs: dict[str, str], blocked: tuple = ()) -> int:
     """The exit code of a study whose runs failed with these last lines in their logs, by arm."""
     folders = [tmp_path / arm / "seed0" for arm in (*logs, *blocked)]
-    for folder, log in zip(folders, logs.values(), strict=False):
+    for folder, log in zip(folders[: len(logs)], logs.values(), strict=True):
         folder.mkdir(parents=True)
         (folder / "log.txt").write_text(f"starting\n{log}\n")
     names = [f"{arm} seed 0" for arm in (*logs, *blocked)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from statistics import mean
 from typing import cast
 
@@ -77,7 +78,7 @@ def recovery_r2(features: np.ndarray, targets: np.ndarray, sizes: tuple[int, int
     others.
     """
     ends = np.cumsum(sizes)
-    fit, choose, test = (slice(start, end) for start, end in zip((0, *ends), ends, strict=False))
+    fit, choose, test = (slice(start, end) for start, end in pairwise((0, *ends)))
 
     scaled = make_pipeline(MinMaxScaler(clip=True), StandardScaler()).fit(features[fit]).transform(features)
 

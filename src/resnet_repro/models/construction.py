@@ -40,7 +40,7 @@ def deepen(parent: nn.Module, child: nn.Module, batches: Iterable[tuple[Tensor, 
         getattr(child, name).load_state_dict(getattr(parent, name).state_dict())
     moments = _input_moments(parent, batches) if child.kind == "plain" else {}
     for stage, (shallow, deep) in zip(STAGES, pairs, strict=True):
-        for mine, theirs in zip(deep, shallow, strict=False):
+        for mine, theirs in zip(deep[: len(shallow)], shallow, strict=True):
             mine.load_state_dict(theirs.state_dict())
         for block in deep[len(shallow) :]:
             if child.kind == "plain":
