@@ -14,6 +14,7 @@ from resnet_repro.discovery import experiment_names, load_experiment
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Arm, Experiment, RunSettings
 from resnet_repro.report.content import results_of
+from resnet_repro.report.curves import error_curves
 from resnet_repro.report.figure import Context
 from resnet_repro.report.style import PAPER_GREY
 from resnet_repro.report.summary import summary_content
@@ -128,6 +129,15 @@ def test_else_they_have_panels_of_their_own(degradation: Experiment, tmp_path: P
     assert not [line for line in lines if line.get_color() == PAPER_GREY]
     published = next(line for line in lines if line.get_label() == "He15 plain-20 test")
     assert max(published.get_xdata()) > 60_000
+
+
+def test_a_third_group_of_arms_has_its_panel_in_a_second_row(degradation: Experiment, paper_runs: Path) -> None:
+    groups = {arm.name: [arm] for arm in degradation.arms if arm.name != "plain-56-no-bn"}
+    drawn = error_curves(groups).draw(Context(collect(paper_runs, "degradation", "paper"), 64_000))
+    assert drawn is not None
+    for name, ax in zip(groups, drawn[0].axes, strict=True):
+        assert ax.get_title() == f"{name} (grey: He15)"
+        assert f"{name} test" in {line.get_label() for line in ax.get_lines()}
 
 
 CIFAR100 = {

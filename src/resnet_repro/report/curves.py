@@ -39,7 +39,7 @@ def error_curves(panels: Panels, paper: PublishedCurves = HE15_FIGURE_6) -> Figu
         }
         below = not same_budget and any(theirs.values())
         figure, rows = _grid(shown, extra_rows=1 if below else 0)
-        for ax, (title, arms) in zip(rows[0], shown.items(), strict=False):
+        for ax, (title, arms) in zip(_panels(rows, shown), shown.items(), strict=True):
             style = looks([arm.name for arm in arms])
             for arm in arms:
                 for record in context.of(arm.name):
@@ -50,7 +50,7 @@ def error_curves(panels: Panels, paper: PublishedCurves = HE15_FIGURE_6) -> Figu
                     _published(ax, name, paper, style[name] | {"color": PAPER_GREY})
                 ax.set_ylim(paper.bottom, paper.top)
         if below:
-            for ax, (title, arms) in zip(rows[1], shown.items(), strict=False):
+            for ax, (title, arms) in zip(rows[1], shown.items(), strict=True):
                 style = looks([arm.name for arm in arms])
                 for name in theirs[title]:
                     _published(ax, name, paper, style[name])
@@ -128,7 +128,7 @@ def _panelled(
         if not shown:
             return None
         figure, rows = _grid(shown)
-        for ax, (title, arms) in zip(_flat(rows), shown.items(), strict=False):
+        for ax, (title, arms) in zip(_panels(rows, shown), shown.items(), strict=True):
             style = looks([arm.name for arm in arms])
             for arm in arms:
                 for record in context.of(arm.name):
@@ -164,8 +164,9 @@ def _grid(shown: Panels, extra_rows: int = 0) -> tuple[Figure, list[list[Axes]]]
     return figure, [list(row) for row in axes]
 
 
-def _flat(rows: Sequence[Sequence[Axes]]) -> list[Axes]:
-    return [ax for row in rows for ax in row]
+def _panels(rows: Sequence[Sequence[Axes]], shown: Panels) -> list[Axes]:
+    """The axes of our own curves, one for each group shown, however many rows they take."""
+    return [ax for row in rows for ax in row][: len(shown)]
 
 
 def _our_lines(ax: Axes, record: Record, look: dict, label: str, dashed: str, solid: str) -> None:

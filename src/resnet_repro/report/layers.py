@@ -72,7 +72,7 @@ def gradient_norms_along(arms: Sequence[Arm]) -> FigureSpec:
         axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
         for ax in axes.flat[len(shown) :]:
             ax.set_visible(False)
-        for ax, (name, by_step) in zip(axes.flat, shown.items(), strict=False):
+        for ax, (name, by_step) in zip(axes.flat[: len(shown)], shown.items(), strict=True):
             style = looks([str(place) for place in range(STEPS_SHOWN)])
             for place, step in enumerate(_spread_steps(list(by_step))):
                 norms = by_step[step]
