@@ -210,9 +210,39 @@ def test_pairs_and_short_arms_come_from_the_records(degradation: Experiment, tmp
         make_record(tmp_path, degradation, arm, 0, draws="same")
     make_record(tmp_path, degradation, "plain-56", 0, "paper", 391, draws="other")
     results = results_of(collect(tmp_path, "degradation", "paper"))
-    assert results.share_draws(["plain-20", "resnet-20"], [0])
-    assert not results.share_draws(["plain-20", "plain-56"], [0])
+    assert results.share_chance(["plain-20", "resnet-20"], [0])
+    assert not results.share_chance(["plain-20", "plain-56"], [0])
     assert results.short == {"plain-56"}
+
+
+def test_arms_that_go_on_from_the_same_trained_net_are_compared_pair_by_pair(tmp_path: Path) -> None:
+    """resnet-56-on goes back to resnet-20 by way of resnet-56-built, resnet-20-on at once: its luck is in both."""
+    construction = load_experiment("construction")
+
+    def make(arm: str, seed: int, weights: str, parent: tuple[str, str] | None = None) -> None:
+        start = None if parent is None else {
+            "experiment": "construction", "arm": parent[0], "seed": seed, "weights_sha256": parent[1],
+            "iterations": 64_000, "published_iterations": 64_000,
+        }  # fmt: skip
+        make_record(tmp_path, construction, arm, seed, weights_sha256=weights, parent=start, draws=f"{arm} {seed}")
+
+    for seed in range(3):
+        for kind in ("plain", "resnet"):
+            make(f"{kind}-20", seed, f"{kind} parent {seed}")
+            make(f"{kind}-56", seed, f"{kind} scratch {seed}")
+            make(f"{kind}-56-built", seed, f"{kind} built {seed}", (f"{kind}-20", f"{kind} parent {seed}"))
+            make(f"{kind}-56-on", seed, "-", (f"{kind}-56-built", f"{kind} built {seed}"))
+            make(f"{kind}-20-on", seed, "-", (f"{kind}-20", f"{kind} parent {seed}"))
+    found = results_of(collect(tmp_path, "construction", "paper"))
+    assert found.share_chance(["resnet-56-on", "resnet-20-on"], [0, 1, 2])
+    assert not found.share_chance(["resnet-56-on", "plain-56-on"], [0, 1, 2])  # of two nets
+    assert not found.share_chance(["plain-56", "plain-56-built"], [0, 1, 2])  # one of them from none
+    assert not found.share_chance(["plain-56", "resnet-56"], [0, 1, 2])  # both from none
+    make("resnet-56-on", 3, "-", ("resnet-56-built", "built of a parent trained before"))
+    make("resnet-20-on", 3, "-", ("resnet-20", "resnet parent 3"))
+    found = results_of(collect(tmp_path, "construction", "paper"))
+    assert found.share_chance(["resnet-56-on", "resnet-20-on"], [0, 1, 2])
+    assert not found.share_chance(["resnet-56-on", "resnet-20-on"], [0, 1, 2, 3])
 
 
 def test_a_stretch_and_a_skipped_run_say_so(tmp_path: Path) -> None:

@@ -18,28 +18,39 @@ class Results:
     """What claims are judged on.
 
     values: {arm: {seed: {metric: value}}}. draws: {arm: {seed: key}}; two runs have the same key where they shared their
-    first weights on the main path and the order of their data. short: arms with a run below its published budget.
-    substitute: arms that began with other weights than those wanted.
+    first weights on the main path and the order of their data. origins: {arm: {seed: key}}; two runs have the same key
+    where they go back to the same trained net, None where they began untrained. short: arms with a run below its
+    published budget. substitute: arms that began with other weights than those wanted.
     """
 
     values: Mapping[str, Mapping[int, Mapping[str, float]]]
     standin: bool = False
     short: frozenset[str] = frozenset()
     draws: Mapping[str, Mapping[int, str | None]] = field(default_factory=dict)
+    origins: Mapping[str, Mapping[int, str | None]] = field(default_factory=dict)
     substitute: frozenset[str] = frozenset()
 
     def of(self, arm: str, metric: str) -> dict[int, float]:
         """Value by seed; seeds without it are left out."""
         return {seed: row[metric] for seed, row in self.values.get(arm, {}).items() if metric in row}
 
-    def share_draws(self, arms: Sequence[str], seeds: Sequence[int]) -> bool:
-        """Whether the arms' runs had the same first weights and data order at every one of the seeds."""
-        keys = [{self.draws.get(arm, {}).get(seed) for arm in arms} for seed in seeds]
-        return bool(keys) and all(len(found) == 1 and None not in found for found in keys)
+    def share_chance(self, arms: Sequence[str], seeds: Sequence[int]) -> bool:
+        """Whether what chance gave the arms was the same at every one of the seeds, so that it cancels in a difference.
+
+        It is where their runs had the same first weights and data order, and where they go back to the same trained net,
+        whose luck both inherit.
+        """
+        return any(_agree(keys, arms, seeds) for keys in (self.draws, self.origins))
 
     def without(self, arm: str, metric: str) -> list[int]:
         """Seeds whose run has ended and left no such value."""
         return [seed for seed, row in self.values.get(arm, {}).items() if metric not in row]
+
+
+def _agree(keys: Mapping[str, Mapping[int, str | None]], arms: Sequence[str], seeds: Sequence[int]) -> bool:
+    """Whether the arms have the same key, and one at all, at every one of the seeds."""
+    found = [{keys.get(arm, {}).get(seed) for arm in arms} for seed in seeds]
+    return bool(found) and all(len(at_seed) == 1 and None not in at_seed for at_seed in found)
 
 
 @dataclass(frozen=True)
@@ -76,7 +87,7 @@ class Comparison:
     def judge(self, results: Results) -> Part:
         found = {arm: results.of(arm, self.metric) for arm in self.arms}
         shared = sorted(set.intersection(*(set(values) for values in found.values())))
-        paired = len(self.terms) > 1 and results.share_draws(self.arms, shared)
+        paired = len(self.terms) > 1 and results.share_chance(self.arms, shared)
         if paired:
             per_seed = [sum(weight * found[arm][seed] for arm, weight in self.terms) for seed in shared]
             interval, seeds = mean_interval(per_seed), len(shared)

@@ -38,16 +38,31 @@ def results_of(records: Sequence[Record], resolution: int | None = None) -> Resu
     """What the claims are judged on. resolution: the published one, in pixels; a lower one is short of the budget too."""
     values: dict[str, dict[int, dict[str, float]]] = defaultdict(dict)
     draws: dict[str, dict[int, str | None]] = defaultdict(dict)
+    origins: dict[str, dict[int, str | None]] = defaultdict(dict)
+    runs = {(record.settings.experiment, record.arm, record.seed): record for record in records}
     for record in records:
         values[record.arm][record.seed] = counted(record)
         draws[record.arm][record.seed] = record.data["draws"]
+        origins[record.arm][record.seed] = _origin(record, runs)
     return Results(
         values,
         standin=any(r.data["dataset"]["standin"] for r in records),
         short=frozenset(r.arm for r in records if not r.is_counted and (_is_short(r) or is_coarse(r, resolution))),
         substitute=frozenset(r.arm for r in records if has_substitute_weights(r)),
         draws=draws,
+        origins=origins,
     )
+
+
+def _origin(record: Record, runs: Mapping[tuple[str, str, int], Record]) -> str | None:
+    """The digest of the first trained net that a run goes back to, by way of other runs; None if it began untrained."""
+    parent = record.data["parent"]
+    if parent is None:
+        return None
+    earlier = runs.get((parent["experiment"], parent["arm"], parent["seed"]))
+    if earlier is None or earlier.data["weights_sha256"] != parent["weights_sha256"]:
+        return parent["weights_sha256"]
+    return _origin(earlier, runs) or parent["weights_sha256"]
 
 
 def _is_short(record: Record) -> bool:
