@@ -11,6 +11,19 @@ from resnet_repro.results import FORMAT, Table, collect, run_folder, write_json
 
 TEST_ERROR = {"plain-20": 9.7, "plain-56": 13.2, "resnet-20": 8.8, "resnet-56": 7.0, "plain-56-no-bn": 90.0}
 
+CIFAR100 = {
+    "name": "cifar100", "title": "CIFAR-100", "digest": "f" * 64, "standin": False, "train_images": 50_000,
+    "test_images": 10_000, "classes": 100,
+}  # fmt: skip
+
+
+def parent_of(experiment: str, arm: str, seed: int, weights: str, iterations: int = 64_000) -> dict:
+    """What a run's record says of the run that it started from."""
+    return {
+        "experiment": experiment, "arm": arm, "seed": seed, "weights_sha256": weights,
+        "iterations": iterations, "published_iterations": 64_000,
+    }  # fmt: skip
+
 
 def make_record(
     runs: Path,

@@ -435,6 +435,7 @@ def test_the_rule_names_what_the_code_does() -> None:
         "Holm",
         "Welch",
         "paired",
+        "same trained net",
         "fewer than three seeds",
         "published budget",
         "stand-in",
