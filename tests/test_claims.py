@@ -1,16 +1,14 @@
-"""Verdicts on made-up results, both ways; what intervals, pairing and correction promise, simulated."""
+"""Verdicts on made-up results, both ways."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import pytest
-from scipy.special import stdtr
+from made_results import DEEPER_IS_WORSE, judge, results
 from scipy.stats import t as student
 from scipy.stats import ttest_1samp, ttest_ind
 
-from resnet_repro.analysis.claims import RULE, Claim, Judgement, judge_all
+from resnet_repro.analysis.claims import RULE, Claim, judge_all
 from resnet_repro.analysis.comparisons import (
     Comparison,
     Results,
@@ -32,25 +30,6 @@ from resnet_repro.analysis.statistics import (
     paired_interval,
     welch_interval,
 )
-
-DEEPER_IS_WORSE = Claim("D1", "He15", "deeper is worse", [higher("error", "deep", than="shallow")])
-
-
-def results(
-    arms: Mapping[str, list[float]],
-    short: tuple[str, ...] = (),
-    standin: bool = False,
-    draws: dict[str, list[str]] | None = None,
-) -> Results:
-    """Values of the metric `error` by seed for each arm."""
-    values = {arm: {seed: {"error": value} for seed, value in enumerate(column)} for arm, column in arms.items()}
-    keys = {arm: dict(enumerate(column)) for arm, column in (draws or {}).items()}
-    return Results(values, standin=standin, short=frozenset(short), draws=keys)
-
-
-def judge(claim: Claim, found: Results) -> Judgement:
-    (judgement,) = judge_all([claim], found)
-    return judgement
 
 
 def verdict(test: list[Comparison] | Comparison, **arms: list[float]) -> str:
@@ -318,116 +297,6 @@ def test_claims_that_cannot_be_decided_cost_the_others_nothing() -> None:
     judgement = judge_all([*absent, *claims], found)[-1]
     assert (judgement.verdict, judgement.family) == ("reproduced", 1)
     assert judgement.p == pytest.approx(0.04, rel=1e-3)
-
-
-SIMULATIONS = 1_200
-
-
-def null_experiment(
-    rng: np.random.Generator, seeds: int, claims: int, parts: int, spread: float
-) -> tuple[list[Claim], Results]:
-    """Claims of no effect at all; the second arm of each comparison spreads `spread` times as widely as the first."""
-    arms, found = {}, []
-    for claim in range(claims):
-        tests = []
-        for part in range(parts):
-            a, b = f"a{claim}-{part}", f"b{claim}-{part}"
-            arms[a], arms[b] = rng.normal(5, 1, seeds).tolist(), rng.normal(5, spread, seeds).tolist()
-            tests.append(higher("error", a, than=b))
-        found.append(Claim(f"C{claim}", "", "", tests))
-    return found, results(arms)
-
-
-def decided(judgement: Judgement) -> bool:
-    return judgement.verdict in ("reproduced", "not reproduced")
-
-
-@pytest.mark.parametrize(
-    ("seeds", "claims", "parts", "spread"), [(3, 6, 1, 2), (3, 6, 1, 10), (3, 3, 2, 10), (5, 6, 1, 10), (5, 3, 2, 2)]
-)
-def test_wrong_verdicts_are_as_rare_as_promised(seeds: int, claims: int, parts: int, spread: float) -> None:
-    """The chance of any decided claim in an experiment without effects, and what it is where each is judged alone."""
-    rng = np.random.default_rng(15)
-    wrong = alone = 0
-    for _ in range(SIMULATIONS):
-        found, made = null_experiment(rng, seeds, claims, parts, spread)
-        judgements = judge_all(found, made)
-        wrong += any(decided(j) for j in judgements)
-        alone += any(part.verdict != "undecided" for j in judgements for part in j.parts)
-    assert wrong / SIMULATIONS < 0.05 + 2 * (0.05 * 0.95 / SIMULATIONS) ** 0.5
-    assert alone / SIMULATIONS > 0.12, "the test would not notice a missing correction"
-
-
-def test_without_the_correction_wrong_verdicts_exceed_what_is_promised() -> None:
-    """The same claims, each judged as if it were an experiment of its own."""
-    rng = np.random.default_rng(18)
-    wrong = 0
-    for _ in range(SIMULATIONS):
-        found, made = null_experiment(rng, 5, 6, 1, spread=10)
-        wrong += any(decided(judge(claim, made)) for claim in found)
-    assert wrong / SIMULATIONS > 0.12
-
-
-def test_true_claims_beside_absent_ones_lead_to_no_more_wrong_verdicts() -> None:
-    """Three claims of clear effects, which step the correction down, and three of none, all against one arm."""
-    rng = np.random.default_rng(19)
-    claims = [Claim(f"C{i}", "", "", [higher("error", f"a{i}", than="base")]) for i in range(6)]
-    wrong = found = 0
-    for _ in range(SIMULATIONS):
-        arms = {f"a{i}": rng.normal(30.0 if i < 3 else 5.0, 0.3, 5).tolist() for i in range(6)}
-        judgements = judge_all(claims, results({"base": rng.normal(5.0, 1.0, 5).tolist()} | arms))
-        found += sum(j.verdict == "reproduced" for j in judgements[:3])
-        wrong += any(decided(j) for j in judgements[3:])
-    assert found == 3 * SIMULATIONS
-    assert wrong / SIMULATIONS < 0.05 + 2 * (0.05 * 0.95 / SIMULATIONS) ** 0.5
-
-
-@pytest.mark.parametrize("spreads", [(1, 1, 1, 1), (0.1, 0.2, 0.3, 3)])
-def test_small_p_values_are_as_rare_as_they_say(spreads: tuple[float, ...]) -> None:
-    """Of a trend over arms that spread more and more, where Welch's own degrees of freedom would give twice as many."""
-    rng = np.random.default_rng(20)
-    test = trend("error", ["a", "b", "c", "d"], 1)
-    by_welch = by_us = 0
-    for _ in range(4 * SIMULATIONS):
-        arms = {arm: rng.normal(5, s, 3).tolist() for arm, s in zip("abcd", spreads, strict=True)}
-        interval = test.judge(results(arms)).interval
-        assert interval is not None and interval.error is not None and interval.freedom is not None
-        p = interval.p_value(0.0, 1)
-        assert p is not None
-        by_us += p <= 0.005
-        by_welch += stdtr(interval.freedom, -interval.estimate / interval.error) <= 0.005
-    bound = 0.005 + 2 * (0.005 / (4 * SIMULATIONS)) ** 0.5
-    assert by_us / (4 * SIMULATIONS) < bound
-    assert (by_welch / (4 * SIMULATIONS) > bound) == (max(spreads) > 1)
-
-
-def test_a_clear_effect_is_found_nearly_always() -> None:
-    rng = np.random.default_rng(16)
-    found = 0
-    for _ in range(300):
-        deep, shallow = rng.normal(13.2, 0.5, 5).tolist(), rng.normal(9.7, 0.3, 5).tolist()
-        found += judge(DEEPER_IS_WORSE, results({"deep": deep, "shallow": shallow})).verdict == "reproduced"
-    assert found > 295
-
-
-@pytest.mark.parametrize("seeds", [3, 5])
-def test_intervals_cover_what_they_promise(seeds: int) -> None:
-    rng = np.random.default_rng(17)
-    covered = {"student": 0, "paired": 0, "welch": 0}
-    for _ in range(SIMULATIONS):
-        shared, a, b = rng.normal(0, 3, seeds), rng.normal(2.0, 1.0, seeds), rng.normal(0.0, 2.0, seeds)
-        for name, interval in (
-            ("student", mean_interval(a.tolist())),
-            ("paired", paired_interval((shared + a).tolist(), (shared + b).tolist())),
-            ("welch", welch_interval(a.tolist(), b.tolist())),
-        ):
-            assert interval is not None
-            assert interval.low is not None
-            assert interval.high is not None
-            covered[name] += interval.low < 2.0 < interval.high
-    assert {name: count / SIMULATIONS for name, count in covered.items()} == pytest.approx(
-        dict.fromkeys(covered, 0.95), abs=0.02
-    )
 
 
 def test_the_rule_names_what_the_code_does() -> None:

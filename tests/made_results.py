@@ -1,0 +1,27 @@
+"""Made-up results, and what a claim's verdict on them is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from resnet_repro.analysis.claims import Claim, Judgement, judge_all
+from resnet_repro.analysis.comparisons import Results, higher
+
+DEEPER_IS_WORSE = Claim("D1", "He15", "deeper is worse", [higher("error", "deep", than="shallow")])
+
+
+def results(
+    arms: Mapping[str, list[float]],
+    short: tuple[str, ...] = (),
+    standin: bool = False,
+    draws: dict[str, list[str]] | None = None,
+) -> Results:
+    """Values of the metric `error` by seed for each arm."""
+    values = {arm: {seed: {"error": value} for seed, value in enumerate(column)} for arm, column in arms.items()}
+    keys = {arm: dict(enumerate(column)) for arm, column in (draws or {}).items()}
+    return Results(values, standin=standin, short=frozenset(short), draws=keys)
+
+
+def judge(claim: Claim, found: Results) -> Judgement:
+    (judgement,) = judge_all([claim], found)
+    return judgement
