@@ -16,6 +16,8 @@ CIFAR100 = {
     "test_images": 10_000, "classes": 100,
 }  # fmt: skip
 
+DIVERGED = {"status": "diverged", "diverged_at": 7, "final": {}, "best": {}, "weights_sha256": None}
+
 
 def parent_of(experiment: str, arm: str, seed: int, weights: str, iterations: int = 64_000) -> dict:
     """What a run's record says of the run that it started from."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from made_results import DEEPER_IS_WORSE, judge
 
 from resnet_repro.analysis.claims import EXACT_RULE, RULE, Claim, judge_all, rule_for
 from resnet_repro.analysis.comparisons import (
@@ -19,7 +20,6 @@ from resnet_repro.analysis.comparisons import (
     ratio_below,
 )
 
-DEEPER_IS_WORSE = Claim("D1", "He15", "deeper is worse", [higher("error", "deep", than="shallow")])
 COUNTS = Results(
     {"big": {0: {"params": 138.0}}, "small": {0: {"params": 61.0}}}, standin=True, short=frozenset({"big"})
 )
@@ -49,7 +49,7 @@ COUNTS = Results(
 def test_counted_claims_are_exact_whatever_the_seeds_the_budget_and_the_data(
     comparison: Exact, effect: float, expected: str
 ) -> None:
-    (judgement,) = judge_all([Claim("X", "notes", "counted", [comparison], needs_paper_budget=True)], COUNTS)
+    judgement = judge(Claim("X", "notes", "counted", [comparison], needs_paper_budget=True), COUNTS)
     part = judgement.parts[0]
     assert judgement.verdict == part.verdict == expected
     assert part.exact and part.interval is not None
@@ -59,16 +59,16 @@ def test_counted_claims_are_exact_whatever_the_seeds_the_budget_and_the_data(
 
 def test_one_counted_comparison_that_fails_refutes_the_claim() -> None:
     test = [count_above("params", "big", 100.0, "M"), count_above("params", "small", 100.0, "M")]
-    (judgement,) = judge_all([Claim("X", "notes", "counted", test)], COUNTS)
+    judgement = judge(Claim("X", "notes", "counted", test), COUNTS)
     assert judgement.verdict == "not reproduced"
-    (judgement,) = judge_all([Claim("X", "notes", "counted", [count_above("macs", "big", 1.0, "G")])], COUNTS)
+    judgement = judge(Claim("X", "notes", "counted", [count_above("macs", "big", 1.0, "G")]), COUNTS)
     assert (judgement.verdict, judgement.reason) == ("undecided", "runs are missing")
 
 
 def test_counted_claims_are_no_part_of_the_family_that_is_corrected() -> None:
     values = {arm: {s: {"error": e + 0.1 * s} for s in range(3)} for arm, e in (("deep", 13.0), ("shallow", 9.0))}
     counted = Claim("X", "notes", "counted", [count_above("params", "big", 100.0, "M")])
-    alone = judge_all([DEEPER_IS_WORSE], Results(values))[0]
+    alone = judge(DEEPER_IS_WORSE, Results(values))
     beside = judge_all([counted, DEEPER_IS_WORSE], Results({**values, **COUNTS.values}))[1]
     assert (beside.p, beside.family) == (alone.p, alone.family) == (alone.p, 1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from made_records import CIFAR100, content_of, make_record, parent_of
+from made_records import CIFAR100, DIVERGED, content_of, make_record, parent_of
 
 from resnet_repro.discovery import load_experiment
 from resnet_repro.experiment import Experiment
@@ -15,8 +15,7 @@ from resnet_repro.results import collect
 
 
 def test_a_run_that_diverged_counts_with_the_error_of_guessing(degradation: Experiment, paper_runs: Path) -> None:
-    diverged = {"status": "diverged", "diverged_at": 7, "final": {}, "best": {}, "weights_sha256": None}
-    make_record(paper_runs, degradation, "plain-56", 3, diagnostics={}, **diverged)
+    make_record(paper_runs, degradation, "plain-56", 3, diagnostics={}, **DIVERGED)
     results = results_of(collect(paper_runs, "degradation", "paper"))
     assert results.of("plain-56", "train_error")[3] == 90.0
     assert results.of("plain-56", "test_error")[3] == 90.0

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from made_records import CIFAR100, content_of, make_record
+from made_records import CIFAR100, DIVERGED, content_of, make_record
 
 from resnet_repro.counting import count_run
 from resnet_repro.discovery import experiment_names, load_experiment
@@ -89,8 +89,7 @@ def test_short_budgets_standins_and_divergence_stand_on_top(degradation: Experim
         "classes": 10,
     }
     make_record(tmp_path, degradation, "plain-20", 0, "quick", 391, dataset=standin)
-    diverged = {"status": "diverged", "diverged_at": 7, "final": {}, "best": {}, "weights_sha256": None}
-    make_record(tmp_path, degradation, "plain-56", 0, "quick", 391, **diverged)
+    make_record(tmp_path, degradation, "plain-56", 0, "quick", 391, **DIVERGED)
     content = content_of(degradation, tmp_path, "quick")
     assert content["banners"][0].startswith("STAND-IN DATA")
     assert "391 of the published 64,000" in content["banners"][1]

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from conftest import make_settings, prepare_run
+from made_results import judge
 from safetensors.torch import save_file
 from test_training import run_here
 
-from resnet_repro.analysis.claims import judge_all
 from resnet_repro.counting import count_run
 from resnet_repro.discovery import load_experiment
 from resnet_repro.errors import UserError
@@ -292,9 +292,9 @@ def test_the_part_that_is_trained_is_counted_on_the_networks(tmp_path: Path) -> 
             settings = RunSettings("transfer", "quick", arm, 0, 0, 1, "none", "", "fp32", "cpu")
             count_run(run_folder(tmp_path, "transfer", "quick", arm.name, 0), settings)
     records = collect(tmp_path, "transfer", "quick")
-    (judgement,) = judge_all([claim], results_of(records))
+    judgement = judge(claim, results_of(records))
     assert judgement.verdict == "reproduced"
-    (judgement,) = judge_all([claim], results_of([record for record in records if record.arm != "frozen-counted"]))
+    judgement = judge(claim, results_of([record for record in records if record.arm != "frozen-counted"]))
     assert (judgement.verdict, judgement.reason) == ("undecided", "runs are missing")
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_records import content_of, make_record
+from made_records import CIFAR100, content_of, make_record
+from made_results import judge
 
-from resnet_repro.analysis.claims import Claim, judge_all
+from resnet_repro.analysis.claims import Claim
 from resnet_repro.analysis.comparisons import Results, higher
 from resnet_repro.counting import count_run
 from resnet_repro.discovery import load_experiment
@@ -17,10 +18,7 @@ from resnet_repro.experiment import Experiment, RunSettings, Weights
 from resnet_repro.report.summary import summary_content
 from resnet_repro.results import read_json, run_folder, write_json
 
-CIFAR100 = {
-    "name": "cifar100", "title": "CIFAR-100", "digest": "c" * 64, "standin": False, "train_images": 50_000,
-    "test_images": 10_000, "classes": 100, "used": {"train": 10_000, "test": 10_000},
-}  # fmt: skip
+PART = {**CIFAR100, "used": {"train": 10_000, "test": 10_000}}
 ARMS = ("frozen-as-written", "fine-tuned-as-written", "frozen-corrected", "fine-tuned-corrected", "from-scratch")
 
 
@@ -44,7 +42,7 @@ def make_runs(runs: Path, transfer: Experiment, resolution: int, substitute: boo
             error = (80.0 if "frozen" in arm or arm == "from-scratch" else 40.0) + 0.1 * seed
             begins = transfer.arm(arm).start is not None
             more: dict[str, Any] = {"weights_from": {"name": "w", "substitute": substitute}} if begins else {}
-            data = CIFAR100 | ({"name": "cifar10", "title": "CIFAR-10"} if arm == "pretrained" else dataset)
+            data = PART | ({"name": "cifar10", "title": "CIFAR-10"} if arm == "pretrained" else dataset)
             folder = make_record(
                 runs, transfer, arm, seed, iterations=790, dataset=data,
                 final={"train_error": error, "test_error": error}, training_seconds=error * 7.9, **more,
@@ -94,7 +92,7 @@ def test_features_computed_once_are_judged_whatever_the_weights(transfer: Experi
     once, each = "frozen-corrected", "frozen-corrected-each-step"
     for arm, error, seconds, features in ((once, 60.0, 20.0, 100.0), (each, 60.2, 700.0, 0.0)):
         make_record(
-            tmp_path, transfer, arm, 0, "quick", 474, dataset=CIFAR100, final={"train_error": error, "test_error": error},
+            tmp_path, transfer, arm, 0, "quick", 474, dataset=PART, final={"train_error": error, "test_error": error},
             training_seconds=seconds, feature_seconds=features, weights_from={"name": "w", "substitute": True},
         )  # fmt: skip
     claim = next(claim for claim in content_of(transfer, tmp_path, "quick")["claims"] if claim["name"] == "T6")
@@ -122,7 +120,7 @@ def test_own_images_and_those_left_out_are_named(transfer: Experiment, tmp_path:
 def test_processes_together_are_named(tmp_path: Path) -> None:
     experiment = load_experiment("plain-vs-resnet")
     make_record(
-        tmp_path, experiment, "plain-18", 0, iterations=450_450, processes=8, dataset=CIFAR100 | {"class_images": {}}
+        tmp_path, experiment, "plain-18", 0, iterations=450_450, processes=8, dataset=PART | {"class_images": {}}
     )
     summary = content_of(experiment, tmp_path)["summary"]
     assert "a made-up GPU, 8 processes together" in summary
@@ -153,7 +151,6 @@ def test_a_claim_about_weights_needs_them(tmp_path: Path) -> None:
     values = {"a": {0: {"error": 2.0}}, "b": {0: {"error": 1.0}}}
     claim = Claim("C", "", "", [higher("error", "a", than="b")])
     for substitute, verdict in ((frozenset({"a"}), "undecided"), (frozenset({"other"}), "observed")):
-        (judgement,) = judge_all([claim], Results(values, substitute=substitute))
-        assert judgement.verdict == verdict
-    (judgement,) = judge_all([replace(claim, any_weights=True)], Results(values, substitute=frozenset({"a"})))
-    assert judgement.verdict == "observed"
+        assert judge(claim, Results(values, substitute=substitute)).verdict == verdict
+    any_weights = replace(claim, any_weights=True)
+    assert judge(any_weights, Results(values, substitute=frozenset({"a"}))).verdict == "observed"
