@@ -155,7 +155,7 @@ def prepare_run(folder: Path, settings: RunSettings, data: Path, **execution: ob
 
 def start_run(folder: Path) -> Forked:
     """The run's process, on one thread, its standard input held open as the launcher does."""
-    return Forked([folder], folder / "log.txt", os.environ | {"OMP_NUM_THREADS": "1"})
+    return Forked(folder, folder / "log.txt", os.environ | {"OMP_NUM_THREADS": "1"})
 
 
 def start_process(folder: Path) -> subprocess.Popen:

@@ -18,8 +18,10 @@ TRAIN_RUN = "resnet_repro.training.train_run"
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload([TRAIN_RUN])
 
+WAIT_SECONDS = 240
 
-def _main(folders: Sequence[str], log: str, environment: Mapping[str, str], stdin: Connection) -> None:
+
+def _main(folder: str, log: str, environment: Mapping[str, str], stdin: Connection) -> None:
     from resnet_repro.training import train_run
 
     out = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -28,17 +30,15 @@ def _main(folders: Sequence[str], log: str, environment: Mapping[str, str], stdi
     stdin.close()  # the copy on standard input is the one that counts
     os.environ.clear()
     os.environ.update(environment)
-    sys.exit(max(train_run.main([folder]) for folder in folders))
+    sys.exit(train_run.main([folder]))
 
 
 class Forked:
-    """The part of subprocess.Popen that the tests and the launcher use, for one or more runs one after the other."""
+    """The part of subprocess.Popen that the tests and the launcher use."""
 
-    def __init__(self, folders: Sequence[Path | str], log: Path | str, environment: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path | str, log: Path | str, environment: Mapping[str, str]) -> None:
         theirs, self.stdin = _context.Pipe(duplex=False)
-        self._process = _context.Process(
-            target=_main, args=([str(folder) for folder in folders], str(log), dict(environment), theirs)
-        )
+        self._process = _context.Process(target=_main, args=(str(folder), str(log), dict(environment), theirs))
         self._process.start()
         theirs.close()
         assert self._process.pid is not None
@@ -51,10 +51,13 @@ class Forked:
     def poll(self) -> int | None:
         return self.returncode
 
-    def wait(self, timeout: float | None = None) -> int:
+    def wait(self, timeout: float = WAIT_SECONDS) -> int:
+        """Its exit code. Raises subprocess.TimeoutExpired: without limit, a run that waits for another one that is gone
+        would keep the tests for half an hour.
+        """
         self._process.join(timeout)
         if self.returncode is None:
-            raise subprocess.TimeoutExpired(f"run {self.pid}", timeout or 0)
+            raise subprocess.TimeoutExpired(f"run {self.pid}", timeout)
         return self.returncode
 
     def send_signal(self, number: int) -> None:
@@ -72,4 +75,5 @@ def popen(argv: Sequence[str], *, stdout, env: Mapping[str, str], **others: obje
     """subprocess.Popen as the launcher calls it: a run is forked, anything else is started as asked."""
     if list(argv[1:3]) != ["-m", TRAIN_RUN]:
         return subprocess.Popen(argv, stdout=stdout, env=env, **others)  # type: ignore[call-overload]
-    return Forked(argv[3:], stdout.name, env)
+    (folder,) = argv[3:]
+    return Forked(folder, stdout.name, env)

@@ -19,7 +19,7 @@ from cluster_study import assert_same_bits, command, folder_of, steps_of, wait_u
 from conftest import REPO
 
 ray = pytest.importorskip("ray", reason="the package ray is not installed: make setup-ray installs it")
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(3600)]
 
 MINUTES = 60
 

@@ -17,6 +17,7 @@ NODE = Path(__file__).with_name("slurm_node.sh")
 NEEDED = ("sbatch", "slurmctld", "slurmd", "munged")
 pytestmark = [
     pytest.mark.cluster,
+    pytest.mark.timeout(3600),
     pytest.mark.skipif(
         any(shutil.which(name, path=f"{os.environ.get('PATH')}:/usr/sbin") is None for name in NEEDED),
         reason="Slurm is not installed: apt-get install --no-install-recommends slurm-wlm munge",

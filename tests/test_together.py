@@ -19,6 +19,7 @@ from test_training import content, run_here, steps_of, wait_for
 from resnet_repro.arms import cifar_arm
 from resnet_repro.data.place import open_data
 from resnet_repro.errors import UserError
+from resnet_repro.experiment import RunSettings
 from resnet_repro.models import build
 from resnet_repro.recipes import HE15_CIFAR
 from resnet_repro.results import Record, read_record, read_rows, series
@@ -28,17 +29,18 @@ from resnet_repro.world import ALONE, World, world_from
 # 123 divides neither the 667 images nor into two halves: parts and the last batch of an epoch are uneven.
 UNEVEN = replace(HE15_CIFAR, batch_size=123, learning_rate=0.01, validation_images=333)
 GROUP = cifar_arm("plain", 8, UNEVEN, norm="group")
+BATCH = cifar_arm("plain", 8, UNEVEN)  # with batch normalization
 STEPS = 14  # 6 an epoch
 
 
 class Together:
-    """Two processes that carry out one run after the other together, in the environment that torchrun gives them."""
+    """Two processes that carry out a run together, in the environment that torchrun gives them."""
 
-    def __init__(self, *folders: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        self.log = folders[0] / "log.txt"
+        self.log = folder / "log.txt"
         self.processes = []
         for rank in range(2):
             variables = {
@@ -46,10 +48,15 @@ class Together:
                 "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1,
             }  # fmt: skip
             environment = os.environ | {name: str(value) for name, value in variables.items()}
-            self.processes.append(Forked(folders, self.log, environment))
+            self.processes.append(Forked(folder, self.log, environment))
 
     def wait(self) -> list[int]:
-        return [process.wait() for process in self.processes]
+        """Their exit codes. Raises subprocess.TimeoutExpired; none of them is left waiting for another."""
+        try:
+            return [process.wait() for process in self.processes]
+        finally:
+            for process in self.processes:
+                process.kill()
 
 
 def record_of(folder: Path) -> Record:
@@ -69,23 +76,16 @@ def by_one(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-BATCH = cifar_arm("plain", 8, UNEVEN)  # with batch normalization
-
-
-@pytest.fixture(scope="module")
-def two_runs(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A run with group normalization and one of a single step with batch normalization, by the same two processes."""
-    folder = tmp_path_factory.mktemp("two")
-    group, batch = make_settings(tiny_data, STEPS, GROUP), make_settings(tiny_data, 1, BATCH, seed=3)
-    folders = prepare_run(folder, group, tiny_data), prepare_run(folder, batch, tiny_data)
-    ended = Together(*folders)
+def finished_by_two(folder: Path, settings: RunSettings, data: Path) -> Path:
+    folder = prepare_run(folder, settings, data)
+    ended = Together(folder)
     assert ended.wait() == [0, 0], ended.log.read_text()
-    return folders
+    return folder
 
 
 @pytest.fixture(scope="module")
-def by_two(two_runs: tuple[Path, Path]) -> Path:
-    return two_runs[0]
+def by_two(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return finished_by_two(tmp_path_factory.mktemp("two"), make_settings(tiny_data, STEPS, GROUP), tiny_data)
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +131,26 @@ def test_two_processes_stop_and_go_on_as_if_they_had_not(half_by_two: Path, by_t
     assert content(folder) == content(by_two)
 
 
+class AskedLate(World):
+    """One process that stands for two, of which the other one is asked to stop after the last step's look at requests."""
+
+    looks = 0
+
+    def largest(self, value: int) -> int:
+        AskedLate.looks += 1
+        return max(value, int(AskedLate.looks == STEPS + 1))
+
+
+def test_all_stop_where_one_is_asked_to_after_the_last_step(tiny_data: Path, tmp_path: Path, by_one: Path) -> None:
+    """Else the others would score the network, and wait for that one's part."""
+    folder = prepare_run(tmp_path, make_settings(tiny_data, STEPS, GROUP), tiny_data)
+    assert run_here(folder, AskedLate()) == "stopped"
+    assert AskedLate.looks == STEPS + 1
+    assert steps_of(folder) == STEPS and read_record(folder) is None
+    assert run_here(folder) == "finished"
+    assert content(folder) == content(by_one)
+
+
 def test_a_run_goes_on_with_another_number_of_processes(half_by_two: Path, by_one: Path, tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b" / "c" / "seed0"
     shutil.copytree(half_by_two, folder)
@@ -139,9 +159,10 @@ def test_a_run_goes_on_with_another_number_of_processes(half_by_two: Path, by_on
     assert record_of(folder).value("test_loss") == pytest.approx(record_of(by_one).value("test_loss"), rel=1e-4)
 
 
-def test_batch_statistics_are_those_of_each_process_part(two_runs: tuple[Path, Path], tiny_data: Path) -> None:
+def test_batch_statistics_are_those_of_each_process_part(tiny_data: Path, tmp_path: Path) -> None:
     """With batch normalization the first loss is not that of one process, but that of its batch in two halves."""
-    settings = record_of(two_runs[1]).settings
+    settings = make_settings(tiny_data, 1, BATCH, seed=3)
+    folder = finished_by_two(tmp_path, settings, tiny_data)
     data = open_data(settings, tiny_data / "cache" / "standin-tiny", torch.device("cpu"), ALONE)
     images, labels, *_ = next(iter(data.train_dataloader()))
     net = build(settings.arm.model, data.classes, settings.seed).to(memory_format=torch.channels_last)
@@ -149,7 +170,7 @@ def test_batch_statistics_are_those_of_each_process_part(two_runs: tuple[Path, P
         whole = float(F.cross_entropy(net(images), labels))
         parts = [World(rank, 2).share(123) for rank in range(2)]
         halves = sum(float(F.cross_entropy(net(images[part]), labels[part], reduction="sum")) for part in parts) / 123
-    (loss,) = losses(two_runs[1])
+    (loss,) = losses(folder)
     assert loss == pytest.approx(halves, rel=1e-5)
     assert abs(loss - whole) > 1e-3
 

@@ -38,6 +38,10 @@ class Checkpoints(Callback):
             signal.signal(signal.SIGINT, request)
             signal.signal(signal.SIGTERM, request)
 
+    def is_to_stop(self) -> bool:
+        """Whether any of the processes was asked to stop, also after the last step's look; all of them call this."""
+        return bool(self.world.largest(int(self.stop_requested)))
+
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Lightning's own handler would stand before ours from here on. It ends the training where it is, with nothing
         # saved when the signal comes after our look at a step, and talks to other processes from within the signal.

@@ -143,7 +143,7 @@ def _train(folder: Path, own: Path, settings: RunSettings, execution: Execution,
     if settings.stop_at:
         step = _fit(folder, settings, module, data, [monitor, watching, checkpoints])
     module.to(device)
-    if checkpoints.stop_requested:
+    if checkpoints.is_to_stop():
         monitor.say("stopped", step)
         return "stopped"
     how = Circumstances(
