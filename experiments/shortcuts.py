@@ -19,12 +19,16 @@ def shortcuts() -> Experiment:
     by_depth = {
         layers: [
             cifar_arm("plain", layers, HE15_CIFAR),
-            *[cifar_arm("resnet", layers, HE15_CIFAR, shortcut=option) for option in "ABC"],
+            cifar_arm("resnet", layers, HE15_CIFAR),  # option A
+            *[cifar_arm("resnet", layers, HE15_CIFAR, shortcut=option) for option in "BC"],
             cifar_arm("resnet", layers, HE15_CIFAR, span=1),
         ]
         for layers in (20, 56)
     }
-    deep = [cifar_arm("resnet", 110, HE15_CIFAR_WARM_UP, span=span) for span in (2, 1)]
+    deep = [
+        cifar_arm("resnet", 110, HE15_CIFAR_WARM_UP),
+        cifar_arm("resnet", 110, HE15_CIFAR_WARM_UP, span=1),
+    ]
     small = [*by_depth[20], *by_depth[56]]
 
     return Experiment(

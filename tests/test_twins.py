@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import importlib
+import inspect
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +14,8 @@ import pytest
 from conftest import cli, quarter_experiments
 from made_records import make_record
 
-from resnet_repro.discovery import load_experiment
-from resnet_repro.experiment import RunSettings
+from resnet_repro.discovery import experiment_names, load_experiment
+from resnet_repro.experiment import ModelSpec, RunSettings
 from resnet_repro.results import LOCK, RECORD, RUN, read_record, run_folder, state_of
 from resnet_repro.twins import take_over
 
@@ -74,6 +77,29 @@ def test_an_arm_that_is_another_under_the_same_name_is_not(trained: Path, tmp_pa
     settings = settings_of(trained)
     for arm in (replace(settings.arm, watch=("inputs",)), replace(settings.arm, share=0.5)):
         assert take_over(own_folder(tmp_path), replace(settings, arm=arm)) is None
+
+
+def resolved(model: ModelSpec) -> dict[str, object]:
+    """All options of a network, those too that are left at the builder's defaults."""
+    module, function = model.builder.rsplit(".", 1)
+    builder = getattr(importlib.import_module(f"resnet_repro.models.{module}"), function)
+    defaults = {p.name: p.default for p in inspect.signature(builder).parameters.values() if p.default is not p.empty}
+    return {"builder": model.builder, **defaults, **model.options}
+
+
+def test_arms_that_experiments_have_in_common_are_said_in_the_same_words() -> None:
+    """A default that one of them spells out would make its run another one, to be trained again."""
+    common, arms = 0, {}
+    for name in experiment_names():
+        experiment = load_experiment(name)
+        for arm in experiment.arms:
+            arms.setdefault((experiment.dataset, arm.name), []).append((name, arm))
+    for (_, name), theirs in arms.items():
+        for (first, one), (second, other) in itertools.combinations(theirs, 2):
+            if resolved(one.model) == resolved(other.model) and replace(one, model=other.model) == other:
+                assert one == other, f"{name} of {first} and of {second}: {one.model.options}, {other.model.options}"
+                common += 1
+    assert common > 10
 
 
 def test_a_run_that_begins_with_another_is_not(tmp_path: Path) -> None:
