@@ -88,7 +88,7 @@ def depth() -> Experiment:
             "On CIFAR-100 it is 88 %, the same part of the error of guessing.",
             "resnet-1202 recomputes its activations block by block where storing them would take more than 4 GiB on a "
             "CPU or half of the device's memory: the gradients are the same, memory falls, a step takes longer.",
-            "In the quick profile resnet-1202 is trained for 8 steps and not scored: time and memory are what it shows. "
+            "Outside the paper profile resnet-1202 is trained for 8 steps and not scored: time and memory are what it shows. "
             "resnet-1202-stored, ours, is the same net without recomputation.",
             "Momentum is plain, not Nesterov's; weight decay acts on all parameters: the paper does not say.",
             "The per-pixel mean is subtracted as published; pixels are then divided by one number, their standard deviation.",
