@@ -19,7 +19,6 @@ from test_training import content, run_here, steps_of, wait_for
 from resnet_repro.arms import cifar_arm
 from resnet_repro.data.place import open_data
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import RunSettings
 from resnet_repro.models import build
 from resnet_repro.recipes import HE15_CIFAR
 from resnet_repro.results import Record, read_record, read_rows, series
@@ -76,8 +75,7 @@ def by_one(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def finished_by_two(folder: Path, settings: RunSettings, data: Path) -> Path:
-    folder = prepare_run(folder, settings, data)
+def finished_by_two(folder: Path) -> Path:
     ended = Together(folder)
     assert ended.wait() == [0, 0], ended.log.read_text()
     return folder
@@ -85,7 +83,8 @@ def finished_by_two(folder: Path, settings: RunSettings, data: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def by_two(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return finished_by_two(tmp_path_factory.mktemp("two"), make_settings(tiny_data, STEPS, GROUP), tiny_data)
+    folder = tmp_path_factory.mktemp("two")
+    return finished_by_two(prepare_run(folder, make_settings(tiny_data, STEPS, GROUP), tiny_data))
 
 
 @pytest.fixture(scope="module")
@@ -125,27 +124,25 @@ def test_two_processes_score_every_image_once(by_one: Path, by_two: Path) -> Non
 def test_two_processes_stop_and_go_on_as_if_they_had_not(half_by_two: Path, by_two: Path, tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b" / "c" / "seed0"
     shutil.copytree(half_by_two, folder)
-    ended = Together(folder)
-    assert ended.wait() == [0, 0], ended.log.read_text()
-    assert "resuming" in ended.log.read_text()
+    assert "resuming" in (finished_by_two(folder) / "log.txt").read_text()
     assert content(folder) == content(by_two)
 
 
-class AskedLate(World):
-    """One process that stands for two, of which the other one is asked to stop after the last step's look at requests."""
+def test_all_stop_where_one_is_asked_to_after_the_last_step(
+    tiny_data: Path, tmp_path: Path, by_one: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the others would score the network, and wait for that one's part. Here another one is asked to."""
+    looks: list[int] = []
 
-    looks = 0
+    def largest(self: World, value: int) -> int:
+        looks.append(value)
+        return max(value, int(len(looks) == STEPS + 1))
 
-    def largest(self, value: int) -> int:
-        AskedLate.looks += 1
-        return max(value, int(AskedLate.looks == STEPS + 1))
-
-
-def test_all_stop_where_one_is_asked_to_after_the_last_step(tiny_data: Path, tmp_path: Path, by_one: Path) -> None:
-    """Else the others would score the network, and wait for that one's part."""
     folder = prepare_run(tmp_path, make_settings(tiny_data, STEPS, GROUP), tiny_data)
-    assert run_here(folder, AskedLate()) == "stopped"
-    assert AskedLate.looks == STEPS + 1
+    with monkeypatch.context() as patch:
+        patch.setattr(World, "largest", largest)
+        assert run_here(folder) == "stopped"
+    assert len(looks) == STEPS + 1
     assert steps_of(folder) == STEPS and read_record(folder) is None
     assert run_here(folder) == "finished"
     assert content(folder) == content(by_one)
@@ -162,7 +159,7 @@ def test_a_run_goes_on_with_another_number_of_processes(half_by_two: Path, by_on
 def test_batch_statistics_are_those_of_each_process_part(tiny_data: Path, tmp_path: Path) -> None:
     """With batch normalization the first loss is not that of one process, but that of its batch in two halves."""
     settings = make_settings(tiny_data, 1, BATCH, seed=3)
-    folder = finished_by_two(tmp_path, settings, tiny_data)
+    folder = finished_by_two(prepare_run(tmp_path, settings, tiny_data))
     data = open_data(settings, tiny_data / "cache" / "standin-tiny", torch.device("cpu"), ALONE)
     images, labels, *_ = next(iter(data.train_dataloader()))
     net = build(settings.arm.model, data.classes, settings.seed).to(memory_format=torch.channels_last)

@@ -32,20 +32,20 @@ from resnet_repro.results import read_record, read_rows, series
 from resnet_repro.training.checkpoints import Checkpoints
 from resnet_repro.training.monitor import Monitor
 from resnet_repro.training.train_run import Execution, train
-from resnet_repro.world import ALONE, World
 
 GOLDEN = Path(__file__).parent / "golden_losses.csv"
 CPU = torch.device("cpu")
 
 
-def run_here(folder: Path, world: World = ALONE) -> str:
+def run_here(folder: Path) -> str:
     """Train in this process; the run's own signal handlers are taken back afterwards."""
     run = json.loads((folder / "run.json").read_text())
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     threads = torch.get_num_threads()
     try:
-        settings = resnet_repro.experiment.RunSettings.from_json(run["settings"])
-        return train(folder, settings, Execution(**run["execution"]), world)
+        return train(
+            folder, resnet_repro.experiment.RunSettings.from_json(run["settings"]), Execution(**run["execution"])
+        )
     finally:
         torch.set_num_threads(threads)
         for number, handler in handlers.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import importlib
 import inspect
 import itertools
 import json
@@ -16,6 +15,7 @@ from made_records import make_record
 
 from resnet_repro.discovery import experiment_names, load_experiment
 from resnet_repro.experiment import ModelSpec, RunSettings
+from resnet_repro.models import builder
 from resnet_repro.results import LOCK, RECORD, RUN, read_record, run_folder, state_of
 from resnet_repro.twins import take_over
 
@@ -81,9 +81,8 @@ def test_an_arm_that_is_another_under_the_same_name_is_not(trained: Path, tmp_pa
 
 def resolved(model: ModelSpec) -> dict[str, object]:
     """All options of a network, those too that are left at the builder's defaults."""
-    module, function = model.builder.rsplit(".", 1)
-    builder = getattr(importlib.import_module(f"resnet_repro.models.{module}"), function)
-    defaults = {p.name: p.default for p in inspect.signature(builder).parameters.values() if p.default is not p.empty}
+    parameters = inspect.signature(builder(model)).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
     return {"builder": model.builder, **defaults, **model.options}
 
 

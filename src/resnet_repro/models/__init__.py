@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from resnet_repro.experiment import ModelSpec
@@ -11,12 +12,15 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+def builder(spec: ModelSpec) -> Callable[..., nn.Module]:
+    """The function that makes the network of `spec` from its options."""
+    module, function = spec.builder.rsplit(".", 1)
+    return getattr(importlib.import_module(f"{__name__}.{module}"), function)
+
+
 def build(spec: ModelSpec, classes: int, seed: int) -> nn.Module:
     """The network of `spec` with `classes` outputs, initialized on the CPU from `seed` alone.
 
     Initializing on the CPU, from a generator of its own, gives the same weights whatever device trains them.
     """
-    module, function = spec.builder.rsplit(".", 1)
-    return getattr(importlib.import_module(f"{__name__}.{module}"), function)(
-        classes=classes, seed=seed, **spec.options
-    )
+    return builder(spec)(classes=classes, seed=seed, **spec.options)
