@@ -124,7 +124,7 @@ plain-vs-resnet: $(READY) ## plain-18/34 against ResNet-18/34, ImageNet's or you
 transfer: $(READY) ## ResNet-34 frozen or fine-tuned, also on your class folders (quick: 30 minutes)
 	$(REPRO) run transfer $(FLAGS)
 
-report: $(READY) ## remake the reports from the records, without training (seconds); of the committed ones: REFERENCE=1
+report: $(READY) ## remake the reports from the records, without training (seconds to a minute); of the committed ones: REFERENCE=1
 	$(REPRO) report $(if $(filter-out 0,$(REFERENCE)),$(OF_REFERENCE),$(strip $(BUDGET) $(call flag,DATASET,dataset) \
 		$(call flag,RESOLUTION,resolution) $(FOLDERS)))
 

@@ -179,7 +179,7 @@ def complexity() -> Experiment:
             ),
             Claim(
                 "X4b",
-                source="ours",
+                source="this project",
                 text="The lecture's totals for VGG-16 are those of a net that lacks the third convolution of stage 3.",
                 test=[
                     published_count("weighted_memory_kib", "vgg-16-without-conv3-3", 48.6 * 1024, "KiB", within=0.005),

@@ -91,7 +91,7 @@ def construction() -> Experiment:
         ],
         figures=[
             error_curves({"plain nets": plain, "residual nets": residual}),
-            distance_curves({"plain nets": plain[3:], "residual nets": residual[3:]}),
+            distance_curves({"plain nets": plain, "residual nets": residual}),
         ],
         published={},
         published_note="The paper makes the argument without an experiment.",
@@ -101,7 +101,8 @@ def construction() -> Experiment:
             "The added plain layers pass each channel through; their batch normalization takes its scale and shift from "
             "the statistics of 4,000 training images, so that it undoes itself in training mode too, nearly.",
             "The added residual blocks have a last batch normalization of scale zero, and He's initialization before it.",
-            "Training on goes through the whole schedule once more, from the published rate or a tenth of it.",
+            "Training on goes through the whole schedule once more, from the published rate or a tenth of it, and through the "
+            "images in the parent's order, cropped and flipped as for it; nets from scratch see new draws to their end.",
             "Arithmetic is bf16 autocast where the hardware has it, with float32 weights.",
         ],
     )

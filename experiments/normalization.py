@@ -11,7 +11,7 @@ from resnet_repro.analysis.claims import Claim
 from resnet_repro.analysis.comparisons import above, below, contrast, higher, lower, not_higher
 from resnet_repro.arms import cifar_arm
 from resnet_repro.experiment import ERRORS, Column, Experiment, Profile
-from resnet_repro.recipes import HE15_CIFAR
+from resnet_repro.recipes import HE15_CIFAR, HE15_CIFAR_WITHOUT_BN
 from resnet_repro.report.curves import error_curves, input_shifts
 from resnet_repro.report.points import errors_by_arm
 
@@ -32,6 +32,14 @@ def normalization() -> Experiment:
         ]
         for kind, arms in at_128.items()
     }
+    # At the published rate nets without normalization diverge or stop learning: what they would tell of it is their end.
+    slow = {
+        kind: [
+            cifar_arm(kind, 20, HE15_CIFAR_WITHOUT_BN, name=f"{arm.name}-slow", norm=norm, watch=("inputs",))
+            for arm, norm in zip(arms, NORMS[:2], strict=False)
+        ]
+        for kind, arms in at_128.items()
+    }
     without_statistics = [arm for arms in at_128.values() for arm in arms[2:]]
 
     return Experiment(
@@ -43,7 +51,7 @@ def normalization() -> Experiment:
         ),
         source="notes-B (EECS 498 lecture 7)",
         dataset="cifar10",
-        arms=[*at_128["plain"], *at_128["resnet"], *at_4["plain"], *at_4["resnet"]],
+        arms=[arm for group in (at_128, slow, at_4) for kind in ("plain", "resnet") for arm in group[kind]],
         profiles=[
             Profile("quick", iterations=196, seeds=(0,), evaluations=1, dataset="auto"),
             Profile("paper", iterations=64_000, seeds=(0, 1, 2, 3, 4), evaluations=64, dataset="cifar10"),
@@ -53,7 +61,12 @@ def normalization() -> Experiment:
                 "N1",
                 source="notes-B",
                 text="Batch normalization improves optimization: the training error ends lower with it.",
-                test=[lower("train_error", f"{kind}-20", than=f"{kind}-20-no-bn") for kind in ("plain", "resnet")],
+                test=[
+                    lower("train_error", f"{kind}-20", than=f"{kind}-20-no-bn{rate}")
+                    for kind in ("plain", "resnet")
+                    for rate in ("", "-slow")
+                ],
+                note="Without it at the same rate, and at a tenth of it, which such nets stand.",
             ),
             Claim(
                 "N2",
@@ -99,13 +112,14 @@ def normalization() -> Experiment:
                 source="notes-B",
                 text="Batch normalization works by removing internal covariate shift.",
                 test=[
-                    lower(metric, f"{kind}-20", than=f"{kind}-20-no-bn", unit="σ")
+                    lower(metric, f"{kind}-20-slow", than=f"{kind}-20-no-bn-slow", unit="σ")
                     for kind in ("plain", "resnet")
                     for metric in ("input_mean_shift", "input_std_shift")
                 ],
                 note=(
                     "If it did, mean and standard deviation of each layer's input would move less from one twentieth of "
-                    "the training to the next than without it, in units of the layer's own standard deviation."
+                    "the training to the next than without it, in units of the layer's own standard deviation. Both at a tenth "
+                    "of the published rate, since a net that diverges or stops learning says nothing about it."
                 ),
             ),
         ],
@@ -114,12 +128,21 @@ def normalization() -> Experiment:
                 {
                     "plain-20, batch 128": at_128["plain"],
                     "resnet-20, batch 128": at_128["resnet"],
+                    "plain-20, rate 0.01": slow["plain"],
+                    "resnet-20, rate 0.01": slow["resnet"],
                     "plain-20, batch 4": at_4["plain"],
                     "resnet-20, batch 4": at_4["resnet"],
                 }
             ),
             error_curves({"plain nets, batch 128": at_128["plain"], "residual nets, batch 128": at_128["resnet"]}),
-            input_shifts({"plain nets": at_128["plain"], "residual nets": at_128["resnet"]}),
+            input_shifts(
+                {
+                    "plain nets": at_128["plain"],
+                    "residual nets": at_128["resnet"],
+                    "plain nets, rate 0.01": slow["plain"],
+                    "residual nets, rate 0.01": slow["resnet"],
+                }
+            ),
         ],
         published={},
         published_note="The lecture shows no numbers for these nets.",
@@ -134,6 +157,7 @@ def normalization() -> Experiment:
             "Layer normalization is over channels and pixels of an image, with a scale and shift for each channel. Group "
             "normalization has 8 groups, since the nets have 16 to 64 channels. Instance normalization has a scale and shift.",
             "At a batch of 4 the learning rate is 0.1 · 4/128 and there are 32 times as many steps.",
+            "The learning rate is He15's for all but the arms named slow, which have a tenth of it; no rate is searched for.",
             "A run that diverges counts with the error of guessing.",
             "Arithmetic is bf16 autocast where the hardware has it, with float32 weights.",
         ],

@@ -6,7 +6,7 @@ Expected at 90 epochs, ten crops: plain-18 27.94, resnet-18 27.88, plain-34 28.5
 """
 
 from resnet_repro.analysis.claims import Claim
-from resnet_repro.analysis.comparisons import contrast, higher, lower
+from resnet_repro.analysis.comparisons import closer, contrast, higher, lower
 from resnet_repro.arms import imagenet_arm
 from resnet_repro.experiment import ERRORS, Column, Experiment, Profile
 from resnet_repro.recipes import HE15_IMAGENET
@@ -56,8 +56,10 @@ def plain_vs_resnet() -> Experiment:
                         sign=1,
                         statement="what shortcuts gain at 34 layers, less what they gain at 18",
                     ),
+                    *closer("test_error", "plain-18", "resnet-18", than_gap=("plain-34", "resnet-34"), fraction=0.25),
                 ],
                 needs_paper_budget=True,
+                note="Close: less than a quarter of what lies between the nets of 34 layers.",
             ),
             Claim(
                 "I3-sooner",

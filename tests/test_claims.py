@@ -154,7 +154,7 @@ def test_a_run_that_ended_without_the_value_leaves_a_claim_undecided() -> None:
     found = results({"deep": HIGH, "shallow": LOW})
     values = {arm: dict(rows) for arm, rows in found.values.items()} | {"other": {0: {}}}
     assert judge(DEEPER_IS_WORSE, Results(values)).verdict == "reproduced"
-    for seeds, reason in (((3,), "deep seed 3 ended without the value"), ((3, 4), "deep seed 3 and 1 more ended")):
+    for seeds, reason in (((3,), "deep seed 3 ended without the value"), ((3, 4), "deep seeds 3, 4 ended without")):
         values["deep"] |= {seed: {} for seed in seeds}
         judgement = judge(DEEPER_IS_WORSE, Results(values))
         assert judgement.verdict == "undecided"

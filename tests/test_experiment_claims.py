@@ -55,9 +55,9 @@ def normed(batch_4: float, batch_128: float, group_4: float, group_128: float) -
     }
 
 
-def both(metric: str, batch: float, none: float) -> Values:
+def both(metric: str, batch: float, none: float, rate: str = "") -> Values:
     return {
-        f"{kind}-20{arm}": {metric: value}
+        f"{kind}-20{arm}{rate}": {metric: value}
         for kind in ("plain", "resnet")
         for arm, value in (("", batch), ("-no-bn", none))
     }
@@ -196,17 +196,23 @@ CASES: dict[tuple[str, str], tuple[Values, Sequence[Values]]] = {
         of("test_error", resnet_110_single=9.9, resnet_110=6.6),
         [of("test_error", resnet_110_single=6.6, resnet_110=9.9)],
     ),
-    ("normalization", "N1"): (both("train_error", 1, 20), [both("train_error", 20, 1)]),
+    ("normalization", "N1"): (
+        together(both("train_error", 1, 20), both("train_error", 2, 10, "-slow")),
+        [
+            together(both("train_error", 20, 1), both("train_error", 2, 10, "-slow")),
+            together(both("train_error", 10, 90), both("train_error", 2, 5, "-slow")),
+        ],
+    ),
     ("normalization", "N2"): (modes(10, 0), [modes(0, 0), modes(10, 5)]),
     ("normalization", "N3"): (
         normed(14, 9, 10.3, 10),
         [normed(8, 9, 10.3, 10), normed(14, 9, 15.5, 10), normed(10, 9, 10.0, 7)],
     ),
     ("normalization", "N4"): (
-        together(both("input_mean_shift", 0.1, 0.5), both("input_std_shift", 0.1, 0.5)),
+        together(both("input_mean_shift", 0.1, 0.5, "-slow"), both("input_std_shift", 0.1, 0.5, "-slow")),
         [
-            together(both("input_mean_shift", 0.5, 0.1), both("input_std_shift", 0.1, 0.5)),
-            together(both("input_mean_shift", 0.1, 0.5), both("input_std_shift", 0.5, 0.1)),
+            together(both("input_mean_shift", 0.5, 0.1, "-slow"), both("input_std_shift", 0.1, 0.5, "-slow")),
+            together(both("input_mean_shift", 0.1, 0.5, "-slow"), both("input_std_shift", 0.5, 0.1, "-slow")),
         ],
     ),
     ("construction", "K1"): (built(0, 0), [built(0, 2), built(-2, 0)]),
@@ -293,6 +299,7 @@ CASES: dict[tuple[str, str], tuple[Values, Sequence[Values]]] = {
         [
             of("test_error", plain_34=28.5, resnet_34=29.0, plain_18=27.9, resnet_18=29.0),
             of("test_error", plain_34=28.5, resnet_34=27.0, plain_18=29.9, resnet_18=26.8),
+            of("test_error", plain_34=40.0, resnet_34=25.0, plain_18=36.0, resnet_18=26.0),
         ],
     ),
     ("plain-vs-resnet", "I3-sooner"): (

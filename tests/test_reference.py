@@ -14,7 +14,7 @@ from resnet_repro.data.catalogue import CATALOGUE
 from resnet_repro.discovery import experiment_names, load_experiment
 from resnet_repro.report.content import results_of
 from resnet_repro.report.markdown import BEGIN, END, claims_table, summary_page
-from resnet_repro.report.summary import WEIGHT, summary_content
+from resnet_repro.report.summary import ORDER, summary_content
 from resnet_repro.report.write import budgets_with_records
 from resnet_repro.results import Record, collect
 
@@ -83,6 +83,7 @@ def test_the_pages_link_to_files_that_are_there() -> None:
             assert (page.parent / Path(target)).exists(), f"{page.name} links to {target}"
 
 
+KINDS = dict(zip(ORDER, ("decided", "decided", "observed", "observed", "open", "open"), strict=True))
 EVIDENCE = re.compile(r'\[([^\]]+)\]\(reference/([^\s)]+) "([^"]+)"\)')
 
 
@@ -95,9 +96,9 @@ def test_every_number_and_verdict_of_the_reading_is_that_of_the_records(content:
     }
     found = EVIDENCE.findall((REPO / "reports" / "README.md").read_text())
     for words, target, what in found:
-        if what in WEIGHT:
+        if what in ORDER:
             assert verdicts[Path(target).stem][words] == what, f"{words} is not {what} in {target}"
-            assert WEIGHT[what] == WEIGHT[strongest[words]], f"another budget makes {words} {strongest[words]}"
+            assert KINDS[what] == KINDS[strongest[words]], f"another budget makes {words} {strongest[words]}"
             continue
         name, budget, arm, *seed = Path(target).parts
         values = results_of(records_of(name, budget)).of(arm, what)

@@ -97,6 +97,27 @@ def test_short_budgets_standins_and_divergence_stand_on_top(degradation: Experim
     row = content["results"][0]["rows"][1]
     assert (row[0], row[1], row[3], row[-1]) == ("plain-56", "90.00", "90.00", "0 + 1 diverged")
     assert {claim["verdict"] for claim in content["claims"]} == {"undecided"}
+    steps = {row[0]: row[4] for row in content["ran"][0]["rows"]}
+    assert steps == {"plain-20": "391", "plain-56": "7 of 391"}
+
+
+def test_what_is_missing_comes_with_its_command(degradation: Experiment, tmp_path: Path) -> None:
+    for seed in range(2):
+        make_record(tmp_path, degradation, "plain-20", seed, "2000it", 2_000)
+    (banner,) = [b for b in content_of(degradation, tmp_path, "2000it")["banners"] if b.startswith("MISSING RUNS")]
+    assert banner.endswith("They are trained by: make degradation ITERATIONS=2000 SEEDS=0-1")
+
+
+def test_the_results_say_on_how_many_training_images(degradation: Experiment, tmp_path: Path) -> None:
+    final = {"train_error": 5.0, "test_error": 9.0, "train_images": 50_000}
+    make_record(tmp_path, degradation, "plain-20", 0, final=final)
+    make_record(
+        tmp_path, degradation, "plain-56-no-bn", 0, final=final | {"train_images": 10_000}
+    )  # no row in the table
+    assert "on all 50,000 training images in" in content_of(degradation, tmp_path)["results"][0]["caption"]
+    make_record(tmp_path, degradation, "plain-56", 0, final=final | {"train_images": 45_000})
+    caption = content_of(degradation, tmp_path)["results"][0]["caption"]
+    assert "on 45,000 of 50,000 or all 50,000 training images in" in caption
 
 
 def _lines(experiment: Experiment, runs: Path, budget: str, iterations: int) -> tuple[int, list]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from made_records import make_record
 
-from resnet_repro.budgets import command_for
+from resnet_repro.budgets import command_for, commands_for
 from resnet_repro.discovery import experiment_names, load_experiment
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Experiment
@@ -41,7 +41,16 @@ def test_the_summary_is_made_again_to_the_same_bytes(degradation: Experiment, pa
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
-def test_of_several_budgets_each_is_judged_and_the_weightiest_verdict_counts(
+def test_of_several_comparisons_the_weakest_is_shown(degradation: Experiment, paper_runs: Path, tmp_path: Path) -> None:
+    rows = {r["name"]: r for r in summary_content([degradation], {"degradation": ["paper"]}, paper_runs)["claims"]}
+    # resnet-20 is 0.9 points below plain-20, resnet-56 6.2 below plain-56; D5's decay of 0.1 is nearer to the claim's -1
+    assert rows["D4"]["effect"] == "−0.90 points, weakest of 2"
+    assert rows["D5"]["effect"] == "+3.00 decades, weakest of 2"
+    complexity = load_experiment("complexity")
+    assert summary_content([complexity], {}, tmp_path)["claims"][0]["effect"] == "–"
+
+
+def test_of_several_budgets_each_is_judged_and_the_longest_that_can_decide_counts(
     degradation: Experiment, paper_runs: Path
 ) -> None:
     for arm in ("plain-20", "plain-56"):  # one seed of a longer schedule, where the deeper net is the better one
@@ -62,6 +71,38 @@ def test_of_several_budgets_each_is_judged_and_the_weightiest_verdict_counts(
         "| `make degradation ITERATIONS=96000 ARMS=plain-20,plain-56` | 96,000 of 64,000 | 2 | 1 | CIFAR-10 dddddddd |"
         in page
     )
+
+
+def test_no_verdict_is_chosen_for_what_it_says(degradation: Experiment, tmp_path: Path) -> None:
+    """A shorter budget, or other data, where the effect is clear does not outweigh the longest, where it is not."""
+    for seed, error in enumerate((5.0, 9.0, 13.0)):
+        for budget, iterations, deep in (
+            ("8000it", 8_000, error),
+            ("2000it", 2_000, 20.0),
+            ("8000it-cifar100", 8_000, 20.0),
+        ):
+            for arm, value in (("plain-20", 8.0 + 0.1 * seed), ("plain-56", deep)):
+                final = {"train_error": value, "test_error": value}
+                make_record(tmp_path, degradation, arm, seed, budget, iterations, final=final)
+    budgets = budgets_with_records(tmp_path, "degradation")
+    assert budgets == ["8000it", "2000it", "8000it-cifar100"]
+    content = summary_content([degradation], {"degradation": budgets}, tmp_path)
+    verdicts = [section["claims"][0]["verdict"] for section in content["experiments"]]
+    assert verdicts == ["undecided", "reproduced", "reproduced"]
+    claims = {row["name"]: row for row in content["claims"]}
+    assert (claims["D1"]["verdict"], claims["D1"]["steps"]) == ("undecided", "8,000 of 64,000")
+    # without own runs those on other data count
+    content = summary_content([degradation], {"degradation": budgets[2:]}, tmp_path)
+    assert {row["name"]: row["verdict"] for row in content["claims"]}["D1"] == "reproduced"
+
+
+def test_arms_with_other_seeds_have_a_command_of_their_own(degradation: Experiment) -> None:
+    assert commands_for(degradation, "2000it", {"plain-56": [1, 0], "plain-20": [0, 1], "resnet-20": [0]}) == [
+        "make degradation ITERATIONS=2000 SEEDS=0-1 ARMS=plain-20,plain-56",
+        "make degradation ITERATIONS=2000 ARMS=resnet-20",
+    ]
+    complexity = load_experiment("complexity")
+    assert commands_for(complexity, "quick", {arm.name: [] for arm in complexity.arms}) == ["make complexity"]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +146,7 @@ def test_a_page_takes_the_claims_that_are_settled_and_names_the_others(
         put_claims_into(page, content)
         text = page.read_text()
         assert text.startswith(f"before\n{BEGIN}\n") and text.endswith(f"{END}\nafter\n") and "stale" not in text
-        assert "| **reproduced** | +1.75 points | 3 | `degradation` 64,000 of 64,000 |" in text
+        assert "| **reproduced** | +1.75 points | +1.64 to +1.86 | 3 | `degradation` 64,000 of 64,000 |" in text
         assert "| P1 |" not in text and text.count("| D1 |") == 1
         assert "Undecided or not run, 3 of 9: P1, P2, P3." in text
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from resnet_repro.data.catalogue import CATALOGUE
@@ -76,3 +76,16 @@ def command_for(experiment: Experiment, budget: str, arms: Sequence[str], seeds:
     if set(arms) != {arm.name for arm in experiment.arms_of(profile)}:
         words.append(f"ARMS={','.join(arm.name for arm in experiment.arms if arm.name in arms)}")
     return " ".join(words)
+
+
+def commands_for(experiment: Experiment, budget: str, seeds: Mapping[str, Sequence[int]]) -> list[str]:
+    """`command_for` all of {arm: seeds}, a command for each set of seeds; arms without any, which are only counted, go
+    with the first.
+    """
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for arm, mine in seeds.items():
+        groups.setdefault(tuple(sorted(mine)), []).append(arm)
+    counted = groups.pop((), [])
+    ordered = sorted(groups.items(), key=lambda group: (-len(group[0]), group[0])) or [((), [])]
+    ordered[0][1].extend(counted)
+    return [command_for(experiment, budget, arms, mine) for mine, arms in ordered]

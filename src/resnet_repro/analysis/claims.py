@@ -125,9 +125,11 @@ def _undecidable(claim: Claim, parts: Sequence[Part], results: Results) -> Judge
         return Judgement(claim, parts, "undecided", TOO_EARLY)
     without = {(arm, seed) for part in claim.test for arm in part.arms for seed in results.without(arm, part.metric)}
     if without:
-        arm, seed = min(without)
-        more = f" and {len(without) - 1} more" if len(without) > 1 else ""
-        return Judgement(claim, parts, "undecided", f"{arm} seed {seed}{more} ended without the value")
+        arm = min(without)[0]
+        mine = sorted(seed for other, seed in without if other == arm)
+        seeds = f"seed{'s' * (len(mine) > 1)} {', '.join(map(str, mine))}"
+        more = f", and {len(without) - len(mine)} other runs," if len(without) > len(mine) else ""
+        return Judgement(claim, parts, "undecided", f"{arm} {seeds}{more} ended without the value")
     if missing:
         return Judgement(claim, parts, "undecided", "runs are missing")
     if all(part.seeds == 1 for part in parts):

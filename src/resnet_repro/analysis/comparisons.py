@@ -55,7 +55,10 @@ def _agree(keys: Mapping[str, Mapping[int, str | None]], arms: Sequence[str], se
 
 @dataclass(frozen=True)
 class Part:
-    """One judged comparison: what it says, its effect, the seeds behind it, and its verdict before any correction."""
+    """One judged comparison: what it says, its effect, the seeds behind it, and its verdict before any correction.
+
+    difference: whether the effect is one, of two arms or more, so that its sign is worth showing.
+    """
 
     statement: str
     unit: str
@@ -64,6 +67,7 @@ class Part:
     paired: bool
     verdict: Verdict
     exact: bool = False
+    difference: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,18 @@ class Comparison:
         else:
             interval = contrast_interval([(weight, list(found[arm].values())) for arm, weight in self.terms])
             seeds = min(len(values) for values in found.values())
-        return Part(self.statement, self.unit, interval, seeds, paired, self._verdict(interval, seeds))
+        verdict = self._verdict(interval, seeds)
+        return Part(self.statement, self.unit, interval, seeds, paired, verdict, difference=len(self.terms) > 1)
+
+    def support(self, part: Part) -> float:
+        """How strongly its own part speaks for the comparison: the larger, the more; of no meaning but in order.
+
+        By p where there is one, else by how far the estimate lies on the claimed side. Raises ValueError without any.
+        """
+        if part.interval is None:
+            raise ValueError(f"{self.statement}: no runs to support it")
+        p = part.interval.p_value(self.threshold, self.sign)
+        return self.sign * (part.interval.estimate - self.threshold) if p is None else -p
 
     def _verdict(self, interval: Interval | None, seeds: int) -> Verdict:
         if interval is None:

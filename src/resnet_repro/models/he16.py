@@ -53,7 +53,8 @@ class PreActivation(nn.Module):
     """BN-ReLU before each convolution; what is added to the branch passes no nonlinearity.  He16 figure 1b, section 3.
 
     shared: the first BN-ReLU comes before the branching, and the shortcut carries its output. So it is in the very
-    first unit, and where the size changes (He16, appendix).
+    first unit, and where a projection changes the size (He16, appendix); here also where option A does, of which the
+    paper does not speak.
     (N, in_channels, H, W) → (N, channels, H/stride, W/stride).
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from resnet_repro.budgets import profile_of
+from resnet_repro.budgets import command_for, profile_of
 from resnet_repro.experiment import Experiment
 from resnet_repro.results import Record
 
@@ -155,7 +155,8 @@ def _missing(experiment: Experiment, budget: str, records: Sequence[Record], fai
     needless = _needless(experiment, records)
     names = [f"{arm} seed {seed}" for arm, seed in due if (arm, seed) not in have and arm not in needless]
     names = [name for name in names if name not in failed]
-    return f"MISSING RUNS. {_listed(names)}. The same command trains them." if names else ""
+    how = command_for(experiment, budget, [arm.name for arm in experiment.arms_of(profile)], seeds)
+    return f"MISSING RUNS. {_listed(names)}. They are trained by: {how}" if names else ""
 
 
 def _needless(experiment: Experiment, records: Sequence[Record]) -> set[str]:

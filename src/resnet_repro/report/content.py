@@ -22,8 +22,11 @@ ARMS_CAPTION = (
     "means over seeds, memory the most that a run’s process held (on a GPU: allocated there). An asterisk: activations "
     "were recomputed in the backward pass."
 )
+FEATURES_CAPTION = (
+    " Minutes have the time for features that are computed once, before the training; speeds have it not."
+)
 RESULTS_CAPTION = (
-    "Results after the last step, errors in percent, mean ± standard deviation over seeds: on all training images in "
+    "Results after the last step, errors in percent, mean ± standard deviation over seeds: on {} training images in "
     "evaluation mode, and on all test images."
 )
 SCALINGS = {
@@ -100,11 +103,27 @@ def _tables(experiment: Experiment, records: Sequence[Record], published: bool) 
     note = experiment.published_note if published else ""
     if experiment.is_counted:
         return {"ran": [], "results": [totals_table(experiment, records)]}
+    caption = ARMS_CAPTION + (FEATURES_CAPTION if any(r.data.get("feature_seconds") for r in records) else "")
     further = [table for table in (search_table(experiment, records), parameters_table(records)) if table]
     return {
-        "ran": [arms_table(experiment, records) | {"caption": ARMS_CAPTION}, *further],
-        "results": [results_table(experiment, records, published) | {"caption": f"{RESULTS_CAPTION} {note}".strip()}],
+        "ran": [arms_table(experiment, records) | {"caption": caption}, *further],
+        "results": [
+            results_table(experiment, records, published)
+            | {"caption": f"{RESULTS_CAPTION.format(_scored_on(experiment, records))} {note}".strip()}
+        ],
     }
+
+
+def _scored_on(experiment: Experiment, records: Sequence[Record]) -> str:
+    """On how many training images the arms of the table of results were scored: "all 50,000"."""
+    shown = [record for record in records if not experiment.arm(record.arm).control and not record.is_counted]
+    counts = {
+        (record.data["final"]["train_images"], record.data["dataset"]["train_images"])
+        for record in shown
+        if "train_images" in record.data["final"]
+    }
+    words = [f"all {scored:,}" if scored == there else f"{scored:,} of {there:,}" for scored, there in sorted(counts)]
+    return " or ".join(words) or "all"
 
 
 def _summary(records: Sequence[Record]) -> str:
@@ -228,7 +247,7 @@ def claim_row(judgement: Judgement) -> dict[str, Any]:
             {
                 "statement": part.statement,
                 "effect": effect(part),
-                "interval": _bounds(part),
+                "interval": bounds(part),
                 "seeds": COUNTED if part.exact else str(part.seeds) + (", paired" if part.paired else ""),
                 "verdict": part.verdict,
             }
@@ -245,16 +264,17 @@ def _corrected(judgement: Judgement) -> str:
 
 
 def effect(part: Part) -> str:
-    """The effect with its unit."""
+    """The effect with its unit; with its sign where it is a difference."""
     if part.interval is None:
         return "no runs"
-    return f"{number(part.interval.estimate, sign=not part.exact)} {part.unit}".rstrip()
+    return f"{number(part.interval.estimate, sign=part.difference)} {part.unit}".rstrip()
 
 
-def _bounds(part: Part) -> str:
+def bounds(part: Part) -> str:
+    """The ends of the 95 % interval, a dash where there is none."""
     if part.interval is None or part.interval.low is None or part.interval.high is None:
         return "–"
-    return f"{signed(part.interval.low)} to {signed(part.interval.high)}"
+    return " to ".join(number(end, sign=part.difference) for end in (part.interval.low, part.interval.high))
 
 
 def signed(value: float) -> str:

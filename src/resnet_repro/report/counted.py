@@ -22,7 +22,8 @@ def counted(record: Record) -> dict[str, float]:
 
     A run that diverged counts with the error of guessing, in percent, and its loss, in nats. train_error_of_guessing is
     the training error in percent of that of guessing, so that thresholds hold for any number of classes; likewise
-    test_error_of_guessing. generalization_gap: test error less training error, in points. step_seconds: of a training
+    test_error_of_guessing. generalization_gap: test error less training error, in points; a run that diverged has none, since
+    guessing would leave it no gap at all. step_seconds: of a training
     step, evaluation left out; training_seconds: of all steps, with the features that were computed before. parameters,
     those of them that are trained, multiply_adds: of the network.
     """
@@ -45,6 +46,6 @@ def counted(record: Record) -> dict[str, float]:
         row["test_error_of_guessing"] = 100 * row["test_error"] / guessing
     if "train_error" in row:
         row["train_error_of_guessing"] = 100 * row["train_error"] / guessing
-        if "test_error" in row:
+        if "test_error" in row and record.status != "diverged":
             row["generalization_gap"] = row["test_error"] - row["train_error"]
     return row

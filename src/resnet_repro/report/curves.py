@@ -54,7 +54,7 @@ def error_curves(panels: Panels, paper: PublishedCurves = HE15_FIGURE_6) -> Figu
                 style = looks([arm.name for arm in arms])
                 for name in theirs[title]:
                     _published(ax, name, paper, style[name])
-                ax.set_title(f"{paper.name}: {title},\n{paper.iterations:,} iterations")
+                ax.set_title(f"{paper.name}: {title},\n{paper.length:,} iterations")
                 ax.set_ylim(paper.bottom, paper.top)
                 ax.set_xlabel("iteration")
                 ax.set_xlim(left=0)
@@ -68,28 +68,35 @@ def error_curves(panels: Panels, paper: PublishedCurves = HE15_FIGURE_6) -> Figu
             caption += f" Grey: the curves of {paper.name}."
         elif below:
             caption += (
-                f" Below, the curves of {paper.name} after {paper.iterations:,} iterations: the axes are not the same."
+                f" Below, the curves of {paper.name} over {paper.length:,} iterations: the axes are not the same."
             )
         return figure, caption
 
     return FigureSpec("error_curves", draw)
 
 
-def curves(name: str, panels: Panels, dashed: str, solid: str, label: str) -> FigureSpec:
-    """Two columns of metrics.csv against iterations, a panel for each group of arms; `label` is the unit's axis."""
+def curves(name: str, panels: Panels, dashed: str, solid: str, label: str, log: bool = False) -> FigureSpec:
+    """Two columns of metrics.csv against iterations, a panel for each group of arms; `label` is the unit's axis.
+
+    log: a logarithmic axis, for what may be of any size.
+    """
 
     def paint(ax: Axes, record: Record, look: dict[str, Any]) -> None:
         _our_lines(ax, record, look, record.arm, dashed, solid)
+        if log:
+            ax.set_yscale("log")
 
     caption = f"{_words(dashed).capitalize()} (dashed) and {_words(solid)} (solid, with a mark at each evaluation)."
     return _panelled(name, panels, paint, label, caption)
 
 
 def distance_curves(panels: Panels) -> FigureSpec:
-    """How far the parameters move from those they started with, against iterations."""
+    """How far the parameters move from those they started with, against iterations; of the arms that measure it."""
 
     def paint(ax: Axes, record: Record, look: dict[str, Any]) -> None:
         x, y = series(record.table("distance"), "distance")
+        if not x:
+            return  # an arm that is trained from scratch keeps its place in the panel's colours
         ax.plot(x, y, **look, markersize=3, markevery=_every(x), label=record.arm)
 
     caption = "Distance of all parameters from the ones that training on started with, as a fraction of their length."

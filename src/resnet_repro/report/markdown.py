@@ -16,7 +16,7 @@ def summary_page(content: Mapping[str, Any]) -> str:
     """The page `summary.md`: what was run at each budget, then each budget's claims with their verdicts."""
     ran = [
         [
-            f"`{section['ran']['command']}`",
+            ", ".join(f"`{command}`" for command in section["ran"]["commands"]),
             section["steps"],
             *(section["ran"][key] for key in ("runs", "seeds", "data", "hardware", "minutes", "commit")),
         ]
@@ -39,30 +39,34 @@ def summary_page(content: Mapping[str, Any]) -> str:
                 claim["source"],
                 claim["verdict"] + (f" ({claim['reason']})" if claim["reason"] else ""),
                 claim["effect"],
+                claim["interval"],
                 claim["seeds"],
             ]
             for claim in section["claims"]
         ]
-        header = ["claim", "what it says", "source", "verdict", "effect", "seeds"]
-        parts += [f"## {section['title']}", f"`{section['name']}`, {section['budget']}", table(header, rows, "llllrr")]
+        header = ["claim", "what it says", "source", "verdict", "effect", "95 % interval", "seeds"]
+        parts += [f"## {section['title']}", f"`{section['name']}`, {section['budget']}", table(header, rows, "llllrrr")]
     return "\n\n".join([*parts, "## How claims are judged", content["rule"]]) + "\n"
 
 
 def claims_table(content: Mapping[str, Any]) -> str:
-    """Every claim that is not undecided, once, with its strongest verdict; then how many are undecided."""
+    """Every claim that is not undecided, once, with the verdict that counts; then how many are undecided."""
     rows = [
         [
             claim["name"],
             claim["text"],
+            claim["source"],
             f"**{claim['verdict']}**",
             claim["effect"],
+            claim["interval"],
             claim["seeds"],
             f"`{claim['experiment']}`" + ("" if claim["seeds"] == "counted" else f" {claim['steps']}"),
         ]
         for claim in content["claims"]
         if claim["verdict"] not in UNSETTLED
     ]
-    parts = [table(["claim", "what it says", "verdict", "effect", "seeds", "experiment, steps"], rows, "lllrrl")]
+    header = ["claim", "what it says", "source", "verdict", "effect", "95 % interval", "seeds", "experiment, steps"]
+    parts = [table(header, rows, "llllrrrl")]
     if open_claims := [claim["name"] for claim in content["claims"] if claim["verdict"] in UNSETTLED]:
         parts.append(f"Undecided or not run, {len(open_claims)} of {len(content['claims'])}: {', '.join(open_claims)}.")
     return "\n\n".join(parts)

@@ -16,6 +16,7 @@ class PublishedCurves:
     """A figure of error curves: its name, the length of its schedule, where its axis of errors ends, in percent.
 
     key: its entry in the file of figures. splits: what its curves are called there, {name there: "train" or "test"}.
+    drawn_to: the iteration where the curves end, if not with the schedule.
     """
 
     name: str
@@ -24,6 +25,12 @@ class PublishedCurves:
     top: float
     key: str
     splits: dict[str, str]
+    drawn_to: int | None = None
+
+    @property
+    def length(self) -> int:
+        """Iterations that the curves show."""
+        return self.drawn_to or self.iterations
 
 
 HE15_FIGURE_6 = PublishedCurves(
@@ -32,7 +39,13 @@ HE15_FIGURE_6 = PublishedCurves(
 # Drawn to 551,000 iterations; the length here is that of the schedule customary since, with rates divided at the same
 # places. Its test curves are those of the validation images, on the middle crop.
 HE15_FIGURE_4 = PublishedCurves(
-    "He15 figure 4", 450_450, 20, 65, "fig4_imagenet_error_percent", {"train": "train", "val_center_crop": "test"}
+    "He15 figure 4",
+    450_450,
+    20,
+    65,
+    "fig4_imagenet_error_percent",
+    {"train": "train", "val_center_crop": "test"},
+    drawn_to=551_000,
 )
 
 

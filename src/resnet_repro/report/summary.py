@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from resnet_repro.analysis.claims import Judgement, rule_for
-from resnet_repro.budgets import command, command_for, profile_of
+from resnet_repro.analysis.claims import TOO_EARLY, Judgement, rule_for
+from resnet_repro.analysis.comparisons import Comparison
+from resnet_repro.budgets import command, commands_for, profile_of, split_budget
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Experiment
 from resnet_repro.report.banners import has_substitute_weights, schedules
-from resnet_repro.report.content import COUNTED, all_of, effect, number
+from resnet_repro.report.content import COUNTED, all_of, bounds, effect
 from resnet_repro.report.markdown import summary_page
 from resnet_repro.report.typeset import ABSENT, can_typeset, typeset
 from resnet_repro.report.write import judged
@@ -21,7 +22,7 @@ from resnet_repro.results import Record, collect
 
 PDF, PAGE = "summary.pdf", "summary.md"
 ORDER = ("reproduced", "not reproduced", "observed", "not observed", "undecided", "not run")
-WEIGHT = {"reproduced": 0, "not reproduced": 0, "observed": 1, "not observed": 1, "undecided": 2, "not run": 3}
+DECIDABLE, OBSERVED, UNJUDGED, ABSENT_RUNS = range(4)  # how much a verdict weighs, the weightiest first
 
 
 def write_summary(content: dict[str, Any], reports_dir: Path) -> list[str]:
@@ -49,9 +50,8 @@ def summary_content(
 ) -> dict[str, Any]:
     """The document's data.
 
-    budgets: {experiment: its budgets, the longest first}; an experiment without one stands there as not run. Each budget
-    is judged by itself; the count, and "claims", have every claim once, with the verdict that weighs most: what is decided
-    before what is observed, and that before what is undecided; of equal ones that of the longest budget.
+    budgets: {experiment: its budgets, those on its own data first, of these the longest}; an experiment without one stands
+    there as not run. Each budget is judged by itself; the count, and "claims", have every claim once, by `_counting`.
     Raises UserError where a record is damaged.
     """
     sections, standins, substitutes = [], [], []
@@ -65,12 +65,13 @@ def summary_content(
             claims = [_judged_row(judgement) for judgement in judged(experiment, records)]
             steps = _steps(records) or f"{len(records)} networks counted"
             ran = _ran(experiment, budget, records)
-            sections.append(_section(experiment, _budget(experiment, budget, records), steps, ran, claims))
+            own_data = split_budget(budget)[1] is None
+            sections.append(_section(experiment, _budget(experiment, budget, records), steps, ran, claims, own_data))
         if not budgets.get(experiment.name):
             claims = [_absent_row(claim.name, claim.text, claim.source) for claim in experiment.claims]
             line = f"not run: {command(experiment, experiment.profiles[0].name)}"
             sections.append(_section(experiment, line, "", None, claims))
-    claims = _strongest(sections)
+    claims = _counting(sections)
     counts = Counter(claim["verdict"] for claim in claims)
     return {
         "title": "Every claim and its verdict",
@@ -91,19 +92,30 @@ def summary_content(
 
 
 def _section(
-    experiment: Experiment, budget: str, steps: str, ran: dict[str, str] | None, claims: Sequence[dict[str, str]]
+    experiment: Experiment,
+    budget: str,
+    steps: str,
+    ran: dict[str, Any] | None,
+    claims: Sequence[dict[str, Any]],
+    own_data: bool = True,
 ) -> dict[str, Any]:
-    """An experiment at one budget. ran: None where it is not run."""
-    about = {"name": experiment.name, "title": experiment.title}
+    """An experiment at one budget. ran: None where it is not run. own_data: whether on the experiment's own data set."""
+    about = {"name": experiment.name, "title": experiment.title, "own_data": own_data}
     return about | {"budget": budget, "steps": steps, "ran": ran, "claims": claims}
 
 
-def _strongest(sections: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Every claim once, with the experiment and the steps of the section whose verdict weighs most."""
-    found: dict[str, dict[str, str]] = {}
+def _counting(sections: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Every claim once, as it was judged at the longest budget that could decide it, whatever it decided; where none
+    could, at the longest at which it was observed or not. Runs on other data count only where there are none on the
+    experiment's own. So no verdict is chosen for what it says.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    own = {section["name"] for section in sections if section["own_data"]}
     for section in sections:
+        if section["name"] in own and not section["own_data"]:
+            continue
         for row in section["claims"]:
-            if row["name"] not in found or WEIGHT[row["verdict"]] < WEIGHT[found[row["name"]]["verdict"]]:
+            if row["name"] not in found or row["weight"] < found[row["name"]]["weight"]:
                 found[row["name"]] = row | {"experiment": section["name"], "steps": section["steps"]}
     return list(found.values())
 
@@ -112,14 +124,16 @@ def _steps(records: Sequence[Record]) -> str:
     return ", ".join(f"{mine:,} of {theirs:,}" for mine, theirs in schedules(records))
 
 
-def _ran(experiment: Experiment, budget: str, records: Sequence[Record]) -> dict[str, str]:
+def _ran(experiment: Experiment, budget: str, records: Sequence[Record]) -> dict[str, Any]:
     """The facts of the runs, for the page's table; what only trained networks have is a dash for counted ones."""
     trained = [record for record in records if not record.is_counted]
-    arms, seeds = sorted({record.arm for record in records}), sorted({record.seed for record in trained})
+    seeds: dict[str, list[int]] = {}
+    for record in records:
+        seeds.setdefault(record.arm, []).extend([] if record.is_counted else [record.seed])
     per_arm = sorted(Counter(record.arm for record in trained).values())
     data = {f"{r.data['dataset']['title']} {r.data['dataset']['digest'][:8]}" for r in trained}
     return {
-        "command": command_for(experiment, budget, arms, seeds),
+        "commands": commands_for(experiment, budget, seeds),
         "runs": str(len(records)),
         "seeds": " to ".join(dict.fromkeys(map(str, (*per_arm[:1], *per_arm[-1:])))) or "–",
         "data": ", ".join(sorted(data)) or "–",
@@ -145,36 +159,52 @@ def _budget(experiment: Experiment, budget: str, records: Sequence[Record]) -> s
     return f"{budget}: {', '.join([*parts, *titles])}"
 
 
-def _judged_row(judgement: Judgement) -> dict[str, str]:
+def _judged_row(judgement: Judgement) -> dict[str, Any]:
     claim, parts = judgement.claim, judgement.parts
     seeds = sorted({part.seeds for part in parts})
+    shown, interval = _weakest(judgement)
     return {
         "name": claim.name,
         "text": claim.text,
         "source": claim.source,
         "verdict": judgement.verdict,
         "reason": judgement.reason,
-        "effect": _effects(judgement),
+        "effect": shown,
+        "interval": interval,
         "seeds": COUNTED if claim.exact else str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]}-{seeds[-1]}",
+        "weight": _weight(judgement),
     }
 
 
-def _effects(judgement: Judgement) -> str:
-    """The effect of a single comparison, the span of several in one unit."""
-    parts = [part for part in judgement.parts if part.interval is not None]
-    if not parts:
-        return "no runs"
-    if len(parts) == 1:
-        return effect(parts[0])
-    estimates = sorted(part.interval.estimate for part in parts if part.interval is not None)
-    units = {part.unit for part in parts}
-    if len(units) > 1:
-        return f"{effect(parts[0])}, and {len(parts) - 1} more"
-    ends = dict.fromkeys(number(estimate, sign=not judgement.claim.exact) for estimate in (estimates[0], estimates[-1]))
-    return f"{' to '.join(ends)} {units.pop()}".rstrip()
+def _weight(judgement: Judgement) -> int:
+    if judgement.verdict in ("observed", "not observed"):
+        return OBSERVED
+    judged_at_all = judgement.verdict != "undecided" or (judgement.p is not None and judgement.reason != TOO_EARLY)
+    return DECIDABLE if judged_at_all else UNJUDGED
 
 
-def _absent_row(name: str, text: str, source: str) -> dict[str, str]:
+def _weakest(judgement: Judgement) -> tuple[str, str]:
+    """(effect, interval) of the comparison that speaks least for the claim, which it stands and falls with; of counted
+    ones, how many hold.
+    """
+    pairs = [
+        (comparison, part)
+        for comparison, part in zip(judgement.claim.test, judgement.parts, strict=True)
+        if part.interval is not None
+    ]
+    if not pairs:
+        return "no runs", "–"
+    if len(pairs) == 1:
+        return effect(pairs[0][1]), bounds(pairs[0][1])
+    if judgement.claim.exact:
+        held = sum(part.verdict == "reproduced" for _, part in pairs)
+        return f"{held} of {len(pairs)} hold", "–"
+    weakest = min((c.support(part), i, part) for i, (c, part) in enumerate(pairs) if isinstance(c, Comparison))[2]
+    return f"{effect(weakest)}, weakest of {len(pairs)}", bounds(weakest)
+
+
+def _absent_row(name: str, text: str, source: str) -> dict[str, Any]:
     return {
-        "name": name, "text": text, "source": source, "verdict": "not run", "reason": "", "effect": "–", "seeds": "0",
+        "name": name, "text": text, "source": source, "verdict": "not run", "reason": "", "effect": "–", "interval": "–",
+        "seeds": "0", "weight": ABSENT_RUNS,
     }  # fmt: skip

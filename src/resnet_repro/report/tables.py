@@ -7,7 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from resnet_repro.experiment import Arm, Column, Experiment
-from resnet_repro.report.counted import counted
+from resnet_repro.report.counted import COUNTS, counted
 from resnet_repro.results import Record
 
 ARM_HEADER = (
@@ -121,17 +121,23 @@ def _arm_row(arm: Arm, mine: Sequence[Record]) -> list[str]:
         str(model["layers"]),
         f"{model['parameters'] / 1e6:.2f} M",
         f"{model['multiply_adds'] / 1e6:.1f} M",
-        _steps(mine[0]),
+        _steps(mine),
         "–" if mine[0].is_counted else ", ".join(str(record.seed) for record in mine),
-        _mean([record.data["seconds"] / 60 for record in ran], 1),
+        _mean([(record.data["seconds"] + _feature_seconds(record)) / 60 for record in ran], 1),
         _mean(rates, 0),
         _mean(seconds, 3 if seconds and mean(seconds) < 1 else 1),
         _memory(ran),
     ]
 
 
-def _steps(record: Record) -> str:
-    settings = record.settings
+def _feature_seconds(record: Record) -> float:
+    """What computing a resting backbone's features took, before the training."""
+    return record.data.get("feature_seconds") or 0.0
+
+
+def _steps(mine: Sequence[Record]) -> str:
+    """The steps of the arm's runs; how many of them there were, where some diverged before the end."""
+    record, settings = mine[0], mine[0].settings
     if record.is_counted:
         return "counted"
     if record.status == "skipped":
@@ -140,7 +146,10 @@ def _steps(record: Record) -> str:
         return "not trained"
     if settings.stretch is not None:
         return f"{settings.stop_at:,} of {settings.iterations:,}"
-    return f"{settings.stop_at:,}"
+    ends = sorted({r.data["diverged_at"] if r.status == "diverged" else settings.stop_at for r in mine})
+    if ends == [settings.stop_at]:
+        return f"{settings.stop_at:,}"
+    return f"{', '.join(f'{end:,}' for end in ends)} of {settings.stop_at:,}"
 
 
 def _memory(ran: Sequence[Record]) -> str:
@@ -169,7 +178,8 @@ def _spread(values: Sequence[float | None], column: Column) -> str:
     if not found:
         return "–"
     text = _fixed(mean(found), column.digits)
-    return text + (f" ± {stdev(found):.{column.digits}f}" if len(found) > 1 else "")
+    is_count = column.metric in COUNTS  # the same at every seed
+    return text + (f" ± {stdev(found):.{column.digits}f}" if len(found) > 1 and not is_count else "")
 
 
 def _mean(values: Sequence[float], digits: int) -> str:
