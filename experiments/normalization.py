@@ -162,8 +162,8 @@ def normalization() -> Experiment:
             "Layer normalization is over channels and pixels of an image, with a scale and shift for each channel. Group "
             "normalization has 8 groups, since the nets have 16 to 64 channels. Instance normalization has a scale and shift.",
             "At a batch of 4 the learning rate is 0.1 · 4/128 and there are 32 times as many steps.",
-            "The learning rate is He15's for all but the arms named slow: 0.01 for plain nets and 0.003 for residual ones, the most "
-            "of a few tried that a net without normalization stands. None is searched for.",
+            "The learning rate is He15's for all but the arms named slow: 0.01 for plain nets and 0.003 for residual ones, the "
+            "most of a few tried that a net without normalization stands. None is searched for.",
             "A run that diverges counts with the error of guessing.",
             "Arithmetic is bf16 autocast where the hardware has it, with float32 weights.",
         ],

@@ -23,7 +23,7 @@ from resnet_repro.recipes import HE15_CIFAR
 from resnet_repro.results import Table
 from resnet_repro.training import compilation
 from resnet_repro.training.compilation import compiled_step, wants_compilation
-from resnet_repro.training.devices import resolve_precision
+from resnet_repro.training.devices import processor_name, resolve_precision
 
 CPU = torch.device("cpu")
 
@@ -123,3 +123,23 @@ def test_precision_is_asked_of_the_hardware(monkeypatch: pytest.MonkeyPatch) -> 
     assert resolve_precision("bf16", "cuda") == "bf16"
     with pytest.raises(UserError, match="fp16"):
         resolve_precision("fp16", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "name"),
+    [
+        (
+            "cpu family\t: 25\nmodel\t\t: 1\nmodel name\t: AMD EPYC 7763 64-Core Processor\n",
+            "AMD EPYC 7763 64-Core Processor",
+        ),
+        (
+            "processor\t: 0\ncpu family\t: 26\nmodel\t\t: 2\nmodel name\t: AMD EPYC\n\nmodel\t: 3\n",
+            "AMD EPYC, family 26 model 2",
+        ),
+        ("model name\t: ARMv8 Processor\n", "ARMv8 Processor"),
+        ("model name\t: Processor\nmodel\t: none\n", "Processor"),
+        ("processor\t: 0\nBogoMIPS\t: 50.00\n", None),
+    ],
+)
+def test_processors_whose_name_tells_no_generation_are_told_apart(cpuinfo: str, name: str | None) -> None:
+    assert processor_name(cpuinfo) == name

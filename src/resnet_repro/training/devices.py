@@ -64,9 +64,23 @@ def device_name(device: str) -> str:
     if device == "cuda":
         return torch.cuda.get_device_name(0)
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return f"{line.partition(':')[2].strip()} ({cpu_cores()} cores)"
+        name = processor_name(Path("/proc/cpuinfo").read_text())
     except OSError:
-        pass  # not Linux: the generic name serves
-    return f"{platform.processor() or platform.machine()} ({cpu_cores()} cores)"
+        name = None  # not Linux: the generic name serves
+    return f"{name or platform.processor() or platform.machine()} ({cpu_cores()} cores)"
+
+
+def processor_name(cpuinfo: str) -> str | None:
+    """The model's name in the text of /proc/cpuinfo, None without one.
+
+    Virtual machines may have a name without a number, "AMD EPYC", for several generations of which one is twice as fast as
+    another: family and model then tell them apart.
+    """
+    facts: dict[str, str] = {}
+    for line in cpuinfo.splitlines():
+        key, _, value = line.partition(":")
+        facts.setdefault(key.strip(), value.strip())
+    name = facts.get("model name")
+    if name and not any(character.isdigit() for character in name) and {"cpu family", "model"} <= facts.keys():
+        return f"{name}, family {facts['cpu family']} model {facts['model']}"
+    return name
