@@ -124,7 +124,8 @@ def normalization() -> Experiment:
                 note=(
                     "If it did, mean and standard deviation of each layer's input would move less from one twentieth of "
                     "the training to the next than without it, in units of the layer's own standard deviation. Both at a rate "
-                    "that they stand, since a net that diverges or stops learning says nothing about it."
+                    "that they stand, since a net that diverges or stops learning says nothing about it. "
+                    "The claim needs this; that it is the reason why training is easier does not follow from it."
                 ),
             ),
         ],

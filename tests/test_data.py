@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import pickle
+import re
 import tarfile
 import threading
 from collections.abc import Callable
@@ -195,6 +196,18 @@ def _link(name: str) -> tarfile.TarInfo:
     return member
 
 
+def _noise(path: Path, compression: str) -> None:
+    """An archive whose compressed data go wrong in the middle."""
+    with tarfile.open(path, f"w:{compression}") as archive:  # type: ignore[call-overload]
+        content = np.random.default_rng(0).integers(0, 64, 200_000, dtype=np.uint8).tobytes()
+        member = tarfile.TarInfo("cifar10/train/dog/1.png")
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 2_000] = b"\xff" * 2_000
+    path.write_bytes(data)
+
+
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated archive": (
         lambda f: _truncate(pack(write_batches(f / "x"), f / "cifar-10-python.tar.gz")),
@@ -213,6 +226,8 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: _escaping_archive(f / "cifar10.tgz", tarfile.TarInfo("/cifar10/train/cat/1.png")),
         "unsafe member",
     ),
+    "gzip that turns to noise": (lambda f: _noise(f / "cifar10.tgz", "gz"), "is truncated or no tar archive"),
+    "xz that turns to noise": (lambda f: _noise(f / "cifar10.tgz", "xz"), "is truncated or no tar archive"),
     "other images": (lambda f: (write_class_folders(f), _other_images(f)), "does not hold CIFAR-10: the digest"),
     "missing image": (
         lambda f: next((write_class_folders(f) / "train" / "dog").iterdir()).unlink(),
@@ -291,6 +306,17 @@ def test_auto_takes_the_standin_and_says_so_and_cifar10_does_not(small: DatasetF
 def test_a_mirror_that_is_no_folder_is_named(small: DatasetFacts, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere is no folder"):
         obtain("cifar10", tmp_path, str(tmp_path / "nowhere"), silent)
+
+
+@pytest.mark.parametrize(
+    "mirror", ["http://localhost:abc/", "http://a b/", "http://[::1", f"http://{80 * 'a'}.com/", "http://127.0.0.1:1/"]
+)
+def test_a_mirror_that_is_no_address_is_named(mirror: str, small: DatasetFacts, tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=rf"^{re.escape(mirror.rstrip('/'))}/cifar10\.tgz c.*(DATA_MIRROR|network)$"
+    ) as error:
+        obtain("cifar10", tmp_path, mirror, silent)
+    assert "\n" not in str(error.value)
 
 
 def test_an_unwritable_data_folder_is_named(small: DatasetFacts, tmp_path: Path) -> None:

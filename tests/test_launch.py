@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.launch import Job, Slot
 from resnet_repro.launch.local import run_pool
 from resnet_repro.launch.slots import parse_devices, plan_slots
+from resnet_repro.runs import failure_reason
 
 
 @pytest.mark.parametrize(
@@ -189,3 +191,34 @@ def test_a_signal_lets_the_runs_save_and_starts_no_others(number: signal.Signals
     for path in tmp_path.glob("*/pid"):
         with pytest.raises(ProcessLookupError):
             os.kill(int(path.read_text()), 0)
+
+
+def test_a_run_that_somebody_else_asks_to_end_has_stopped(tmp_path: Path) -> None:
+    one = job(tmp_path / "a", "import sys; sys.exit(143)")
+    assert run_pool([one], [Slot("cpu", "cpu", 1)], lambda: None, retries=2) == ["stopped"]
+    assert "trying again" not in one.log.read_text()
+
+
+def test_a_run_that_cannot_be_started_stops_no_other(tmp_path: Path) -> None:
+    def full(slot: Slot) -> None:
+        raise OSError(28, "No space left on device")
+
+    def foreign(slot: Slot) -> None:
+        raise UserError("the data are not there: fetch them")
+
+    slots = [Slot("cpu", "cpu", 1, {"CUDA_VISIBLE_DEVICES": ""})]
+    first, second, other = (job(tmp_path / name) for name in ("first", "second", "other"))
+    jobs = [replace(first, prepare=full), replace(second, prepare=foreign), other]
+    assert run_pool(jobs, slots, lambda: None) == ["failed", "failed", "done"]
+    assert failure_reason(tmp_path / "first") == "it cannot be started: [Errno 28] No space left on device"
+    assert failure_reason(tmp_path / "second") == "it cannot be started: the data are not there: fetch them"
+
+
+def test_where_the_launcher_itself_breaks_the_runs_save(tmp_path: Path) -> None:
+    def break_down() -> None:
+        if (tmp_path / "a" / "pid").exists():
+            raise RuntimeError("the terminal is gone")
+
+    with pytest.raises(RuntimeError, match="the terminal is gone"):
+        run_pool([job(tmp_path / "a", SLEEPER)], [Slot("cpu", "cpu", 1)], break_down)
+    assert (tmp_path / "a" / "saved").exists()

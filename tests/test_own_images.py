@@ -22,6 +22,7 @@ from resnet_repro.cli import main
 from resnet_repro.data.catalogue import DatasetFacts
 from resnet_repro.data.place import Place
 from resnet_repro.discovery import load_experiment
+from resnet_repro.errors import UserError
 from resnet_repro.launch.group import Group, group_of
 from resnet_repro.launch.slots import one_of_group, plan_slots
 from resnet_repro.request import Request, expand, scaled_profile
@@ -194,6 +195,24 @@ def test_a_group_is_found_under_torchrun_and_srun() -> None:
         group_of(torchrun)
     with pytest.raises(ValueError, match="8 tasks on 3 nodes: give every node as many"):
         group_of({**SLURM, "SLURM_STEP_NUM_NODES": "3"})
+
+
+@pytest.mark.parametrize("value", ["", " ", "1"])
+def test_variables_that_say_nothing_mean_a_process_of_its_own(value: str) -> None:
+    assert group_of({"WORLD_SIZE": value}) is None
+    assert group_of({"SLURM_STEP_NUM_TASKS": value}) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"WORLD_SIZE": "abc"}, {"WORLD_SIZE": "0"}, {"LOCAL_WORLD_SIZE": "0"}, {"LOCAL_WORLD_SIZE": "-2"}, {"RANK": "x"}],
+)
+def test_variables_that_make_no_group_are_refused(changes: dict[str, str]) -> None:
+    torchrun = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "a"}
+    with pytest.raises(UserError):
+        group_of({**torchrun, **changes})
+    with pytest.raises(UserError, match="srun has started several tasks"):
+        group_of({**SLURM, "SLURM_STEP_NUM_TASKS": "x"})
 
 
 def test_a_spread_run_takes_all_gpus_and_shares_out_the_cores() -> None:

@@ -118,3 +118,19 @@ def test_malformed_seeds_are_refused(text: str) -> None:
 def test_malformed_counts_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="ITERATIONS"):
         parse_count(text, "ITERATIONS")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("1000000001", "ITERATIONS"), ("9" * 5_000, "ITERATIONS"), ("1001", "SLOTS"), ("9" * 30, "THREADS")],
+)
+def test_counts_that_nobody_means_are_refused(text: str, name: str) -> None:
+    with pytest.raises(UserError, match=rf"^{name}='9?.{{0,60}} is too large: [\d,]+ at most$"):
+        parse_count(text, name)
+    assert parse_count("1_000_000_000", "ITERATIONS") == 10**9
+
+
+@pytest.mark.parametrize("text", ["9" * 5_000, f"0-{'9' * 5_000}", "x" * 5_000])
+def test_seeds_that_nobody_means_are_refused_in_a_line(text: str) -> None:
+    with pytest.raises(UserError, match=r"^SEEDS='.{0,140}$"):
+        parse_seeds(text)

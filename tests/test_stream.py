@@ -13,7 +13,7 @@ import torch
 from resnet_repro.data.arrays import Arrays, Split
 from resnet_repro.data.catalogue import STANDIN_TINY
 from resnet_repro.data.color import EIGENVALUES, EIGENVECTORS, color_shift
-from resnet_repro.data.stream import InMemoryData, Normalization, crop_and_flip, draw_epoch, steps_per_epoch
+from resnet_repro.data.stream import Draw, InMemoryData, Normalization, crop_and_flip, draw_epoch, steps_per_epoch
 from resnet_repro.errors import UserError
 from resnet_repro.recipes import HE15_CIFAR
 
@@ -195,3 +195,18 @@ def test_evaluation_batches_are_whole_and_in_order() -> None:
     assert [len(y) for _, y in batches] == [200, 200, 200, 1]
     assert [n for x, _ in batches for n in numbers(x, data.normalization)] == list(range(601))
     assert sum(len(y) for _, y in data.batches("train", 301)) == 301
+
+
+@pytest.mark.parametrize(("device", "waits"), [("cuda", False), ("mps", True), ("cpu", True)])
+def test_only_cuda_copies_while_the_host_goes_on(device: str, waits: bool) -> None:
+    """A draw is let go of at once; MPS would read what has taken its place (pytorch issue 189690)."""
+
+    class Spy(torch.Tensor):
+        def to(self, *args: object, **kwargs: object) -> torch.Tensor:  # type: ignore[override]
+            seen.append((args[0], kwargs["non_blocking"]))
+            return self
+
+    seen: list[tuple[object, object]] = []
+    tensors = [torch.zeros(1).as_subclass(Spy) for _ in range(5)]
+    Draw(*tensors).to(torch.device(device))
+    assert seen == [(torch.device(device), not waits)] * 5

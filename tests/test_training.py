@@ -30,6 +30,7 @@ from resnet_repro.models.weights import state_sha256
 from resnet_repro.recipes import HE15_CIFAR, IMPL_D
 from resnet_repro.results import read_record, read_rows, series
 from resnet_repro.training.checkpoints import Checkpoints
+from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.monitor import Monitor
 from resnet_repro.training.train_run import Execution, train
 
@@ -399,3 +400,26 @@ def test_adam_and_a_validation_split_train_and_resume(tiny_data: Path, tmp_path:
     assert record.value("validation_loss_lowest_at") == (50 if losses[0] <= losses[1] else 100)
     assert record.value("validation_loss_rise") == pytest.approx(losses[-1] - min(losses))
     assert {row["learning_rate"] for row in rows} == {"0.005"}
+
+
+def test_a_checkpoint_is_the_same_with_and_without_a_compiled_step() -> None:
+    """So that a run goes on where nothing is compiled, as on several processes or without a compiler."""
+    plain, compiled = (Classifier(cifar_net("plain", 8), HE15_CIFAR, 10) for _ in range(2))
+    compiled.call_compiled(torch.compile(compiled.net, backend="eager"))
+    assert list(compiled.state_dict()) == list(plain.state_dict())
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(compiled.step_net(images), plain.step_net(images))
+    earlier = {"state_dict": {**plain.state_dict(), "step_net._orig_mod.conv1.weight": torch.zeros(1)}}
+    plain.on_load_checkpoint(earlier)
+    plain.load_state_dict(earlier["state_dict"])
+
+
+def test_checkpoints_need_no_room_in_the_folder_for_temporary_files(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    folder = prepare_run(tmp_path, make_settings(tiny_data, 3), tiny_data)
+    monkeypatch.setattr("tempfile.mkstemp", full)
+    assert run_here(folder) == "finished"

@@ -14,6 +14,7 @@ from conftest import cli, quarter_experiments
 from made_records import make_record
 
 from resnet_repro.discovery import experiment_names, load_experiment
+from resnet_repro.errors import UserError
 from resnet_repro.experiment import ModelSpec, RunSettings
 from resnet_repro.models import builder
 from resnet_repro.results import LOCK, RECORD, RUN, read_record, run_folder, state_of
@@ -114,6 +115,31 @@ def test_a_skipped_run_is_not(trained: Path, tmp_path: Path) -> None:
     data = json.loads((trained / RECORD).read_text())
     (trained / RECORD).write_text(json.dumps(data | {"status": "skipped"}))
     assert take_over(own_folder(tmp_path), settings_of(trained)) is None
+
+
+@pytest.mark.parametrize("damage", ["no weights", "another version", "half a record"])
+def test_a_run_that_is_not_whole_is_not(damage: str, trained: Path, tmp_path: Path) -> None:
+    """Its children could not start from it; what is wrong with another experiment's run is told where that is looked at."""
+    settings = settings_of(trained)
+    data = json.loads((trained / RECORD).read_text())
+    if damage == "no weights":
+        (trained / "weights.safetensors").unlink()
+    elif damage == "another version":
+        (trained / RECORD).write_text(json.dumps(data | {"settings": data["settings"] | {"colour": "red"}}))
+    else:
+        (trained / RECORD).write_text('{"format": ')
+    assert take_over(own_folder(tmp_path), settings) is None
+    assert not own_folder(tmp_path).exists()
+
+
+def test_a_full_disk_is_told_in_a_sentence(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    with pytest.raises(UserError, match=r"seed1 cannot be written \(No space left on device\): name another RUNS_DIR"):
+        take_over(own_folder(tmp_path), settings_of(trained))
+    assert not (own_folder(tmp_path) / RECORD).exists()
 
 
 def test_a_folder_in_which_a_process_trains_is_left_alone(trained: Path, tmp_path: Path) -> None:

@@ -22,12 +22,13 @@ import csv
 import json
 import math
 import os
+import secrets
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import RunSettings
@@ -76,14 +77,20 @@ def source_folders(folder: Path, settings: RunSettings) -> list[Path]:
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write in one piece or not at all: a reader, or a crash, never sees half a file. Raises OSError."""
-    temporary = path.with_name(f".{path.name}.part")
-    with temporary.open("w") as file:
-        json.dump(data, file, indent=1, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    """Write in one piece or not at all: a reader, or a crash, never sees half a file. Raises OSError.
+
+    Of processes that write the same file at once the last one's stays.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with temporary.open("w") as file:
+            json.dump(data, file, indent=1, allow_nan=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def sync_to_disk(path: Path) -> None:
@@ -117,40 +124,50 @@ class Table:
 
     def rewind(self, iteration: int) -> None:
         """Drop what was written after `iteration`, and a line that a kill has cut short."""
-        kept = [row for row in read_rows(self.path) if int(row["iteration"]) <= iteration]
+        self._rewrite([row for row in read_rows(self.path) if int(row["iteration"]) <= iteration])
+
+    def _rewrite(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Put these rows in place of all, at once: a kill leaves the old ones or the new ones."""
         temporary = self.path.with_name(f".{self.path.name}.part")
-        with temporary.open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(self.columns)
-            writer.writerows([row[column] for column in self.columns] for row in kept)
-        temporary.replace(self.path)
+        try:
+            with temporary.open("w", newline="") as file:
+                csv.writer(file, lineterminator="\n").writerow(self.columns)
+                self._write(file, rows)
+            temporary.replace(self.path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def complete(self, iteration: int, values: Mapping[str, Any]) -> None:
         """Fill in values of the row at `iteration`, which must be the last one."""
-        row: dict[str, Any] = dict(read_rows(self.path)[-1])
+        *before, row = read_rows(self.path)
         assert int(row["iteration"]) == iteration, f"{self.path.name} ends at {row['iteration']}, not at {iteration}"
-        self.rewind(iteration - 1)
-        self.append([row | dict(values)])
+        self._rewrite([*before, row | dict(values)])
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add rows; a missing value stays empty. Raises OSError."""
         with self.path.open("a", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            for row in rows:
-                assert set(row) <= set(self.columns), (
-                    f"{set(row) - set(self.columns)} are no columns of {self.path.name}"
-                )
-                writer.writerow(["" if row.get(column) is None else row[column] for column in self.columns])
-            file.flush()
-            os.fsync(file.fileno())
+            self._write(file, rows)
+
+    def _write(self, file: TextIO, rows: Iterable[Mapping[str, Any]]) -> None:
+        writer = csv.writer(file, lineterminator="\n")
+        for row in rows:
+            assert set(row) <= set(self.columns), f"{set(row) - set(self.columns)} are no columns of {self.path.name}"
+            writer.writerow(["" if row.get(column) is None else row[column] for column in self.columns])
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The whole lines of a table as written; an unfinished last line is left out. Empty where there is no file."""
+    """The whole lines of a table as written; an unfinished last line is left out. Empty where there is no file.
+
+    Raises UserError for a file that is no text.
+    """
     try:
         text = path.read_text()
     except FileNotFoundError:
         return []
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no table ({error}): delete {path.parent} to train this run again") from error
     return [row for row in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()) if None not in row.values()]
 
 
@@ -187,7 +204,10 @@ class Record:
 
     @cached_property
     def settings(self) -> RunSettings:
-        return RunSettings.from_json(self.data["settings"])
+        try:
+            return RunSettings.from_json(self.data["settings"])
+        except UserError as error:
+            raise UserError(f"{self.folder / RECORD} cannot be read: {error}") from error
 
     @cached_property
     def schedule(self) -> tuple[int, int]:
@@ -223,9 +243,15 @@ def read_record(folder: Path) -> Record | None:
         "weights_sha256",
         "parent",
     }
-    if not required <= set(data) or data["format"] != FORMAT:
+    objects = all(isinstance(data.get(key), dict) for key in ("settings", "final", "diagnostics"))
+    whole = objects and isinstance(data.get("parent"), dict | None) and all(map(_is_number, data["final"].values()))
+    if not required <= set(data) or data["format"] != FORMAT or not whole:
         raise UserError(f"{folder / RECORD} is no record of this version: delete {folder} to train this run again")
     return Record(folder, data)
+
+
+def _is_number(value: object) -> bool:
+    return value is None or isinstance(value, int | float)
 
 
 def collect(runs_dir: Path, experiment: str, budget: str) -> list[Record]:

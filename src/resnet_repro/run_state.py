@@ -42,7 +42,10 @@ def run_state(folder: Path, arm: str, seed: int, now: float) -> RunState:
         locked = is_locked(folder)  # first: a run that ends while this reads then has its record
         if record := read_record(folder):
             return _ended(record, arm, seed)
-        progress = read_json(folder / PROGRESS)
+        try:
+            progress = read_json(folder / PROGRESS)
+        except UserError as error:
+            raise UserError(f"{folder / PROGRESS} (it cannot be read: delete this file alone)") from error
         if progress is None:
             state, detail = _before_progress(folder, locked, now)
         else:
@@ -84,13 +87,9 @@ def _ended(record: Record, arm: str, seed: int) -> RunState:
         return RunState(arm, seed, "diverged", f"at step {record.data.get('diverged_at')}")
     if record.status == "skipped":
         return RunState(arm, seed, "skipped", str(record.data.get("skipped")))
-    try:
-        error = record.value("test_error")
-    except (AttributeError, TypeError) as problem:
-        raise UserError(f"{path} (its record is none of this version: {problem})") from problem
     if record.status != "finished":
         raise UserError(f"{path} (its record says {record.status!r})")
-    return RunState(arm, seed, "finished", test_error=error)
+    return RunState(arm, seed, "finished", test_error=record.value("test_error"))
 
 
 def _checked(folder: Path, progress: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,7 +98,7 @@ def _checked(folder: Path, progress: Mapping[str, Any]) -> dict[str, Any]:
     filled = {"step": 0, "steps": 0, "seconds": 0.0, "time": 0.0, **progress}
     numbers = all(isinstance(filled[key], int | float) for key in ("step", "steps", "seconds", "time"))
     if filled.get("status") not in known or not numbers:
-        raise UserError(f"{folder / PROGRESS} (it is no progress of this version)")
+        raise UserError(f"{folder / PROGRESS} (it is no progress of this version: delete this file alone)")
     return filled
 
 

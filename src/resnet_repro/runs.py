@@ -23,6 +23,7 @@ from resnet_repro.results import (
     RUN,
     SAID,
     read_json,
+    read_record,
     run_folder,
     source_folders,
     write_json,
@@ -86,7 +87,7 @@ class Run:
         started = (self.folder / CHECKPOINT).exists()
         execution = {
             **self.how,
-            "threads": stored["execution"]["threads"] if started else slot.threads,
+            "threads": stored.get("execution", {}).get("threads", slot.threads) if started else slot.threads,
             "commit": commit(),
             "memory_share": slot.share,
         }
@@ -113,20 +114,33 @@ class Run:
                 obtain(self.settings.dataset, data_dir, self.mirror, lambda text: None)
 
     def mark_waiting(self) -> None:
-        """Say in the run's progress that it waits, and forget the record of a run that was skipped."""
+        """Say in the run's progress that it waits, and forget the record of a run that was skipped.
+
+        A run that another process has ended since it was looked at keeps its record.
+        """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_json(self.folder / PROGRESS, (read_json(self.folder / PROGRESS) or {}) | {"status": "waiting"})
+            record = read_record(self.folder)
+            if record is not None and record.status != "skipped":
+                return
+            write_json(self.folder / PROGRESS, self._progress() | {"status": "waiting"})
             (self.folder / RECORD).unlink(missing_ok=True)  # those after it then wait for another
         except OSError as error:
             raise UserError(f"{self.folder} cannot be written ({error.strerror}): name another RUNS_DIR") from error
 
+    def _progress(self) -> dict[str, Any]:
+        """What the run has last said of itself; nothing where that is damaged, as it is only for show."""
+        try:
+            return read_json(self.folder / PROGRESS) or {}
+        except UserError:
+            return {}
+
     def mark_failed(self) -> None:
         """Say so in the run's progress, where there is any."""
         try:
-            if progress := read_json(self.folder / PROGRESS):
+            if progress := self._progress():
                 write_json(self.folder / PROGRESS, progress | {"status": "failed"})
-        except (OSError, UserError):
+        except OSError:
             return  # on a full disk progress cannot be told; exit code and console name failed runs all the same
 
 

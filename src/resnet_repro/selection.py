@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Arm, Experiment, Profile
 
+DIGITS = 18  # more of them are no number that anyone means
+LARGEST_COUNT = 1_000_000_000
+LARGEST = {"SLOTS": 1_000, "THREADS": 10_000, "WORKERS": 10_000, "NODES": 100_000}
+
 
 def select_arms(experiment: Experiment, profile: Profile, names: str | None) -> list[Arm]:
     """The arms of a comma-separated list, in the experiment's order; those of the profile for None.
@@ -31,7 +35,11 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         last = last if dash else first
-        if not (first.isascii() and first.isdigit() and last.isascii() and last.isdigit()) or int(last) < int(first):
+        if not (first.isascii() and first.isdigit() and last.isascii() and last.isdigit()):
+            raise UserError(f"SEEDS={_short(text)} is no list of seeds: write 0,1,2 or 0-4")
+        if max(len(first), len(last)) > DIGITS:
+            raise UserError(f"SEEDS={_short(text)} is too large: seeds lie under 2^31, 10,000 of them at most")
+        if int(last) < int(first):
             raise UserError(f"SEEDS={text!r} is no list of seeds: write 0,1,2 or 0-4")
         if int(last) >= 2**31 or int(last) - int(first) >= 10_000:
             raise UserError(f"SEEDS={text!r} is too large: seeds lie under 2^31, 10,000 of them at most")
@@ -53,6 +61,13 @@ def seed_list(seeds: Sequence[int]) -> str:
 def parse_count(text: str, name: str) -> int:
     """A positive whole number. Raises UserError naming the variable."""
     digits = text.strip().replace("_", "")
-    if not (digits.isascii() and digits.isdigit()) or int(digits) < 1:
-        raise UserError(f"{name}={text!r} is no positive whole number: write for example {name}=2000")
+    if not (digits.isascii() and digits.isdigit()) or not digits.strip("0"):
+        raise UserError(f"{name}={_short(text)} is no positive whole number: write for example {name}=2000")
+    largest = LARGEST.get(name, LARGEST_COUNT)
+    if len(digits) > DIGITS or int(digits) > largest:
+        raise UserError(f"{name}={_short(text)} is too large: {largest:,} at most")
     return int(digits)
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else f"{text[:40]}…")

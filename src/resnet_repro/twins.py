@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from resnet_repro.errors import UserError
 from resnet_repro.experiment import RunSettings
 from resnet_repro.results import (
     CHECKPOINT,
@@ -21,6 +22,7 @@ from resnet_repro.results import (
     PROGRESS,
     RECORD,
     RUN,
+    WEIGHTS,
     Record,
     read_json,
     read_record,
@@ -34,13 +36,21 @@ def take_over(folder: Path, settings: RunSettings) -> str | None:
     """Put the result of another experiment's run with the same settings into `folder`, which holds none yet.
 
     Returns that experiment's name; None where there is no such run, where runs of this arm begin with other runs, and
-    where a process trains in `folder`. The record says where it comes from. Raises UserError for a damaged record.
+    where a process trains in `folder`. The record says where it comes from. Raises UserError where the folder cannot
+    be written.
     """
     if settings.arm.start or settings.arm.search or settings.arm.counted:
         return None
     twin = next(_twins(folder, settings), None)
     if twin is None:
         return None
+    try:
+        return _copied(twin, folder, settings)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error.strerror}): name another RUNS_DIR") from error
+
+
+def _copied(twin: Record, folder: Path, settings: RunSettings) -> str | None:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("w") as lock:
         try:
@@ -60,12 +70,19 @@ def take_over(folder: Path, settings: RunSettings) -> str | None:
 
 
 def _twins(folder: Path, settings: RunSettings) -> Iterator[Record]:
-    """Ended runs of other experiments in the same folder of runs, at the same budget, with equal settings."""
+    """Ended runs of other experiments in the same folder of runs, at the same budget, with equal settings and whole.
+
+    One that cannot be read, or whose weights are gone, is as good as none: the run is then trained.
+    """
     runs_dir = folder.parents[3]
     below = folder.relative_to(runs_dir / settings.experiment)
     for path in sorted(runs_dir.glob(f"*/{below}/{RECORD}")):
-        record = read_record(path.parent)
-        if record is None or record.status == "skipped" or path.parent == folder:
+        try:
+            record = read_record(path.parent)
+            if record is None or record.status == "skipped" or path.parent == folder:
+                continue
+            same = replace(record.settings, experiment=settings.experiment) == settings
+        except UserError:
             continue
-        if replace(record.settings, experiment=settings.experiment) == settings:
+        if same and (record.data["weights_sha256"] is None or (path.parent / WEIGHTS).exists()):
             yield record

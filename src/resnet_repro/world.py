@@ -92,7 +92,7 @@ def world_from(environment: Mapping[str, str]) -> World:
 
     Raises UserError where the variables contradict each other.
     """
-    if int(environment.get("WORLD_SIZE", "1")) == 1:
+    if environment.get("WORLD_SIZE", "").strip() in ("", "1"):
         return ALONE
     try:
         rank, size, local_rank = (int(environment[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
@@ -102,7 +102,7 @@ def world_from(environment: Mapping[str, str]) -> World:
             f"WORLD_SIZE={environment['WORLD_SIZE']} is set, and {error} is not as torchrun sets it: start with torchrun "
             "or srun, or unset WORLD_SIZE"
         ) from error
-    if size % local_size or not 0 <= rank < size:
+    if size < 1 or local_size < 1 or size % local_size or not 0 <= rank < size:
         raise UserError(
             f"rank {rank} of {size} processes, {local_size} on this machine: start as many on every machine"
         )

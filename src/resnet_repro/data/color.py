@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,11 @@ EIGENVECTORS = (  # a row a colour, a column a component
 
 def color_shift(alphas: Tensor) -> Tensor:
     """What is added to the pixels (0..255) of images whose components are drawn as `alphas` (B, 3): (B, 3, 1, 1)."""
-    values = alphas.new_tensor(EIGENVALUES)
-    vectors = alphas.new_tensor(EIGENVECTORS)
+    values, vectors = _components(alphas.device, alphas.dtype)
     return (255 * (alphas * values) @ vectors.T)[..., None, None].to(torch.float32)
+
+
+@cache
+def _components(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and eigenvectors, on the device once: to copy them at each step would wait for it."""
+    return torch.tensor(EIGENVALUES, device=device, dtype=dtype), torch.tensor(EIGENVECTORS, device=device, dtype=dtype)

@@ -20,7 +20,7 @@ from resnet_repro.data.base import Batch, Data
 from resnet_repro.data.color import color_shift
 from resnet_repro.data.folders import ClassFolders, File
 from resnet_repro.data.pictures import BrokenPicture, evaluation_view, read_picture, ten_views, training_view
-from resnet_repro.data.stream import EVALUATION_BATCH, Normalization, draw_epoch, shared, shifted, steps_per_epoch
+from resnet_repro.data.stream import EVALUATION_BATCH, Normalization, draw_epoch, sent, shared, shifted, steps_per_epoch
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Recipe
 from resnet_repro.world import ALONE, World
@@ -204,10 +204,9 @@ class FolderData(Data):
             yield collated
 
     def to_device(self, collated: Collated) -> tuple[Tensor, Tensor]:
-        images = collated.images.to(self.device, non_blocking=True)
-        labels = collated.labels.to(self.device, non_blocking=True)
+        images, labels = sent(collated.images, self.device), sent(collated.labels, self.device)
         if self.recipe.color and images.ndim == 4 and bool(collated.colors.any()):
-            images = images + color_shift(collated.colors.to(self.device, non_blocking=True))
+            images = images + color_shift(sent(collated.colors, self.device))
         if images.ndim == 5:
             return self.normalization(images.flatten(0, 1)).unflatten(0, images.shape[:2]), labels
         return self.normalization(images), labels

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import lzma
 import math
 import pickle
 import tarfile
@@ -92,7 +93,7 @@ def _archive_files(path: Path, origin: str) -> Iterator[tuple[str, bytes]]:
                     content = archive.extractfile(member)
                     assert content is not None
                     yield member.name, content.read()
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
         reason = str(error).partition("\n")[0].rstrip(":")
         raise UserError(f"{origin} is truncated or no tar archive ({reason}): replace it by a whole copy") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 import tempfile
 import urllib.error
@@ -80,7 +81,7 @@ def _sources(
     """(origin, whether the user named it, how to read it) of every source that has something, best first."""
     for path in _holdings(facts, data_dir):
         yield str(path), data_dir_named, lambda path=path: read_source(facts, path)
-    if mirror and urllib.parse.urlparse(mirror).scheme in ("http", "https", "file", "ftp"):
+    if mirror and is_url(mirror):
         for name in facts.folders if facts.idx_md5 else facts.archives:
             url = f"{mirror.rstrip('/')}/{name}"
             with tempfile.TemporaryDirectory() as folder:
@@ -99,6 +100,11 @@ def _sources(
             return read_source(facts, path, facts.url)
 
         yield facts.url, False, read_official
+
+
+def is_url(text: str) -> bool:
+    """Whether a mirror is an address and no folder; of one that cannot be parsed the download says what is wrong."""
+    return text.partition("://")[0].lower() in ("http", "https", "file", "ftp") and "://" in text
 
 
 def _holdings(facts: DatasetFacts, folder: Path) -> list[Path]:
@@ -145,8 +151,9 @@ def _download(url: str, path: Path, optional: bool) -> bool:
         if optional and isinstance(error.reason, FileNotFoundError):
             return False
         raise UserError(f"{url} cannot be reached ({error.reason}): check the address or the network") from error
-    except OSError as error:
-        raise UserError(f"{url} could not be downloaded ({error}): try again or name a DATA_MIRROR") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:  # the last two also for what is no address
+        reason = f"{type(error).__name__}: {error}".rstrip(": ")
+        raise UserError(f"{url} could not be downloaded ({reason}): try again or name another DATA_MIRROR") from error
     finally:
         socket.setdefaulttimeout(None)
     return True

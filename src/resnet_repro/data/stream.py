@@ -42,8 +42,13 @@ class Draw:
     colors: Tensor | None = None
 
     def to(self, device: torch.device) -> Draw:
-        order, dy, dx, flip = (t.to(device, non_blocking=True) for t in (self.order, self.dy, self.dx, self.flip))
-        return Draw(order, dy, dx, flip, None if self.colors is None else self.colors.to(device, non_blocking=True))
+        order, dy, dx, flip = (sent(t, device) for t in (self.order, self.dy, self.dx, self.flip))
+        return Draw(order, dy, dx, flip, None if self.colors is None else sent(self.colors, device))
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A CPU tensor on the device; only CUDA takes a copy of its own before the host goes on, MPS may read freed memory."""
+    return tensor.to(device, non_blocking=device.type == "cuda")
 
 
 def draw_epoch(images: int, seed: int, epoch: int, padding: int, flip: bool, color: float = 0.0) -> Draw:

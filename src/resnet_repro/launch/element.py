@@ -17,11 +17,9 @@ from pathlib import Path
 
 from resnet_repro.errors import UserError
 from resnet_repro.launch.group import group_of
-from resnet_repro.launch.job import POLL_SECONDS, Attempts, Job, close
+from resnet_repro.launch.job import POLL_SECONDS, STOPPED, Attempts, Job, close
 from resnet_repro.launch.slots import Slot
 from resnet_repro.results import PROGRESS, read_json, write_json
-
-STOPPED = 143
 
 
 class Notice:

@@ -39,7 +39,7 @@ def group_of(environment: Mapping[str, str]) -> Group | None:
 
     Raises UserError where the variables contradict each other.
     """
-    if int(environment.get("SLURM_STEP_NUM_TASKS") or 1) > 1 and "WORLD_SIZE" not in environment:
+    if environment.get("SLURM_STEP_NUM_TASKS", "").strip() not in ("", "1") and "WORLD_SIZE" not in environment:
         environment = {**environment, **_from_slurm(environment)}
     world = world_from(environment)
     if world.size == 1:

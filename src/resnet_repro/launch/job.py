@@ -17,6 +17,7 @@ from resnet_repro.launch.slots import Slot
 
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 20.0
+STOPPED = 143  # exit code of a run that was asked to end, by whomever, and has saved
 
 Outcome = Literal["done", "failed", "stopped", "blocked", "submitted"]
 
@@ -66,7 +67,7 @@ class Job:
         """What the exit code of its process means."""
         if code == 0 and self.marker.exists():
             return "done"
-        if interrupted:
+        if interrupted or code == STOPPED:
             return "stopped"
         if code < 0:  # a process that a signal ended could not say so itself
             self.note(f"ended by {signal.Signals(-code).name}")
@@ -91,6 +92,20 @@ def stop(process: subprocess.Popen) -> int:
     except subprocess.TimeoutExpired:
         process.kill()
         return process.wait()
+
+
+def stop_all(processes: Sequence[subprocess.Popen]) -> None:
+    """`stop` all of them at once, and close them."""
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + GRACE_SECONDS
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        close(process)
 
 
 def blocked(jobs: Sequence[Job], waiting: Sequence[int], running: Sequence[int]) -> list[int]:

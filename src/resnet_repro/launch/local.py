@@ -7,9 +7,11 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 
-from resnet_repro.launch.job import POLL_SECONDS, Attempts, Interrupts, Job, Outcome, Patience, blocked, close
+from resnet_repro.errors import UserError
+from resnet_repro.launch.job import POLL_SECONDS, Attempts, Interrupts, Job, Outcome, Patience, blocked, close, stop_all
 from resnet_repro.launch.options import Wanted
 from resnet_repro.launch.slots import Slot, one_of_group, parse_devices, plan_slots
+from resnet_repro.results import SAID
 from resnet_repro.world import World
 
 
@@ -69,9 +71,16 @@ def run_pool(jobs: Sequence[Job], slots: Sequence[Slot], watch: Callable[[], Non
                     if slot in running or interrupts.count:
                         continue
                     job = next((index for index in waiting if jobs[index].is_ready), None)
-                    if job is not None:
-                        waiting.remove(job)
+                    if job is None:
+                        continue
+                    waiting.remove(job)
+                    try:
                         running[slot] = job, jobs[job].start(slots[slot])
+                    except (OSError, UserError) as error:  # as a full disk: the others go on
+                        jobs[job].note(f"{SAID * isinstance(error, UserError)}it cannot be started: {error}")
+                        outcomes[job] = "failed"
+                        if attempts.again(job):
+                            waiting.insert(0, job)
                 for slot, (job, process) in list(running.items()):
                     if process.poll() is not None:
                         outcomes[job] = jobs[job].outcome(process.returncode, bool(interrupts.count))
@@ -94,10 +103,7 @@ def run_pool(jobs: Sequence[Job], slots: Sequence[Slot], watch: Callable[[], Non
                 watch()
                 _pause([process for _, process in running.values()])
         finally:
-            for _, process in running.values():
-                process.kill()
-                process.wait()
-                close(process)
+            stop_all([process for _, process in running.values()])
     return outcomes
 
 

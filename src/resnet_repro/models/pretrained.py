@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import pickle
 import re
 import shutil
@@ -10,7 +11,6 @@ import socket
 import struct
 import tempfile
 import urllib.error
-import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from resnet_repro.data.sources import is_url
 from resnet_repro.errors import UserError
 from resnet_repro.models.weights import map_keys
 
@@ -54,7 +55,7 @@ def obtain(
         if _is_whole(path):
             return Weights(name, path, file_sha256(path))
         say(f"passed over: {path} is not {name}, as its digest shows")
-    for address in (*([f"{mirror.rstrip('/')}/{file}"] if mirror and _is_url(mirror) else []), url):
+    for address in (*([f"{mirror.rstrip('/')}/{file}"] if mirror and is_url(mirror) else []), url):
         problem = _download(address, folder / file)
         if problem is None:
             return Weights(name, folder / file, file_sha256(folder / file))
@@ -123,12 +124,8 @@ def _file(path: Path) -> Path:
 
 
 def _kept(file: str, folder: Path, mirror: str | None) -> list[Path]:
-    places = [folder, *([Path(mirror), Path(mirror) / "weights"] if mirror and not _is_url(mirror) else [])]
+    places = [folder, *([Path(mirror), Path(mirror) / "weights"] if mirror and not is_url(mirror) else [])]
     return [place / file for place in places if (place / file).is_file()]
-
-
-def _is_url(text: str) -> bool:
-    return urllib.parse.urlparse(text).scheme in ("http", "https", "file", "ftp")
 
 
 def _is_whole(path: Path) -> bool:
@@ -155,8 +152,8 @@ def _download(url: str, path: Path) -> str | None:
         return f"{error.code} {error.reason}"
     except urllib.error.URLError as error:
         return str(error.reason)
-    except OSError as error:
-        return str(error)
+    except (OSError, http.client.HTTPException, ValueError) as error:  # the last two also for what is no address
+        return f"{type(error).__name__}: {error}".rstrip(": ")
     finally:
         socket.setdefaulttimeout(before)
     return None

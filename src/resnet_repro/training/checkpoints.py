@@ -9,10 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback
 
 from resnet_repro.results import CHECKPOINT, sync_to_disk
 from resnet_repro.world import ALONE, World
+
+
+class InPlace(TorchCheckpointIO):
+    """Writes a checkpoint where it is asked to. Lightning's own writes it to the folder for temporary files first, which
+    may be small, and where a kill leaves it.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        torch.save(checkpoint, path)
 
 
 class Checkpoints(Callback):

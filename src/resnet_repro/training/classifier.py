@@ -43,6 +43,17 @@ class Classifier(pl.LightningModule):
         self.watch_gradients = False
         self.gradient_norms: Tensor | None = None
 
+    def call_compiled(self, step: Callable[[Tensor], Tensor]) -> None:
+        """Make training steps call `step`, compiled from `net`. It is no part of the module: a checkpoint is the same with
+        and without it.
+        """
+        self.step_net = lambda images: step(images)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # Checkpoints of earlier versions have the compiled network's parameters a second time.
+        state = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {key: value for key, value in state.items() if not key.startswith("step_net.")}
+
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, classes) of images (B, C, H, W)."""
         return self.net(x)

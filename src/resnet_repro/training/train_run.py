@@ -33,10 +33,11 @@ from resnet_repro.data.features import FeatureData
 from resnet_repro.data.place import open_data
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import RunSettings
+from resnet_repro.launch.job import STOPPED
 from resnet_repro.models.recompute import recompute_activations
 from resnet_repro.models.transfer import TransferNet
 from resnet_repro.results import CHECKPOINT, LOCK, RECORD, RUN, SAID, read_json
-from resnet_repro.training.checkpoints import Checkpoints
+from resnet_repro.training.checkpoints import Checkpoints, InPlace
 from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.compilation import compiled_step, wants_compilation
 from resnet_repro.training.memory import choose_activations, peak_memory_mib
@@ -46,7 +47,6 @@ from resnet_repro.training.start import Skip, draws, first_weights, found_rate
 from resnet_repro.training.watching import Watching
 from resnet_repro.world import ALONE, World, world_from
 
-STOPPED = 143
 LAUNCHER_LOST_GRACE_SECONDS = 60
 LOCK_WAIT_SECONDS = LAUNCHER_LOST_GRACE_SECONDS + 10
 
@@ -184,7 +184,7 @@ def _fit(folder: Path, settings: RunSettings, module: Classifier, data: Data, ca
         strategy=DDPStrategy() if together else "auto",
         use_distributed_sampler=False,
         # Lightning is not to guess: inside a Slurm job a run may well be one process.
-        plugins=[TorchElasticEnvironment() if together else LightningEnvironment()],
+        plugins=[TorchElasticEnvironment() if together else LightningEnvironment(), InPlace()],
         precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
         max_steps=settings.stop_at,
         limit_val_batches=0,
@@ -225,7 +225,7 @@ def _compile(module: Classifier, data: Data, settings: RunSettings) -> str:
         outcome = f"not compiled ({outcome})"
         print(f"torch.compile failed, training without it: {outcome}", file=sys.stderr, flush=True)
     else:
-        module.step_net = step
+        module.call_compiled(step)
     return outcome
 
 

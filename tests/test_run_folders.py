@@ -1,0 +1,137 @@
+"""A run's folder under rough handling: two commands at once, full disks, damaged files, a kill at the wrong moment."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+from made_records import make_record
+
+from resnet_repro.discovery import load_experiment
+from resnet_repro.errors import UserError
+from resnet_repro.launch import Slot
+from resnet_repro.results import CHECKPOINT, PROGRESS, RECORD, RUN, Table, read_json, read_record, read_rows, write_json
+from resnet_repro.runs import Run
+
+SLOT = Slot("cpu", "cpu", 3)
+
+
+@pytest.fixture
+def ended(tmp_path: Path) -> Run:
+    """A run that has its record."""
+    folder = make_record(tmp_path, load_experiment("degradation"), "plain-20", 0)
+    record = read_record(folder)
+    assert record is not None
+    run = Run(record.settings, tmp_path)
+    assert run.folder == folder
+    return run
+
+
+def change(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_run_that_another_command_has_finished_meanwhile_keeps_its_record(ended: Run) -> None:
+    write_json(ended.folder / PROGRESS, {"status": "finished"})
+    ended.mark_waiting()
+    assert (ended.folder / RECORD).exists()
+    assert read_json(ended.folder / PROGRESS) == {"status": "finished"}
+
+
+def test_the_record_of_a_skipped_run_is_forgotten(ended: Run) -> None:
+    change(ended.folder / RECORD, status="skipped")
+    ended.mark_waiting()
+    assert not (ended.folder / RECORD).exists()
+    assert read_json(ended.folder / PROGRESS) == {"status": "waiting"}
+
+
+def test_damaged_progress_stops_no_run(ended: Run) -> None:
+    (ended.folder / RECORD).unlink()
+    (ended.folder / PROGRESS).write_text('{"status": "runn')
+    ended.mark_failed()
+    ended.mark_waiting()
+    assert read_json(ended.folder / PROGRESS) == {"status": "waiting"}
+
+
+@pytest.mark.parametrize(("stored", "threads"), [({}, 3), ({"execution": {}}, 3), ({"execution": {"threads": 2}}, 2)])
+def test_a_resumed_run_keeps_its_threads_where_they_are_known(
+    stored: dict, threads: int, ended: Run, tmp_path: Path
+) -> None:
+    experiment = load_experiment("degradation")
+    (ended.folder / RECORD).unlink()
+    (ended.folder / CHECKPOINT).touch()
+    write_json(ended.folder / RUN, stored)
+
+    class Facts:
+        title, standin = experiment.dataset, False
+
+    run = Run(ended.settings, tmp_path, {"data_folder": str(tmp_path)}, Facts())  # type: ignore[arg-type]
+    run.job().prepare(SLOT)
+    assert json.loads((ended.folder / RUN).read_text())["execution"]["threads"] == threads
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"final": None}, {"final": {"test_error": "x"}}, {"parent": [1]}, {"diagnostics": 3}, {"settings": "none"}],
+)
+def test_a_record_of_wrong_content_is_named(changes: dict[str, object], ended: Run) -> None:
+    change(ended.folder / RECORD, **changes)
+    with pytest.raises(UserError, match=r"seed0/record\.json is no record of this version: delete .*seed0 to train"):
+        read_record(ended.folder)
+
+
+def test_settings_of_another_version_are_named_with_their_file(ended: Run) -> None:
+    data = json.loads((ended.folder / RECORD).read_text())
+    change(ended.folder / RECORD, settings=data["settings"] | {"colour": "red"})
+    record = read_record(ended.folder)
+    assert record is not None
+    with pytest.raises(UserError, match=r"seed0/record\.json cannot be read: these are settings of another version"):
+        _ = record.settings
+
+
+def test_a_table_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_bytes(b"iteration\n\xff\xfe\n")
+    with pytest.raises(UserError, match=r"metrics\.csv is no table .*: delete"):
+        read_rows(tmp_path / "metrics.csv")
+
+
+def test_processes_that_write_one_file_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    path, failures = tmp_path / "progress.json", []
+
+    def write(number: int) -> None:
+        try:
+            for step in range(60):
+                write_json(path, {"by": number, "step": step, "padding": "x" * 2_000})
+                assert read_json(path)
+        except Exception as error:  # noqa: BLE001  whatever it is, it is to be seen below
+            failures.append(error)
+
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert not failures
+    assert [file.name for file in tmp_path.iterdir()] == ["progress.json"]
+
+
+def test_a_kill_while_the_last_row_is_completed_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = Table(tmp_path / "metrics.csv", ("loss", "error"))
+    table.rewind(0)
+    table.append({"iteration": step, "loss": step / 4} for step in (1, 2, 3))
+    before = table.path.read_text()
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        with pytest.raises(OSError, match="No space left"):
+            table.complete(3, {"error": 9.0})
+    assert table.path.read_text() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["metrics.csv"]
+    table.complete(3, {"error": 9.0})
+    assert read_rows(table.path)[-1] == {"iteration": "3", "loss": "0.75", "error": "9.0"}
+    assert table.path.read_text().startswith(before.rpartition("3,")[0])
