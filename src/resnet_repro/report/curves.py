@@ -213,7 +213,16 @@ def _finish(figure: Figure, rows: Sequence[Sequence[Axes]], label: str) -> None:
             ax.set_xlim(left=0)
             handles, labels = unique_legend(ax)
             if handles and not any(text.startswith("He15") for text in labels):
-                ax.legend(handles, labels, ncols=2, fontsize=5.5, loc="upper center", bbox_to_anchor=(0.5, -0.22))
+                ax.legend(
+                    handles,
+                    labels,
+                    ncols=2,
+                    fontsize=5.5,
+                    loc="upper center",
+                    bbox_to_anchor=(0.5, -0.22),
+                    columnspacing=1.0,
+                    handlelength=1.7,
+                )
 
 
 def unique_legend(ax: Axes) -> tuple[list, list[str]]:
