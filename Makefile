@@ -82,7 +82,7 @@ $(READY): pyproject.toml
 setup-ray: $(READY) ## install Ray as well, for EXECUTOR=ray (a minute)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,ray]'
 
-degradation: $(READY) ## plain-20/56 against resnet-20/56 (quick: 13 minutes on two CPU cores)
+degradation: $(READY) ## plain-20/56 against resnet-20/56 (quick: 8 minutes on two CPU cores)
 	$(REPRO) run degradation $(FLAGS)
 
 depth: $(READY) ## ResNet-20 to 110, and a stretch of 1202 (quick: 27 minutes)
@@ -94,7 +94,7 @@ block: $(READY) ## original, pre-activation and plain blocks, BN that never ran 
 shortcuts: $(READY) ## options A, B, C, and shortcuts around single layers (quick: 29 minutes)
 	$(REPRO) run shortcuts $(FLAGS)
 
-normalization: $(READY) ## none, batch, layer, instance, group, at batch 128 and 4 (quick: 24 minutes)
+normalization: $(READY) ## none, batch, layer, instance, group, at batch 128 and 4 (quick: 26 minutes)
 	$(REPRO) run normalization $(FLAGS)
 
 construction: $(READY) ## the deeper net built from the shallower one, and trained on (quick: 38 minutes)
@@ -121,7 +121,7 @@ activation: $(READY) ## ReLU, tanh, sigmoid, dropout, each at a rate found for i
 plain-vs-resnet: $(READY) ## plain-18/34 against ResNet-18/34, ImageNet's or your class folders (quick: 21 minutes)
 	$(REPRO) run plain-vs-resnet $(FLAGS)
 
-transfer: $(READY) ## ResNet-34 frozen or fine-tuned, also on your class folders (quick: 30 minutes)
+transfer: $(READY) ## ResNet-34 frozen or fine-tuned, also on your class folders (quick: 35 minutes)
 	$(REPRO) run transfer $(FLAGS)
 
 report: $(READY) ## remake the reports from the records, without training (seconds to a minute); of the committed ones: REFERENCE=1

@@ -1,6 +1,6 @@
 """What normalization does for training, and which kind holds at a batch of four.  notes-B.
 
-    make normalization                  half an epoch, one seed: about 24 minutes on two CPU cores
+    make normalization                  half an epoch, one seed: about 26 minutes on two CPU cores
     make normalization PROFILE=paper    64,000 steps of batch 128, and as many images in batches of 4: a GPU's work
 Expected: with batch normalization both nets train faster; at batch 4 it loses more than group normalization.
 """
