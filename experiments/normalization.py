@@ -115,17 +115,17 @@ def normalization() -> Experiment:
             Claim(
                 "N4",
                 source="notes-B",
-                text="Batch normalization works by removing internal covariate shift.",
+                text="Batch normalization removes internal covariate shift, by which the notes explain that it works.",
                 test=[
                     lower(metric, f"{kind}-20-slow", than=f"{kind}-20-no-bn-slow", unit="σ")
                     for kind in ("plain", "resnet")
                     for metric in ("input_mean_shift", "input_std_shift")
                 ],
                 note=(
-                    "If it did, mean and standard deviation of each layer's input would move less from one twentieth of "
+                    "If it does, mean and standard deviation of each layer's input move less from one twentieth of "
                     "the training to the next than without it, in units of the layer's own standard deviation. Both at a rate "
                     "that they stand, since a net that diverges or stops learning says nothing about it. "
-                    "The claim needs this; that it is the reason why training is easier does not follow from it."
+                    "The explanation needs this; that it is the reason why training is easier does not follow from it."
                 ),
             ),
         ],
