@@ -24,9 +24,9 @@ from resnet_repro.arms import cifar_arm
 from resnet_repro.data.arrays import Arrays
 from resnet_repro.data.sources import obtain
 from resnet_repro.experiment import RunSettings
+from resnet_repro.files import read_rows, write_json
 from resnet_repro.launch.slots import Slot, parse_devices, plan_slots
 from resnet_repro.recipes import HE15_CIFAR
-from resnet_repro.results import read_rows, write_json
 from resnet_repro.training.devices import best_device, cpu_cores, device_name, resolve_precision
 
 HERE = Path(__file__).resolve().parent

@@ -26,8 +26,9 @@ from resnet_repro.data.catalogue import CATALOGUE
 from resnet_repro.data.sources import obtain
 from resnet_repro.discovery import load_experiment
 from resnet_repro.experiment import Arm, Experiment, RunSettings
+from resnet_repro.files import write_json
 from resnet_repro.recipes import HE15_CIFAR
-from resnet_repro.results import run_folder, write_json
+from resnet_repro.results import run_folder
 
 REPO = Path(__file__).resolve().parents[1]
 

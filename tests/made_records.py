@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from resnet_repro.experiment import Experiment, RunSettings
+from resnet_repro.files import Table, write_json
 from resnet_repro.report.content import build_content
 from resnet_repro.report.write import judged
-from resnet_repro.results import FORMAT, Table, collect, run_folder, write_json
+from resnet_repro.results import FORMAT, collect, run_folder
 
 TEST_ERROR = {"plain-20": 9.7, "plain-56": 13.2, "resnet-20": 8.8, "resnet-56": 7.0, "plain-56-no-bn": 90.0}
 

@@ -13,11 +13,12 @@ from resnet_repro.counting import count_run
 from resnet_repro.discovery import experiment_names, load_experiment
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Arm, Experiment, RunSettings
+from resnet_repro.files import Table, write_json
 from resnet_repro.report.curves import error_curves
 from resnet_repro.report.figure import Context
 from resnet_repro.report.style import PAPER_GREY
 from resnet_repro.report.write import budgets_with_records, write_report
-from resnet_repro.results import Table, collect, read_record, run_folder, write_json
+from resnet_repro.results import collect, read_record, run_folder
 
 
 def test_the_papers_numbers_give_the_papers_verdicts(degradation: Experiment, paper_runs: Path) -> None:

@@ -11,8 +11,9 @@ from made_records import make_record
 
 from resnet_repro.discovery import load_experiment
 from resnet_repro.errors import UserError
+from resnet_repro.files import Table, read_json, read_rows, write_json
 from resnet_repro.launch import Slot
-from resnet_repro.results import CHECKPOINT, PROGRESS, RECORD, RUN, Table, read_json, read_record, read_rows, write_json
+from resnet_repro.results import CHECKPOINT, PROGRESS, RECORD, RUN, read_record
 from resnet_repro.runs import Run
 
 SLOT = Slot("cpu", "cpu", 3)

@@ -13,17 +13,9 @@ from test_training import run_here, steps_of, wait_for
 
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Arm, ModelSpec, RunSettings, Search
+from resnet_repro.files import read_rows, series, write_json
 from resnet_repro.recipes import FOUR_LAYERS
-from resnet_repro.results import (
-    Record,
-    read_record,
-    read_rows,
-    run_folder,
-    series,
-    source_folders,
-    state_of,
-    write_json,
-)
+from resnet_repro.results import Record, read_record, run_folder, source_folders, state_of
 from resnet_repro.training.start import Skip, found_rate
 
 RECIPE = replace(FOUR_LAYERS, batch_size=32, validation_images=200, train_images=200)

@@ -20,10 +20,11 @@ from resnet_repro.data.sources import obtain
 from resnet_repro.data.stream import InMemoryData, shifted
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Arm, ModelSpec
+from resnet_repro.files import Table, read_rows
 from resnet_repro.models import build
 from resnet_repro.models.inspect import main_path_layers, watched_layers
 from resnet_repro.recipes import BLOG_E_MNIST, HE15_CIFAR, HE15_CIFAR_WITHOUT_BN
-from resnet_repro.results import Table, read_record, read_rows
+from resnet_repro.results import read_record
 
 CPU = torch.device("cpu")
 

@@ -18,9 +18,10 @@ import resnet_repro
 from resnet_repro.arms import cifar_arm
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Arm, RunSettings, Start
+from resnet_repro.files import read_rows, series
 from resnet_repro.models import build
 from resnet_repro.recipes import HE15_CIFAR
-from resnet_repro.results import Record, read_record, read_rows, series, state_of
+from resnet_repro.results import Record, read_record, state_of
 from resnet_repro.training.start import draws
 
 EIGHTH = replace(QUARTER, batch_size=16, train_images=125)  # 8 steps an epoch

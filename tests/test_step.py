@@ -17,10 +17,10 @@ from resnet_repro.arms import cifar_arm
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import RunSettings
+from resnet_repro.files import Table
 from resnet_repro.models.cifar import cifar_net
 from resnet_repro.models.weights import state_sha256
 from resnet_repro.recipes import HE15_CIFAR
-from resnet_repro.results import Table
 from resnet_repro.training import compilation
 from resnet_repro.training.compilation import compiled_step, wants_compilation
 from resnet_repro.training.devices import processor_name, resolve_precision

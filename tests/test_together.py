@@ -19,9 +19,10 @@ from test_training import content, run_here, steps_of, wait_for
 from resnet_repro.arms import cifar_arm
 from resnet_repro.data.place import open_data
 from resnet_repro.errors import UserError
+from resnet_repro.files import read_rows, series
 from resnet_repro.models import build
 from resnet_repro.recipes import HE15_CIFAR
-from resnet_repro.results import Record, read_record, read_rows, series
+from resnet_repro.results import Record, read_record
 from resnet_repro.training.train_run import STOPPED
 from resnet_repro.world import ALONE, World, world_from
 

@@ -12,7 +12,7 @@ from conftest import make_settings, prepare_run
 
 from resnet_repro import sync, tracking
 from resnet_repro.errors import UserError
-from resnet_repro.results import Table, write_json
+from resnet_repro.files import Table, write_json
 
 LOSSES = ("epoch", "learning_rate", "running_train_loss", "running_train_error")
 

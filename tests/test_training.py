@@ -24,11 +24,12 @@ from resnet_repro.arms import cifar_arm
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Arm, ModelSpec, WarmUp
+from resnet_repro.files import read_rows, series
 from resnet_repro.models.cifar import cifar_net
 from resnet_repro.models.inspect import main_path_convolutions
 from resnet_repro.models.weights import state_sha256
 from resnet_repro.recipes import HE15_CIFAR, IMPL_D
-from resnet_repro.results import read_record, read_rows, series
+from resnet_repro.results import read_record
 from resnet_repro.training.checkpoints import Checkpoints
 from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.monitor import Monitor

@@ -19,6 +19,7 @@ from resnet_repro.counting import count_run
 from resnet_repro.discovery import load_experiment
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Arm, ModelSpec, RunSettings, Start, Weights
+from resnet_repro.files import read_rows, series
 from resnet_repro.models import pretrained
 from resnet_repro.models.imagenet import imagenet_net
 from resnet_repro.models.inspect import parameter_summary
@@ -26,7 +27,7 @@ from resnet_repro.models.pretrained import file_sha256, obtain, read_state
 from resnet_repro.models.transfer import load_backbone, transfer_net
 from resnet_repro.recipes import BLOG_E_TRANSFER_CORRECTED
 from resnet_repro.report.content import results_of
-from resnet_repro.results import collect, read_record, read_rows, run_folder, series
+from resnet_repro.results import collect, read_record, run_folder
 
 FILE = "resnet18-{}.pth"
 

@@ -15,8 +15,9 @@ from resnet_repro.analysis.comparisons import Results, higher
 from resnet_repro.counting import count_run
 from resnet_repro.discovery import load_experiment
 from resnet_repro.experiment import Experiment, RunSettings, Weights
+from resnet_repro.files import read_json, write_json
 from resnet_repro.report.summary import summary_content
-from resnet_repro.results import read_json, run_folder, write_json
+from resnet_repro.results import run_folder
 
 PART = {**CIFAR100, "used": {"train": 10_000, "test": 10_000}}
 ARMS = ("frozen-as-written", "fine-tuned-as-written", "frozen-corrected", "fine-tuned-corrected", "from-scratch")

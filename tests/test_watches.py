@@ -20,9 +20,10 @@ from resnet_repro.arms import cifar_arm
 from resnet_repro.data.sources import obtain
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.experiment import Arm
+from resnet_repro.files import read_rows
 from resnet_repro.models import build
 from resnet_repro.recipes import HE15_CIFAR
-from resnet_repro.results import read_record, read_rows
+from resnet_repro.results import read_record
 from resnet_repro.training import memory
 from resnet_repro.training.memory import choose_activations
 from resnet_repro.training.start import Skip

@@ -12,8 +12,9 @@ from resnet_repro.analysis.anatomy import measures
 from resnet_repro.analysis.complexity import build_on_meta, layer_costs, parameter_count, totals, trainable_count
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import RunSettings
+from resnet_repro.files import write_json
 from resnet_repro.models.inspect import main_path_layers, parameter_summary
-from resnet_repro.results import FORMAT, RECORD, write_json
+from resnet_repro.results import FORMAT, RECORD
 from resnet_repro.runs import commit
 from resnet_repro.training.devices import device_name
 from resnet_repro.training.record import versions

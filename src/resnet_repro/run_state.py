@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from resnet_repro.errors import UserError
+from resnet_repro.files import read_json
 from resnet_repro.launch.display import clock, seconds_left, share_done
-from resnet_repro.results import CHECKPOINT, LOCK, LOG, PROGRESS, RUN, Record, read_json, read_record
+from resnet_repro.results import CHECKPOINT, LOCK, LOG, PROGRESS, RUN, Record, read_record
 from resnet_repro.runs import failure_reason
 
 State = Literal[

@@ -14,20 +14,9 @@ from typing import TYPE_CHECKING, Any
 from resnet_repro.data.catalogue import CATALOGUE
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import RunSettings
+from resnet_repro.files import read_json, write_json
 from resnet_repro.launch import Job, Slot
-from resnet_repro.results import (
-    CHECKPOINT,
-    LOG,
-    PROGRESS,
-    RECORD,
-    RUN,
-    SAID,
-    read_json,
-    read_record,
-    run_folder,
-    source_folders,
-    write_json,
-)
+from resnet_repro.results import CHECKPOINT, LOG, PROGRESS, RECORD, RUN, SAID, read_record, run_folder, source_folders
 
 if TYPE_CHECKING:
     from resnet_repro.data.catalogue import DatasetFacts

@@ -10,7 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from resnet_repro.errors import UserError
-from resnet_repro.results import RUN, read_json
+from resnet_repro.files import read_json
+from resnet_repro.results import RUN
 
 
 def sync(runs_dir: Path) -> int:

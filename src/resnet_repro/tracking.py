@@ -25,7 +25,8 @@ from typing import Any
 
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import RunSettings
-from resnet_repro.results import RECORD, RUN, read_json, read_rows, write_json
+from resnet_repro.files import read_json, read_rows, write_json
+from resnet_repro.results import RECORD, RUN
 
 PROJECT = "resnet-repro"
 MODES = ("auto", "online", "offline", "disabled")

@@ -15,19 +15,8 @@ from pathlib import Path
 
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import RunSettings
-from resnet_repro.results import (
-    CHECKPOINT,
-    LOCK,
-    LOG,
-    PROGRESS,
-    RECORD,
-    RUN,
-    WEIGHTS,
-    Record,
-    read_json,
-    read_record,
-    write_json,
-)
+from resnet_repro.files import read_json, write_json
+from resnet_repro.results import CHECKPOINT, LOCK, LOG, PROGRESS, RECORD, RUN, WEIGHTS, Record, read_record
 
 OWN = (CHECKPOINT, LOCK, LOG, PROGRESS, RECORD, RUN)  # files that tell of the training and not of its result
 

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from statistics import mean
 
-from resnet_repro.results import read_rows, series
+from resnet_repro.files import read_rows, series
 
 REACHED = 25.0  # percent: Krizhevsky 2012 figure 1
 WINDOW = 5  # readings of the running error that are averaged, so that no single lucky one counts

@@ -23,8 +23,8 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from torch import Tensor, nn
 
 from resnet_repro.analysis.watch import Subject, Watch
+from resnet_repro.files import Table
 from resnet_repro.models.inspect import main_path_convolutions
-from resnet_repro.results import Table
 
 PROBE_IMAGES = 10_000
 RECOVERY_IMAGES, CHOICE_IMAGES, HELD_OUT_IMAGES = 5_000, 1_000, 2_000

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from statistics import mean
 
-from resnet_repro.results import read_rows
+from resnet_repro.files import read_rows
 
 
 def gradient_diagnostics(path: Path, iterations: int) -> dict[str, float]:

@@ -9,7 +9,7 @@ from torch import nn
 
 from resnet_repro.analysis.evaluation import evaluate
 from resnet_repro.analysis.watch import Subject, Watch
-from resnet_repro.results import Table
+from resnet_repro.files import Table
 
 DISTANCES = range(5)  # pixels
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))  # down, up, right, left

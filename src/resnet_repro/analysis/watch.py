@@ -11,7 +11,7 @@ from torch import nn
 
 from resnet_repro.data.base import Data
 from resnet_repro.experiment import RunSettings
-from resnet_repro.results import Table
+from resnet_repro.files import Table
 
 POINTS = 20
 

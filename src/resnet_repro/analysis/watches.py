@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from resnet_repro.analysis.shifts import Shifts
 from resnet_repro.analysis.watch import Subject, Watch
+from resnet_repro.files import Table, read_rows
 from resnet_repro.models.inspect import main_path_convolutions
 from resnet_repro.models.recompute import frozen_statistics
-from resnet_repro.results import Table, read_rows
 
 INPUT_IMAGES = 500
 MODE_IMAGES = 2_000

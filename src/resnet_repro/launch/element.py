@@ -16,10 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from resnet_repro.errors import UserError
+from resnet_repro.files import read_json, write_json
 from resnet_repro.launch.group import group_of
 from resnet_repro.launch.job import POLL_SECONDS, STOPPED, Attempts, Job, close
 from resnet_repro.launch.slots import Slot
-from resnet_repro.results import PROGRESS, read_json, write_json
+from resnet_repro.results import PROGRESS
 
 
 class Notice:

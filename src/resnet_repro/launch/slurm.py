@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from resnet_repro.errors import UserError
+from resnet_repro.files import read_json, write_json
 from resnet_repro.launch.job import Job, Outcome
 from resnet_repro.launch.options import Wanted
 from resnet_repro.launch.slots import Slot, environment_of
-from resnet_repro.results import read_json, write_json
 
 SIGNAL_SECONDS = 120  # from the signal to the end of the time limit, for a checkpoint
 LARGEST_ARRAY = 1_000  # elements of one array; Slurm's own default limit is 1,001

@@ -7,10 +7,11 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from resnet_repro.experiment import Arm
+from resnet_repro.files import series
 from resnet_repro.report.figure import Context, FigureSpec
 from resnet_repro.report.published import HE15_FIGURE_6, PublishedCurves, he15_error_curves
 from resnet_repro.report.style import PAPER_GREY, WIDTH, looks
-from resnet_repro.results import Record, series
+from resnet_repro.results import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,7 +18,8 @@ from resnet_repro.data.base import Data
 from resnet_repro.data.stream import EVALUATION_IMAGES, steps_per_epoch
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import RunSettings
-from resnet_repro.results import PROGRESS, Table, write_json
+from resnet_repro.files import Table, write_json
+from resnet_repro.results import PROGRESS
 from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.memory import peak_memory_mib
 from resnet_repro.training.schedule import ends_warm_up, learning_rate

@@ -22,16 +22,9 @@ from resnet_repro.analysis.responses import layer_responses
 from resnet_repro.data.base import Data
 from resnet_repro.data.stream import EVALUATION_IMAGES
 from resnet_repro.experiment import RunSettings
+from resnet_repro.files import Table, write_json
 from resnet_repro.models.weights import save_weights, state_sha256
-from resnet_repro.results import (
-    FORMAT,
-    RECORD,
-    WEIGHTS,
-    Table,
-    parent_folder,
-    read_record,
-    write_json,
-)
+from resnet_repro.results import FORMAT, RECORD, WEIGHTS, parent_folder, read_record
 from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.devices import device_name
 from resnet_repro.training.monitor import Monitor

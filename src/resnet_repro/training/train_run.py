@@ -33,10 +33,11 @@ from resnet_repro.data.features import FeatureData
 from resnet_repro.data.place import open_data
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import RunSettings
+from resnet_repro.files import read_json
 from resnet_repro.launch.job import STOPPED
 from resnet_repro.models.recompute import recompute_activations
 from resnet_repro.models.transfer import TransferNet
-from resnet_repro.results import CHECKPOINT, LOCK, RECORD, RUN, SAID, read_json
+from resnet_repro.results import CHECKPOINT, LOCK, RECORD, RUN, SAID
 from resnet_repro.training.checkpoints import Checkpoints, InPlace
 from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.compilation import compiled_step, wants_compilation
