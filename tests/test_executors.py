@@ -18,6 +18,7 @@ from conftest import make_settings
 
 from resnet_repro.data.catalogue import dataset
 from resnet_repro.errors import UserError
+from resnet_repro.files import read_json, write_json
 from resnet_repro.launch import Job, LaunchOptions, Slot, Wanted, executor_for, ray_cluster, slurm
 from resnet_repro.launch.local import LocalExecutor, run_pool
 from resnet_repro.launch.slots import plan_slots
@@ -178,6 +179,18 @@ def test_what_is_queued_already_is_not_submitted_again_and_is_waited_for(fake: F
     names = [[one["name"] for one in json.loads((path.parent / "jobs.json").read_text())["jobs"]] for path in scripts]
     assert names == [["other", "child"]]
     assert "afterany:101" in scripts[0].read_text()
+
+
+def test_runs_that_wait_are_said_to_be_queued(fake: FakeSlurm, tmp_path: Path) -> None:
+    """So that `make status` tells of them before the first one runs."""
+    waiting, ended = tmp_path / "waiting" / "progress.json", tmp_path / "ended" / "progress.json"
+    jobs = [
+        job(path.parent, "", announce=lambda path=path, says=says: write_json(path, {"status": says}))
+        for path, says in ((waiting, "waiting"), (ended, "finished"))
+    ]
+    executor(CPU, tmp_path / "runs").execute(jobs, lambda: None)
+    assert read_json(waiting) == {"status": "waiting", "queued": True}
+    assert read_json(ended) == {"status": "finished"}, "another command has meanwhile carried it out"
 
 
 def test_where_slurm_refuses_nothing_is_left_submitted(fake: FakeSlurm, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_the_record_of_a_skipped_run_is_forgotten(ended: Run) -> None:
     change(ended.folder / RECORD, status="skipped")
     ended.mark_waiting()
     assert not (ended.folder / RECORD).exists()
-    assert read_json(ended.folder / PROGRESS) == {"status": "waiting"}
+    assert read_json(ended.folder / PROGRESS) == {"status": "waiting", "queued": False}
 
 
 def test_damaged_progress_stops_no_run(ended: Run) -> None:
@@ -53,7 +53,7 @@ def test_damaged_progress_stops_no_run(ended: Run) -> None:
     (ended.folder / PROGRESS).write_text('{"status": "runn')
     ended.mark_failed()
     ended.mark_waiting()
-    assert read_json(ended.folder / PROGRESS) == {"status": "waiting"}
+    assert read_json(ended.folder / PROGRESS) == {"status": "waiting", "queued": False}
 
 
 @pytest.mark.parametrize(("stored", "threads"), [({}, 3), ({"execution": {}}, 3), ({"execution": {"threads": 2}}, 2)])

@@ -241,6 +241,15 @@ def test_what_is_missing_follows_from_the_folders_name(budget: str, seed: int, m
     assert missing in text
 
 
+def test_a_run_that_slurm_was_given_waits_though_none_runs(runs: Path) -> None:
+    make_run(runs, "plain-20", status="waiting", queued=True, age=900.0)
+    make_run(runs, "plain-56", status="waiting", queued=True, step=9, age=900.0)
+    make_run(runs, "resnet-20", status="waiting", queued=False, age=900.0)
+    text = status(runs)
+    assert "waiting      plain-20, plain-56  seed 0" in text
+    assert "missing      resnet-20  seed 0" in text
+
+
 def test_runs_beyond_the_profile_count_too(runs: Path) -> None:
     for arm, seed in (("plain-20", 0), ("plain-20", 1), ("plain-20", 5), ("resnet-56", 2)):
         end_run(make_run(runs, arm, seed))

@@ -28,13 +28,17 @@ LOADING_SECONDS = 60.0  # from the writing of run.json to the process's lock: to
 
 @dataclass(frozen=True)
 class RunState:
-    """`detail` is for a reader: where the run is, or why it is not; test_error in percent where one was recorded."""
+    """`detail` is for a reader: where the run is, or why it is not; test_error in percent where one was recorded.
+
+    queued: whether Slurm was given the run, and it has not begun since.
+    """
 
     arm: str
     seed: int
     state: State
     detail: str = ""
     test_error: float | None = None
+    queued: bool = False
 
 
 def run_state(folder: Path, arm: str, seed: int, now: float) -> RunState:
@@ -51,6 +55,8 @@ def run_state(folder: Path, arm: str, seed: int, now: float) -> RunState:
             state, detail = _before_progress(folder, locked, now)
         else:
             state, detail = _in_progress(folder, _checked(folder, progress), locked, now)
+            if state == "waiting" and progress.get("queued"):
+                return RunState(arm, seed, state, detail, queued=True)
     except UserError as error:
         state, detail = "damaged", str(error)
     except OSError as error:

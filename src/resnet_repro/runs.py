@@ -112,7 +112,7 @@ class Run:
             record = read_record(self.folder)
             if record is not None and record.status != "skipped":
                 return
-            write_json(self.folder / PROGRESS, self._progress() | {"status": "waiting"})
+            write_json(self.folder / PROGRESS, self._progress() | {"status": "waiting", "queued": False})
             (self.folder / RECORD).unlink(missing_ok=True)  # those after it then wait for another
         except OSError as error:
             raise UserError(f"{self.folder} cannot be written ({error.strerror}): name another RUNS_DIR") from error

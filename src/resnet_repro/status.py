@@ -94,8 +94,8 @@ def _survey(experiment: Experiment, profile: Profile, folder: Path, now: float) 
 
 
 def _no_longer_waiting(run: RunState) -> RunState:
-    """Runs wait for a slot that another one has; where none runs, their launcher is gone."""
-    if run.state != "waiting":
+    """Runs wait for a slot that another one has; where none runs, their launcher is gone, unless Slurm has them."""
+    if run.state != "waiting" or run.queued:
         return run
     if run.detail:
         return replace(run, state="interrupted", detail=f"{run.detail}: the same command goes on")

@@ -93,7 +93,7 @@ def _queue_again(job: Job) -> int:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # one that comes late must not end this process as it leaves
     progress = job.log.parent / PROGRESS
     if state := read_json(progress):
-        write_json(progress, state | {"status": "waiting"})
+        write_json(progress, state | {"status": "waiting", "queued": True})
     element = os.environ.get("SLURM_JOB_ID", "")
     print(f"{job.name}: saved, queued again", flush=True)
     answer = subprocess.run(["scontrol", "requeue", element], capture_output=True, text=True)

@@ -19,6 +19,7 @@ from resnet_repro.files import read_json, write_json
 from resnet_repro.launch.job import Job, Outcome
 from resnet_repro.launch.options import Wanted
 from resnet_repro.launch.slots import Slot, environment_of
+from resnet_repro.results import PROGRESS
 
 SIGNAL_SECONDS = 120  # from the signal to the end of the time limit, for a checkpoint
 LARGEST_ARRAY = 1_000  # elements of one array; Slurm's own default limit is 1,001
@@ -132,6 +133,7 @@ class SlurmExecutor:
         write_json(folder / JOBS, {**jobs_file, "number": number})
         for job in jobs:
             job.announce()
+            _mark_queued(job)
         return number
 
     def _queued(self) -> dict[str, str]:
@@ -180,6 +182,14 @@ class SlurmExecutor:
 
     def close(self) -> None:
         """What was submitted is Slurm's."""
+
+
+def _mark_queued(job: Job) -> None:
+    """Say of a run that waits that Slurm has it: no launcher of ours does, and none need be there."""
+    path = job.log.parent / PROGRESS
+    progress = read_json(path)
+    if progress and progress.get("status") == "waiting":
+        write_json(path, progress | {"queued": True})
 
 
 def _arrays(jobs: Sequence[Job]) -> list[tuple[list[int], list[Job]]]:
