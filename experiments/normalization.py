@@ -41,7 +41,7 @@ def normalization() -> Experiment:
     slow = {
         kind: [
             cifar_arm(kind, 20, SLOW[kind], name=f"{arm.name}-slow", norm=norm, watch=("inputs",))
-            for arm, norm in zip(arms, NORMS[:2], strict=False)
+            for arm, norm in zip(arms[:2], NORMS[:2], strict=True)
         ]
         for kind, arms in at_128.items()
     }

@@ -35,14 +35,12 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         last = last if dash else first
-        if not (first.isascii() and first.isdigit() and last.isascii() and last.isdigit()):
+        numbers = first.isascii() and first.isdigit() and last.isascii() and last.isdigit()
+        huge = max(len(first), len(last)) > DIGITS
+        if not numbers or (not huge and int(last) < int(first)):
             raise UserError(f"SEEDS={_short(text)} is no list of seeds: write 0,1,2 or 0-4")
-        if max(len(first), len(last)) > DIGITS:
+        if huge or int(last) >= 2**31 or int(last) - int(first) >= 10_000:
             raise UserError(f"SEEDS={_short(text)} is too large: seeds lie under 2^31, 10,000 of them at most")
-        if int(last) < int(first):
-            raise UserError(f"SEEDS={text!r} is no list of seeds: write 0,1,2 or 0-4")
-        if int(last) >= 2**31 or int(last) - int(first) >= 10_000:
-            raise UserError(f"SEEDS={text!r} is too large: seeds lie under 2^31, 10,000 of them at most")
         seeds.update(range(int(first), int(last) + 1))
     return tuple(sorted(seeds))
 

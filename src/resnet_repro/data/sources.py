@@ -6,7 +6,6 @@ import http.client
 import socket
 import tempfile
 import urllib.error
-import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 

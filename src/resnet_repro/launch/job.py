@@ -87,11 +87,7 @@ def close(process: subprocess.Popen) -> None:
 def stop(process: subprocess.Popen) -> int:
     """Ask a process to save and end, and wait for it; end it where it takes too long. Its exit code."""
     process.terminate()
-    try:
-        return process.wait(GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return process.wait()
+    return _ended(process, GRACE_SECONDS)
 
 
 def stop_all(processes: Sequence[subprocess.Popen]) -> None:
@@ -100,12 +96,16 @@ def stop_all(processes: Sequence[subprocess.Popen]) -> None:
         process.terminate()
     deadline = time.monotonic() + GRACE_SECONDS
     for process in processes:
-        try:
-            process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        _ended(process, max(0.0, deadline - time.monotonic()))
         close(process)
+
+
+def _ended(process: subprocess.Popen, seconds: float) -> int:
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
 
 
 def blocked(jobs: Sequence[Job], waiting: Sequence[int], running: Sequence[int]) -> list[int]:

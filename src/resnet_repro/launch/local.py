@@ -64,6 +64,12 @@ def run_pool(jobs: Sequence[Job], slots: Sequence[Slot], watch: Callable[[], Non
     running: dict[int, tuple[int, subprocess.Popen]] = {}  # slot → (job, process)
     attempts = Attempts(jobs, retries)
     patience: Patience | None = None
+
+    def ended(job: int, outcome: Outcome) -> None:
+        outcomes[job] = outcome
+        if outcome == "failed" and attempts.again(job):
+            waiting.insert(0, job)
+
     with Interrupts() as interrupts:
         try:
             while (waiting and not interrupts.count) or running:
@@ -78,14 +84,10 @@ def run_pool(jobs: Sequence[Job], slots: Sequence[Slot], watch: Callable[[], Non
                         running[slot] = job, jobs[job].start(slots[slot])
                     except (OSError, UserError) as error:  # as a full disk: the others go on
                         jobs[job].note(f"{SAID * isinstance(error, UserError)}it cannot be started: {error}")
-                        outcomes[job] = "failed"
-                        if attempts.again(job):
-                            waiting.insert(0, job)
+                        ended(job, "failed")
                 for slot, (job, process) in list(running.items()):
                     if process.poll() is not None:
-                        outcomes[job] = jobs[job].outcome(process.returncode, bool(interrupts.count))
-                        if outcomes[job] == "failed" and attempts.again(job):
-                            waiting.insert(0, job)
+                        ended(job, jobs[job].outcome(process.returncode, bool(interrupts.count)))
                         close(running.pop(slot)[1])
                 if interrupts.count:
                     processes = [process for _, process in running.values()]

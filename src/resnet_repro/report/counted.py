@@ -22,10 +22,10 @@ def counted(record: Record) -> dict[str, float]:
 
     A run that diverged counts with the error of guessing, in percent, and its loss, in nats. train_error_of_guessing is
     the training error in percent of that of guessing, so that thresholds hold for any number of classes; likewise
-    test_error_of_guessing. generalization_gap: test error less training error, in points; a run that diverged has none, since
-    guessing would leave it no gap at all. step_seconds: of a training
-    step, evaluation left out; training_seconds: of all steps, with the features that were computed before. parameters,
-    those of them that are trained, multiply_adds: of the network.
+    test_error_of_guessing. generalization_gap: test error less training error, in points; a run that diverged has none,
+    since guessing would leave it no gap at all. step_seconds: of a training step, evaluation left out;
+    training_seconds: of all steps, with the features that were computed before. parameters, those of them that are
+    trained, multiply_adds: of the network.
     """
     row: dict[str, float] = {}
     for metric in record.data["final"].keys() | record.data["diagnostics"].keys():

@@ -36,7 +36,7 @@ class PublishedCurves:
 HE15_FIGURE_6 = PublishedCurves(
     "He15 figure 6", 64_000, 0, 20, "fig6_cifar10_error_percent", {"train": "train", "test": "test"}
 )
-# Drawn to 551,000 iterations; the length here is that of the schedule customary since, with rates divided at the same
+# Drawn to 551,000 iterations; the iterations here are those of the schedule customary since, with rates divided at the same
 # places. Its test curves are those of the validation images, on the middle crop.
 HE15_FIGURE_4 = PublishedCurves(
     "He15 figure 4",
