@@ -4,6 +4,7 @@
 PROFILE ?=
 SEEDS ?=
 ITERATIONS ?=
+PREFIX ?=
 ARMS ?=
 DATASET ?=
 DATA_DIR ?=
@@ -40,7 +41,7 @@ LAUNCH = $(call flag,EXECUTOR,executor) $(call flag,DEVICES,devices) $(call flag
 	$(call flag,NODES,nodes) $(call flag,PARTITION,partition) $(call flag,ACCOUNT,account) $(call flag,TIME,time) \
 	$(call flag,SIGNAL_SECONDS,signal-seconds) $(if $(SBATCH),--sbatch='$(SBATCH)') $(if $(SETUP),--setup='$(SETUP)') \
 	$(if $(filter-out 0,$(DRY_RUN)),--dry-run)
-BUDGET = $(call flag,PROFILE,profile) $(call flag,ITERATIONS,iterations)
+BUDGET = $(call flag,PROFILE,profile) $(call flag,ITERATIONS,iterations) $(call flag,PREFIX,prefix)
 OF_REFERENCE = --every-budget --claims-in README.md --runs-dir reports/reference --reports-dir reports/reference
 FOLDERS = $(call flag,RUNS_DIR,runs-dir) $(call flag,REPORTS_DIR,reports-dir)
 FLAGS = $(strip $(BUDGET) $(call flag,SEEDS,seeds) $(call flag,ARMS,arms) $(call flag,DATASET,dataset) \
@@ -63,7 +64,7 @@ REPRO := $(BIN)/resnet-repro
 
 help: ## list the targets (at once)
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "Variables: PROFILE=quick|paper SEEDS=0-4 ITERATIONS=2000 ARMS=plain-20,plain-56 DATASET=cifar10 DATA_DIR= DATA_MIRROR="
+	@echo "Variables: PROFILE=quick|paper SEEDS=0-4 ITERATIONS=2000 PREFIX=34000 ARMS=plain-20,plain-56 DATASET=cifar10 DATA_DIR= DATA_MIRROR="
 	@echo "           RUNS_DIR= REPORTS_DIR= DEVICES= SLOTS= PRECISION= CHECKPOINT_SECONDS= WANDB_MODE=online|offline|disabled"
 	@echo "           of plain-vs-resnet and transfer: DATASET=path/to/folders RESOLUTION=96 WEIGHTS=file WORKERS=8 BROKEN=stop|skip"
 	@echo "           on a cluster: EXECUTOR=ray GPU_SHARE= THREADS= RETRIES=; EXECUTOR=slurm PARTITION= ACCOUNT= TIME= GPUS= NODES="

@@ -12,10 +12,10 @@ from resnet_repro.analysis.claims import Claim
 from resnet_repro.analysis.comparisons import below, higher, near_zero, not_higher
 from resnet_repro.arms import cifar_arm
 from resnet_repro.experiment import ERRORS, Arm, Column, Experiment, Profile, Start
-from resnet_repro.recipes import HE15_CIFAR
+from resnet_repro.recipes import HE15_CIFAR_AT_ONCE
 from resnet_repro.report.curves import distance_curves, error_curves
 
-HE15_SLOW = replace(HE15_CIFAR, name="he15-cifar at a tenth of the rate", learning_rate=0.01)
+HE15_SLOW = replace(HE15_CIFAR_AT_ONCE, name="he15-cifar at a tenth of the rate", learning_rate=0.01)
 
 
 def family(kind: str) -> list[Arm]:
@@ -23,12 +23,12 @@ def family(kind: str) -> list[Arm]:
     built = f"{kind}-56-built"
     watch = ("distance",)
     return [
-        cifar_arm(kind, 20, HE15_CIFAR),
-        cifar_arm(kind, 56, HE15_CIFAR, name=built, length=0, start=Start(f"{kind}-20", "deepen")),
-        cifar_arm(kind, 56, HE15_CIFAR, length=2),
-        cifar_arm(kind, 56, HE15_CIFAR, name=f"{kind}-56-on", start=Start(built, "copy"), watch=watch),
+        cifar_arm(kind, 20, HE15_CIFAR_AT_ONCE),
+        cifar_arm(kind, 56, HE15_CIFAR_AT_ONCE, name=built, length=0, start=Start(f"{kind}-20", "deepen")),
+        cifar_arm(kind, 56, HE15_CIFAR_AT_ONCE, length=2),
+        cifar_arm(kind, 56, HE15_CIFAR_AT_ONCE, name=f"{kind}-56-on", start=Start(built, "copy"), watch=watch),
         cifar_arm(kind, 56, HE15_SLOW, name=f"{kind}-56-on-slow", start=Start(built, "copy"), watch=watch),
-        cifar_arm(kind, 20, HE15_CIFAR, name=f"{kind}-20-on", start=Start(f"{kind}-20", "copy"), watch=watch),
+        cifar_arm(kind, 20, HE15_CIFAR_AT_ONCE, name=f"{kind}-20-on", start=Start(f"{kind}-20", "copy"), watch=watch),
     ]
 
 

@@ -9,7 +9,7 @@ from resnet_repro.analysis.claims import Claim
 from resnet_repro.analysis.comparisons import below, higher, lower
 from resnet_repro.arms import cifar_arm
 from resnet_repro.experiment import ERRORS, Column, Experiment, Profile
-from resnet_repro.recipes import HE15_CIFAR
+from resnet_repro.recipes import HE15_CIFAR, PAST_FIRST_DIVISION
 from resnet_repro.report.curves import error_curves
 from resnet_repro.report.layers import gradient_norms, layer_responses
 
@@ -32,7 +32,7 @@ def degradation() -> Experiment:
         dataset="cifar10",
         arms=[*plain, *residual, without_bn],
         profiles=[
-            Profile("quick", iterations=391, seeds=(0,), evaluations=3, dataset="auto"),
+            Profile("quick", iterations=391, seeds=(0,), evaluations=4, dataset="auto"),
             Profile("paper", iterations=64_000, seeds=(0, 1, 2, 3, 4), evaluations=64, dataset="cifar10"),
         ],
         claims=[
@@ -41,12 +41,14 @@ def degradation() -> Experiment:
                 source="He15 §1, §4.2",
                 text="The deeper plain net has the higher training error, so its failure is no overfitting.",
                 test=[higher("train_error", "plain-56", than="plain-20")],
+                from_prefix=PAST_FIRST_DIVISION,
             ),
             Claim(
                 "D2",
                 source="He15 §4.2, blog-A, blog-C",
                 text="The deeper plain net has the higher test error.",
                 test=[higher("test_error", "plain-56", than="plain-20")],
+                from_prefix=PAST_FIRST_DIVISION,
             ),
             Claim(
                 "D3",
@@ -57,6 +59,7 @@ def degradation() -> Experiment:
                     lower("test_error", "resnet-56", than="resnet-20"),
                 ],
                 needs_paper_budget=True,
+                from_prefix=PAST_FIRST_DIVISION,
             ),
             Claim(
                 "D4",
@@ -66,6 +69,7 @@ def degradation() -> Experiment:
                     lower("test_error", "resnet-20", than="plain-20"),
                     lower("test_error", "resnet-56", than="plain-56"),
                 ],
+                from_prefix=PAST_FIRST_DIVISION,
             ),
             Claim(
                 "D5",
@@ -90,6 +94,7 @@ def degradation() -> Experiment:
                     lower("mean_response", "resnet-56", than="plain-56", unit="(std)"),
                 ],
                 needs_paper_budget=True,
+                from_prefix=PAST_FIRST_DIVISION,
             ),
         ],
         figures=[

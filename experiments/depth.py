@@ -9,7 +9,7 @@ from resnet_repro.analysis.claims import Claim
 from resnet_repro.analysis.comparisons import below, higher, not_higher, trend
 from resnet_repro.arms import cifar_arm
 from resnet_repro.experiment import Experiment, Profile
-from resnet_repro.recipes import HE15_CIFAR, HE15_CIFAR_WARM_UP
+from resnet_repro.recipes import HE15_CIFAR, HE15_CIFAR_WARM_UP, PAST_FIRST_DIVISION
 from resnet_repro.report.curves import error_curves
 from resnet_repro.report.points import errors_by_depth
 
@@ -48,6 +48,7 @@ def depth() -> Experiment:
                 text="The test error falls from 20 to 110 layers.",
                 test=[trend("test_error", [arm.name for arm in (*shallow, deep[0])], -1)],
                 needs_paper_budget=True,
+                from_prefix=PAST_FIRST_DIVISION,
                 note="Judged by the mean change of the error from each depth to the next.",
             ),
             Claim(

@@ -11,24 +11,24 @@ from resnet_repro.analysis.claims import Claim
 from resnet_repro.analysis.comparisons import above, below, contrast, higher, lower, not_higher
 from resnet_repro.arms import cifar_arm
 from resnet_repro.experiment import ERRORS, Column, Experiment, Profile
-from resnet_repro.recipes import HE15_CIFAR, HE15_CIFAR_WITHOUT_BN
+from resnet_repro.recipes import HE15_CIFAR_AT_ONCE, HE15_CIFAR_WITHOUT_BN
 from resnet_repro.report.curves import error_curves, input_shifts
 from resnet_repro.report.points import errors_by_arm
 
 NORMS = ("none", "batch", "layer", "instance", "group")
 # The rate goes with the batch (P. Goyal et al., 2017), the number of steps against it: as many images are seen.
-HE15_BATCH_4 = replace(HE15_CIFAR, name="he15-cifar at batch 4", batch_size=4, learning_rate=0.1 * 4 / 128)
+HE15_BATCH_4 = replace(HE15_CIFAR_AT_ONCE, name="he15-cifar at batch 4", batch_size=4, learning_rate=0.1 * 4 / 128)
 # Without normalization the published rate makes a net diverge or stop learning, and 0.01 the residual one, whose first
 # loss is ten times that of guessing: each branch adds its variance.
 SLOW = {
     "plain": HE15_CIFAR_WITHOUT_BN,
-    "resnet": replace(HE15_CIFAR, name="he15-cifar at rate 0.003", learning_rate=0.003),
+    "resnet": replace(HE15_CIFAR_AT_ONCE, name="he15-cifar at rate 0.003", learning_rate=0.003),
 }
 
 
 def normalization() -> Experiment:
     at_128 = {
-        kind: [cifar_arm(kind, 20, HE15_CIFAR, norm=norm, watch=("inputs", "modes")) for norm in NORMS]
+        kind: [cifar_arm(kind, 20, HE15_CIFAR_AT_ONCE, norm=norm, watch=("inputs", "modes")) for norm in NORMS]
         for kind in ("plain", "resnet")
     }
     at_4 = {

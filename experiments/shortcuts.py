@@ -10,7 +10,7 @@ from resnet_repro.analysis.claims import Claim
 from resnet_repro.analysis.comparisons import closer, higher, not_higher
 from resnet_repro.arms import cifar_arm
 from resnet_repro.experiment import Experiment, Profile
-from resnet_repro.recipes import HE15_CIFAR, HE15_CIFAR_WARM_UP
+from resnet_repro.recipes import HE15_CIFAR, HE15_CIFAR_WARM_UP, PAST_FIRST_DIVISION
 from resnet_repro.report.curves import error_curves
 from resnet_repro.report.points import errors_by_arm
 
@@ -68,6 +68,7 @@ def shortcuts() -> Experiment:
                     )
                 ],
                 needs_paper_budget=True,
+                from_prefix=PAST_FIRST_DIVISION,
                 note="Little: by less than half of the gap between plain-56 and resnet-56. At 20 layers there is hardly a gap.",
             ),
             Claim(
@@ -81,6 +82,7 @@ def shortcuts() -> Experiment:
                     not_higher("test_error", "plain-56", than="resnet-56-single", margin=1.0),
                 ],
                 needs_paper_budget=True,
+                from_prefix=PAST_FIRST_DIVISION,
                 note=(
                     "No advantage: it ends worse than a shortcut around two layers, and beats the plain net of the same "
                     "depth by no more than a point."
@@ -92,6 +94,7 @@ def shortcuts() -> Experiment:
                 text="At 110 layers shortcuts around single layers end worse than those around two.",
                 test=[higher("test_error", "resnet-110-single", than="resnet-110")],
                 needs_paper_budget=True,
+                from_prefix=PAST_FIRST_DIVISION,
             ),
         ],
         figures=[

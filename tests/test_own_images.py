@@ -25,7 +25,7 @@ from resnet_repro.discovery import load_experiment
 from resnet_repro.errors import UserError
 from resnet_repro.launch.group import Group, group_of
 from resnet_repro.launch.slots import one_of_group, plan_slots
-from resnet_repro.request import Request, expand, scaled_profile
+from resnet_repro.request import Request, at_resolution, expand, scaled_profile
 from resnet_repro.runs import failure_reason
 from resnet_repro.study import Result
 from resnet_repro.world import World
@@ -239,8 +239,8 @@ def test_the_rate_belongs_to_the_whole_batch() -> None:
 def test_a_profile_at_another_resolution_says_so() -> None:
     experiment = load_experiment("transfer")
     quick = experiment.profile("quick")
-    assert scaled_profile(experiment, "quick", None, 64) == quick
-    resized = scaled_profile(experiment, "quick", 100, 96)
+    assert at_resolution(experiment, scaled_profile(experiment, "quick", None), 64) == quick
+    resized = at_resolution(experiment, scaled_profile(experiment, "quick", 100), 96)
     assert (resized.name, resized.resolution, resized.iterations) == ("100it-96px", 96, 100)
     assert profile_of(experiment, "100it-96px-folders-my-flowers") == replace(resized, seeds=())
     assert profile_of(experiment, "quick-96px") == quick.at(96)
@@ -336,7 +336,10 @@ def test_a_resolution_without_runs_is_told(tmp_path: Path, capfd: pytest.Capture
     make_record(tmp_path, load_experiment("degradation"), "plain-20", 0)
     for words in ("degradation --resolution 96", "degradation --resolution 96 --profile paper"):
         assert main(["report", *words.split(), "--runs-dir", str(tmp_path)]) == 2
-        assert "no finished runs of degradation with this PROFILE, ITERATIONS, RESOLUTION" in capfd.readouterr().err
+        assert (
+            "no finished runs of degradation with this PROFILE, ITERATIONS, PREFIX, RESOLUTION"
+            in capfd.readouterr().err
+        )
     assert main(["report", "--resolution", "big", "--runs-dir", str(tmp_path)]) == 2
     assert "RESOLUTION='big' is no positive whole number" in capfd.readouterr().err
 

@@ -11,10 +11,12 @@ from resnet_repro.data.folders import FOLDERS_PREFIX, IMAGENET
 from resnet_repro.experiment import Experiment, Profile
 from resnet_repro.selection import seed_list
 
+PREFIX_NAME = re.compile(r"prefix([1-9][0-9]*)")
+
 
 def budget_name(experiment: Experiment, profile: Profile, dataset: str) -> str:
-    """The profile's name, with the data set where it is not the experiment's own: "quick", "2000it", "quick-cifar100",
-    "quick-96px", "paper-folders-flowers".
+    """The profile's name, with the data set where it is not the experiment's own: "quick", "2000it", "prefix34000",
+    "quick-cifar100", "quick-96px", "paper-folders-flowers".
     """
     return profile.name if dataset == experiment.dataset else f"{profile.name}-{dataset}"
 
@@ -43,6 +45,8 @@ def profile_of(experiment: Experiment, budget: str) -> Profile | None:
             return profile
     if match := re.fullmatch(r"([1-9][0-9]*)it", stem):
         return replace(experiment.profiles[0].scaled(int(match[1])), seeds=())
+    if match := PREFIX_NAME.fullmatch(stem):
+        return experiment.published_profile.cut_after(int(match[1]))
     return None
 
 
@@ -55,6 +59,8 @@ def command(experiment: Experiment, budget: str) -> str:
         stem = resolution[1]
     if match := re.fullmatch(r"([1-9][0-9]*)it", stem):
         words.append(f"ITERATIONS={match[1]}")
+    elif match := PREFIX_NAME.fullmatch(stem):
+        words.append(f"PREFIX={match[1]}")
     elif stem != experiment.profiles[0].name:
         words.append(f"PROFILE={stem}")
     if resolution:

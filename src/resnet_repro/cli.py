@@ -13,7 +13,7 @@ from rich.console import Console
 
 from resnet_repro import __version__
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import Experiment
+from resnet_repro.experiment import Experiment, Profile
 from resnet_repro.launch.options import add_launch_flags, launch_options
 from resnet_repro.selection import parse_count
 
@@ -35,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="train what is missing of an experiment, then write its report")
     run.add_argument("experiment", help="its name, as `resnet-repro list` gives it")
-    _add_budget(run)
+    _add_budget(run, "quick")
     run.add_argument("--seeds", metavar="LIST", help="0,1,2 or 0-4 (default: the profile's)")
     run.add_argument("--arms", metavar="LIST", help="some of the arms, comma-separated (default: all)")
     run.add_argument(
@@ -65,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     report = commands.add_parser("report", help="write reports from the records that are there, without training")
     report.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="default: all that have records")
-    _add_budget(report, default=None)
+    _add_budget(report, "the longest with records")
     report.add_argument(
         "--dataset", help="reports of runs on this data set (default: the experiment's own, else others)"
     )
@@ -100,10 +100,29 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_budget(parser: argparse.ArgumentParser, default: str | None = "quick") -> None:
-    note = "quick" if default else "the longest with records"
-    parser.add_argument("--profile", default=default, help=f"quick or paper (default: {note})")
+def _add_budget(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument("--profile", help=f"quick or paper (default: {default})")
     parser.add_argument("--iterations", metavar="N", help="scale the profile's schedule to N steps")
+    parser.add_argument("--prefix", metavar="N", help="the first N steps of the published schedule")
+
+
+def _profile(experiment: Experiment, options: argparse.Namespace) -> Profile:
+    """The profile that the options ask for, but for the resolution. Raises UserError where they contradict each other."""
+    from resnet_repro.request import scaled_profile
+
+    iterations, prefix = _count(options.iterations, "ITERATIONS"), _count(options.prefix, "PREFIX")
+    if prefix is None:
+        return scaled_profile(experiment, options.profile or experiment.profiles[0].name, iterations)
+    if iterations is not None:
+        raise UserError(
+            f"PREFIX={prefix} does not go with ITERATIONS={iterations}: the one is the start of the published schedule, the "
+            "other the whole of it in fewer steps"
+        )
+    if options.profile not in (None, experiment.published_profile.name):
+        raise UserError(
+            f"PREFIX={prefix} does not go with PROFILE={options.profile}: it is a part of the published budget"
+        )
+    return experiment.prefix(prefix)
 
 
 def _add_folders(parser: argparse.ArgumentParser) -> None:
@@ -139,14 +158,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.discovery import load_experiment
     from resnet_repro.failures import are_bad_input, failure_lines
-    from resnet_repro.request import Request, scaled_profile
+    from resnet_repro.request import Request, at_resolution, check_prefix
     from resnet_repro.selection import parse_seeds, select_arms
     from resnet_repro.study import carry_out
     from resnet_repro.tracking import Mirror, parse_mode
 
     experiment = load_experiment(options.experiment)
-    iterations = _count(options.iterations, "ITERATIONS")
-    profile = scaled_profile(experiment, options.profile, iterations, _count(options.resolution, "RESOLUTION"))
+    profile = at_resolution(experiment, _profile(experiment, options), _count(options.resolution, "RESOLUTION"))
+    if options.prefix is not None:
+        check_prefix(experiment, parse_count(options.prefix, "PREFIX"))
     if options.broken not in ("stop", "skip"):
         raise UserError(f"BROKEN={options.broken!r} is unknown: take stop or skip")
     request = Request(
@@ -242,7 +262,7 @@ def _report(options: argparse.Namespace, console: Console) -> int:
     budgets = {e.name: _budgets_to_report(e, options, runs_dir) for e in experiments}
     if not any(budgets.values()):
         what = f" of {', '.join(options.experiments)}" if options.experiments else ""
-        asked = " with this PROFILE, ITERATIONS, RESOLUTION or DATASET" if _asks_for_a_budget(options) else ""
+        asked = " with this PROFILE, ITERATIONS, PREFIX, RESOLUTION or DATASET" if _asks_for_a_budget(options) else ""
         example = options.experiments[0] if options.experiments else "degradation"
         raise UserError(f"{runs_dir} holds no finished runs{what}{asked}: run an experiment first, as make {example}")
     for experiment in experiments:
@@ -261,7 +281,8 @@ def _report(options: argparse.Namespace, console: Console) -> int:
 
 
 def _asks_for_a_budget(options: argparse.Namespace) -> bool:
-    return bool(options.profile or options.dataset or options.iterations is not None or options.resolution is not None)
+    counts = (options.iterations, options.prefix, options.resolution)
+    return bool(options.profile or options.dataset or any(count is not None for count in counts))
 
 
 def _budgets_to_report(experiment: Experiment, options: argparse.Namespace, runs_dir: Path) -> list[str]:
@@ -271,13 +292,11 @@ def _budgets_to_report(experiment: Experiment, options: argparse.Namespace, runs
     from resnet_repro.budgets import profile_of, split_budget
     from resnet_repro.data.folders import names_folders, names_in_budgets
     from resnet_repro.report.write import budgets_with_records
-    from resnet_repro.request import scaled_profile
 
     budgets = budgets_with_records(runs_dir, experiment.name)
     resolution = _count(options.resolution, "RESOLUTION")
-    if options.profile or options.iterations is not None:
-        profile = options.profile or experiment.profiles[0].name
-        wanted = scaled_profile(experiment, profile, _count(options.iterations, "ITERATIONS"))
+    if options.profile or options.iterations is not None or options.prefix is not None:
+        wanted = _profile(experiment, options)
         if resolution is not None and resolution != wanted.resolution:
             wanted = wanted.at(resolution)
         budgets = [budget for budget in budgets if split_budget(budget)[0] == wanted.name]

@@ -7,6 +7,7 @@ into runs; the report judges the claims on what those runs left behind.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,10 +32,27 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class WarmUp:
-    """A lower learning rate until the running training error has fallen under `until_error` percent, of ten classes."""
+    """A lower learning rate for the first steps of a training.
+
+    It lasts for the first `steps` steps, or until the running training error has fallen under `until_error` percent of
+    ten classes. Raises ValueError unless exactly one of the two is given.
+    """
 
     learning_rate: float
-    until_error: float
+    until_error: float | None = None
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.until_error is None) == (self.steps is None):
+            raise ValueError(f"a warm-up ends by an error or after some steps: give until_error or steps, not {self}")
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What a recipe becomes in a budget that compresses its schedule: another name, and this warm-up."""
+
+    name: str
+    warm_up: WarmUp
 
 
 @dataclass(frozen=True)
@@ -53,6 +71,7 @@ class Recipe:
     images whose shorter side is the smaller one. None: all images are scaled to the crop's size.
     color: standard deviation of the shift along the principal components of the colours (Krizhevsky 2012, section
     4.1); 0 for none. ten_crop: score the test images once more at the end, on the mean of ten crops.
+    compressed: how a budget shorter than `iterations` changes the recipe beyond its length; None for not at all.
     """
 
     name: str
@@ -75,6 +94,15 @@ class Recipe:
     scale: tuple[int, int] | None = None
     color: float = 0.0
     ten_crop: bool = False
+    compressed: Compressed | None = None
+
+    def at(self, iterations: int) -> Recipe:
+        """The recipe as a schedule of so many steps is trained: `compressed` where that is shorter than published."""
+        if self.compressed is None:
+            return self
+        if iterations >= self.iterations:
+            return replace(self, compressed=None)
+        return replace(self, name=self.compressed.name, warm_up=self.compressed.warm_up, compressed=None)
 
 
 @dataclass(frozen=True)
@@ -170,6 +198,27 @@ class Arm:
         return (0,) if self.counted else seeds
 
 
+SCORED_WHOLE = 2_000  # steps from which on scoring all images costs little beside the training
+
+
+@dataclass(frozen=True)
+class Scored:
+    """On how many images a run of a short budget is scored, the first of each split in the order of their digests.
+
+    along: of every split, at the evaluations along the way. train: of the training images, at the end; test: of the
+    test and validation images, at the end.
+    """
+
+    along: int
+    train: int
+    test: int
+
+    @staticmethod
+    def after(steps: int) -> Scored:
+        """As many as a training of so many steps affords: with batch 128 scoring takes a fifth of the time at most."""
+        return Scored(*(max(500, math.ceil(steps * per_step / 500) * 500) for per_step in (5, 25, 50)))
+
+
 @dataclass(frozen=True)
 class Profile:
     """How much of the published budget is spent.
@@ -178,7 +227,8 @@ class Profile:
     evaluations: how often along the way the nets are scored on test images and on a fixed part of the training images.
     dataset: the default of the `--dataset` flag. arms: the arms that the profile runs unless asked for others; None
     for all. stretches: {arm: steps} for arms of which the profile affords a stretch of their schedule only; they are
-    timed and measured, not scored. resolution: pixels of an image's side as the networks see it; None for experiments
+    timed and measured, not scored. prefix: the step of the published schedule after which the runs end and are scored;
+    None for whole schedules. resolution: pixels of an image's side as the networks see it; None for experiments
     that take the images as they are. substitutes: pretrained weights that cannot be had may be trained in their place.
     asked_for: the number of steps is the user's own, and holds for data of any size.
     """
@@ -190,6 +240,7 @@ class Profile:
     dataset: str = "auto"
     arms: tuple[str, ...] | None = None
     stretches: Mapping[str, int] = field(default_factory=dict)
+    prefix: int | None = None
     resolution: int | None = None
     substitutes: bool = True
     asked_for: bool = False
@@ -210,6 +261,22 @@ class Profile:
         """
         evaluations = max(4, -(-iterations // 1_000))
         return replace(self, name=f"{iterations}it", iterations=iterations, evaluations=evaluations, asked_for=True)
+
+    def cut_after(self, prefix: int) -> Profile:
+        """The first `prefix` steps of the profile's schedule, with the same rates and evaluations at the same steps."""
+        return replace(self, name=f"prefix{prefix}", prefix=prefix)
+
+    def prefix_of(self, arm: Arm) -> int | None:
+        """The step at which the prefix ends for the arm; None where the arm's whole schedule, or share of it, is run."""
+        if self.prefix is None:
+            return None
+        prefix = round(self.prefix * arm.length)
+        return prefix if prefix < round(self.steps(arm) * arm.share) else None
+
+    def scored(self, arm: Arm) -> Scored | None:
+        """On how many images runs of the arm's recipe are scored; None for all, as the published budget is."""
+        steps = self.iterations or arm.recipe.iterations
+        return None if steps >= min(arm.recipe.iterations, SCORED_WHOLE) else Scored.after(steps)
 
     def at(self, resolution: int) -> Profile:
         """The profile at another resolution; its name then says so, and so does the runs' folder."""
@@ -263,6 +330,21 @@ class Experiment:
         """The profile of that name. Raises UserError with the known names."""
         return _named(self.profiles, name, "profile", self.name)
 
+    @property
+    def published_profile(self) -> Profile:
+        """The profile of the published budget."""
+        return self.profile("paper")
+
+    def prefix(self, steps: int) -> Profile:
+        """The first `steps` steps of the published schedule; the published profile where that is no longer."""
+        return self.published_profile if steps >= self.published_steps else self.published_profile.cut_after(steps)
+
+    @property
+    def published_steps(self) -> int:
+        """The length of the longest published schedule among the arms."""
+        profile = self.published_profile
+        return max(profile.iterations or arm.recipe.iterations for arm in self.arms_of(profile))
+
     def arms_of(self, profile: Profile) -> list[Arm]:
         """The arms that a profile runs unless asked for others, in the experiment's order."""
         return [arm for arm in self.arms if profile.arms is None or arm.name in profile.arms]
@@ -295,6 +377,8 @@ class RunSettings:
     """Everything that determines what a run computes; stored beside its results and compared before it is resumed.
 
     iterations: the length of the schedule. stretch: steps after which the run ends unscored, None for a whole run.
+    prefix: steps of the published schedule after which the run ends and is scored; its checkpoint stays, so that a longer
+    prefix can continue it. None for runs to the end of their schedule or share. scored: on how many images; None for all.
     dataset_digest is that of the contents, precision one of "bf16" and "fp32", device the kind ("cpu", "cuda", "mps").
     resolution: pixels of an image's side as the network sees it; None for the data set's own. weights: those that the
     arm starts from in place of another run's; None where it does not.
@@ -313,14 +397,18 @@ class RunSettings:
     stretch: int | None = None
     resolution: int | None = None
     weights: Weights | None = None
+    prefix: int | None = None
+    scored: Scored | None = None
 
     @property
     def stop_at(self) -> int:
-        """The step at which the run ends: the budget, the arm's share of it, or the end of the stretch."""
-        if not self.iterations:
-            return 0
-        whole = max(1, round(self.iterations * self.arm.share))
-        return whole if self.stretch is None else min(whole, self.stretch)
+        """The step at which the run ends: of the budget, the arm's share of it, the prefix or the stretch the first."""
+        return min(end for end in (self.whole, self.stretch, self.prefix) if end is not None)
+
+    @property
+    def whole(self) -> int:
+        """The steps of the arm's schedule or share, also of a run that ends before."""
+        return max(1, round(self.iterations * self.arm.share)) if self.iterations else 0
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -334,6 +422,8 @@ class RunSettings:
             recipe["milestones"] = tuple(recipe["milestones"])
             recipe["scale"] = tuple(recipe["scale"]) if recipe.get("scale") else None
             recipe["warm_up"] = WarmUp(**recipe["warm_up"]) if recipe["warm_up"] else None
+            if compressed := recipe.get("compressed"):
+                recipe["compressed"] = Compressed(compressed["name"], WarmUp(**compressed["warm_up"]))
             arm["recipe"] = Recipe(**recipe)
             arm["model"] = ModelSpec(**arm["model"])
             arm["start"] = Start(**arm["start"]) if arm["start"] else None
@@ -343,6 +433,7 @@ class RunSettings:
             if counted := arm.get("counted"):
                 arm["counted"] = Counted(tuple(counted["shape"]), counted["classes"])
             weights = Weights(**data["weights"]) if data.get("weights") else None
-            return RunSettings(**{**data, "arm": Arm(**arm), "weights": weights})
+            scored = Scored(**data["scored"]) if data.get("scored") else None
+            return RunSettings(**{**data, "arm": Arm(**arm), "weights": weights, "scored": scored})
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"these are settings of another version ({error}): train the run again") from error

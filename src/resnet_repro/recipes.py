@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from resnet_repro.experiment import Recipe, WarmUp
+from resnet_repro.experiment import Compressed, Recipe, WarmUp
+
+# He15's remedy for deep nets, made a fixed length. Within the few steps of a compressed schedule the rate of 0.1 shows the
+# opposite of the paper: resnet-56 stays at the error of guessing for hundreds of them.
+SLOW_START = Compressed("he15-cifar compressed", WarmUp(0.01, steps=400))
 
 HE15_CIFAR = Recipe(
     name="he15-cifar",
@@ -18,13 +22,20 @@ HE15_CIFAR = Recipe(
     weight_decay=1e-4,
     padding=4,
     flip=True,
+    compressed=SLOW_START,
 )
+
+# Of experiments whose point is what the published rate does, in compressed schedules too.
+HE15_CIFAR_AT_ONCE = replace(HE15_CIFAR, compressed=None)
+
+# The first division of the rate at 32,000 steps, and time for the errors to settle after it.
+PAST_FIRST_DIVISION = 34_000
 
 # From 110 layers on, He15 starts with a rate of 0.01 until the training error is under 80 %.
 HE15_CIFAR_WARM_UP = replace(HE15_CIFAR, name="he15-cifar with warm-up", warm_up=WarmUp(0.01, until_error=80.0))
 
 # A net without batch normalization does not stand the published rate.
-HE15_CIFAR_WITHOUT_BN = replace(HE15_CIFAR, name="he15-cifar at rate 0.01", learning_rate=0.01)
+HE15_CIFAR_WITHOUT_BN = replace(HE15_CIFAR_AT_ONCE, name="he15-cifar at rate 0.01", learning_rate=0.01)
 
 # 90 epochs of 1,281,167 images, 5,005 steps each: the customary stand-in for "divided where the error plateaus".
 HE15_IMAGENET = Recipe(

@@ -42,14 +42,17 @@ class Request:
     weights: str | None = None
 
 
-def scaled_profile(experiment: Experiment, name: str, iterations: int | None, resolution: int | None = None) -> Profile:
-    """The profile, at its own length and resolution or at others; those equal to its own change nothing.
+def scaled_profile(experiment: Experiment, name: str, iterations: int | None) -> Profile:
+    """The profile, at its own length or at another; one equal to its own changes nothing."""
+    profile = experiment.profile(name)
+    return profile if iterations in (None, profile.iterations) else profile.scaled(iterations)
+
+
+def at_resolution(experiment: Experiment, profile: Profile, resolution: int | None) -> Profile:
+    """The profile at its own resolution or at another; one equal to its own changes nothing.
 
     Raises UserError for a resolution where the experiment takes images as they are, and for one that is too small.
     """
-    profile = experiment.profile(name)
-    if iterations is not None and iterations != profile.iterations:
-        profile = profile.scaled(iterations)
     if resolution is None or resolution == profile.resolution:
         return profile
     if profile.resolution is None:
@@ -57,6 +60,23 @@ def scaled_profile(experiment: Experiment, name: str, iterations: int | None, re
     if not SMALLEST_SIDE <= resolution <= LARGEST_SIDE:
         raise UserError(f"RESOLUTION={resolution} is out of range: take {SMALLEST_SIDE} to {LARGEST_SIDE} pixels")
     return profile.at(resolution)
+
+
+def check_prefix(experiment: Experiment, steps: int) -> None:
+    """Raise UserError for a prefix beyond the published schedule, and where arms start from other runs of the experiment:
+    the published schedule starts from other nets than a prefix leaves.
+    """
+    if experiment.is_counted:
+        raise UserError(f"PREFIX={steps} does not go with {experiment.name}, which trains nothing: leave it out")
+    if begun := [arm.name for arm in experiment.arms if arm.sources]:
+        raise UserError(
+            f"PREFIX={steps} does not go with {experiment.name}, where {begun[0]} starts from finished runs: "
+            "take ITERATIONS or PROFILE=paper"
+        )
+    if steps > experiment.published_steps:
+        raise UserError(
+            f"PREFIX={steps} is longer than the published schedule of {experiment.published_steps:,} steps: take fewer"
+        )
 
 
 def expand(
@@ -88,6 +108,8 @@ def expand(
                 if not profile.asked_for and (arm.recipe.train_images or profile.iterations is None):
                     iterations = round(iterations * factor)
                 arm = own
+            recipe = arm.recipe.at(profile.iterations or arm.recipe.iterations)
+            arm = arm if recipe == arm.recipe else replace(arm, recipe=recipe)
             begins = weights is not None and arm.start is not None and arm.start.how == "backbone"
             settings.append(
                 RunSettings(
@@ -104,6 +126,8 @@ def expand(
                     stretch=profile.stretches.get(arm.name),
                     resolution=profile.resolution,
                     weights=Weights(weights.name, weights.sha256) if weights and begins else None,
+                    prefix=profile.prefix_of(arm),
+                    scored=profile.scored(arm),
                 )
             )
     return settings

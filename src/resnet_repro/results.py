@@ -9,7 +9,7 @@ A run's folder, `RUNS_DIR/<experiment>/<profile or budget>/<arm>/seed<k>/`:
     gradients.csv        gradient norm of every convolution at the evaluations
     responses.csv        layer responses of the finished network (He15 figure 7)
     inputs.csv, ...      what an arm's watches measured (`analysis.watches`)
-    checkpoint.ckpt      where an interrupted run goes on; gone when the run is finished
+    checkpoint.ckpt      where an interrupted run, or a longer prefix, goes on; gone when the whole schedule is finished
     weights.safetensors  final parameters and buffers
     record.json          the result; its presence says that the run is done
     log.txt              what the process printed
@@ -108,10 +108,14 @@ class Record:
 
     @cached_property
     def schedule(self) -> tuple[int, int]:
-        """(steps, published steps) of the schedules that led to the weights, with those of the runs it started from."""
-        arm, parent = self.settings.arm, self.data["parent"] or {"iterations": 0, "published_iterations": 0}
-        published = round(arm.recipe.iterations * arm.length)
-        return self.settings.iterations + parent["iterations"], published + parent["published_iterations"]
+        """(steps, published steps) of the schedules that led to the weights, with those of the runs it started from.
+
+        Of a prefix the steps are its own.
+        """
+        settings, parent = self.settings, self.data["parent"] or {"iterations": 0, "published_iterations": 0}
+        steps = settings.iterations if settings.prefix is None else settings.prefix
+        published = round(settings.arm.recipe.iterations * settings.arm.length)
+        return steps + parent["iterations"], published + parent["published_iterations"]
 
     def value(self, metric: str) -> float | None:
         """A final error or a diagnostic by name; None where the run has none, as one that diverged."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_repro.data.catalogue import CATALOGUE
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import RunSettings
+from resnet_repro.experiment import RunSettings, Scored
 from resnet_repro.files import read_json, write_json
 from resnet_repro.launch import Job, Slot
 from resnet_repro.results import CHECKPOINT, LOG, PROGRESS, RECORD, RUN, SAID, read_record, run_folder, source_folders
@@ -154,8 +154,12 @@ def expected_costs(runs: Sequence[Run], datasets: Mapping[str, DatasetFacts]) ->
         train_images = min(facts.train_images, arm.recipe.train_images or facts.train_images)
         if settings.stretch is None:
             evaluations = settings.stop_at // settings.evaluate_every
-            images += train_images + facts.test_images
-            images += evaluations * (min(EVALUATION_IMAGES, train_images) + facts.test_images)
+            scored = settings.scored or Scored(
+                max(EVALUATION_IMAGES, facts.test_images), train_images, facts.test_images
+            )
+            images += min(scored.train, train_images) + min(scored.test, facts.test_images)
+            along = min(EVALUATION_IMAGES, scored.along, train_images) + min(scored.along, facts.test_images)
+            images += evaluations * along
         costs[run.name] = float(per_image[settings.arm.name] * images)
     return costs
 

@@ -21,7 +21,7 @@ from resnet_repro.launch.group import Group, group_of
 from resnet_repro.request import Request, backbone_arms, counted_budget, expand, place_of, weights_for
 from resnet_repro.results import check_sources, parent_folder, read_record, state_of
 from resnet_repro.runs import Run, expected_costs, with_descendants
-from resnet_repro.twins import take_over
+from resnet_repro.twins import take_over, take_up
 
 if TYPE_CHECKING:
     from resnet_repro.data.catalogue import DatasetFacts
@@ -164,12 +164,16 @@ def _train(
 
 
 def _taken_over(run: Run, say: Callable[[str], None]) -> str:
-    """ "done" where another experiment has carried out the same run and its result could be taken over, else "new"."""
-    source = take_over(run.folder, run.settings)
-    if source is None:
-        return "new"
-    say(f"{run.name}: {source} has trained the same run, and its result is taken over")
-    return "done"
+    """ "done" where the same run has been carried out before and its result could be taken over, "started" where its first
+    steps have, else "new".
+    """
+    if source := take_over(run.folder, run.settings):
+        say(f"{run.name}: {source} has trained the same run, and its result is taken over")
+        return "done"
+    if steps := take_up(run.folder, run.settings):
+        say(f"{run.name}: its first {steps:,} steps have been trained, and it goes on from there")
+        return "started"
+    return "new"
 
 
 def _by_name(runs: Sequence[Run], outcomes: Sequence[Outcome]) -> dict[str, Outcome]:

@@ -10,6 +10,7 @@ from resnet_repro.analysis.statistics import holm
 
 LEVEL = 0.05  # chance of any wrong verdict among the claims of an experiment
 TOO_EARLY = "needs the published budget"
+FROM_PREFIX = "needs the published budget, or its first {:,} steps"
 
 RULE = (
     "A claim is one comparison or several that must all hold. The effect of a comparison is a mean over seeds, or a "
@@ -26,7 +27,8 @@ RULE = (
     "verdict in the experiment at 5 %: where the corrected p is at most 0.05 the claim is reproduced or not reproduced, "
     "else undecided. "
     "A claim that needs the published budget is undecided below it; where a shorter run can refute it, it may be not "
-    "reproduced or not observed there. Every claim is undecided on stand-in data, where an arm has no run, and where a "
+    "reproduced or not observed there. A prefix of the published schedule decides a claim from the step on that the claim "
+    "names. Every claim is undecided on stand-in data, where an arm has no run, and where a "
     "run ended without the value compared. Errors are those after the last step; the best value along the way stands "
     "beside them and decides nothing. A run that diverged counts with the error and the loss of guessing."
 )
@@ -42,6 +44,8 @@ class Claim:
     """One sentence of a source, and the comparisons that must all hold for it.
 
     needs_paper_budget: the sentence speaks of nets trained to the end; shorter runs cannot decide it.
+    from_prefix: a prefix of the published schedule decides the sentence from so many steps on, and none that is shorter;
+    None where a prefix is no more and no less than any other budget.
     refuted_early: for such a sentence, shorter runs can refute it all the same, as what has been learned is learned.
     any_weights: it holds or not whatever weights the arms began with; the others are undecided on substitute weights.
     note: what the reader must know to read the effect.
@@ -52,6 +56,7 @@ class Claim:
     text: str
     test: Sequence[Comparison] | Sequence[Exact]
     needs_paper_budget: bool = False
+    from_prefix: int | None = None
     refuted_early: bool = False
     any_weights: bool = False
     note: str = ""
@@ -122,7 +127,9 @@ def _undecidable(claim: Claim, parts: Sequence[Part], results: Results) -> Judge
     # A profile of short runs may leave a claim's arms out altogether: what they lack is the budget all the same.
     short = (missing and results.short) or _is_short(claim, results)
     if claim.needs_paper_budget and short and not (claim.refuted_early and not missing):
-        return Judgement(claim, parts, "undecided", TOO_EARLY)
+        return Judgement(claim, parts, "undecided", _too_early(claim))
+    if claim.from_prefix and any(steps < claim.from_prefix for steps in _prefixes(claim, results)):
+        return Judgement(claim, parts, "undecided", _too_early(claim))
     without = {(arm, seed) for part in claim.test for arm in part.arms for seed in results.without(arm, part.metric)}
     if without:
         arm = min(without)[0]
@@ -148,7 +155,19 @@ def _counted(claim: Claim, parts: Sequence[Part]) -> Judgement:
 
 
 def _is_short(claim: Claim, results: Results) -> bool:
-    return any(arm in results.short for part in claim.test for arm in part.arms)
+    """Whether an arm of the claim has runs below the published budget, prefixes aside that are long enough for it."""
+    short = results.short
+    if claim.from_prefix:
+        short -= {arm for arm, steps in results.prefixes.items() if steps >= claim.from_prefix}
+    return any(arm in short for part in claim.test for arm in part.arms)
+
+
+def _prefixes(claim: Claim, results: Results) -> list[int]:
+    return [results.prefixes[arm] for part in claim.test for arm in part.arms if arm in results.prefixes]
+
+
+def _too_early(claim: Claim) -> str:
+    return FROM_PREFIX.format(claim.from_prefix) if claim.from_prefix else TOO_EARLY
 
 
 def _unless_too_early(judgement: Judgement, results: Results) -> Judgement:
@@ -156,7 +175,7 @@ def _unless_too_early(judgement: Judgement, results: Results) -> Judgement:
     claim = judgement.claim
     confirmed = judgement.verdict in ("reproduced", "observed")
     if confirmed and not claim.exact and claim.needs_paper_budget and _is_short(claim, results):
-        return replace(judgement, verdict="undecided", reason=TOO_EARLY)
+        return replace(judgement, verdict="undecided", reason=_too_early(claim))
     return judgement
 
 

@@ -20,12 +20,14 @@ class Results:
     values: {arm: {seed: {metric: value}}}. draws: {arm: {seed: key}}; two runs have the same key where they shared their
     first weights on the main path and the order of their data. origins: {arm: {seed: key}}; two runs have the same key
     where they go back to the same trained net, None where they began untrained. short: arms with a run below its
-    published budget. substitute: arms that began with other weights than those wanted.
+    published budget. prefixes: {arm: steps} of arms whose runs are the beginning of the published schedule. substitute:
+    arms that began with other weights than those wanted.
     """
 
     values: Mapping[str, Mapping[int, Mapping[str, float]]]
     standin: bool = False
     short: frozenset[str] = frozenset()
+    prefixes: Mapping[str, int] = field(default_factory=dict)
     draws: Mapping[str, Mapping[int, str | None]] = field(default_factory=dict)
     origins: Mapping[str, Mapping[int, str | None]] = field(default_factory=dict)
     substitute: frozenset[str] = frozenset()

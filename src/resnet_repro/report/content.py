@@ -8,7 +8,7 @@ from typing import Any
 
 from resnet_repro.analysis.claims import Judgement, rule_for
 from resnet_repro.analysis.comparisons import Part, Results
-from resnet_repro.experiment import Experiment
+from resnet_repro.experiment import Experiment, WarmUp
 from resnet_repro.report.banners import banners, has_substitute_weights, is_coarse, is_other_data
 from resnet_repro.report.counted import counted
 from resnet_repro.report.counts import totals_table
@@ -51,6 +51,7 @@ def results_of(records: Sequence[Record], resolution: int | None = None) -> Resu
         values,
         standin=any(r.data["dataset"]["standin"] for r in records),
         short=frozenset(r.arm for r in records if not r.is_counted and (_is_short(r) or is_coarse(r, resolution))),
+        prefixes={r.arm: r.settings.prefix for r in records if r.settings.prefix is not None},
         substitute=frozenset(r.arm for r in records if has_substitute_weights(r)),
         draws=draws,
         origins=origins,
@@ -187,10 +188,7 @@ def _recipe(records: Sequence[Record]) -> str:
         fractions = " and ".join(f"{100 * m / recipe['iterations']:.3g}" for m in recipe["milestones"])
         rate += f" divided by {recipe['divide_by']:g} at {fractions} % of the steps"
     if warm_up := records[0].settings.arm.recipe.warm_up:
-        ends = sorted({r.data["warmed_up_at"] for r in records if r.data["warmed_up_at"]})
-        until = warm_up_threshold(warm_up, records[0].data["dataset"]["classes"])
-        rate += f", {warm_up.learning_rate:g} until the running training error is under {until:.3g} %"
-        rate += f" (at step {', '.join(f'{end:,}' for end in ends)})" if ends else " (not reached)"
+        rate += _warm_up(warm_up, records)
     parts = [
         optimizer,
         f"weight decay {recipe['weight_decay']:g}",
@@ -207,6 +205,15 @@ def _recipe(records: Sequence[Record]) -> str:
         f"Recipe {recipe['name']} ({recipe['source']}): {' or '.join(f'{n:,}' for n in lengths)} steps of batch "
         f"{recipe['batch_size']}; {'; '.join(parts)}."
     )
+
+
+def _warm_up(warm_up: WarmUp, records: Sequence[Record]) -> str:
+    if warm_up.until_error is None:
+        return f", at most {warm_up.learning_rate:g} for the first {warm_up.steps:,} steps"
+    ends = sorted({r.data["warmed_up_at"] for r in records if r.data["warmed_up_at"]})
+    until = warm_up_threshold(warm_up.until_error, records[0].data["dataset"]["classes"])
+    words = f", {warm_up.learning_rate:g} until the running training error is under {until:.3g} %"
+    return words + (f" (at step {', '.join(f'{end:,}' for end in ends)})" if ends else " (not reached)")
 
 
 def _augmentation(recipe: Mapping[str, Any], in_folders: bool) -> str:

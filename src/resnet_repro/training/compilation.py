@@ -21,15 +21,16 @@ def wants_compilation(settings: RunSettings, classes: int, shape: tuple[int, int
     """Whether compiling the training step on images of `shape` (C, H, W) is expected to pay for itself.
 
     On a CPU by the forward passes of the whole run, those of a resumed one already done among them, so that it goes on
-    as it began. They are not counted where that decides nothing: where no compiler is installed, and where the features
-    are computed once, before the training.
+    as it began; of a prefix by those of the whole schedule, since a longer one may continue it. They are not counted where
+    that decides nothing: where no compiler is installed, and where the features are computed once, before the training.
     """
     if settings.device == "cuda":
         return True
     if settings.device != "cpu" or settings.arm.features == "once" or shutil.which("c++") is None:
         return False
     per_image = describe(settings.arm.model, classes, shape)["multiply_adds"]
-    return per_image * settings.arm.recipe.batch_size * settings.stop_at >= CPU_MULTIPLY_ADDS
+    steps = settings.stop_at if settings.prefix is None else settings.whole
+    return per_image * settings.arm.recipe.batch_size * steps >= CPU_MULTIPLY_ADDS
 
 
 def compiled_step(

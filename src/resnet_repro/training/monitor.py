@@ -54,6 +54,7 @@ class Monitor(Callback):
                 "validation_error",
                 "test_loss",
                 "test_error",
+                "test_images",
             ),
         )
         self.speed = Table(folder / "speed.csv", ("seconds", "images_per_second"))
@@ -148,9 +149,8 @@ class Monitor(Callback):
     ) -> None:
         assert isinstance(pl_module, Classifier)
         step = trainer.global_step
-        evaluates = self._evaluates(step)
-        if evaluates or step % self.log_every == 0:
-            self._read(pl_module, step, evaluates)
+        if self._reads(step):
+            self._read(pl_module, step, self._evaluates(step))
             if self.diverged_at:
                 trainer.should_stop = True
                 return
@@ -159,11 +159,33 @@ class Monitor(Callback):
         if time.monotonic() - self._said > PROGRESS_SECONDS:
             self.say("running", step)
 
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take in the steps since the last reading where a prefix ends between two of them.
+
+        The checkpoint has been written before: a longer run continues with these steps unread.
+        """
+        assert isinstance(pl_module, Classifier)
+        step, settings = trainer.global_step, self.settings
+        if settings.prefix is None or step != settings.stop_at or self._reads(step):
+            return
+        loss, error, images = pl_module.read_sums()
+        self.training_seconds += time.monotonic() - self._mark
+        self.training_images += images
+        self.diverged_at = max(0, int(pl_module.diverged_at))
+        self.last |= {"loss": _finite(loss), "error": error}
+
     # -- parts -----------------------------------------------------------------------------------------------------
 
     def _evaluates(self, step: int) -> bool:
-        """At every evaluation interval and at the end; the end's own evaluation, on all images, comes after the fit."""
-        return step % self.settings.evaluate_every == 0 or step == self.settings.stop_at
+        """At every evaluation interval and at the end, whose own evaluation comes after the fit.
+
+        A prefix ends between two steps of its schedule: what is read and written there is what the whole run would.
+        """
+        ends = step == self.settings.stop_at and self.settings.prefix is None
+        return step % self.settings.evaluate_every == 0 or ends
+
+    def _reads(self, step: int) -> bool:
+        return step % self.log_every == 0 or self._evaluates(step)
 
     def _read(self, module: Classifier, step: int, evaluates: bool) -> None:
         loss, error, images = module.read_sums()
@@ -184,9 +206,10 @@ class Monitor(Callback):
         if module.warmed_up_at is None and self._is_whole(step):
             ends = ends_warm_up(recipe.warm_up, error, self.data.classes)
             module.warmed_up_at = step if ends else None
-        if evaluates and step < settings.stop_at and settings.stretch is None and not self.diverged_at:
+        along = step < settings.stop_at or settings.prefix is not None
+        if evaluates and along and settings.stretch is None and not self.diverged_at:
             self.say("evaluating", step)
-            row |= self.score(module, step, EVALUATION_IMAGES)
+            row |= self.score_along(module, step)
         self.metrics.append([row])
         self.tick()
         self.speed.append([{"iteration": step, "seconds": round(self.seconds, 3), "images_per_second": round(rate, 1)}])
@@ -197,13 +220,30 @@ class Monitor(Callback):
         last_evaluation = (step - 1) // self.settings.evaluate_every * self.settings.evaluate_every
         return step % self.log_every == 0 and step - last_evaluation >= self.log_every
 
-    def score(self, module: Classifier, step: int, train_images: int) -> dict[str, Any]:
-        """Loss and error on the first `train_images` training images, un-augmented, and on all others there are."""
+    def score_along(self, module: Classifier, step: int) -> dict[str, Any]:
+        """Loss and error along the way, on the images that the settings afford."""
+        scored = self.settings.scored
+        if scored is None:
+            return self._score(module, step, EVALUATION_IMAGES, None)
+        return self._score(module, step, min(EVALUATION_IMAGES, scored.along), scored.along)
+
+    def score_finished(self, module: Classifier, step: int) -> dict[str, Any]:
+        """Loss and error of the network after its last step; of a control on part of the training images."""
+        scored, control = self.settings.scored, self.settings.arm.control
+        train_images = self.data.images("train") if scored is None else scored.train
+        return self._score(
+            module, step, min(EVALUATION_IMAGES, train_images) if control else train_images, scored and scored.test
+        )
+
+    def _score(self, module: Classifier, step: int, train_images: int, others: int | None) -> dict[str, Any]:
+        """Loss and error on the first `train_images` training images, un-augmented, and on the first `others` of each
+        other split; on all of them for None.
+        """
         train = self._evaluate(module, "train", train_images)
-        test = self._evaluate(module, "test")
+        test = self._evaluate(module, "test", others)
         held_out: dict[str, float | None] = {}
         if "validation" in self.data.splits:
-            validation = self._evaluate(module, "validation")
+            validation = self._evaluate(module, "validation", others)
             held_out = {"validation_loss": _finite(validation.loss), "validation_error": validation.error}
         if self.best is None or test.error < self.best["test_error"]:
             self.best = {"test_error": test.error, "iteration": step}
@@ -215,6 +255,7 @@ class Monitor(Callback):
             **held_out,
             "test_loss": _finite(test.loss),
             "test_error": test.error,
+            "test_images": test.images,
         }
 
     def _evaluate(self, module: Classifier, split: str, limit: int | None = None) -> Score:

@@ -20,7 +20,6 @@ from resnet_repro.analysis.evaluation import evaluate
 from resnet_repro.analysis.gradients import gradient_diagnostics
 from resnet_repro.analysis.responses import layer_responses
 from resnet_repro.data.base import Data
-from resnet_repro.data.stream import EVALUATION_IMAGES
 from resnet_repro.experiment import RunSettings
 from resnet_repro.files import Table, write_json
 from resnet_repro.models.weights import save_weights, state_sha256
@@ -81,7 +80,8 @@ def finish(
         return status
     diagnostics = gradient_diagnostics(monitor.gradients.path, settings.iterations)
     if final:
-        _complete_metrics(monitor, step, final)
+        if settings.prefix is None:
+            _complete_metrics(monitor, step, final)
         diagnostics |= along_the_way(monitor.metrics.path, settings.iterations) | _since_the_start(
             folder, settings, final
         )
@@ -192,8 +192,7 @@ def _left_out(broken: Sequence[tuple[str, str]]) -> dict[str, Any]:
 
 
 def _score(settings: RunSettings, module: Classifier, monitor: Monitor, step: int) -> dict[str, Any]:
-    images = EVALUATION_IMAGES if settings.arm.control else monitor.data.images("train")
-    final = monitor.score(module, step, images)
+    final = monitor.score_finished(module, step)
     world = monitor.data.world
     views = monitor.data.ten_views("test", world) if settings.arm.recipe.ten_crop else None
     if views is not None:

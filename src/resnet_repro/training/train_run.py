@@ -159,7 +159,8 @@ def _train(folder: Path, own: Path, settings: RunSettings, execution: Execution,
         feature_seconds,
     )
     status = finish(folder, settings, data, module, monitor, watching, how, step)
-    if world.is_main:
+    is_continued = settings.prefix is not None and status == "finished"  # by a longer prefix, from its checkpoint
+    if world.is_main and not is_continued:
         (folder / CHECKPOINT).unlink(missing_ok=True)
     monitor.say(status, step)
     return status
