@@ -106,8 +106,18 @@ def _short(records: Sequence[Record]) -> str:
         f"{mine:,} of the published {theirs:,} iterations ({_percent(mine, theirs)} %)" for mine, theirs in shorter
     ]
     return (
-        f"SHORT BUDGET. {'; '.join(parts)}, the schedule scaled with them. "
+        f"SHORT BUDGET. {'; '.join(parts)}, the schedule scaled with them{_slow_start(records)}. "
         "Errors are far from the published ones; verdicts speak of this budget."
+    )
+
+
+def _slow_start(records: Sequence[Record]) -> str:
+    """What compressed schedules do for nets that do not stand the published rate from the first step, and why."""
+    warm_ups = {warm_up for record in records if (warm_up := record.settings.arm.recipe.warm_up) and warm_up.steps}
+    return "".join(
+        f"; the first {warm_up.steps:,} steps are taken at {warm_up.learning_rate:g} at most, the paper's remedy for deep "
+        "nets, which learn nothing for hundreds of steps at the full rate"
+        for warm_up in warm_ups
     )
 
 

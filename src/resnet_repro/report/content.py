@@ -27,7 +27,7 @@ FEATURES_CAPTION = (
 )
 RESULTS_CAPTION = (
     "Results after the last step, errors in percent, mean ± standard deviation over seeds: on {} training images in "
-    "evaluation mode, and on all test images."
+    "evaluation mode, and on {} test images."
 )
 SCALINGS = {
     "pixel-mean": "per-pixel mean subtracted",
@@ -105,23 +105,26 @@ def _tables(experiment: Experiment, records: Sequence[Record], published: bool) 
     if experiment.is_counted:
         return {"ran": [], "results": [totals_table(experiment, records)]}
     caption = ARMS_CAPTION + (FEATURES_CAPTION if any(r.data.get("feature_seconds") for r in records) else "")
+    scored = [_scored_on(experiment, records, split) for split in ("train", "test")]
     further = [table for table in (search_table(experiment, records), parameters_table(records)) if table]
     return {
         "ran": [arms_table(experiment, records) | {"caption": caption}, *further],
         "results": [
             results_table(experiment, records, published)
-            | {"caption": f"{RESULTS_CAPTION.format(_scored_on(experiment, records))} {note}".strip()}
+            | {"caption": f"{RESULTS_CAPTION.format(*scored)} {note}".strip()}
         ],
     }
 
 
-def _scored_on(experiment: Experiment, records: Sequence[Record]) -> str:
-    """On how many training images the arms of the table of results were scored: "all 50,000"."""
+def _scored_on(experiment: Experiment, records: Sequence[Record], split: str) -> str:
+    """On how many images of a split the arms of the table of results were scored: "all 50,000"; older records do not tell
+    it of the test images, which were all.
+    """
     shown = [record for record in records if not experiment.arm(record.arm).control and not record.is_counted]
     counts = {
-        (record.data["final"]["train_images"], record.data["dataset"]["train_images"])
+        (record.data["final"][f"{split}_images"], record.data["dataset"][f"{split}_images"])
         for record in shown
-        if "train_images" in record.data["final"]
+        if f"{split}_images" in record.data["final"]
     }
     words = [f"all {scored:,}" if scored == there else f"{scored:,} of {there:,}" for scored, there in sorted(counts)]
     return " or ".join(words) or "all"
