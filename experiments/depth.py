@@ -31,7 +31,7 @@ def depth() -> Experiment:
         dataset="cifar10",
         arms=[*shallow, *deep, stored],
         profiles=[
-            Profile("quick", iterations=391, seeds=(0,), evaluations=2, dataset="auto", stretches=steps),
+            Profile("quick", iterations=391, seeds=(0,), evaluations=4, dataset="auto", stretches=steps),
             Profile(
                 "paper",
                 iterations=64_000,

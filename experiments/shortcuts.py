@@ -45,7 +45,7 @@ def shortcuts() -> Experiment:
                 "quick",
                 iterations=391,
                 seeds=(0,),
-                evaluations=2,
+                evaluations=4,
                 dataset="auto",
                 arms=tuple(arm.name for arm in small),
             ),

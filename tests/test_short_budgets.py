@@ -71,6 +71,18 @@ def test_one_published_run_is_one_whichever_recipe_names_it(degradation: Experim
     assert trained_with(degradation.arm("plain-20"), paper) == trained_with(construction.arm("plain-20"), paper)
 
 
+def test_nets_that_quick_budgets_have_in_common_are_trained_once(degradation: Experiment) -> None:
+    for name in ("depth", "shortcuts"):
+        other = load_experiment(name)
+        mine, theirs = degradation.profile("quick"), other.profile("quick")
+        common = {arm.name for arm in degradation.arms} & {arm.name for arm in other.arms}
+        assert {"resnet-20", "resnet-56"} <= common
+        for arm in common:
+            assert degradation.arm(arm) == other.arm(arm)
+            assert mine.evaluate_every(degradation.arm(arm)) == theirs.evaluate_every(other.arm(arm))
+            assert mine.steps(degradation.arm(arm)) == theirs.steps(other.arm(arm))
+
+
 @pytest.mark.parametrize("ends", [{}, {"until_error": 80.0, "steps": 400}])
 def test_a_warm_up_ends_in_one_way(ends: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="give until_error or steps"):
