@@ -93,6 +93,11 @@ class Judgement:
     p: float | None = None
     family: int = 0
 
+    @property
+    def is_too_early(self) -> bool:
+        """Whether the runs were too short to decide."""
+        return self.reason == _too_early(self.claim)
+
 
 def judge_all(claims: Sequence[Claim], results: Results) -> list[Judgement]:
     """The verdicts on an experiment's claims, by `RULE`."""

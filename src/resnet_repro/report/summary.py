@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from resnet_repro.analysis.claims import TOO_EARLY, Judgement, rule_for
+from resnet_repro.analysis.claims import Judgement, rule_for
 from resnet_repro.analysis.comparisons import Comparison
 from resnet_repro.budgets import command, commands_for, profile_of, split_budget
 from resnet_repro.errors import UserError
@@ -179,7 +179,7 @@ def _judged_row(judgement: Judgement) -> dict[str, Any]:
 def _weight(judgement: Judgement) -> int:
     if judgement.verdict in ("observed", "not observed"):
         return OBSERVED
-    judged_at_all = judgement.verdict != "undecided" or (judgement.p is not None and judgement.reason != TOO_EARLY)
+    judged_at_all = judgement.verdict != "undecided" or (judgement.p is not None and not judgement.is_too_early)
     return DECIDABLE if judged_at_all else UNJUDGED
 
 
