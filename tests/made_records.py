@@ -35,11 +35,25 @@ def make_record(
     seed: int,
     budget: str = "paper",
     iterations: int = 64_000,
+    prefix: int | None = None,
     **changes: object,
 ) -> Path:
-    """A finished run's folder whose errors are those of the paper, give or take the seed."""
+    """A finished run's folder whose errors are those of the paper, give or take the seed.
+
+    prefix: the step at which it ends, which is none of the evaluations.
+    """
     settings = RunSettings(
-        experiment.name, budget, experiment.arm(arm), seed, iterations, 1_000, "cifar10", "d" * 64, "bf16", "cuda"
+        experiment.name,
+        budget,
+        experiment.arm(arm),
+        seed,
+        iterations,
+        1_000,
+        "cifar10",
+        "d" * 64,
+        "bf16",
+        "cuda",
+        prefix=prefix,
     )
     folder = run_folder(runs, experiment.name, budget, arm, seed)
     folder.mkdir(parents=True)
@@ -49,6 +63,7 @@ def make_record(
     metrics.append(
         {"iteration": step * iterations // 8, "running_train_error": error / step, "test_error": error + 8 - step}
         for step in range(1, 9)
+        if step * iterations // 8 <= (iterations if prefix is None else prefix)
     )
     gradients = Table(folder / "gradients.csv", ("layer", "name", "norm"))
     gradients.rewind(0)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from resnet_repro.experiment import Arm
 from resnet_repro.report.figure import Context, FigureSpec
-from resnet_repro.report.style import COLOURS, PAPER_GREY, WIDTH
+from resnet_repro.report.style import COLOURS, LEGEND_SIZE, PAPER_GREY, WIDTH
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,7 +73,7 @@ def layer_bars(arms: Sequence[Arm]) -> FigureSpec:
                 _grid_behind(ax)
         for top, bottom, (name, rows) in zip(axes[0], axes[-1], tables.items(), strict=True):
             top.set_title(name)
-            bottom.set_xticks(range(len(rows)), [r["layer"] for r in rows], rotation=90, fontsize=6)
+            bottom.set_xticks(range(len(rows)), [r["layer"] for r in rows], rotation=90)
         _kind_legend(figure, {r["kind"] for rows in tables.values() for r in rows})
         return figure, (
             "Memory of its output, parameters and multiply-adds of each layer, for one image; the nets share the scale of "
@@ -133,7 +133,7 @@ def accuracy_against_cost(errors: Mapping[str, float] = TORCHVISION_TOP_1) -> Fi
                 above = name in LABELLED_ABOVE
                 shift = (0, 5) if above else (4, -10 if name in LABELLED_BELOW else 3)
                 ax.annotate(
-                    name, (value / unit, errors[name]), xytext=shift, textcoords="offset points", fontsize=6.5,
+                    name, (value / unit, errors[name]), xytext=shift, textcoords="offset points", fontsize=LEGEND_SIZE,
                     ha="center" if above else "left",
                 )  # fmt: skip
             ax.set_xscale("log")

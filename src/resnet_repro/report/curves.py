@@ -6,50 +6,61 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from resnet_repro.experiment import Arm
 from resnet_repro.files import series
 from resnet_repro.report.figure import Context, FigureSpec
+from resnet_repro.report.panels import (
+    Panels,
+    label_axes,
+    legend_below,
+    line_key,
+    panel_axes,
+    panel_grid,
+    paper_entry,
+    seeds_entry,
+    shown_panels,
+)
 from resnet_repro.report.published import HE15_FIGURE_6, PublishedCurves, he15_error_curves
-from resnet_repro.report.style import PAPER_GREY, WIDTH, looks
+from resnet_repro.report.seeds import Curve, draw_seeds, every, of_seeds
+from resnet_repro.report.style import PAPER_GREY, looks
 from resnet_repro.results import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Panels = Mapping[str, Sequence[Arm]]
-
 TRAINING_POINTS = 60  # the running error is averaged to about as many points
-COLUMNS = 2  # panels side by side
+ERROR_LINES = (("training, running", {"linestyle": "--"}), ("test", {"linestyle": "-"}))
 
 
 def error_curves(panels: Panels, paper: PublishedCurves = HE15_FIGURE_6) -> FigureSpec:
     """Training (dashed) and test (solid) error against iterations, a panel for each group of arms, as the paper's figure.
 
-    The paper's own curves of the same nets lie in grey behind ours where the budgets are the same, else in panels below.
+    The paper's own curves of the same nets lie in grey behind ours where the schedules are the same, as far as a run
+    has followed it, else in panels below.
     """
 
     def draw(context: Context) -> tuple[Figure, str] | None:
-        shown = _shown(context, panels)
+        shown = shown_panels(context, panels)
         if not shown:
             return None
-        same_budget = _longest(context, shown) == paper.iterations
+        same_schedule = _longest(context, shown) == paper.iterations
         theirs = {
             title: [arm.name for arm in arms if he15_error_curves(arm.name, paper)] if context.published else []
             for title, arms in shown.items()
         }
-        below = not same_budget and any(theirs.values())
-        figure, rows = _grid(shown, extra_rows=1 if below else 0)
-        for ax, (title, arms) in zip(_panels(rows, shown), shown.items(), strict=True):
+        behind = same_schedule and any(theirs.values())
+        below = not same_schedule and any(theirs.values())
+        figure, rows = panel_grid(shown, extra_rows=1 if below else 0)
+        for ax, (title, arms) in zip(panel_axes(rows, shown), shown.items(), strict=True):
             style = looks([arm.name for arm in arms])
             for arm in arms:
-                for record in context.of(arm.name):
-                    _our_lines(ax, record, style[arm.name], arm.name, "running_train_error", "test_error")
-            ax.set_title(title + (" (grey: He15)" if same_budget and theirs[title] else ""))
-            if same_budget:
+                _our_lines(ax, context.of(arm.name), style[arm.name], arm.name, "running_train_error", "test_error")
+            ax.set_title(title + (" (grey: He15)" if same_schedule and theirs[title] else ""))
+            if same_schedule:
                 for name in theirs[title]:
                     _published(ax, name, paper, style[name] | {"color": PAPER_GREY})
                 ax.set_ylim(paper.bottom, paper.top)
+            legend_below(ax, list(style), style, len(rows[0]))
         if below:
             for ax, (title, arms) in zip(rows[1], shown.items(), strict=True):
                 style = looks([arm.name for arm in arms])
@@ -57,15 +68,15 @@ def error_curves(panels: Panels, paper: PublishedCurves = HE15_FIGURE_6) -> Figu
                     _published(ax, name, paper, style[name])
                 ax.set_title(f"{paper.name}: {title},\n{paper.length:,} iterations")
                 ax.set_ylim(paper.bottom, paper.top)
-                ax.set_xlabel("iteration")
-                ax.set_xlim(left=0)
-            rows[1][0].set_ylabel("error (%)")
-        _finish(figure, rows, "error (%)")
+        label_axes(rows, "error (%)")
+        every_arm = [arm for arms in shown.values() for arm in arms]
+        key = [*ERROR_LINES, *seeds_entry(context, every_arm), *([paper_entry(paper.name)] if behind else [])]
+        line_key(figure, key)
         caption = (
-            "Training error (dashed; running, on the batches as they were trained on) and test error (solid, with a "
-            "mark at each evaluation). Each line is one seed."
+            "Training error (dashed; running, on the batches as they were trained on) and test error (solid, with "
+            f"marks). {of_seeds([len(context.of(arm.name)) for arm in every_arm])}"
         )
-        if same_budget and any(theirs.values()):
+        if behind:
             caption += f" Grey: the curves of {paper.name}."
         elif below:
             caption += (
@@ -82,23 +93,26 @@ def curves(name: str, panels: Panels, dashed: str, solid: str, label: str, log: 
     log: a logarithmic axis, for what may be of any size.
     """
 
-    def paint(ax: Axes, record: Record, look: dict[str, Any]) -> None:
-        _our_lines(ax, record, look, record.arm, dashed, solid)
+    def paint(ax: Axes, runs: Sequence[Record], look: dict[str, Any], arm: str) -> bool:
+        _our_lines(ax, runs, look, arm, dashed, solid)
         if log:
             ax.set_yscale("log")
+        return True
 
-    caption = f"{_words(dashed).capitalize()} (dashed) and {_words(solid)} (solid, with a mark at each evaluation)."
-    return _panelled(name, panels, paint, label, caption)
+    caption = f"{_words(dashed).capitalize()} (dashed) and {_words(solid)} (solid, with marks)."
+    key = ((_words(dashed), {"linestyle": "--"}), (_words(solid), {"linestyle": "-"}))
+    return _panelled(name, panels, paint, label, caption, key)
 
 
 def distance_curves(panels: Panels) -> FigureSpec:
     """How far the parameters move from those they started with, against iterations; of the arms that measure it."""
 
-    def paint(ax: Axes, record: Record, look: dict[str, Any]) -> None:
-        x, y = series(record.table("distance"), "distance")
-        if not x:
-            return  # an arm that is trained from scratch keeps its place in the panel's colours
-        ax.plot(x, y, **look, markersize=3, markevery=_every(x), label=record.arm)
+    def paint(ax: Axes, runs: Sequence[Record], look: dict[str, Any], arm: str) -> bool:
+        found = [series(record.table("distance"), "distance") for record in runs]
+        if not any(x for x, _ in found):
+            return False  # an arm that is trained from scratch keeps its place in the panel's colours
+        draw_seeds(ax, found, look, label=arm)
+        return True
 
     caption = "Distance of all parameters from the ones that training on started with, as a fraction of their length."
     return _panelled("distance", panels, paint, "distance", caption)
@@ -107,83 +121,79 @@ def distance_curves(panels: Panels) -> FigureSpec:
 def input_shifts(panels: Panels) -> FigureSpec:
     """How far mean and standard deviation of the layers' inputs move between two points of the training."""
 
-    def paint(ax: Axes, record: Record, look: dict[str, Any]) -> None:
-        rows = record.table("inputs")
+    def paint(ax: Axes, runs: Sequence[Record], look: dict[str, Any], arm: str) -> bool:
+        tables = [record.table("inputs") for record in runs]
         for column, line in (("mean_shift", "-"), ("std_shift", "--")):
-            x, y = _mean_by_iteration(rows, column)
-            marks = look if line == "-" else {"color": look["color"]}
-            label = f"{record.arm} {column.partition('_')[0]}"
-            ax.plot(x, y, line, **marks, markersize=3, linewidth=1, markevery=_every(x), label=label)
+            found = [_mean_by_iteration(rows, column) for rows in tables]
+            label = f"{arm} {column.partition('_')[0]}"
+            draw_seeds(ax, found, look, line, label=label, linewidth=1, marks=10 if line == "-" else 0)
         ax.set_yscale("log")
+        return True
 
     caption = (
         "Movement of the layers' inputs since the point before, a twentieth of the training earlier: mean (solid) and "
         "standard deviation (dashed) of each channel, in units of the layer's standard deviation, mean over layers."
     )
-    return _panelled("input_shifts", panels, paint, "shift (σ)", caption)
+    key = (("mean", {"linestyle": "-"}), ("standard deviation", {"linestyle": "--"}))
+    return _panelled("input_shifts", panels, paint, "shift (σ)", caption, key)
 
 
 # -- parts -------------------------------------------------------------------------------------------------------------
 
 
 def _panelled(
-    name: str, panels: Panels, paint: Callable[[Axes, Record, dict[str, Any]], None], label: str, caption: str
+    name: str,
+    panels: Panels,
+    paint: Callable[[Axes, Sequence[Record], dict[str, Any], str], bool],
+    label: str,
+    caption: str,
+    key: Sequence[tuple[str, Mapping[str, Any]]] = (),
 ) -> FigureSpec:
-    """A figure with a panel for each group of arms, into which `paint` draws one run at a time in its arm's look."""
+    """A figure with a panel for each group of arms, into which `paint` draws one arm's runs at a time in its look.
+
+    paint says whether there was anything to draw. key: what the kinds of lines mean.
+    """
 
     def draw(context: Context) -> tuple[Figure, str] | None:
-        shown = _shown(context, panels)
+        shown = shown_panels(context, panels)
         if not shown:
             return None
-        figure, rows = _grid(shown)
-        for ax, (title, arms) in zip(_panels(rows, shown), shown.items(), strict=True):
+        figure, rows = panel_grid(shown)
+        for ax, (title, arms) in zip(panel_axes(rows, shown), shown.items(), strict=True):
             style = looks([arm.name for arm in arms])
-            for arm in arms:
-                for record in context.of(arm.name):
-                    paint(ax, record, style[arm.name])
+            drawn = [arm.name for arm in arms if paint(ax, context.of(arm.name), style[arm.name], arm.name)]
             ax.set_title(title)
-        _finish(figure, rows, label)
-        return figure, f"{caption} Each line is one seed."
+            if drawn:
+                legend_below(ax, drawn, style, len(rows[0]))
+        label_axes(rows, label)
+        every_arm = [arm for arms in shown.values() for arm in arms]
+        if entries := [*key, *seeds_entry(context, every_arm)]:
+            line_key(figure, entries)
+        return figure, f"{caption} {of_seeds([len(context.of(arm.name)) for arm in every_arm])}"
 
     return FigureSpec(name, draw)
-
-
-def _shown(context: Context, panels: Panels) -> dict[str, list[Arm]]:
-    """The panels' arms that have runs; panels without any are left out."""
-    found = {title: [arm for arm in arms if context.of(arm.name)] for title, arms in panels.items()}
-    return {title: arms for title, arms in found.items() if arms}
 
 
 def _longest(context: Context, shown: Panels) -> int:
     return max(r.settings.iterations for arms in shown.values() for arm in arms for r in context.of(arm.name))
 
 
-def _grid(shown: Panels, extra_rows: int = 0) -> tuple[Figure, list[list[Axes]]]:
-    """Axes in one row where an extra row lies below, else in rows of two."""
-    from matplotlib.figure import Figure
-
-    columns = len(shown) if extra_rows else min(len(shown), COLUMNS)
-    rows = 1 + extra_rows if extra_rows else -(-len(shown) // columns)
-    entries = max(len(arms) for arms in shown.values())
-    figure = Figure(figsize=(WIDTH, 2.3 * rows + 0.5 + 0.14 * entries))
-    axes = figure.subplots(rows, columns, squeeze=False, sharey="row")
-    for ax in axes.flat[len(shown) * (1 + extra_rows) :]:
-        ax.set_visible(False)
-    return figure, [list(row) for row in axes]
+def _our_lines(ax: Axes, runs: Sequence[Record], look: dict, arm: str, dashed: str, solid: str) -> None:
+    running = [series(record.table("metrics"), dashed) for record in runs]
+    size = max(1, max(len(x) for x, _ in running) // TRAINING_POINTS)
+    found = [_thinned(x, y, size) for x, y in running]
+    draw_seeds(ax, found, look, "--", label=f"{arm} train", linewidth=1, marks=0)
+    scored = [_to_the_end(record, solid) for record in runs]
+    draw_seeds(ax, scored, look, label=f"{arm} {solid.partition('_')[0]}")
 
 
-def _panels(rows: Sequence[Sequence[Axes]], shown: Panels) -> list[Axes]:
-    """The axes of our own curves, one for each group shown, however many rows they take."""
-    return [ax for row in rows for ax in row][: len(shown)]
-
-
-def _our_lines(ax: Axes, record: Record, look: dict, label: str, dashed: str, solid: str) -> None:
-    rows = record.table("metrics")
-    x, y = _thinned(*series(rows, dashed))
-    ax.plot(x, y, "--", color=look["color"], linewidth=0.9, label=f"{label} train")
-    x, y = series(rows, solid)
-    kind = solid.partition("_")[0]
-    ax.plot(x, y, "-", **look, markersize=3.5, markevery=_every(x), label=f"{label} {kind}")
+def _to_the_end(record: Record, column: str) -> Curve:
+    """A column of metrics.csv with the final score, which has no row there where the last step was no evaluation."""
+    x, y = series(record.table("metrics"), column)
+    final, end = record.value(column), record.data["iterations"]
+    if final is not None and x and x[-1] < end:
+        return [*x, end], [*y, final]
+    return x, y
 
 
 def _published(ax: Axes, arm: str, paper: PublishedCurves, look: dict) -> None:
@@ -197,62 +207,25 @@ def _published(ax: Axes, arm: str, paper: PublishedCurves, look: dict) -> None:
             linewidth=0.8 if dashed else 1.2,
             marker=None if dashed else look["marker"],
             markersize=3,
-            markevery=_every(x),
+            markevery=every(x),
             label=f"He15 {arm} {split}",
             zorder=1,
         )
 
 
-def _finish(figure: Figure, rows: Sequence[Sequence[Axes]], label: str) -> None:
-    """Axis labels, and a legend in every panel of ours."""
-    for row in rows:
-        row[0].set_ylabel(label)
-        for ax in row:
-            if not ax.get_visible():
-                continue
-            ax.set_xlabel("iteration")
-            ax.set_xlim(left=0)
-            handles, labels = unique_legend(ax)
-            if handles and not any(text.startswith("He15") for text in labels):
-                ax.legend(
-                    handles,
-                    labels,
-                    ncols=2,
-                    fontsize=5.5,
-                    loc="upper center",
-                    bbox_to_anchor=(0.5, -0.22),
-                    columnspacing=1.0,
-                    handlelength=1.7,
-                )
-
-
-def unique_legend(ax: Axes) -> tuple[list, list[str]]:
-    """Handles and labels, each label once: seeds of an arm share theirs; the paper's grey curves need none."""
-    handles, labels = ax.get_legend_handles_labels()
-    grey = ax.get_title().endswith("(grey: He15)")
-    unique = {
-        label: handle for handle, label in zip(handles, labels, strict=True) if not (grey and label.startswith("He15"))
-    }
-    return list(unique.values()), list(unique)
-
-
-def _thinned(x: Sequence[int], y: Sequence[float]) -> tuple[list[float], list[float]]:
-    size = max(1, len(x) // TRAINING_POINTS)
-    parts = [slice(i, i + size) for i in range(0, len(x) - size + 1, size)]
+def _thinned(x: Sequence[int], y: Sequence[float], size: int) -> Curve:
+    """Means of so many readings each."""
+    parts = [slice(i, i + size) for i in range(0, max(1, len(x) - size + 1), size)] if len(x) else []
     if parts:
         parts[-1] = slice(parts[-1].start, len(x))  # a short rest would be noisier than the others
     return [mean(x[part]) for part in parts], [mean(y[part]) for part in parts]
 
 
-def _mean_by_iteration(rows: Sequence[Mapping[str, str]], column: str) -> tuple[list[int], list[float]]:
+def _mean_by_iteration(rows: Sequence[Mapping[str, str]], column: str) -> Curve:
     by_iteration: dict[int, list[float]] = {}
     for row in rows:
         by_iteration.setdefault(int(row["iteration"]), []).append(float(row[column]))
     return list(by_iteration), [mean(values) for values in by_iteration.values()]
-
-
-def _every(points: Sequence, marks: int = 10) -> int:
-    return max(1, len(points) // marks)
 
 
 def _words(column: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from resnet_repro.experiment import Arm
 from resnet_repro.report.figure import Context, FigureSpec
-from resnet_repro.report.style import WIDTH, looks
+from resnet_repro.report.layers import unique_legend
+from resnet_repro.report.seeds import draw_seeds, of_seeds
+from resnet_repro.report.style import LEGEND_SIZE, WIDTH, looks
 from resnet_repro.results import Record
 
 if TYPE_CHECKING:
@@ -28,14 +30,11 @@ def probes_and_recovery(trained: Sequence[Arm], initial: Sequence[Arm]) -> Figur
         axes = figure.subplots(1, 2)
         for name in names:
             line = "-" if name in {arm.name for arm in trained} else "--"
-            for record in context.of(name):
-                rows = record.table("features")
-                depth = [(int(row["place"]) - 1) / max(len(rows) - 1, 1) for row in rows]
-                for ax, column in zip(axes, ("probe_error", "recovered"), strict=True):
-                    ax.plot(
-                        depth, [float(row[column]) for row in rows], line, **styles[name],
-                        markersize=3, linewidth=1, markevery=max(1, len(rows) // 8), label=name,
-                    )  # fmt: skip
+            tables = [record.table("features") for record in context.of(name)]
+            for ax, column in zip(axes, ("probe_error", "recovered"), strict=True):
+                runs = [(_depth(rows), [float(row[column]) for row in rows]) for rows in tables]
+                if runs:
+                    draw_seeds(ax, runs, styles[name], line, label=name, marks=8, linewidth=1.1)
         axes[0].set_title("linear probe")
         axes[0].set_ylabel("test error (%)")
         axes[1].set_title("recovered input")
@@ -43,13 +42,11 @@ def probes_and_recovery(trained: Sequence[Arm], initial: Sequence[Arm]) -> Figur
         axes[1].set_ylim(top=1.02)
         for ax in axes:
             ax.set_xlabel("place along the depth: 0 first convolution, 1 last block")
-        handles, labels = axes[0].get_legend_handles_labels()
-        unique = dict(zip(labels, handles, strict=True))
-        figure.legend(list(unique.values()), list(unique), loc="outside lower center", ncols=4)
+        figure.legend(*unique_legend(axes[0]), loc="outside lower center", ncols=4)
         return figure, (
             "Left, test error of a logistic regression on the channels' means at each place. Right, R² with which a ridge "
             "regression recovers the input image, averaged to 8×8. Solid: trained; dashed: the same nets at "
-            "initialization. Each line is one seed."
+            f"initialization. {of_seeds([len(context.of(name)) for name in names])}"
         )
 
     return FigureSpec("probes", draw)
@@ -119,13 +116,18 @@ def feature_maps(arms: Sequence[Arm]) -> FigureSpec:
                     ax = axes[index // 2][2 * column + index % 2]
                     ax.imshow(np.array(lines), cmap="gray")
                     if index == 0:
-                        ax.set_title(name, fontsize=6, loc="left")
+                        ax.set_title(name, fontsize=LEGEND_SIZE, loc="left")
         return figure, (
             "Feature maps of one test image along the depth: at each place the channels that vary most, each in its own "
             "scale. First seed."
         )
 
     return FigureSpec("maps", draw)
+
+
+def _depth(rows: Sequence[Mapping[str, str]]) -> list[float]:
+    """The places of a net, from 0 at the first convolution to 1 at the last block."""
+    return [(int(row["place"]) - 1) / max(len(rows) - 1, 1) for row in rows]
 
 
 def _first(context: Context, arm: Arm, table: str) -> Record | None:

@@ -23,6 +23,17 @@ class Context:
     iterations: int
     published: bool = True
 
+    @property
+    def prefix(self) -> int | None:
+        """The step of the published schedule at which the longest of the runs ends; None where they go to its end."""
+        return max((prefix for record in self.records if (prefix := record.settings.prefix) is not None), default=None)
+
+    @property
+    def length(self) -> str:
+        """The iterations in words: "8,000", of a prefix "34,000 of 64,000"."""
+        done = "" if self.prefix is None else f"{self.prefix:,} of "
+        return f"{done}{self.iterations:,}"
+
     def of(self, arm: str) -> list[Record]:
         return [record for record in self.records if record.arm == arm]
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import mean, median
+from statistics import median
 from typing import TYPE_CHECKING
 
 from resnet_repro.experiment import Arm
-from resnet_repro.report.curves import unique_legend
 from resnet_repro.report.figure import Context, FigureSpec
 from resnet_repro.report.published import he15_layer_responses
-from resnet_repro.report.style import WIDTH, looks
+from resnet_repro.report.seeds import Curve, draw_seeds, geometric_mean, of_seeds
+from resnet_repro.report.style import LEGEND_SIZE, WIDTH, looks
+from resnet_repro.results import Record
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 STEPS_SHOWN = 5  # of the training, in the figure of gradients along it
+PANELS_ABREAST = 3
 
 
 def gradient_norms(arms: Sequence[Arm]) -> FigureSpec:
@@ -31,17 +34,10 @@ def gradient_norms(arms: Sequence[Arm]) -> FigureSpec:
         figure = Figure(figsize=(WIDTH, 2.7))
         axes = figure.subplots(1, 2, sharey=True)
         for name in names:
-            for record in context.of(name):
-                by_layer: dict[int, dict[int, float]] = {}
-                for row in record.table("gradients"):
-                    by_layer.setdefault(int(row["layer"]), {})[int(row["iteration"])] = float(row["norm"])
-                layers = sorted(by_layer)
-                for ax, later in zip(axes, (False, True), strict=True):
-                    values = [_norm(by_layer[layer], later) for layer in layers]
-                    ax.plot(
-                        layers, values, color=style[name]["color"], marker=style[name]["marker"], markersize=2.5,
-                        linewidth=0.9, markevery=_every(layers, 14), label=name,
-                    )  # fmt: skip
+            tables = [_norms_by_layer(record) for record in context.of(name)]
+            for ax, later in zip(axes, (False, True), strict=True):
+                runs = [(list(table), [_norm(by_step, later) for by_step in table.values()]) for table in tables]
+                draw_seeds(ax, runs, style[name], label=name, marks=8, linewidth=1.1, centre=geometric_mean)
         for ax, title in zip(axes, ("first step", "median of the later steps"), strict=True):
             ax.set_yscale("log")
             ax.set_xlabel("convolution, from input to output")
@@ -51,14 +47,14 @@ def gradient_norms(arms: Sequence[Arm]) -> FigureSpec:
         return figure, (
             "Norm of the loss's gradient with respect to each 3×3 convolution's weights, for one training batch at "
             "some of the steps that an arm was trained for. Vanishing gradients would show as curves that fall towards the "
-            "left by orders of magnitude."
+            f"left by orders of magnitude. {_of_seeds(context, names)}"
         )
 
     return FigureSpec("gradient_norms", draw)
 
 
 def gradient_norms_along(arms: Sequence[Arm]) -> FigureSpec:
-    """Gradient norm of every layer at several steps of the training, a panel for each arm, median over seeds."""
+    """Gradient norm of every layer at several steps of the training, a panel for each arm."""
 
     def draw(context: Context) -> tuple[Figure, str] | None:
         from matplotlib.figure import Figure
@@ -66,39 +62,56 @@ def gradient_norms_along(arms: Sequence[Arm]) -> FigureSpec:
         shown = {arm.name: runs for arm in arms if (runs := _norms_by_step(context, arm.name))}
         if not shown:
             return None
-        columns = min(3, len(shown))
+        columns = min(PANELS_ABREAST, len(shown))
         rows = -(-len(shown) // columns)
         figure = Figure(figsize=(WIDTH, 0.5 + 2.1 * rows))
         axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
         for ax in axes.flat[len(shown) :]:
             ax.set_visible(False)
+        style = looks([str(place) for place in range(STEPS_SHOWN)])
         for ax, (name, by_step) in zip(axes.flat[: len(shown)], shown.items(), strict=True):
-            style = looks([str(place) for place in range(STEPS_SHOWN)])
             for place, step in enumerate(_spread_steps(list(by_step))):
-                norms = by_step[step]
-                layers = range(1, len(norms) + 1)
-                ax.plot(
-                    layers, norms, **style[str(place)], markersize=2.5, linewidth=0.9, markevery=_every(norms, 14),
-                    label=f"step {step:,}",
-                )  # fmt: skip
+                runs = [(range(1, len(norms) + 1), norms) for norms in by_step[step]]
+                draw_seeds(
+                    ax, runs, style[str(place)], label=f"step {step:,}", marks=8, linewidth=1.1, centre=geometric_mean
+                )
             ax.set_yscale("log")
             ax.set_title(name)
             ax.set_xlabel("layer, from input to output")
             ax.xaxis.get_major_locator().set_params(integer=True)
         for row in axes:
             row[0].set_ylabel("gradient norm")
-        figure.legend(*unique_legend(axes[0][0]), loc="outside lower center", ncols=STEPS_SHOWN, fontsize=6)
+        figure.legend(*unique_legend(axes[0][0]), loc="outside lower center", ncols=STEPS_SHOWN, fontsize=LEGEND_SIZE)
         return figure, (
-            "Norm of the loss's gradient with respect to each layer's weights, for one training batch at some steps, "
-            "median over seeds. Gradients that vanish on their way show as curves that fall to the left; parallel branches "
-            "stand one after the other, which makes their curves zigzag."
+            "Norm of the loss's gradient with respect to each layer's weights, for one training batch at some steps. "
+            "Gradients that vanish on their way show as curves that fall to the left; parallel branches "
+            f"stand one after the other, which makes their curves zigzag. {_of_seeds(context, list(shown))}"
         )
 
     return FigureSpec("gradients_along", draw)
 
 
-def _norms_by_step(context: Context, arm: str) -> dict[int, list[float]]:
-    """{step: [norm of each layer]}, medians over the arm's runs; steps that all of them have."""
+def _of_seeds(context: Context, names: Sequence[str]) -> str:
+    return of_seeds([len(context.of(name)) for name in names]).replace("means", "geometric means")
+
+
+def unique_legend(ax: Axes) -> tuple[list, list[str]]:
+    """Handles and labels, each label once."""
+    handles, labels = ax.get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    return list(unique.values()), list(unique)
+
+
+def _norms_by_layer(record: Record) -> dict[int, dict[int, float]]:
+    """{layer: {step: norm}} in the layers' order."""
+    by_layer: dict[int, dict[int, float]] = {}
+    for row in record.table("gradients"):
+        by_layer.setdefault(int(row["layer"]), {})[int(row["iteration"])] = float(row["norm"])
+    return dict(sorted(by_layer.items()))
+
+
+def _norms_by_step(context: Context, arm: str) -> dict[int, list[list[float]]]:
+    """{step: [norm of each layer] of each of the arm's runs}; steps that all of them have."""
     runs = []
     for record in context.of(arm):
         by_step: dict[int, list[float]] = {}
@@ -106,7 +119,7 @@ def _norms_by_step(context: Context, arm: str) -> dict[int, list[float]]:
             by_step.setdefault(int(row["iteration"]), []).append(float(row["norm"]))
         runs.append(by_step)
     steps = sorted(set.intersection(*(set(run) for run in runs))) if runs else []
-    return {step: [median(layer) for layer in zip(*(run[step] for run in runs), strict=True)] for step in steps}
+    return {step: [run[step] for run in runs] for step in steps}
 
 
 def _spread_steps(steps: Sequence[int]) -> list[int]:
@@ -129,30 +142,21 @@ def layer_responses(arms: Sequence[Arm]) -> FigureSpec:
         from matplotlib.figure import Figure
 
         names = [arm.name for arm in arms]
-        ours = {
-            name: [[float(row["std"]) for row in record.table("responses")] for record in context.of(name)]
-            for name in names
-        }
-        if not any(runs and runs[0] for runs in ours.values()):
+        ours = {name: [run for record in context.of(name) if (run := _responses(record))[0]] for name in names}
+        if not any(ours.values()):
             return None
         style = looks(names)
-        titles = [f"ours, {context.iterations:,} iterations"]
+        titles = [f"ours, {context.length} iterations"]
         if context.published:
             titles.append("He15 figure 7, 64,000 iterations")
         figure = Figure(figsize=(WIDTH, 3.7))
         axes = figure.subplots(2, len(titles), squeeze=False)
         for name in names:
             published = he15_layer_responses(name) if context.published else None
-            columns = (
-                [_mean_by_layer(ours[name])] if ours[name] else [],
-                [published] if published else [],
-            )
-            for column, curves in enumerate(columns):
-                for x, y in curves:
-                    look = {"color": style[name]["color"], "marker": style[name]["marker"]}
-                    options = look | {"markersize": 2.5, "linewidth": 0.9, "markevery": _every(x, 14), "label": name}
-                    axes[0][column].plot(x, y, **options)
-                    axes[1][column].plot(range(1, len(y) + 1), sorted(y, reverse=True), **options)
+            for column, runs in enumerate((ours[name], [published] if published else [])[: len(titles)]):
+                if runs:
+                    draw_seeds(axes[0][column], runs, style[name], label=name, linewidth=1.1)
+                    draw_seeds(axes[1][column], [_sorted(run) for run in runs], style[name], label=name, linewidth=1.1)
         for column, title in enumerate(titles):
             axes[0][column].set_title(title)
             axes[0][column].set_xlabel("layer")
@@ -162,21 +166,25 @@ def layer_responses(arms: Sequence[Arm]) -> FigureSpec:
         figure.legend(*unique_legend(axes[0][-1]), loc="outside lower center", ncols=len(names))
         for row in axes:
             row[0].set_ylabel("standard deviation")
-        return figure, (
+        caption = (
             "Layer responses: standard deviation of each 3×3 layer's output after batch normalization and before the "
-            "nonlinearity and the addition, in evaluation mode on 1,000 training images, mean over seeds. "
-            "Above in the layers' order, below sorted."
-            + (" The scales on the left and on the right differ." if context.published else "")
+            "nonlinearity and the addition, in evaluation mode on 1,000 training images. Above in the layers' order, below "
+            f"sorted. {of_seeds([len(runs) for runs in ours.values()])}"
         )
+        if context.published:
+            caption += " The scales on the left and on the right differ."
+        if context.published and context.prefix is not None:
+            caption += " On the left training has not ended, as it has on the right."
+        return figure, caption
 
     return FigureSpec("layer_responses", draw)
 
 
-def _mean_by_layer(runs: list[list[float]]) -> tuple[list[int], list[float]]:
-    whole = [run for run in runs if run]
-    values = [mean(layer) for layer in zip(*whole, strict=True)]
-    return list(range(1, len(values) + 1)), values
+def _responses(record: Record) -> Curve:
+    """(layer, response) of the trained net; empty for a run that was not scored, as one that diverged."""
+    values = [float(row["std"]) for row in record.table("responses")]
+    return range(1, len(values) + 1), values
 
 
-def _every(points: Sequence, marks: int = 10) -> int:
-    return max(1, len(points) // marks)
+def _sorted(run: Curve) -> Curve:
+    return range(1, len(run[1]) + 1), sorted(run[1], reverse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -61,6 +62,32 @@ def he15_error_curves(arm: str, figure: PublishedCurves = HE15_FIGURE_6) -> dict
     """
     curves = _figures()[figure.key].get(arm, {})
     return {figure.splits[split]: _columns(points) for split, points in curves.items()}
+
+
+def he15_figure_of(arm: str, schedule: int) -> PublishedCurves | None:
+    """The figure of He15 that shows the net, trained on a schedule of so many iterations; None where none does."""
+    figures = (HE15_FIGURE_6, HE15_FIGURE_4)
+    return next((f for f in figures if f.iterations == schedule and he15_error_curves(arm, f)), None)
+
+
+def he15_errors_at(arm: str, step: int, schedule: int) -> dict[str, float]:
+    """{"train" or "test": error in percent} that He15's curves have at a step of a schedule of so many iterations.
+
+    Straight between the points read; infinite where the figure's upper edge cuts the curve off. Empty for nets that no
+    figure of that schedule shows.
+    """
+    figure = he15_figure_of(arm, schedule)
+    if figure is None:
+        return {}
+    return {split: _value_at(step, curve, figure.top) for split, curve in he15_error_curves(arm, figure).items()}
+
+
+def _value_at(step: int, curve: Curve, top: float) -> float:
+    """A curve's value; above `top` it is cut off, before its first point too, since errors come from above."""
+    import numpy as np
+
+    value = float(np.interp(step, *curve, left=math.inf))
+    return value if value < top else math.inf
 
 
 def he15_layer_responses(arm: str) -> Curve | None:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from resnet_repro.experiment import Arm
-from resnet_repro.report.curves import unique_legend
 from resnet_repro.report.figure import Context, FigureSpec
+from resnet_repro.report.panels import Panels, legend_below, shown_panels
+from resnet_repro.report.seeds import Curve, draw_seeds, of_seeds
 from resnet_repro.report.style import WIDTH, looks
+from resnet_repro.results import Record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def shift_curves(panels: Mapping[str, Sequence[Arm]]) -> FigureSpec:
+def shift_curves(panels: Panels) -> FigureSpec:
     """Test accuracy against the number of pixels by which the images are shifted, a panel for each group of arms."""
 
     def draw(context: Context) -> tuple[Figure, str] | None:
         from matplotlib.figure import Figure
 
-        found = {title: [arm for arm in arms if context.of(arm.name)] for title, arms in panels.items()}
-        shown = {title: arms for title, arms in found.items() if arms}
+        shown = shown_panels(context, panels)
         if not shown:
             return None
         figure = Figure(figsize=(WIDTH, 2.6))
@@ -29,19 +28,23 @@ def shift_curves(panels: Mapping[str, Sequence[Arm]]) -> FigureSpec:
         for ax, (title, arms) in zip(axes, shown.items(), strict=True):
             style = looks([arm.name for arm in panels[title]])
             for arm in arms:
-                for record in context.of(arm.name):
-                    rows = record.table("shifts")
-                    pixels = [int(row["pixels"]) for row in rows]
-                    accuracy = [100 - float(row["error"]) for row in rows]
-                    ax.plot(pixels, accuracy, **style[arm.name], markersize=4, linewidth=1, label=arm.name)
+                runs = [_accuracy(record) for record in context.of(arm.name)]
+                draw_seeds(ax, runs, style[arm.name], label=arm.name)
             ax.set_title(title)
             ax.set_xlabel("shift (pixels)")
             ax.set_xticks(range(5))
-            ax.legend(*unique_legend(ax), loc="lower left")
+            legend_below(ax, [arm.name for arm in arms], style, len(shown))
         axes[0].set_ylabel("test accuracy (%)")
+        counts = [len(context.of(arm.name)) for arms in shown.values() for arm in arms]
         return figure, (
             "The shift test: accuracy on all test images moved by whole pixels, mean over down, up, right and left; the room "
-            "that the shift leaves is black. Each line is one seed."
+            f"that the shift leaves is black. {of_seeds(counts)}"
         )
 
     return FigureSpec("shifts", draw)
+
+
+def _accuracy(record: Record) -> Curve:
+    """(pixels, accuracy in percent) of the shift test; empty for a run that was not scored."""
+    rows = record.table("shifts")
+    return [int(row["pixels"]) for row in rows], [100 - float(row["error"]) for row in rows]

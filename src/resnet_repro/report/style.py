@@ -11,14 +11,15 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 PAPER_GREY = "#8C8C8C"
 
-WIDTH = 6.9  # inches: the text block of the report
+WIDTH = 17.4 / 2.54  # inches: the text block of the report, so that a figure is printed as it is drawn
+LEGEND_SIZE = 7  # points, and no label is smaller: what is printed has to be legible
 
 _RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
     "axes.titlesize": 8.5,
     "axes.labelsize": 8,
-    "legend.fontsize": 7,
+    "legend.fontsize": LEGEND_SIZE,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
     "axes.spines.top": False,
