@@ -93,6 +93,17 @@ def activation() -> Experiment:
                 note="The gap: test error less training error after the last step, both in evaluation mode.",
             ),
         ],
+        answers=[
+            "25 % training error is reached after {relu.doublings_to_25:doublings} steps with ReLU and after "
+            "{tanh.doublings_to_25:doublings} with tanh, "
+            "{tanh.doublings_to_25 - relu.doublings_to_25:doublings} times as many.",
+            "Over the training the first layer has {sigmoid.gradient_decay:decades} times the gradient of the last one with "
+            "sigmoid, {relu.gradient_decay:decades} times with ReLU.",
+            "Dropout takes the gap between test and training error after {steps} steps from {relu.generalization_gap} to "
+            "{relu-dropout.generalization_gap} points with ReLU, from {tanh.generalization_gap} to "
+            "{tanh-dropout.generalization_gap} with tanh and from {sigmoid.generalization_gap} to "
+            "{sigmoid-dropout.generalization_gap} with sigmoid.",
+        ],
         figures=[
             curves(
                 "errors",

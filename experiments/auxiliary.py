@@ -45,6 +45,13 @@ def auxiliary() -> Experiment:
                 ),
             ),
         ],
+        answers=[
+            "After {steps} steps the net has {with-heads.train_error} % training error with the heads and "
+            "{without-heads.train_error} % without them.",
+            "Over the first tenth of the steps its early layers get "
+            "{with-heads.early_gradient - without-heads.early_gradient:decades} times the gradient with the heads that they "
+            "get without.",
+        ],
         figures=[gradient_norms_along(arms), error_curves({"GoogLeNet for 32×32": arms})],
         published={},
         published_note="The lecture shows no numbers for this.",

@@ -163,6 +163,23 @@ def block() -> Experiment:
                 for name, depth in (("B5", 110), ("B6", 164), ("B7", 1001))
             ],
         ],
+        answers=[
+            *[
+                f"{words}, after {{steps}} steps, the plain net has {{plain-32-{variant}.train_error}} % training error, the "
+                f"net of original blocks {{original-32-{variant}.train_error}} % and that of proposed ones "
+                f"{{preact-32-{variant}.train_error}} %."
+                for words, variant in (
+                    ("As written", "as-written"),
+                    ("As written, on inputs of zero mean and unit variance", "as-written-standard"),
+                    ("Once batch normalization works", "corrected"),
+                )
+            ],
+            *[
+                f"At {depth} layers, after {{steps}} steps, the test error is {{resnet-{depth}.test_error}} % with original "
+                f"blocks and {{preact-{depth}.test_error}} % with pre-activation."
+                for depth in (110, 164, 1001)
+            ],
+        ],
         figures=[
             curves(
                 "losses",

@@ -324,6 +324,20 @@ def complexity() -> Experiment:
                 ),
             ),
         ],
+        answers=[
+            "VGG-16 needs {vgg-16.weighted_memory_kib / alexnet.weighted_memory_kib} times AlexNet's memory, "
+            "{vgg-16.params / alexnet.params} times its parameters and {vgg-16.macs / alexnet.macs} times its operations.",
+            "Of VGG-16 the first third of the convolutions holds {vgg-16.early_memory_share} % of the memory, linear layers "
+            "hold {vgg-16.fc_params_share} % of the parameters, and convolutions do {vgg-16.conv_macs_share} % of the "
+            "operations.",
+            "From 224 to 28 pixels VGG-16 needs {vgg-16-stem.memory_kib / googlenet-stem.memory_kib} times the memory, "
+            "{vgg-16-stem.params / googlenet-stem.params} times the parameters and {vgg-16-stem.macs / googlenet-stem.macs} "
+            "times the operations of GoogLeNet.",
+            "With 1×1 bottlenecks an Inception module does {inception-3a.macs / inception-3a-without-bottlenecks.macs} times "
+            "the operations that it does without.",
+            "ResNet-152 does {resnet-152.macs / vgg-19.macs} times the operations of VGG-19 and has "
+            "{resnet-152.params / vgg-19.params} times its parameters.",
+        ],
         figures=[layer_bars(lecture), stem_bars(*stems), accuracy_against_cost(), ilsvrc_by_year()],
         columns=(),
         published=PUBLISHED,

@@ -89,6 +89,15 @@ def construction() -> Experiment:
                 test=[below("train_error_change", "plain-56-on-slow", 0.0, unit="points")],
             ),
         ],
+        answers=[
+            "plain-56 built from a trained plain-20 has {plain-56-built.train_error} % training error, plain-20 itself "
+            "{plain-20.train_error} %; trained from scratch for {plain-56.steps} steps plain-56 has {plain-56.train_error} %.",
+            "Trained on for {steps} steps at the published rate the built plain-56 has {plain-56-on.train_error} % training "
+            "error and plain-20 {plain-20-on.train_error} %; the built resnet-56 has {resnet-56-on.train_error} % and "
+            "resnet-20 {resnet-20-on.train_error} %.",
+            "At a tenth of the rate the built plain-56 goes from {plain-56-built.train_error} to "
+            "{plain-56-on-slow.train_error} % training error.",
+        ],
         figures=[
             error_curves({"plain nets": plain, "residual nets": residual}),
             distance_curves({"plain nets": plain, "residual nets": residual}),

@@ -97,6 +97,14 @@ def degradation() -> Experiment:
                 from_prefix=PAST_FIRST_DIVISION,
             ),
         ],
+        answers=[
+            "After {steps} steps plain-56 has {plain-56.train_error} % training error, plain-20 {plain-20.train_error} %; "
+            "with shortcuts they have {resnet-56.train_error} and {resnet-20.train_error} %.",
+            "On the test images plain-56 errs on {plain-56.test_error} % and plain-20 on {plain-20.test_error} %; resnet-56 on "
+            "{resnet-56.test_error} % and resnet-20 on {resnet-20.test_error} %.",
+            "Over the training the first third of the layers has {plain-56.gradient_decay:decades} times the gradient of the "
+            "last third in plain-56; {resnet-56.gradient_decay:decades} times in resnet-56.",
+        ],
         figures=[
             error_curves({"plain nets": plain, "residual nets": residual}),
             gradient_norms([*plain, *residual, without_bn]),

@@ -70,6 +70,14 @@ def depth() -> Experiment:
                 note="By overfitting: its training error is not higher, by half a point at the most.",
             ),
         ],
+        answers=[
+            "After {steps} steps the test error is {resnet-20.test_error} % at 20 layers; {resnet-32.test_error} at 32; "
+            "{resnet-44.test_error} at 44; {resnet-56.test_error} at 56; {resnet-110.test_error} at 110.",
+            "resnet-1202 has {resnet-1202.train_error} % training and {resnet-1202.test_error} % test error; resnet-110 "
+            "{resnet-110.train_error} % and {resnet-110.test_error} %.",
+            "A step of training takes {resnet-1202.step_seconds} s and {resnet-1202.peak_memory_gib} GiB with 1202 layers; "
+            "{resnet-110.step_seconds} s and {resnet-110.peak_memory_gib} GiB with 110.",
+        ],
         figures=[
             errors_by_depth([*shallow, *deep]),
             error_curves({"up to 56 layers": shallow, "110 layers": deep[:1]}),

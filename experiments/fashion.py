@@ -67,6 +67,13 @@ def fashion() -> Experiment:
                 note="The twin has as many blocks, each of two 3×3 convolutions of C channels in place of (C, C/4, C).",
             ),
         ],
+        answers=[
+            "After {steps} steps the VGG has {vgg.test_error} % test error, the narrow ResNet-50 "
+            "{resnet-50-narrow.test_error} % and the wide one {resnet-50-wide.test_error} %.",
+            "With bottlenecks the narrow net has {resnet-50-narrow.parameters / basic-narrow.parameters} times the parameters "
+            "and {resnet-50-narrow.multiply_adds / basic-narrow.multiply_adds} times the multiply-adds of basic blocks of the "
+            "same width.",
+        ],
         figures=[
             curves(
                 "errors",

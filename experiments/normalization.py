@@ -129,7 +129,23 @@ def normalization() -> Experiment:
                 ),
             ),
         ],
+        answers=[
+            "After {steps} steps plain-20 has {plain-20.train_error} % training error with batch normalization and "
+            "{plain-20-no-bn.train_error} % without; resnet-20 has {resnet-20.train_error} % with and "
+            "{resnet-20-no-bn.train_error} % without.",
+            "At the lower rates plain-20 has {plain-20-slow.train_error} % training error with batch normalization and "
+            "{plain-20-no-bn-slow.train_error} % without; resnet-20 has {resnet-20-slow.train_error} % with and "
+            "{resnet-20-no-bn-slow.train_error} % without.",
+            "Between training and evaluation {plain-20.mode_change} % of plain-20's predicted classes change with batch "
+            "normalization; {plain-20-layer.mode_change} % with layer; {plain-20-instance.mode_change} % with instance; "
+            "{plain-20-group.mode_change} % with group normalization.",
+            "At a batch of four, after {steps} steps, plain-20 has {plain-20-batch-4.test_error} % test error with batch and "
+            "{plain-20-group-batch-4.test_error} % with group normalization.",
+            "From one twentieth of the training to the next the means of plain-20's layer inputs move by "
+            "{plain-20-slow.input_mean_shift} σ with batch normalization and {plain-20-no-bn-slow.input_mean_shift} σ without.",
+        ],
         figures=[
+            error_curves({"plain nets, batch 128": at_128["plain"], "residual nets, batch 128": at_128["resnet"]}),
             errors_by_arm(
                 {
                     "plain-20, batch 128": at_128["plain"],
@@ -140,7 +156,6 @@ def normalization() -> Experiment:
                     "resnet-20, batch 4": at_4["resnet"],
                 }
             ),
-            error_curves({"plain nets, batch 128": at_128["plain"], "residual nets, batch 128": at_128["resnet"]}),
             input_shifts(
                 {
                     "plain nets": at_128["plain"],

@@ -70,6 +70,15 @@ def plain_vs_resnet() -> Experiment:
                 note="Sooner: the running training error, mean over the training.",
             ),
         ],
+        answers=[
+            "After {steps} steps plain-34 has {plain-34.train_error} % training error, plain-18 {plain-18.train_error} %; with "
+            "shortcuts they have {resnet-34.train_error} and {resnet-18.train_error} %.",
+            "On the test images plain-34 errs on {plain-34.test_error} % and plain-18 on {plain-18.test_error} %; resnet-34 on "
+            "{resnet-34.test_error} % and resnet-18 on {resnet-18.test_error} %.",
+            "On ten crops of them plain-34 errs on {plain-34.test_error_10crop} % and plain-18 on "
+            "{plain-18.test_error_10crop} %; resnet-34 on {resnet-34.test_error_10crop} % and resnet-18 on "
+            "{resnet-18.test_error_10crop} %.",
+        ],
         figures=[error_curves({"plain": plain, "residual": residual}, HE15_FIGURE_4)],
         published={
             "plain-18": {"test_error_10crop": 27.94},

@@ -97,9 +97,18 @@ def shortcuts() -> Experiment:
                 from_prefix=PAST_FIRST_DIVISION,
             ),
         ],
+        answers=[
+            "At 56 layers, after {steps} steps, options A, B and C have {resnet-56.test_error}, {resnet-56-B.test_error} and "
+            "{resnet-56-C.test_error} % test error; the plain net {plain-56.test_error} %.",
+            "With shortcuts around single layers resnet-56 has {resnet-56-single.test_error} % test error; resnet-20 has "
+            "{resnet-20-single.test_error} %, against {resnet-20.test_error} % with shortcuts around two and "
+            "{plain-20.test_error} % without any.",
+            "At 110 layers shortcuts around single layers end at {resnet-110-single.test_error} % test error and those around "
+            "two at {resnet-110.test_error} %.",
+        ],
         figures=[
-            errors_by_arm({"20 layers": by_depth[20], "56 layers": by_depth[56], "110 layers": deep}),
             error_curves({"20 layers": by_depth[20], "56 layers": by_depth[56]}),
+            errors_by_arm({"20 layers": by_depth[20], "56 layers": by_depth[56], "110 layers": deep}),
         ],
         published={
             "plain-20": {"test_error": 9.69},

@@ -239,4 +239,8 @@ def test_the_readmes_experiment_is_all_it_takes(tiny_data: Path, tmp_path: Path)
     )
     assert process.returncode == 0, process.stderr
     assert "P1  undecided (stand-in data)" in process.stdout
+    *_, answer, seeds, remark, report = process.stdout.strip().splitlines()
+    assert re.fullmatch(r"After 1 steps resnet-32 has [\d.]+ % test error, resnet-20 [\d.]+ %\.", answer)
+    assert (seeds, report) == ("One seed.", "report: reports/deeper.pdf")
+    assert remark == "Trained on a stand-in for the data, these numbers say nothing of cifar10."
     assert (tmp_path / "reports" / "deeper.pdf").exists()

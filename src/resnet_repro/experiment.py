@@ -301,6 +301,10 @@ class Experiment:
 
     spread: one run takes all GPUs, its batches spread over them, in place of a GPU for every run.
     folders: it can be run on class folders too, and its networks take images of any size.
+    figures: the first stands on the report's first page.
+    answers: the answer to the question in sentences, with places for numbers; those of `report.headline` say what a place
+    may hold. A sentence has to be true whatever the numbers are: it says how much, not which is better. The report and
+    the console show those whose numbers are there.
     columns: what the table of results shows of every arm that is no control; mean ± standard deviation over seeds.
     published: figures of the source on the experiment's own data set, {arm: {metric: value}}; columns that have one
     are followed by it.
@@ -318,6 +322,7 @@ class Experiment:
     published: Mapping[str, Mapping[str, float]]
     published_note: str
     deviations: Sequence[str]
+    answers: Sequence[str] = ()
     columns: Sequence[Column] = ERRORS
     spread: bool = False
     folders: bool = False
