@@ -19,6 +19,7 @@ def banners(experiment: Experiment, budget: str, records: Sequence[Record], fail
         _substitute_weights(trained),
         _other_data(experiment, trained),
         _coarse(experiment, trained),
+        _prefix(trained),
         _short(trained),
         _stretches(trained),
         _broken(trained),
@@ -98,7 +99,11 @@ def _other_data(experiment: Experiment, records: Sequence[Record]) -> str:
 
 def _short(records: Sequence[Record]) -> str:
     stand_ins = {arm for record in records if (arm := _backbone_arm(record)) and has_substitute_weights(record)}
-    records = [record for record in records if record.arm not in stand_ins]  # whose length nobody has published
+    records = [
+        record
+        for record in records
+        if record.arm not in stand_ins and record.settings.prefix is None  # nobody has published the former's length
+    ]
     shorter = [(mine, theirs) for mine, theirs in schedules(records) if mine < theirs]
     if not shorter:
         return ""
@@ -121,6 +126,17 @@ def _slow_start(records: Sequence[Record]) -> str:
     )
 
 
+def _prefix(records: Sequence[Record]) -> str:
+    """Says that the runs are the beginning of the published schedule, which a short budget is not."""
+    cut = schedules([record for record in records if record.settings.prefix is not None])
+    if not cut:
+        return ""
+    parts = [
+        f"{mine:,} of the published {theirs:,} iterations (prefix {100 * mine / theirs:.0f} %)" for mine, theirs in cut
+    ]
+    return f"PREFIX. {'; '.join(parts)}: same rates at the same steps as published."
+
+
 def _percent(part: int, whole: int) -> str:
     """To a decimal, or to two significant digits where that would say nothing."""
     share = 100 * part / whole
@@ -130,12 +146,14 @@ def _percent(part: int, whole: int) -> str:
 def schedules(records: Sequence[Record]) -> list[tuple[int, int]]:
     """(iterations, published ones) of the schedules, as if every arm had the recipe's own length.
 
-    Of runs that are not trained themselves, those behind the weights that they read.
+    Of prefixes the iterations done, without those of arms whose share of the schedule ends before. Of runs that are not
+    trained themselves, those behind the weights that they read.
     """
+    cut = [record for record in records if record.settings.prefix is not None]
     trained = {
-        (round(r.settings.iterations / r.settings.arm.length), r.settings.arm.recipe.iterations)
-        for r in records
-        if r.settings.arm.length
+        (round((s.iterations if s.prefix is None else s.prefix) / s.arm.length), s.arm.recipe.iterations)
+        for s in (record.settings for record in cut or records)
+        if s.arm.length
     }
     return sorted(trained or {r.schedule for r in records if r.data["parent"]})
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from resnet_repro.analysis.claims import Judgement, rule_for
 from resnet_repro.analysis.comparisons import Part, Results
-from resnet_repro.experiment import Experiment, WarmUp
+from resnet_repro.experiment import Experiment
 from resnet_repro.report.banners import banners, has_substitute_weights, is_coarse, is_other_data
 from resnet_repro.report.counted import counted
 from resnet_repro.report.counts import totals_table
-from resnet_repro.report.tables import arms_table, parameters_table, results_table, search_table
+from resnet_repro.report.headline import headline
+from resnet_repro.report.tables import arms_table, parameters_table, published_values, results_table, search_table
+from resnet_repro.report.what_was_run import all_of, summary_of_runs
 from resnet_repro.results import Record
-from resnet_repro.training.schedule import warm_up_threshold
 
 COUNTED = "counted"  # what stands in place of the number of seeds
 ARMS_CAPTION = (
@@ -29,12 +30,10 @@ RESULTS_CAPTION = (
     "Results after the last step, errors in percent, mean ± standard deviation over seeds: on {} training images in "
     "evaluation mode, and on {} test images."
 )
-SCALINGS = {
-    "pixel-mean": "per-pixel mean subtracted",
-    "unit": "pixels in [0, 1]",
-    "standard": "channels of zero mean and unit variance",
-    "imagenet": "channels scaled as ImageNet's",
-}
+PREFIX_NOTE = (
+    "Published: the paper's errors at the same step, {}, read from the curves of its figure; its training error there is the "
+    "running one, on the batches as they were trained on, and “>” stands where the figure is cut off below the curve."
+)
 
 
 def results_of(records: Sequence[Record], resolution: int | None = None) -> Results:
@@ -82,18 +81,22 @@ def build_content(
     figures: Sequence[tuple[str, str]],
     failed: Sequence[str],
 ) -> dict[str, Any]:
-    """The document's data. figures are (name, caption); failed names runs whose process broke."""
+    """The document's data. figures are (name, caption), the one for the first page first; failed names runs whose process
+    broke."""
     published = not is_other_data(experiment, records)
+    shown = [{"path": f"{experiment.name}-{name}.pdf", "caption": caption} for name, caption in figures]
     return {
         "title": experiment.title,
         "source": experiment.source,
         "question": experiment.question,
+        "answers": headline(experiment, records, judgements),
         "banners": banners(experiment, budget, records, failed),
-        "summary": _summary(records),
+        "summary": summary_of_runs(records),
         **_tables(experiment, records, published),
         "claims": [claim_row(judgement) for judgement in judgements],
         "rule": rule_for(experiment.claims),
-        "figures": [{"path": f"{experiment.name}-{name}.pdf", "caption": caption} for name, caption in figures],
+        "hero": shown[0] if shown else None,
+        "figures": shown[1:],
         "deviations": list(experiment.deviations),
         "provenance": _provenance(records),
     }
@@ -101,7 +104,7 @@ def build_content(
 
 def _tables(experiment: Experiment, records: Sequence[Record], published: bool) -> dict[str, list[dict[str, Any]]]:
     """Tables of what was run and of what came out, each with its caption."""
-    note = experiment.published_note if published else ""
+    note = _published_note(experiment, records) if published else ""
     if experiment.is_counted:
         return {"ran": [], "results": [totals_table(experiment, records)]}
     caption = ARMS_CAPTION + (FEATURES_CAPTION if any(r.data.get("feature_seconds") for r in records) else "")
@@ -116,6 +119,16 @@ def _tables(experiment: Experiment, records: Sequence[Record], published: bool) 
     }
 
 
+def _published_note(experiment: Experiment, records: Sequence[Record]) -> str:
+    """What the published values of the table are, and where they are read."""
+    steps = sorted({record.settings.prefix for record in records if record.settings.prefix is not None})
+    if not steps or not experiment.published:
+        return experiment.published_note
+    if not any(published_values(experiment, records).values()):
+        return "No figure of the source shows these nets at the step where ours end."
+    return PREFIX_NOTE.format(" and ".join(f"{step:,}" for step in steps))
+
+
 def _scored_on(experiment: Experiment, records: Sequence[Record], split: str) -> str:
     """On how many images of a split the arms of the table of results were scored: "all 50,000"; older records do not tell
     it of the test images, which were all.
@@ -128,118 +141,6 @@ def _scored_on(experiment: Experiment, records: Sequence[Record], split: str) ->
     }
     words = [f"all {scored:,}" if scored == there else f"{scored:,} of {there:,}" for scored, there in sorted(counts)]
     return " or ".join(words) or "all"
-
-
-def _summary(records: Sequence[Record]) -> str:
-    """What was run, in sentences."""
-    trained = [record for record in records if not record.is_counted]
-    parts = [_trained(trained)] if trained else []
-    if count := len(records) - len(trained):
-        parts.append(
-            f"{count} network{'s' * (count > 1)} counted layer by layer, from the modules themselves and without data."
-        )
-    return " ".join(parts)
-
-
-def _trained(records: Sequence[Record]) -> str:
-    datasets: dict[str, list[Record]] = {}
-    for record in records:
-        datasets.setdefault(record.data["dataset"]["title"], []).append(record)
-    seeds = sorted({r.seed for r in records})
-    minutes = sum(r.data["seconds"] for r in records) / 60
-    recipes: dict[str, list[Record]] = {}
-    candidates = {arm for record in records for arm in _candidates(record)}
-    for record in records:
-        if record.settings.iterations and record.arm not in candidates:
-            recipes.setdefault(record.data["recipe"]["name"], []).append(record)
-    return " ".join(
-        [
-            f"{' and '.join(_on(mine) for mine in datasets.values())}, {len(seeds)} seed{'s' * (len(seeds) > 1)} "
-            f"({', '.join(map(str, seeds))}), {all_of(records, 'precision')} on {all_of(records, 'hardware')}"
-            f"{_together(records)}, {minutes:.0f} run-minutes in all.",
-            *[_recipe(mine) for mine in recipes.values()],
-        ]
-    )
-
-
-def _on(records: Sequence[Record]) -> str:
-    """So many runs on a data set, and what that is."""
-    data = records[0].data["dataset"]
-    digests = sorted({r.data["dataset"]["digest"][:12] for r in records})
-    sides = sorted({r.settings.resolution for r in records if r.settings.resolution})
-    pixels = f" at {' and '.join(f'{side}×{side}' for side in sides)} pixels" if sides else ""
-    of = "listing" if "class_images" in data else "contents"
-    return (
-        f"{len(records)} run{'s' * (len(records) > 1)} on {data['title']}{pixels} ({data['train_images']:,} training and "
-        f"{data['test_images']:,} test images, {of} digest {', '.join(digests)}…)"
-    )
-
-
-def _candidates(record: Record) -> Collection[str]:
-    """The arms among which the run's learning rate was searched; the table of the search shows them."""
-    return (record.data.get("search") or {"candidates": {}})["candidates"]
-
-
-def _recipe(records: Sequence[Record]) -> str:
-    """One recipe in a sentence, with the lengths that its runs have."""
-    recipe: Mapping[str, Any] = records[0].data["recipe"]
-    lengths = sorted({r.settings.iterations for r in records})
-    optimizer = ("Adam, β₁" if recipe["optimizer"] == "adam" else "SGD, momentum") + f" {recipe['momentum']:g}"
-    searched = any(_candidates(record) for record in records)
-    rate = "learning rate searched for" if searched else f"learning rate {recipe['learning_rate']:g}"
-    if recipe["milestones"]:
-        fractions = " and ".join(f"{100 * m / recipe['iterations']:.3g}" for m in recipe["milestones"])
-        rate += f" divided by {recipe['divide_by']:g} at {fractions} % of the steps"
-    if warm_up := records[0].settings.arm.recipe.warm_up:
-        rate += _warm_up(warm_up, records)
-    parts = [
-        optimizer,
-        f"weight decay {recipe['weight_decay']:g}",
-        rate,
-        SCALINGS[recipe["scaling"]],
-        _augmentation(recipe, "class_images" in records[0].data["dataset"]),
-    ]
-    used = records[0].data["dataset"].get("used", {}).get("train")
-    if recipe.get("train_images") and used:
-        parts.append(f"{used:,} of the training images used")
-    if recipe["validation_images"]:
-        parts.append(f"{recipe['validation_images']:,} of the training images held out for validation")
-    return (
-        f"Recipe {recipe['name']} ({recipe['source']}): {' or '.join(f'{n:,}' for n in lengths)} steps of batch "
-        f"{recipe['batch_size']}; {'; '.join(parts)}."
-    )
-
-
-def _warm_up(warm_up: WarmUp, records: Sequence[Record]) -> str:
-    if warm_up.until_error is None:
-        return f", at most {warm_up.learning_rate:g} for the first {warm_up.steps:,} steps"
-    ends = sorted({r.data["warmed_up_at"] for r in records if r.data["warmed_up_at"]})
-    until = warm_up_threshold(warm_up.until_error, records[0].data["dataset"]["classes"])
-    words = f", {warm_up.learning_rate:g} until the running training error is under {until:.3g} %"
-    return words + (f" (at step {', '.join(f'{end:,}' for end in ends)})" if ends else " (not reached)")
-
-
-def _augmentation(recipe: Mapping[str, Any], in_folders: bool) -> str:
-    """What is drawn on an image: pad and crop of images in memory, scale and crop of those of class folders."""
-    if recipe.get("scale") and in_folders:
-        low, high = recipe["scale"]
-        parts = [f"shorter side scaled to {low} to {high} pixels for a crop of 224"]
-    else:
-        parts = [f"pad {recipe['padding']}, random crop"] if recipe["padding"] else []
-    parts += ["horizontal flip"] if recipe["flip"] else []
-    parts += [f"colours shifted by {recipe['color']:g} σ"] if recipe.get("color") else []
-    return ", ".join(parts) or "no augmentation"
-
-
-def _together(records: Sequence[Record]) -> str:
-    """How many processes, each on a device of its own, carried out a run; nothing where it was one."""
-    counts = sorted({record.data.get("processes", 1) for record in records} - {1})
-    return f", {' or '.join(map(str, counts))} processes together" if counts else ""
-
-
-def all_of(records: Sequence[Record], key: str) -> str:
-    """The values that the records have of an entry, each once."""
-    return ", ".join(sorted({str(record.data[key]) for record in records}))
 
 
 def claim_row(judgement: Judgement) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from resnet_repro.budgets import command, commands_for, profile_of, split_budget
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Experiment
 from resnet_repro.report.banners import has_substitute_weights, schedules
-from resnet_repro.report.content import COUNTED, all_of, bounds, effect
+from resnet_repro.report.content import COUNTED, bounds, effect
 from resnet_repro.report.markdown import summary_page
 from resnet_repro.report.typeset import ABSENT, can_typeset, typeset
+from resnet_repro.report.what_was_run import all_of
 from resnet_repro.report.write import judged
 from resnet_repro.results import Record, collect
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
 from resnet_repro.experiment import Arm, Column, Experiment
 from resnet_repro.report.counted import COUNTS, counted
+from resnet_repro.report.published import he15_errors_at, he15_figure_of
 from resnet_repro.results import Record
 
 ARM_HEADER = (
@@ -31,18 +33,35 @@ def arms_table(experiment: Experiment, records: Sequence[Record]) -> dict[str, A
 
 
 def results_table(experiment: Experiment, records: Sequence[Record], published: bool) -> dict[str, Any]:
-    """The experiment's columns for each arm that is no control and has runs; published values, if any, after theirs."""
+    """The experiment's columns for each arm that is no control and has runs; published values, if any, after theirs.
+
+    Of prefixes these are the paper's errors at the step where ours end, not those at the end of its schedule.
+    """
     header, align = ["arm"], ["left"]
     compared = [arm for arm in experiment.arms if not arm.control and not arm.counted]
     shown = {arm.name: mine for arm in compared if (mine := _of(arm, records))}
-    with_published = {metric for arm in shown if published for metric in experiment.published.get(arm, {})}
+    theirs = published_values(experiment, records) if published else {}
+    with_published = {metric for arm in shown for metric in theirs.get(arm, {})}
     for column in experiment.columns:
         header.append(column.heading)
         if column.metric in with_published:
             header.append("published")
     align += ["right"] * len(header)
-    rows = [_result_row(experiment, arm, mine, with_published) for arm, mine in shown.items()]
+    rows = [_result_row(experiment, arm, mine, theirs.get(arm, {}), with_published) for arm, mine in shown.items()]
     return {"header": [*header, "seeds"], "align": align, "rows": rows}
+
+
+def published_values(experiment: Experiment, records: Sequence[Record]) -> Mapping[str, Mapping[str, float]]:
+    """{arm: {metric: value}} of the source, where the runs end; infinite where its figure is cut off below the value."""
+    cut = {record.arm: record.settings for record in records if record.settings.prefix is not None}
+    if not cut:
+        return experiment.published
+    found = {
+        arm: he15_errors_at(arm, settings.stop_at, settings.iterations)
+        for arm, settings in cut.items()
+        if arm in experiment.published
+    }
+    return {arm: {f"{split}_error": value for split, value in errors.items()} for arm, errors in found.items()}
 
 
 def search_table(experiment: Experiment, records: Sequence[Record]) -> dict[str, Any] | None:
@@ -136,7 +155,7 @@ def _feature_seconds(record: Record) -> float:
 
 
 def _steps(mine: Sequence[Record]) -> str:
-    """The steps of the arm's runs; how many of them there were, where some diverged before the end."""
+    """The steps of the arm's runs; of how many, where the runs are a part of the schedule or some diverged."""
     record, settings = mine[0], mine[0].settings
     if record.is_counted:
         return "counted"
@@ -144,12 +163,10 @@ def _steps(mine: Sequence[Record]) -> str:
         return "skipped"
     if not settings.iterations:
         return "not trained"
-    if settings.stretch is not None:
-        return f"{settings.stop_at:,} of {settings.iterations:,}"
+    is_part = settings.stretch is not None or settings.prefix is not None
+    whole = settings.iterations if is_part else settings.stop_at
     ends = sorted({r.data["diverged_at"] if r.status == "diverged" else settings.stop_at for r in mine})
-    if ends == [settings.stop_at]:
-        return f"{settings.stop_at:,}"
-    return f"{', '.join(f'{end:,}' for end in ends)} of {settings.stop_at:,}"
+    return f"{', '.join(f'{end:,}' for end in ends)}" + (f" of {whole:,}" if ends != [whole] else "")
 
 
 def _memory(ran: Sequence[Record]) -> str:
@@ -160,16 +177,27 @@ def _memory(ran: Sequence[Record]) -> str:
     return text + ("*" if any(record.data["activations"] == "recomputed" for record in ran) else "")
 
 
-def _result_row(experiment: Experiment, arm: str, mine: Sequence[Record], with_published: set[str]) -> list[str]:
+def _result_row(
+    experiment: Experiment, arm: str, mine: Sequence[Record], theirs: Mapping[str, float], with_published: set[str]
+) -> list[str]:
     row = [arm]
     for column in experiment.columns:
         row.append(_spread([result_of(record, column.metric) for record in mine], column))
         if column.metric in with_published:
-            value = experiment.published.get(arm, {}).get(column.metric)
-            row.append("–" if value is None else _fixed(value, column.digits))
+            value = theirs.get(column.metric)
+            row.append("–" if value is None else _published(value, mine[0], column.digits))
     seeds = str(sum(record.status == "finished" for record in mine))
     diverged = sum(record.status == "diverged" for record in mine)
     return [*row, seeds + (f" + {diverged} diverged" if diverged else "")]
+
+
+def _published(value: float, record: Record, digits: int) -> str:
+    """A published value, or the edge of the figure that cuts it off."""
+    if math.isfinite(value):
+        return _fixed(value, digits)
+    figure = he15_figure_of(record.arm, record.settings.iterations)
+    assert figure is not None
+    return f"> {figure.top:g}"
 
 
 def _spread(values: Sequence[float | None], column: Column) -> str:
