@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from resnet_repro.analysis.claims import Judgement, judge_all
 from resnet_repro.budgets import command, split_budget
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Experiment
-from resnet_repro.report.banners import is_other_data
+from resnet_repro.report.banners import is_other_data, schedules
+from resnet_repro.report.console import error_lines, verdict_lines
 from resnet_repro.report.content import build_content, results_of
 from resnet_repro.report.counts import write_csv_tables
 from resnet_repro.report.figure import Context
 from resnet_repro.report.style import report_style
-from resnet_repro.report.typeset import ABSENT, can_typeset, typeset
+from resnet_repro.report.typeset import ABSENT, can_typeset, query, typeset
 from resnet_repro.results import Record, collect
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TEMPLATE = "document.typ"
+LEAST, MOST = 0.6, 1.4  # times its height that a figure may get; on a fuller first page its letters shrink too
 
 
 @dataclass
@@ -35,7 +43,7 @@ def budgets_with_records(runs_dir: Path, experiment: str) -> list[str]:
     for path in (runs_dir / experiment).glob("*/*/seed*/record.json"):
         budget = path.parents[2].name
         if budget not in lengths:
-            lengths[budget] = max((r.schedule[0] for r in collect(runs_dir, experiment, budget)), default=0)
+            lengths[budget] = max((done for done, _ in schedules(collect(runs_dir, experiment, budget))), default=0)
     return sorted(lengths, key=lambda budget: (split_budget(budget)[1] is not None, -lengths[budget], budget))
 
 
@@ -71,10 +79,16 @@ def write_report(
     try:
         reports_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=reports_dir, prefix=f".{experiment.name}-") as folder:
-            figures = _draw(experiment, context, Path(folder))
-            content = build_content(experiment, budget, records, judgements, figures, failed)
+            with report_style():
+                drawn = _draw(experiment, context)
+                captions = [(name, caption) for name, (_, caption) in drawn.items()]
+                content = build_content(experiment, budget, records, judgements, captions, failed)
+                if can_typeset() and drawn:
+                    _fit_to_page_one(next(iter(drawn.values()))[0], content, Path(folder))
+                for name, (figure, _) in drawn.items():
+                    _save(figure, Path(folder) / f"{experiment.name}-{name}")
             if can_typeset():
-                typeset("document.typ", content, Path(folder), f"{experiment.name}.pdf")
+                typeset(TEMPLATE, content, Path(folder), f"{experiment.name}.pdf")
                 written.pdf = reports_dir / f"{stem}.pdf"
             else:
                 written.lines.append(ABSENT)
@@ -87,33 +101,31 @@ def write_report(
         raise UserError(
             f"REPORTS_DIR={reports_dir} cannot be written ({error.strerror}): name another folder"
         ) from error
-    written.images = {name: reports_dir / f"{stem}-{name}.png" for name, _ in figures}
-    written.lines += _verdict_lines(judgements)
+    written.images = {name: reports_dir / f"{stem}-{name}.png" for name in drawn}
+    written.lines += [*verdict_lines(judgements), *error_lines(experiment, records), *content["answers"]]
     if written.pdf:
         written.lines.append(f"report: {written.pdf}")
     return written
 
 
-def _draw(experiment: Experiment, context: Context, folder: Path) -> list[tuple[str, str]]:
-    """Save what can be drawn as <experiment>-<name>.{pdf,svg,png}; (name, caption) of each."""
-    drawn = []
-    with report_style():
-        for spec in experiment.figures:
-            result = spec.draw(context)
-            if result is None:
-                continue
-            figure, caption = result
-            stem = folder / f"{experiment.name}-{spec.name}"
-            figure.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
-            figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
-            figure.savefig(stem.with_suffix(".png"), dpi=160)
-            drawn.append((spec.name, caption))
-    return drawn
+def _draw(experiment: Experiment, context: Context) -> dict[str, tuple[Figure, str]]:
+    """{name: (figure, caption)} of what can be drawn."""
+    drawn = {spec.name: spec.draw(context) for spec in experiment.figures}
+    return {name: result for name, result in drawn.items() if result is not None}
 
 
-def _verdict_lines(judgements: Sequence[Judgement]) -> list[str]:
-    width = max((len(j.claim.name) for j in judgements), default=0)
-    return [
-        f"{j.claim.name:<{width}}  {j.verdict + (f' ({j.reason})' if j.reason else ''):<42}  {j.claim.text}"
-        for j in judgements
-    ]
+def _fit_to_page_one(figure: Figure, content: Mapping[str, Any], folder: Path) -> None:
+    """Give the figure the height that the first page has for it: its panels change, its letters do not.
+
+    Where the results do not fit below it, it gets what they leave.
+    """
+    (place,) = query(TEMPLATE, {**content, "hero": {**content["hero"], "path": None}, "figures": []}, folder, "room")
+    width, height = figure.get_size_inches()
+    wanted = height if height + place["next"] <= place["room"] else place["room"]
+    figure.set_size_inches(width, min(max(wanted, LEAST * height), MOST * height))
+
+
+def _save(figure: Figure, stem: Path) -> None:
+    figure.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
+    figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
+    figure.savefig(stem.with_suffix(".png"), dpi=160)

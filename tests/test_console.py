@@ -1,0 +1,54 @@
+"""What the console shows of a report: verdicts, final errors, the answer, and last the path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from conftest import REPO
+from made_records import DIVERGED, make_record
+
+from resnet_repro.discovery import load_experiment
+from resnet_repro.experiment import Experiment
+from resnet_repro.report.console import error_lines, verdict_lines
+from resnet_repro.report.write import write_report
+from resnet_repro.results import collect
+
+
+def test_the_answer_stands_under_the_errors_and_above_the_path(
+    degradation: Experiment, paper_runs: Path, tmp_path: Path
+) -> None:
+    lines = write_report(degradation, "paper", paper_runs, tmp_path / "reports").lines
+    assert [line.split()[0] for line in lines[:6]] == ["D1", "D2", "D3", "D4", "D5", "D6"]
+    assert lines[6:11] == [
+        "arm            train %        test %  seeds",
+        "plain-20   4.90 ± 0.05   9.80 ± 0.10      3",
+        "plain-56   6.65 ± 0.05  13.30 ± 0.10      3",
+        "resnet-20  4.45 ± 0.05   8.90 ± 0.10      3",
+        "resnet-56  3.55 ± 0.05   7.10 ± 0.10      3",
+    ]
+    assert lines[11].startswith("After 64,000 steps plain-56 has 6.")
+    assert lines[-2:] == ["Means over 3 seeds.", f"report: {tmp_path / 'reports' / 'degradation.pdf'}"]
+
+
+def test_arms_that_were_not_scored_are_left_out(tmp_path: Path) -> None:
+    depth = load_experiment("depth")
+    make_record(tmp_path, depth, "resnet-20", 0, "quick", 391)
+    make_record(tmp_path, depth, "resnet-20", 1, "quick", 391, **DIVERGED)
+    make_record(tmp_path, depth, "resnet-1202", 0, "quick", 391, final={}, best={})
+    make_record(tmp_path, depth, "resnet-1202-stored", 0, "quick", 391)  # a control
+    header, row = error_lines(depth, collect(tmp_path, "depth", "quick"))
+    assert header.split() == ["arm", "train", "%", "test", "%", "seeds"]
+    assert row.split("  ")[0] == "resnet-20" and row.endswith("1 + 1 diverged")
+    assert len(header) == len(row)
+
+
+def test_an_experiment_that_counts_has_no_errors_but_an_answer(tmp_path: Path) -> None:
+    complexity, counted = load_experiment("complexity"), REPO / "reports" / "reference"
+    assert error_lines(complexity, collect(counted, "complexity", "quick")) == []
+    lines = write_report(complexity, "quick", counted, tmp_path / "reports").lines
+    assert "VGG-16 needs 27 times AlexNet's memory, 2.3 times its parameters and 22 times its operations." in lines
+    assert lines[-1].startswith("report: ")
+
+
+def test_nothing_claimed_gives_no_verdict_lines() -> None:
+    assert verdict_lines([]) == []
