@@ -170,11 +170,11 @@ def test_on_the_command_line_a_longer_prefix_goes_on(tiny_data: Path, quartered:
     [
         ({"deep": 34_000, "shallow": 34_000}, "reproduced", ""),
         ({"deep": 40_000, "shallow": 64_000}, "reproduced", ""),
-        ({"deep": 33_999, "shallow": 34_000}, "undecided", "needs the published budget, or its first 34,000 steps"),
+        ({"deep": 33_999, "shallow": 34_000}, "undecided", "needs PREFIX=34000 or more"),
         (
             {"deep": 34_000},
             "undecided",
-            "needs the published budget, or its first 34,000 steps",
+            "needs PREFIX=34000 or more",
         ),  # shallow is compressed
     ],
 )

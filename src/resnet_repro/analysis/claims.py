@@ -10,7 +10,7 @@ from resnet_repro.analysis.statistics import holm
 
 LEVEL = 0.05  # chance of any wrong verdict among the claims of an experiment
 TOO_EARLY = "needs the published budget"
-FROM_PREFIX = "needs the published budget, or its first {:,} steps"
+FROM_PREFIX = "needs PREFIX={} or more"
 
 RULE = (
     "A claim is one comparison or several that must all hold. The effect of a comparison is a mean over seeds, or a "
