@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 
 import pytest
 from conftest import REPO
@@ -15,10 +15,11 @@ from resnet_repro.data.arrays import combined_digest
 from resnet_repro.data.catalogue import CATALOGUE
 from resnet_repro.discovery import experiment_names, load_experiment
 from resnet_repro.experiment import Arm
-from resnet_repro.report.content import results_of
+from resnet_repro.report.console import error_lines, verdict_lines
+from resnet_repro.report.content import build_content, results_of
 from resnet_repro.report.markdown import BEGIN, END, claims_table, summary_page
 from resnet_repro.report.summary import ORDER, summary_content
-from resnet_repro.report.write import budgets_with_records
+from resnet_repro.report.write import budgets_with_records, judged
 from resnet_repro.results import Record, collect
 
 REFERENCE = REPO / "reports" / "reference"
@@ -90,6 +91,38 @@ def test_the_readme_has_the_claims_of_the_records(content: dict) -> None:
     text = (REPO / "README.md").read_text()
     between = text.partition(BEGIN)[2].partition(END)[0].strip()
     assert between == claims_table(content), "make report REFERENCE=1 renews it"
+
+
+def test_the_readme_shows_what_quick_prints() -> None:
+    experiment = load_experiment("degradation")
+    records = [record for record in records_of("degradation", "quick") if record.seed == 0]
+    judgements = judged(experiment, records)
+    answers = build_content(experiment, "quick", records, judgements, [], [])["answers"]
+    lines = [*verdict_lines(judgements), *error_lines(experiment, records), *answers, "report: reports/degradation.pdf"]
+    assert "\n".join(["```text", *lines, "```"]) in (REPO / "README.md").read_text()
+
+
+def test_the_readmes_errors_are_those_of_five_seeds() -> None:
+    text = (REPO / "README.md").read_text()
+    header = re.search(r"^\| `make degradation SEEDS=0-4` \| (.*) \|$", text, re.M)
+    assert header is not None
+    values = results_of(records_of("degradation", "quick"))
+    for metric, words in (("train_error", "training"), ("test_error", "test")):
+        found = [list(values.of(arm, metric).values()) for arm in header[1].split(" | ")]
+        assert {len(seeds) for seeds in found} == {5}
+        row = " | ".join(f"{mean(seeds):.1f} ± {stdev(seeds):.1f}" for seeds in found)
+        assert f"| {words} error, % | {row} |" in text
+
+
+def test_quick_shows_the_papers_finding_in_every_seed() -> None:
+    """The default run of the headline experiment has one seed, whichever the user takes."""
+    values = results_of(records_of("degradation", "quick"))
+    for metric in ("train_error", "test_error"):
+        errors = {arm: values.of(arm, metric) for arm in ("plain-20", "plain-56", "resnet-20", "resnet-56")}
+        for seed in range(5):
+            assert errors["plain-56"][seed] > errors["plain-20"][seed] + 5
+            assert errors["resnet-20"][seed] < errors["plain-20"][seed] - 5
+            assert errors["resnet-56"][seed] < errors["plain-56"][seed] - 5
 
 
 def test_every_budget_has_its_report() -> None:
