@@ -41,8 +41,8 @@ QUARTER = replace(HE15_CIFAR, batch_size=32, train_images=250)
 # The longest files first, so that with several workers none is left with a long one at the end. xdist would otherwise go
 # by the number of tests: pyproject.toml tells it not to.
 LONGEST_FIRST = (
-    "cli", "training", "report", "own_images", "data", "together", "watches", "construction", "start", "experiments",
-    "tracking", "small_nets", "search", "transfer", "architectures", "launch", "claims", "complexity",
+    "cli", "training", "report", "page_one", "own_images", "data", "together", "watches", "construction", "start",
+    "experiments", "tracking", "small_nets", "search", "transfer", "architectures", "launch", "claims", "complexity",
 )  # fmt: skip
 
 

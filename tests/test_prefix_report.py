@@ -109,7 +109,9 @@ def test_layer_responses_are_not_called_final(degradation: Experiment, prefix_ru
     (spec,) = [spec for spec in degradation.figures if spec.name == "layer_responses"]
     drawn = spec.draw(Context(collect(prefix_runs, "degradation", "prefix34000"), 64_000))
     assert drawn is not None
-    assert drawn[0].axes[0].get_title() == "ours, 34,000 of 64,000 iterations"
+    assert [ax.get_title() for ax in drawn[0].axes[:2]] == [
+        "ours, 34,000 of 64,000 iterations", "He15 figure 7, 64,000 iterations",
+    ]  # fmt: skip
     assert drawn[1].endswith("On the left training has not ended, as it has on the right.")
 
 

@@ -17,6 +17,7 @@ from resnet_repro.discovery import experiment_names, load_experiment
 from resnet_repro.experiment import Arm
 from resnet_repro.report.console import error_lines, verdict_lines
 from resnet_repro.report.content import build_content, results_of
+from resnet_repro.report.headline import PLACE, values_of
 from resnet_repro.report.markdown import BEGIN, END, claims_table, summary_page
 from resnet_repro.report.summary import ORDER, summary_content
 from resnet_repro.report.write import budgets_with_records, judged
@@ -169,3 +170,11 @@ def test_every_number_and_verdict_of_the_reading_is_that_of_the_records(content:
 def test_every_experiment_has_results_and_the_reading_speaks_of_them() -> None:
     text = (REPO / "reports" / "README.md").read_text()
     assert [name for name, budgets in BUDGETS.items() if not budgets or f"(reference/{name}" not in text] == []
+
+
+@pytest.mark.parametrize("name", list(BUDGETS))
+def test_answers_speak_of_metrics_that_records_have(name: str) -> None:
+    places = [place[1] for answer in load_experiment(name).answers for place in PLACE.finditer(answer)]
+    asked = {part.rpartition(".")[2] for place in places for part in re.split(r" [/-] ", place)} - {"steps"}
+    known = {metric for budget in BUDGETS[name] for record in records_of(name, budget) for metric in values_of(record)}
+    assert asked <= known | {"test_error_10crop"}  # of ImageNet, which is trained nowhere here

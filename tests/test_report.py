@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from made_records import CIFAR100, DIVERGED, content_of, make_record
+from made_records import CIFAR100, DIVERGED, TEST_ERROR, content_of, make_record
 
 from resnet_repro.counting import count_run
 from resnet_repro.discovery import experiment_names, load_experiment
@@ -139,6 +139,21 @@ def test_the_papers_curves_lie_grey_behind_ours_where_budgets_are_the_same(
     assert {line.get_label() for line in grey} >= {"He15 plain-56 test", "He15 resnet-20 train"}
     assert all(line.get_zorder() < 2 for line in grey)
     assert len(lines) - len(grey) == 4 * (3 + 1) * 2  # of each net three seeds and their mean, twice
+
+
+def test_the_papers_layer_responses_lie_behind_ours_after_as_many_steps(
+    degradation: Experiment, paper_runs: Path, tmp_path: Path
+) -> None:
+    (spec,) = [spec for spec in degradation.figures if spec.name == "layer_responses"]
+    make_record(tmp_path / "short", degradation, "plain-20", 0, "quick", 391)
+    for runs, budget, iterations, panels in ((paper_runs, "paper", 64_000, 2), (tmp_path / "short", "quick", 391, 4)):
+        drawn = spec.draw(Context(collect(runs, "degradation", budget), iterations))
+        assert drawn is not None
+        axes = drawn[0].axes
+        assert len(axes) == panels
+        grey = {str(line.get_label()) for line in axes[0].get_lines() if line.get_color() == PAPER_GREY}
+        assert grey == ({f"He15 {name}" for name in TEST_ERROR if name != "plain-56-no-bn"} if panels == 2 else set())
+        assert ("The scales on the left and on the right differ." in drawn[1]) == (panels == 4)
 
 
 def test_else_they_have_panels_of_their_own(degradation: Experiment, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def headline(experiment: Experiment, records: Sequence[Record], judgements: Sequ
     by_arm: dict[str, list[Record]] = {}
     for record in records:
         by_arm.setdefault(record.arm, []).append(record)
-    values = _Values({arm: _rows(mine) for arm, mine in by_arm.items()}, by_arm)
+    values = _Values({arm: [values_of(record) for record in mine] for arm, mine in by_arm.items()}, by_arm)
     found = [answer for template in experiment.answers if (answer := _filled(template, values))]
     if not found:
         missing = "These runs lack the numbers of an answer. " if experiment.answers else ""
@@ -88,14 +88,10 @@ class _Values:
         return " or ".join(f"{done:,}" + (f" of {of:,}" if of else "") for done, of in sorted(lengths))
 
 
-def _rows(records: Sequence[Record]) -> list[dict[str, float]]:
-    return [counted(record) | _taken(record) for record in records]
-
-
-def _taken(record: Record) -> dict[str, float]:
-    """What a run took, which no claim speaks of."""
-    peak = record.data["peak_memory_mib"] if not record.is_counted else None
-    return {"peak_memory_gib": peak / 1024} if peak else {}
+def values_of(record: Record) -> dict[str, float]:
+    """{metric: value} of a run, of which answers can speak: what it is counted with, and the memory it took."""
+    peak = None if record.is_counted else record.data["peak_memory_mib"]
+    return counted(record) | ({"peak_memory_gib": peak / 1024} if peak else {})
 
 
 def _steps(record: Record) -> tuple[int, int]:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from resnet_repro.experiment import Arm
 from resnet_repro.report.figure import Context, FigureSpec
+from resnet_repro.report.panels import arm_handle
 from resnet_repro.report.published import he15_layer_responses
 from resnet_repro.report.seeds import Curve, draw_seeds, geometric_mean, of_seeds
-from resnet_repro.report.style import LEGEND_SIZE, WIDTH, looks
+from resnet_repro.report.style import LEGEND_SIZE, PAPER_GREY, WIDTH, looks
 from resnet_repro.results import Record
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 STEPS_SHOWN = 5  # of the training, in the figure of gradients along it
 PANELS_ABREAST = 3
+HE15_STEPS = 64_000
 
 
 def gradient_norms(arms: Sequence[Arm]) -> FigureSpec:
@@ -136,7 +138,10 @@ def _norm(by_step: dict[int, float], later: bool) -> float:
 
 
 def layer_responses(arms: Sequence[Arm]) -> FigureSpec:
-    """Standard deviation of each layer's response, in the layers' order and sorted, beside He15 figure 7."""
+    """Standard deviation of each layer's response, in the layers' order and sorted, and that of He15 figure 7.
+
+    The paper's lies in grey behind ours where training has gone as far, else beside it.
+    """
 
     def draw(context: Context) -> tuple[Figure, str] | None:
         from matplotlib.figure import Figure
@@ -146,38 +151,52 @@ def layer_responses(arms: Sequence[Arm]) -> FigureSpec:
         if not any(ours.values()):
             return None
         style = looks(names)
-        titles = [f"ours, {context.length} iterations"]
-        if context.published:
-            titles.append("He15 figure 7, 64,000 iterations")
-        figure = Figure(figsize=(WIDTH, 3.7))
-        axes = figure.subplots(2, len(titles), squeeze=False)
+        theirs = {name: curve for name in names if context.published and (curve := he15_layer_responses(name))}
+        behind = bool(theirs) and context.prefix is None and context.iterations == HE15_STEPS
+        beside = bool(theirs) and not behind
+        figure = Figure(figsize=(WIDTH, 3.7 if beside else 2.9))
+        axes = figure.subplots(2, 2) if beside else figure.subplots(1, 2).reshape(2, 1)  # (order or sorted, whose)
         for name in names:
-            published = he15_layer_responses(name) if context.published else None
-            for column, runs in enumerate((ours[name], [published] if published else [])[: len(titles)]):
-                if runs:
-                    draw_seeds(axes[0][column], runs, style[name], label=name, linewidth=1.1)
-                    draw_seeds(axes[1][column], [_sorted(run) for run in runs], style[name], label=name, linewidth=1.1)
-        for column, title in enumerate(titles):
-            axes[0][column].set_title(title)
-            axes[0][column].set_xlabel("layer")
-            axes[1][column].set_xlabel("layer, sorted by size of response")
-            axes[0][column].set_ylim(bottom=0)
-            axes[1][column].set_ylim(bottom=0)
-        figure.legend(*unique_legend(axes[0][-1]), loc="outside lower center", ncols=len(names))
-        for row in axes:
-            row[0].set_ylabel("standard deviation")
+            if ours[name]:
+                _draw_responses(axes[:, 0], ours[name], style[name], name)
+            if name in theirs:
+                look = style[name] | ({"color": PAPER_GREY} if behind else {})
+                _draw_responses(axes[:, -1], [theirs[name]], look, f"He15 {name}", zorder=1 if behind else 2)
+        axes[0, 0].set_title(f"ours, {context.length} iterations" + (" (grey: He15)" if behind else ""))
+        if beside:
+            axes[0, 1].set_title(f"He15 figure 7, {HE15_STEPS:,} iterations")
+        for ax, label in zip(axes, ("layer", "layer, sorted by size of response"), strict=True):
+            for panel in ax:
+                panel.set_xlabel(label)
+                panel.set_ylim(bottom=0)
+            ax[0].set_ylabel("standard deviation")
+        shown = [name for name in names if ours[name] or name in theirs]
+        figure.legend(
+            handles=[arm_handle(style[name]) for name in shown],
+            labels=shown,
+            loc="outside lower center",
+            ncols=len(shown),
+        )
         caption = (
             "Layer responses: standard deviation of each 3×3 layer's output after batch normalization and before the "
-            "nonlinearity and the addition, in evaluation mode on 1,000 training images. Above in the layers' order, below "
-            f"sorted. {of_seeds([len(runs) for runs in ours.values()])}"
+            "nonlinearity and the addition, in evaluation mode on 1,000 training images, in the layers' order and sorted. "
+            f"{of_seeds([len(runs) for runs in ours.values()])}"
         )
-        if context.published:
+        if behind:
+            caption += " Grey: those of He15 figure 7."
+        elif beside:
             caption += " The scales on the left and on the right differ."
-        if context.published and context.prefix is not None:
+        if beside and context.prefix is not None:
             caption += " On the left training has not ended, as it has on the right."
         return figure, caption
 
     return FigureSpec("layer_responses", draw)
+
+
+def _draw_responses(axes: Sequence[Axes], runs: Sequence[Curve], look: dict, label: str, zorder: float = 2) -> None:
+    """Draw a net's responses on two panels: in the layers' order, and sorted."""
+    for ax, mine in zip(axes, (runs, [_sorted(run) for run in runs]), strict=True):
+        draw_seeds(ax, mine, look, label=label, linewidth=1.1, zorder=zorder)
 
 
 def _responses(record: Record) -> Curve:

@@ -12,6 +12,7 @@ from resnet_repro.report.style import LEGEND_SIZE, PAPER_GREY, WIDTH
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 Panels = Mapping[str, Sequence[Arm]]
 Looks = Mapping[str, Mapping[str, Any]]
@@ -59,17 +60,23 @@ def label_axes(rows: Sequence[Sequence[Axes]], label: str) -> None:
 
 def legend_below(ax: Axes, names: Sequence[str], look: Looks, columns: int) -> None:
     """A legend of arms under a panel, which is one of so many side by side."""
-    from matplotlib.lines import Line2D
     from matplotlib.transforms import ScaledTranslation
 
     figure = ax.get_figure()
     assert figure is not None
     below = ax.transAxes + ScaledTranslation(0, -LEGEND_DROP, figure.dpi_scale_trans)
-    handles = [Line2D([], [], color=look[name]["color"], marker=look[name]["marker"], markersize=4) for name in names]
+    handles = [arm_handle(look[name]) for name in names]
     ax.legend(
         handles, names, ncols=_entries(names, columns), fontsize=LEGEND_SIZE, loc="upper center",
         bbox_to_anchor=(0.5, 0), bbox_transform=below, columnspacing=1.0, handlelength=1.7, borderaxespad=0,
     )  # fmt: skip
+
+
+def arm_handle(look: Mapping[str, Any]) -> Line2D:
+    """What stands for an arm in a legend, whatever kinds of lines it has."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=look["color"], marker=look["marker"], markersize=4)
 
 
 def legend_lines(names: Sequence[str], columns: int) -> int:

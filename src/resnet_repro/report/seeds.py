@@ -48,6 +48,7 @@ def draw_seeds(
     marks: int = 10,
     linewidth: float = 1.4,
     centre: Callable[[Sequence[float]], float] = fmean,
+    zorder: float = 2,
 ) -> None:
     """Draw an arm: the mean over its runs with about so many marks (0 for none), and each run pale behind it.
 
@@ -55,10 +56,19 @@ def draw_seeds(
     """
     if len(runs) > 1:
         for x, y in runs:
-            ax.plot(x, y, line, color=look["color"], alpha=PALE, linewidth=0.6, zorder=1.8, label=f"_seed of {label}")
+            ax.plot(
+                x,
+                y,
+                line,
+                color=look["color"],
+                alpha=PALE,
+                linewidth=0.6,
+                zorder=zorder - 0.2,
+                label=f"_seed of {label}",
+            )
     x, y = mean_curve(runs, centre)
     marker = {"marker": look["marker"], "markersize": 3.5, "markevery": every(x, marks)} if marks else {}
-    ax.plot(x, y, line, color=look["color"], linewidth=linewidth, label=label, **marker)
+    ax.plot(x, y, line, color=look["color"], linewidth=linewidth, label=label, zorder=zorder, **marker)
 
 
 def every(points: Sequence, marks: int = 10) -> int:
