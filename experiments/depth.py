@@ -1,7 +1,10 @@
 """Residual networks gain from depth up to 110 layers, not at 1202.  He15 table 6 and section 4.2.
 
-    make depth                  one epoch, one seed; 1202 layers for a few steps: about 27 minutes on two CPU cores
+    make depth                  one epoch, one seed; 1202 layers for a few steps: about 15 minutes on two CPU cores
+    make depth PREFIX=34000     past the first division of the rate; decides P1
     make depth PROFILE=paper    the published 64,000 steps, five seeds: days of GPU work
+Expected after one epoch: all depths within some three points of each other, the deepest last; none has had time to gain from
+its depth.
 Expected after 64,000 steps: 8.75, 7.51, 7.17, 6.97, 6.43 (6.61 ± 0.16 over five runs), 7.93 % test error.
 """
 

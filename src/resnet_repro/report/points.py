@@ -57,7 +57,6 @@ def errors_by_depth(arms: Sequence[Arm]) -> FigureSpec:
             if context.prefix is None:
                 spread = {"color": "black", "capsize": 2, "marker": "D", "markersize": 3, "linestyle": "none"}
                 axes[-1].errorbar(110, *HE15_110_LAYERS, **spread, zorder=1.6)
-            axes[-1].set_ylim(bottom=0)
         if panels == 2:
             axes[1].set_title(f"{where}, {HE15_STEPS:,} iterations")
         figure.legend(*_handles(axes), loc="outside lower center", ncols=3)
@@ -67,6 +66,7 @@ def errors_by_depth(arms: Sequence[Arm]) -> FigureSpec:
             ax.set_xticks(sorted(ticks), [str(tick) for tick in sorted(ticks)])
             ax.minorticks_off()
             ax.set_xlabel("layers")
+            ax.set_ylim(bottom=0)
         axes[0].set_ylabel("error (%)")
         caption = f"Error after the last step against the number of layers. {_of_seeds(context, arms)}"
         if theirs and context.prefix is None:
