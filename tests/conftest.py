@@ -10,10 +10,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-# The tests run in as many workers as there are cores: more threads in each would only wait for one another. Said before
-# numpy and torch read it; what the tests start inherits it.
-for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_variable, "1")
+# The tests run in as many workers as there are cores: more threads in each would only wait for one another, unless
+# OMP_NUM_THREADS asks for them. Said before numpy and torch read it; what the tests start inherits it.
+_asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # "4,2" where regions are nested
+THREADS = int(_asked) if _asked.isdecimal() else 1
+os.environ["OMP_NUM_THREADS"] = str(THREADS)
+os.environ.setdefault("OPENBLAS_NUM_THREADS", str(THREADS))
 
 import pytest
 import torch
@@ -32,7 +34,7 @@ from resnet_repro.results import run_folder
 
 REPO = Path(__file__).resolve().parents[1]
 
-torch.set_num_threads(1)
+torch.set_num_threads(THREADS)
 
 # He15's recipe, with a quarter of its batch on a quarter of the tiny stand-in: 8 steps an epoch, as with all of both.
 QUARTER = replace(HE15_CIFAR, batch_size=32, train_images=250)
@@ -57,6 +59,12 @@ def _quiet_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _own_draws() -> None:
+    """What a test draws does not depend on the tests before it, which another worker may run."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
@@ -139,7 +147,7 @@ def prepare_run(folder: Path, settings: RunSettings, data: Path, **execution: ob
     folder.mkdir(parents=True, exist_ok=True)
     values = {
         "data_folder": str(data / "cache" / settings.dataset),
-        "threads": 1,
+        "threads": THREADS,
         "checkpoint_seconds": 60.0,
         "commit": None,
     }
@@ -155,8 +163,8 @@ def prepare_run(folder: Path, settings: RunSettings, data: Path, **execution: ob
 
 
 def start_run(folder: Path) -> Forked:
-    """The run's process, on one thread, its standard input held open as the launcher does."""
-    return Forked(folder, folder / "log.txt", os.environ | {"OMP_NUM_THREADS": "1"})
+    """The run's process, its standard input held open as the launcher does."""
+    return Forked(folder, folder / "log.txt", os.environ)
 
 
 def start_process(folder: Path) -> subprocess.Popen:
@@ -167,7 +175,7 @@ def start_process(folder: Path) -> subprocess.Popen:
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            env=os.environ,
         )
 
 

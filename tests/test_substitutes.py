@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import THREADS
 from test_training import run_here
 
 from resnet_repro.cli import main
@@ -31,7 +32,7 @@ class Here:
     def execute(self, jobs: Sequence[Job], watch: Callable[[], None]) -> list[Outcome]:
         for job in jobs:
             assert all(marker.exists() for marker in job.after), f"{job.name} came before what it waits for"
-            job.prepare(Slot("cpu", "cpu", 1, {}, 1.0))
+            job.prepare(Slot("cpu", "cpu", THREADS, {}, 1.0))
             assert run_here(job.marker.parent) == "finished"
         return ["done"] * len(jobs)
 

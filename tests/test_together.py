@@ -45,7 +45,7 @@ class Together:
         for rank in range(2):
             variables = {
                 "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "GROUP_RANK": 0,
-                "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1,
+                "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
             }  # fmt: skip
             environment = os.environ | {name: str(value) for name, value in variables.items()}
             self.processes.append(Forked(folder, self.log, environment))
