@@ -78,7 +78,7 @@ def test_processes_share_every_batch_and_weigh_to_its_mean(root: Path, processes
         assert torch.equal(torch.cat([part[0] for part in mine]), images)
         assert torch.equal(torch.cat([part[1] for part in mine]), labels)
         means = [float(part[0].double().mean()) * part[2] for part in mine]
-        assert sum(means) / processes == pytest.approx(float(images.double().mean()), abs=1e-6)
+        assert sum(means) / processes == pytest.approx(float(images.double().mean()), abs=1e-9)
 
 
 def test_more_processes_than_images_of_a_batch(root: Path) -> None:

@@ -117,7 +117,8 @@ def test_two_processes_score_every_image_once(by_one: Path, by_two: Path) -> Non
     assert two["train_images"] == one["train_images"] == 667
     for split, images in (("train", 667), ("validation", 333), ("test", 500)):
         assert two[f"{split}_loss"] == pytest.approx(one[f"{split}_loss"], rel=1e-4)
-        assert two[f"{split}_error"] == pytest.approx(one[f"{split}_error"], abs=100 / images + 1e-9)
+        # An image whose two best classes lie within rounding may get the other one; 1 % of them are three at least.
+        assert two[f"{split}_error"] == pytest.approx(one[f"{split}_error"], abs=1.0)
         errors = two[f"{split}_error"] * images / 100
         assert errors == pytest.approx(round(errors), abs=1e-6)
 
@@ -195,8 +196,8 @@ def test_shared_batches_hold_each_image_once_an_epoch_and_weigh_to_the_mean(proc
     for whole, *mine in zip(stream(ALONE), *parts, strict=True):
         images, labels = whole
         assert torch.equal(torch.cat([part[0] for part in mine if part[2]]), images)
-        means = [float(part[0].mean()) * part[2] for part in mine]
-        assert sum(means) / processes == pytest.approx(float(images.mean()), abs=1e-6)
+        means = [float(part[0].double().mean()) * part[2] for part in mine]
+        assert sum(means) / processes == pytest.approx(float(images.double().mean()), abs=1e-9)
         assert sum(len(part[1]) for part in mine if part[2]) == len(labels)
 
 
