@@ -72,26 +72,34 @@ def test_a_cpu_is_shared_out_by_cores(cores: int, runs: int, slots: int | None, 
     assert all(slot.environment["CUDA_VISIBLE_DEVICES"] == "" for slot in planned)
 
 
+# Ends when as many jobs have begun as are WANTED. Jobs that wait for one another show what is at work at once whatever
+# the machine's speed; one that waits in vain fails.
 WORK = """
     import os, pathlib, sys, time
     folder = pathlib.Path(sys.argv[1])
     begin = time.monotonic()
-    time.sleep(0.4)
+    (folder / "begun").touch()
+    begun = len(list(folder.parent.glob("*/begun")))
     if folder.name == "bad":
         print("out of luck")
         sys.exit(3)
+    while len(list(folder.parent.glob("*/begun"))) < WANTED:
+        time.sleep(0.01)
+        if time.monotonic() > begin + 60:
+            sys.exit("nothing has begun beside it")
     (folder / "done").write_text(f"{os.environ['CUDA_VISIBLE_DEVICES']} {begin} {time.monotonic()}")
 """
+AT_ONCE, BY_PAIRS, BY_TWO = (WORK.replace("WANTED", wanted) for wanted in ("0", "min(5, begun + begun % 2)", "2"))
 
 
-def job(folder: Path, script: str = WORK, after: Sequence[Path] = ()) -> Job:
+def job(folder: Path, script: str = AT_ONCE, after: Sequence[Path] = ()) -> Job:
     folder.mkdir(parents=True)
     argv = [sys.executable, "-c", textwrap.dedent(script), str(folder)]
     return Job(folder.name, argv, folder / "log.txt", folder / "done", after=[path / "done" for path in after])
 
 
 def test_the_pool_keeps_its_slots_full_and_each_gpu_to_one_run(tmp_path: Path) -> None:
-    jobs = [job(tmp_path / f"run{i}") for i in range(5)]
+    jobs = [job(tmp_path / f"run{i}", BY_PAIRS) for i in range(5)]
     slots = plan_slots(["cuda:0", "cuda:1"], None, runs=5, cores=2)
     seen = []
     assert run_pool(jobs, slots, lambda: seen.append(1)) == ["done"] * 5
@@ -118,7 +126,7 @@ def test_one_failing_run_stops_nothing_else(tmp_path: Path) -> None:
 
 def test_a_job_starts_after_those_that_it_waits_for_and_others_overtake_it(tmp_path: Path) -> None:
     child, parent, other = tmp_path / "child", tmp_path / "parent", tmp_path / "other"
-    jobs = [job(child, after=[parent]), job(parent), job(other)]
+    jobs = [job(child, BY_TWO, after=[parent]), job(parent, BY_TWO), job(other, BY_TWO)]
     assert run_pool(jobs, [Slot("cpu", "cpu", 1, {"CUDA_VISIBLE_DEVICES": ""})] * 2, lambda: None) == ["done"] * 3
     spans = {one.name: [float(part) for part in one.marker.read_text().split()] for one in jobs}
     assert spans["parent"][1] <= spans["child"][0]
