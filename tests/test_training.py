@@ -355,14 +355,15 @@ def test_a_run_folder_serves_one_process_at_a_time(
     train_run._lock(folder).close()
 
 
-WARM_UP = cifar_arm("plain", 8, replace(QUARTER, warm_up=WarmUp(0.01, until_error=76.0)))
+# A threshold that several batches of the first half come under, so that no single image near a tie decides the test.
+WARM_UP = cifar_arm("plain", 8, replace(QUARTER, warm_up=WarmUp(0.01, until_error=80.0)))
 
 
 def test_the_warm_up_ends_by_the_running_error_also_after_a_resume(tiny_data: Path, tmp_path: Path) -> None:
     whole = prepare_run(tmp_path / "whole", make_settings(tiny_data, 60, WARM_UP), tiny_data)
     assert run_here(whole) == "finished"
     rows = read_rows(whole / "metrics.csv")
-    under = next(int(row["iteration"]) for row in rows if float(row["running_train_error"]) < 76)
+    under = next(int(row["iteration"]) for row in rows if float(row["running_train_error"]) < 80)
     record = read_record(whole)
     assert record is not None
     assert record.data["warmed_up_at"] == under
