@@ -86,13 +86,13 @@ setup-ray: $(READY) ## install Ray as well, for EXECUTOR=ray (a minute)
 degradation: $(READY) ## plain-20/56 against resnet-20/56 (quick: 8 minutes on two CPU cores)
 	$(REPRO) run degradation $(FLAGS)
 
-depth: $(READY) ## ResNet-20 to 110, and a stretch of 1202 (quick: 27 minutes)
+depth: $(READY) ## ResNet-20 to 110, and a stretch of 1202 (quick: 12 minutes)
 	$(REPRO) run depth $(FLAGS)
 
 block: $(READY) ## original, pre-activation and plain blocks, BN that never ran and BN that does (quick: 21 minutes)
 	$(REPRO) run block $(FLAGS)
 
-shortcuts: $(READY) ## options A, B, C, and shortcuts around single layers (quick: 29 minutes)
+shortcuts: $(READY) ## options A, B, C, and shortcuts around single layers (quick: 15 minutes)
 	$(REPRO) run shortcuts $(FLAGS)
 
 normalization: $(READY) ## none, batch, layer, instance, group, at batch 128 and 4 (quick: 26 minutes)

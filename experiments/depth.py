@@ -1,6 +1,6 @@
 """Residual networks gain from depth up to 110 layers, not at 1202.  He15 table 6 and section 4.2.
 
-    make depth                  one epoch, one seed; 1202 layers for a few steps: about 15 minutes on two CPU cores
+    make depth                  one epoch, one seed; 1202 layers for a few steps: about 12 minutes on two CPU cores
     make depth PREFIX=34000     past the first division of the rate; decides P1
     make depth PROFILE=paper    the published 64,000 steps, five seeds: days of GPU work
 Expected after one epoch: all depths within some three points of each other, the deepest last; none has had time to gain from
@@ -95,7 +95,7 @@ def depth() -> Experiment:
         },
         published_note="Published after 64,000 steps: He15 table 6; resnet-110 is its best of five, 6.61 ± 0.16 their mean.",
         deviations=[
-            "The warm-up ends at the first reading at which the running training error, over a hundredth of the budget and "
+            "The published schedule's warm-up ends at the first reading at which the running training error, over a hundredth of the budget and "
             "at most 100 steps, is under 80 %; the paper does not say how it looked. The milestones do not move with it. "
             "On CIFAR-100 it is 88 %, the same part of the error of guessing.",
             "resnet-1202 recomputes its activations block by block where storing them would take more than 4 GiB on a "

@@ -1,6 +1,6 @@
 """Which shortcuts a residual network needs: options A, B, C, and one around every layer.  He15 table 3 and section 3.2.
 
-    make shortcuts                  one epoch, one seed: about 21 minutes on two CPU cores
+    make shortcuts                  one epoch, one seed: about 15 minutes on two CPU cores
     make shortcuts PREFIX=34000     past the first division of the rate: decides all claims
     make shortcuts PROFILE=paper    the published 64,000 steps, five seeds: a GPU's work
 Expected after one epoch: options A and B and one-layer shortcuts far below the plain net at 56 layers; option C, whose
