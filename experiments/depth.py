@@ -95,9 +95,9 @@ def depth() -> Experiment:
         },
         published_note="Published after 64,000 steps: He15 table 6; resnet-110 is its best of five, 6.61 ± 0.16 their mean.",
         deviations=[
-            "The published schedule's warm-up ends at the first reading at which the running training error, over a hundredth of the budget and "
-            "at most 100 steps, is under 80 %; the paper does not say how it looked. The milestones do not move with it. "
-            "On CIFAR-100 it is 88 %, the same part of the error of guessing.",
+            "The published schedule's warm-up ends at the first reading at which the running training error, over a hundredth "
+            "of the budget and at most 100 steps, is under 80 %; the paper does not say how it looked. The milestones do not "
+            "move with it. On CIFAR-100 it is 88 %, the same part of the error of guessing.",
             "resnet-1202 recomputes its activations block by block where storing them would take more than 4 GiB on a "
             "CPU or half of the device's memory: the gradients are the same, memory falls, a step takes longer.",
             "Outside the paper profile resnet-1202 is trained for 8 steps and not scored: time and memory are what it shows. "

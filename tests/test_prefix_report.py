@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,18 @@ def test_its_table_has_the_papers_errors_at_that_step(degradation: Experiment, p
     }
     assert "the paper's errors at the same step, 34,000" in table["caption"]
     assert "Published after 64,000 steps" not in table["caption"]
+
+
+def test_a_short_prefix_is_seen_above_the_papers_axis(degradation: Experiment, tmp_path: Path) -> None:
+    folder = make_record(tmp_path, degradation, "resnet-20", 0, "prefix400", prefix=400)
+    record = json.loads((folder / "record.json").read_text())
+    (folder / "record.json").write_text(json.dumps(record | {"final": {"train_error": 50.0, "test_error": 48.0}}))
+    (folder / "metrics.csv").write_text("iteration,running_train_error,test_error\n200,60.0,\n400,49.0,\n")
+    drawn = degradation.figures[0].draw(Context(collect(tmp_path, "degradation", "prefix400"), 64_000))
+    assert drawn is not None
+    (ax,) = drawn[0].axes
+    (test,) = (line for line in ax.get_lines() if line.get_label() == "resnet-20 test")
+    assert points(test) == ([400], [48.0]) and ax.get_ylim()[1] > 48.0
 
 
 def test_an_error_beyond_the_papers_figure_is_its_edge(degradation: Experiment, tmp_path: Path) -> None:

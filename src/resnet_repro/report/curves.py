@@ -59,7 +59,7 @@ def error_curves(panels: Panels, paper: PublishedCurves = HE15_FIGURE_6) -> Figu
             if same_schedule:
                 for name in theirs[title]:
                     _published(ax, name, paper, style[name] | {"color": PAPER_GREY})
-                ax.set_ylim(paper.bottom, paper.top)
+                ax.set_ylim(paper.bottom, max(paper.top, 1.1 * _worst(context, shown)))
             legend_below(ax, list(style), style, len(rows[0]))
         if below:
             for ax, (title, arms) in zip(rows[1], shown.items(), strict=True):
@@ -85,6 +85,12 @@ def error_curves(panels: Panels, paper: PublishedCurves = HE15_FIGURE_6) -> Figu
         return figure, caption
 
     return FigureSpec("error_curves", draw)
+
+
+def _worst(context: Context, shown: Panels) -> float:
+    """The highest error at the end of a run, in percent: of a short prefix it lies above the paper's axis."""
+    runs = [record for arms in shown.values() for arm in arms for record in context.of(arm.name)]
+    return max((error for record in runs if (error := record.value("test_error")) is not None), default=0.0)
 
 
 def curves(name: str, panels: Panels, dashed: str, solid: str, label: str, log: bool = False) -> FigureSpec:
@@ -191,7 +197,7 @@ def _to_the_end(record: Record, column: str) -> Curve:
     """A column of metrics.csv with the final score, which has no row there where the last step was no evaluation."""
     x, y = series(record.table("metrics"), column)
     final, end = record.value(column), record.data["iterations"]
-    if final is not None and x and x[-1] < end:
+    if final is not None and (not x or x[-1] < end):
         return [*x, end], [*y, final]
     return x, y
 
