@@ -1,7 +1,7 @@
 """Plain networks get worse with depth, residual networks do not.  He15 sections 1 and 4.2, figures 1, 6 and 7.
 
-    make degradation                  one epoch, one seed: about 7 minutes on two CPU cores
-    make degradation PREFIX=34000     past the first division of the rate: decides D1 to D6; ten core-hours a seed
+    make degradation                  one epoch, one seed: about 8 minutes on two CPU cores
+    make degradation PREFIX=34000     past the first division of the rate: decides all claims; ten core-hours a seed
     make degradation PROFILE=paper    the published 64,000 steps, five seeds: a GPU's work
 Expected after one epoch: training error 58, 80, 49, 49 % for plain-20, plain-56, resnet-20, resnet-56.
 Expected after 64,000 steps: plain-20 9.7, plain-56 13.2, resnet-20 8.8, resnet-56 7.0 % test error.
@@ -132,6 +132,8 @@ def degradation() -> Experiment:
             "He initialization with the fan-in of each layer, for the linear layer too; its bias starts at zero.",
             "Shortcuts of option A pad the missing channels half before and half after: the paper does not say where.",
             "Arithmetic is bf16 autocast where the hardware has it, with float32 weights; the paper's was float32.",
+            "Compressed schedules, those of quick and ITERATIONS=, begin with 400 steps at a rate of 0.01; paper and prefixes "
+            "are as published.",
             "plain-56-no-bn is ours, for claim D5. It trains for a tenth of the schedule.",
         ],
     )

@@ -75,7 +75,7 @@ def plain_vs_resnet() -> Experiment:
             "shortcuts they have {resnet-34.train_error} and {resnet-18.train_error} %.",
             "On the test images plain-34 errs on {plain-34.test_error} % and plain-18 on {plain-18.test_error} %; resnet-34 on "
             "{resnet-34.test_error} % and resnet-18 on {resnet-18.test_error} %.",
-            "On ten crops of them plain-34 errs on {plain-34.test_error_10crop} % and plain-18 on "
+            "On ten crops of the test images plain-34 errs on {plain-34.test_error_10crop} % and plain-18 on "
             "{plain-18.test_error_10crop} %; resnet-34 on {resnet-34.test_error_10crop} % and resnet-18 on "
             "{resnet-18.test_error_10crop} %.",
         ],

@@ -130,6 +130,8 @@ def shortcuts() -> Experiment:
             "A projection is a 1×1 convolution with batch normalization, as the paper's own models have it.",
             "One-layer shortcuts: every convolution with its batch normalization is a block, y = relu(bn(conv(x)) + x); "
             "the weights on the main path are those of the ordinary net.",
+            "Compressed schedules, those of quick and ITERATIONS=, begin with 400 steps at a rate of 0.01; paper and prefixes "
+            "are as published.",
             "plain-20, plain-56 and the residual nets of option A are those of the experiment degradation.",
             "Momentum is plain, not Nesterov's; weight decay acts on all parameters: the paper does not say.",
             "Arithmetic is bf16 autocast where the hardware has it, with float32 weights; the papers' was float32.",

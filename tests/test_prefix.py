@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import QUARTER, cli, make_settings, prepare_run
+from made_records import content_of, make_record, parent_of
 from made_results import DEEPER_IS_WORSE, judge, results
 from test_training import content, run_here
 
@@ -16,7 +17,7 @@ from resnet_repro.arms import cifar_arm
 from resnet_repro.budgets import command, profile_of, split_budget
 from resnet_repro.discovery import load_experiment
 from resnet_repro.experiment import Experiment, RunSettings
-from resnet_repro.files import read_rows
+from resnet_repro.files import read_rows, write_json
 from resnet_repro.results import read_record, run_folder, state_of
 from resnet_repro.training.schedule import learning_rate
 from resnet_repro.twins import take_over, take_up
@@ -98,6 +99,49 @@ def test_a_prefix_without_its_checkpoint_is_not_continued(tiny_data: Path, tmp_p
     assert take_up(folder, settings) is None
 
 
+def test_a_damaged_checkpoint_is_not_continued(tiny_data: Path, tmp_path: Path) -> None:
+    """Copied, it would fail every attempt, and deleting the copy would not help."""
+    for prefix in (3, 4):
+        train_prefix(tmp_path, tiny_data, prefix)
+    checkpoint = run_folder(tmp_path, "degradation", "prefix4", "plain-8", 0) / "checkpoint.ckpt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1_000])
+    settings = settings_for(tiny_data, 5)
+    folder = run_folder(tmp_path, "degradation", settings.budget, "plain-8", 0)
+    assert take_up(folder, settings) == 3, "the longest whole one"
+    assert not list(folder.glob(".*part"))
+
+
+@pytest.mark.parametrize(("step", "expected"), [(4, 5), (5, None), (9, None)])
+def test_a_run_that_was_begun_goes_on_from_a_longer_prefix(
+    step: int, expected: int | None, in_one_go: dict[int | None, Path], tiny_data: Path, tmp_path: Path
+) -> None:
+    train_prefix(tmp_path, tiny_data, 5)
+    settings = settings_for(tiny_data, 17)
+    folder = prepare_run(tmp_path, settings, tiny_data)
+    (folder / "checkpoint.ckpt").write_bytes(b"what the run has saved at that step")
+    write_json(folder / "progress.json", {"step": step})
+    assert take_up(folder, settings) == expected
+    assert (state_of(folder, settings) if expected else None) == ("started" if expected else None)
+    if expected:
+        assert run_here(folder) == "finished"
+        assert content(folder) == content(in_one_go[17])
+
+
+def test_runs_that_read_a_prefix_are_of_its_length(tmp_path: Path) -> None:
+    features = load_experiment("features")
+    profile = features.prefix(34_000)
+    assert {profile.prefix_of(arm) for arm in features.arms} == {34_000}
+    parent = parent_of("degradation", "plain-20", 0, "a" * 64, 34_000)
+    folder = make_record(
+        tmp_path, features, "plain-20-trained", 0, "prefix34000", iterations=0, prefix=34_000, parent=parent
+    )
+    record = read_record(folder)
+    assert record is not None and record.settings.stop_at == 0 and record.schedule == (34_000, 64_000)
+    banners = content_of(features, tmp_path, "prefix34000")["banners"]
+    assert banners[0].startswith("PREFIX. 34,000 of the published 64,000 iterations (prefix 53 %)")
+    assert not any(text.startswith("SHORT BUDGET") for text in banners)
+
+
 def test_an_arm_whose_share_a_prefix_covers_is_the_published_run(
     degradation: Experiment, tiny_data: Path, tmp_path: Path
 ) -> None:
@@ -176,11 +220,13 @@ def test_on_the_command_line_a_longer_prefix_goes_on(tiny_data: Path, quartered:
             "undecided",
             "needs PREFIX=34000 or more",
         ),  # shallow is compressed
+        ({"shallow": 34_000, "deep": 34_000, "missing": 0}, "undecided", "runs are missing"),
     ],
 )
 def test_a_claim_names_the_prefix_that_decides_it(prefixes: dict[str, int], verdict: str, reason: str) -> None:
     claim = Claim("D3", "He15", "", DEEPER_IS_WORSE.test, needs_paper_budget=True, from_prefix=34_000)
-    found = results({"deep": [13.1, 13.2, 13.3], "shallow": [9.6, 9.7, 9.8]}, short=("deep", "shallow"))
+    deep = [] if prefixes.pop("missing", None) == 0 else [13.1, 13.2, 13.3]
+    found = results({"deep": deep, "shallow": [9.6, 9.7, 9.8]}, short=("deep", "shallow"))
     judgement = judge(claim, replace(found, prefixes=prefixes))
     assert (judgement.verdict, judgement.reason) == (verdict, reason)
 

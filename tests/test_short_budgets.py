@@ -96,7 +96,7 @@ def test_a_report_says_what_the_slow_start_is(degradation: Experiment, tmp_path:
     content = build_content(degradation, "quick", collect(tmp_path, "degradation", "quick"), [], [], [])
     assert "at most 0.01 for the first 400 steps" in content["summary"]
     (banner,) = (text for text in content["banners"] if text.startswith("SHORT BUDGET"))
-    assert "the first 400 steps are taken at 0.01 at most, the paper's remedy for deep nets" in banner
+    assert "all steps are taken at 0.01 at most, the paper's remedy for deep nets" in banner
 
 
 # -- images scored -----------------------------------------------------------------------------------------------------
@@ -128,6 +128,14 @@ def test_the_published_budget_scores_all_images_however_short(degradation: Exper
     assert degradation.prefix(200).scored(degradation.arms[0]) is None, "a prefix is scored as the whole schedule is"
 
 
+def test_longer_schedules_on_ones_own_images_score_all_of_them() -> None:
+    transfer = load_experiment("transfer")
+    arm = next(arm for arm in transfer.arms if arm.recipe.iterations == 790)
+    quick = transfer.profile("quick")
+    assert quick.scored(arm) == Scored(2_500, 12_000, 24_000)
+    assert quick.scored(arm, factor=782 / 79) is None, "100,000 images in place of 10,000"
+
+
 def test_scoring_takes_a_small_part_of_quick(degradation: Experiment) -> None:
     """In passes forward through the net; a step of training counts as three for each of its images."""
     profile = degradation.profile("quick")
@@ -152,6 +160,8 @@ def test_a_record_says_on_how_many_images_it_was_scored(tiny_data: Path, tmp_pat
         4: ("40", "40"),
         6: ("70", "90"),
     }
+    best = record.data["best"]
+    assert (best["iteration"], best["test_images"]) == (6, 90), "of the scores on most images"
     held_out = replace(QUARTER, validation_images=50)
     settings = make_settings(
         tiny_data, 2, cifar_arm("plain", 8, held_out), evaluate_every=1, scored=Scored(20, 30, 25), budget="held-out"

@@ -45,7 +45,7 @@ def profile_of(experiment: Experiment, budget: str) -> Profile | None:
             return profile
     if match := re.fullmatch(r"([1-9][0-9]*)it", stem):
         return replace(experiment.profiles[0].scaled(int(match[1])), seeds=())
-    if match := PREFIX_NAME.fullmatch(stem):
+    if (match := PREFIX_NAME.fullmatch(stem)) and any(profile.name == "paper" for profile in experiment.profiles):
         return experiment.published_profile.cut_after(int(match[1]))
     return None
 

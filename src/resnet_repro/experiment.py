@@ -267,15 +267,21 @@ class Profile:
         return replace(self, name=f"prefix{prefix}", prefix=prefix)
 
     def prefix_of(self, arm: Arm) -> int | None:
-        """The step at which the prefix ends for the arm; None where the arm's whole schedule, or share of it, is run."""
-        if self.prefix is None:
-            return None
+        """The step at which the prefix ends for the arm; None where the arm's whole schedule, or share of it, is run.
+
+        Of arms that are not trained, that of the runs whose weights they read.
+        """
+        if self.prefix is None or not arm.length:
+            return self.prefix
         prefix = round(self.prefix * arm.length)
         return prefix if prefix < round(self.steps(arm) * arm.share) else None
 
-    def scored(self, arm: Arm) -> Scored | None:
-        """On how many images runs of the arm's recipe are scored; None for all, as the published budget is."""
-        steps = self.iterations or arm.recipe.iterations
+    def scored(self, arm: Arm, factor: float = 1.0) -> Scored | None:
+        """On how many images runs of the arm's recipe are scored; None for all, as the published budget is.
+
+        factor: by how much the data at hand lengthen the schedule.
+        """
+        steps = round(factor * (self.iterations or arm.recipe.iterations))
         return None if steps >= min(arm.recipe.iterations, SCORED_WHOLE) else Scored.after(steps)
 
     def at(self, resolution: int) -> Profile:
@@ -341,8 +347,8 @@ class Experiment:
         return self.profile("paper")
 
     def prefix(self, steps: int) -> Profile:
-        """The first `steps` steps of the published schedule; the published profile where that is no longer."""
-        return self.published_profile if steps >= self.published_steps else self.published_profile.cut_after(steps)
+        """The first `steps` steps of the published schedule; the published profile where that is all of it."""
+        return self.published_profile if steps == self.published_steps else self.published_profile.cut_after(steps)
 
     @property
     def published_steps(self) -> int:
@@ -409,6 +415,11 @@ class RunSettings:
     def stop_at(self) -> int:
         """The step at which the run ends: of the budget, the arm's share of it, the prefix or the stretch the first."""
         return min(end for end in (self.whole, self.stretch, self.prefix) if end is not None)
+
+    @property
+    def followed(self) -> int:
+        """The steps of its schedule that the run is to follow: all of them, or those of the prefix."""
+        return self.iterations if self.prefix is None else min(self.prefix, self.iterations)
 
     @property
     def whole(self) -> int:

@@ -101,12 +101,12 @@ def expand(
                 continue
             assert places is not None
             place = places[arm.name]
-            iterations = profile.steps(arm)
+            iterations, longer = profile.steps(arm), 1.0
             if place.is_folders and place.facts.name != request.experiment.dataset:
                 own, factor = _for_as_many_epochs(arm, place.facts.train_images, request.experiment.dataset)
                 # A profile's steps are so many epochs where the source takes a sample, elsewhere what a machine can afford.
                 if not profile.asked_for and (arm.recipe.train_images or profile.iterations is None):
-                    iterations = round(iterations * factor)
+                    iterations, longer = round(iterations * factor), factor
                 arm = own
             recipe = arm.recipe.at(profile.iterations or arm.recipe.iterations)
             arm = arm if recipe == arm.recipe else replace(arm, recipe=recipe)
@@ -127,7 +127,7 @@ def expand(
                     resolution=profile.resolution,
                     weights=Weights(weights.name, weights.sha256) if weights and begins else None,
                     prefix=profile.prefix_of(arm),
-                    scored=profile.scored(arm),
+                    scored=profile.scored(arm, longer),
                 )
             )
     return settings

@@ -113,9 +113,8 @@ class Record:
         Of a prefix the steps are its own.
         """
         settings, parent = self.settings, self.data["parent"] or {"iterations": 0, "published_iterations": 0}
-        steps = settings.iterations if settings.prefix is None else settings.prefix
         published = round(settings.arm.recipe.iterations * settings.arm.length)
-        return steps + parent["iterations"], published + parent["published_iterations"]
+        return settings.followed + parent["iterations"], published + parent["published_iterations"]
 
     def value(self, metric: str) -> float | None:
         """A final error or a diagnostic by name; None where the run has none, as one that diverged."""
@@ -193,16 +192,20 @@ def state_of(folder: Path, settings: RunSettings) -> str:
         check_sources(folder, settings, record)
         return "new" if record.status == "skipped" else "done"
     checkpoint = folder / CHECKPOINT
-    if checkpoint.exists():
-        try:
-            with zipfile.ZipFile(checkpoint) as archive:
-                broken = archive.testzip()
-        except (zipfile.BadZipFile, OSError) as error:
-            broken = str(error)
-        if broken is not None:
-            raise UserError(f"{checkpoint} is cut short or damaged ({broken}): delete {folder} to train this run again")
-        return "started"
-    return "new"
+    if not checkpoint.exists():
+        return "new"
+    if damage := damage_of(checkpoint):
+        raise UserError(f"{checkpoint} is cut short or damaged ({damage}): delete {folder} to train this run again")
+    return "started"
+
+
+def damage_of(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint's file; None for one that is whole."""
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            return archive.testzip()
+    except (zipfile.BadZipFile, OSError) as error:
+        return str(error)
 
 
 def check_sources(folder: Path, settings: RunSettings, record: Record) -> None:

@@ -132,9 +132,11 @@ def _train(
     runs = plan.trained
     _check_parents(request, runs)
     states = [state_of(run.folder, run.settings) for run in runs]
-    if group is None and not request.launch.dry_run:
-        states = [_taken_over(run, say) if state == "new" else state for run, state in zip(runs, states, strict=True)]
     is_main = group is None or group.world.is_main
+    if is_main and not request.launch.dry_run:
+        # Only of one process: another would wait in vain for a run that this one knows to be done.
+        both = zip(runs, states, strict=True)
+        states = [_from_earlier_runs(run, state, say, whole=group is None) for run, state in both]
     if is_main:
         _count([run for run in plan.runs if run.settings.arm.counted], say)
     if done := states.count("done"):
@@ -163,17 +165,19 @@ def _train(
     return _result(plan.budget, plan.runs, outcomes, is_main)
 
 
-def _taken_over(run: Run, say: Callable[[str], None]) -> str:
-    """ "done" where the same run has been carried out before and its result could be taken over, "started" where its first
-    steps have, else "new".
+def _from_earlier_runs(run: Run, state: str, say: Callable[[str], None], whole: bool) -> str:
+    """The state of a run after a look at what others have trained: "done" where it is the same run, whose result could be
+    taken over, "started" where it is the beginning, or more of it than the run's own folder holds.
+
+    whole: whether results are taken over too.
     """
-    if source := take_over(run.folder, run.settings):
+    if whole and state == "new" and (source := take_over(run.folder, run.settings)):
         say(f"{run.name}: {source} has trained the same run, and its result is taken over")
         return "done"
-    if steps := take_up(run.folder, run.settings):
+    if state != "done" and (steps := take_up(run.folder, run.settings)):
         say(f"{run.name}: its first {steps:,} steps have been trained, and it goes on from there")
         return "started"
-    return "new"
+    return state
 
 
 def _by_name(runs: Sequence[Run], outcomes: Sequence[Outcome]) -> dict[str, Outcome]:

@@ -17,11 +17,12 @@ from pathlib import Path
 
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import RunSettings
-from resnet_repro.files import read_json, write_json
-from resnet_repro.results import CHECKPOINT, LOCK, LOG, PROGRESS, RECORD, RUN, WEIGHTS, Record, read_record
+from resnet_repro.files import read_json, sync_to_disk, write_json
+from resnet_repro.results import CHECKPOINT, LOCK, LOG, PROGRESS, RECORD, RUN, WEIGHTS, Record, damage_of, read_record
 
 OWN = (CHECKPOINT, LOCK, LOG, PROGRESS, RECORD, RUN)  # files that tell of the training and not of its result
-ENDS = ("responses.csv",)  # tables of the finished network alone
+# Tables of the finished network alone.
+ENDS = ("responses.csv", "shifts.csv", "features.csv", "filters.csv", "maps.csv")
 
 
 def take_over(folder: Path, settings: RunSettings) -> str | None:
@@ -42,12 +43,17 @@ def take_over(folder: Path, settings: RunSettings) -> str | None:
 
 
 def take_up(folder: Path, settings: RunSettings) -> int | None:
-    """Put the longest finished prefix of the run's schedule into `folder`, which holds nothing yet: training goes on there.
+    """Put the longest finished prefix of the run's schedule into `folder`, where training then goes on.
 
-    Returns the prefix's steps; None where there is none, and where a process trains in `folder`. Raises UserError where
-    the folder cannot be written.
+    Returns the prefix's steps; None where there is none that is longer than what the folder holds, and where a process
+    trains in it. Raises UserError where the folder cannot be written.
     """
-    prefixes = [record for record in _alike(folder, settings) if _is_beginning(record, settings)]
+    done = (read_json(folder / PROGRESS) or {}).get("step", 0) if (folder / CHECKPOINT).exists() else 0
+    prefixes = [
+        record
+        for record in _alike(folder, settings)
+        if _is_beginning(record, settings) and record.settings.stop_at > done
+    ]
     if not prefixes:
         return None
     longest = max(prefixes, key=lambda record: record.settings.stop_at)
@@ -90,8 +96,12 @@ def _copy_beginning(prefix: Record, folder: Path, settings: RunSettings) -> None
             shutil.copyfile(file, folder / file.name)
     _copy_request(prefix, folder, settings)
     temporary = folder / f".{CHECKPOINT}.part"
-    shutil.copyfile(prefix.folder / CHECKPOINT, temporary)
-    temporary.replace(folder / CHECKPOINT)  # last, as it says "started"
+    try:
+        shutil.copyfile(prefix.folder / CHECKPOINT, temporary)
+        sync_to_disk(temporary)
+        temporary.replace(folder / CHECKPOINT)  # last, as it says "started"
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _copy_request(source: Record, folder: Path, settings: RunSettings) -> None:
@@ -131,7 +141,7 @@ def _is_beginning(record: Record, settings: RunSettings) -> bool:
     if prefix is None or record.status != "finished" or prefix >= settings.stop_at:
         return False
     same = replace(_trained_as(record, settings), prefix=settings.prefix) == settings
-    return same and (record.folder / CHECKPOINT).exists()
+    return same and damage_of(record.folder / CHECKPOINT) is None
 
 
 def _trained_as(record: Record, settings: RunSettings) -> RunSettings:

@@ -27,8 +27,8 @@ RULE = (
     "verdict in the experiment at 5 %: where the corrected p is at most 0.05 the claim is reproduced or not reproduced, "
     "else undecided. "
     "A claim that needs the published budget is undecided below it; where a shorter run can refute it, it may be not "
-    "reproduced or not observed there. A prefix of the published schedule decides a claim from the step on that the claim "
-    "names. Every claim is undecided on stand-in data, where an arm has no run, and where a "
+    "reproduced or not observed there. A prefix of the published schedule decides a claim if it is at least as long as "
+    "the claim says. Every claim is undecided on stand-in data, where an arm has no run, and where a "
     "run ended without the value compared. Errors are those after the last step; the best value along the way stands "
     "beside them and decides nothing. A run that diverged counts with the error and the loss of guessing."
 )
@@ -130,7 +130,7 @@ def _undecidable(claim: Claim, parts: Sequence[Part], results: Results) -> Judge
         return Judgement(claim, parts, "undecided", "substitute weights")
     missing = any(part.interval is None for part in parts)
     # A profile of short runs may leave a claim's arms out altogether: what they lack is the budget all the same.
-    short = (missing and results.short) or _is_short(claim, results)
+    short = (missing and _short_arms(claim, results)) or _is_short(claim, results)
     if claim.needs_paper_budget and short and not (claim.refuted_early and not missing):
         return Judgement(claim, parts, "undecided", _too_early(claim))
     if claim.from_prefix and any(steps < claim.from_prefix for steps in _prefixes(claim, results)):
@@ -161,10 +161,15 @@ def _counted(claim: Claim, parts: Sequence[Part]) -> Judgement:
 
 def _is_short(claim: Claim, results: Results) -> bool:
     """Whether an arm of the claim has runs below the published budget, prefixes aside that are long enough for it."""
-    short = results.short
-    if claim.from_prefix:
-        short -= {arm for arm, steps in results.prefixes.items() if steps >= claim.from_prefix}
+    short = _short_arms(claim, results)
     return any(arm in short for part in claim.test for arm in part.arms)
+
+
+def _short_arms(claim: Claim, results: Results) -> frozenset[str]:
+    """The arms with runs below the published budget, but for prefixes that decide the claim."""
+    if not claim.from_prefix:
+        return results.short
+    return results.short - {arm for arm, steps in results.prefixes.items() if steps >= claim.from_prefix}
 
 
 def _prefixes(claim: Claim, results: Results) -> list[int]:

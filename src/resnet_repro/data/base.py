@@ -67,8 +67,12 @@ class Data(pl.LightningDataModule, ABC):
         share: whose part of them, where several processes go through them together; all of them by default.
         """
 
-    def ten_views(self, split: str, share: World = ALONE) -> Iterator[tuple[Tensor, Tensor]] | None:
-        """The images of a split as ten crops each, (B, 10, C, H, W); None where they are no larger than one crop."""
+    def ten_views(
+        self, split: str, limit: int | None = None, share: World = ALONE
+    ) -> Iterator[tuple[Tensor, Tensor]] | None:
+        """The first `limit` images of a split as ten crops each, (B, 10, C, H, W); None where they are no larger than one
+        crop.
+        """
         return None
 
     def broken(self) -> list[tuple[str, str]]:

@@ -183,8 +183,8 @@ class FolderData(Data):
                 images, labels = self.to_device(collated)
                 yield (shifted(images, *shift) if any(shift) else images), labels
 
-    def ten_views(self, split: str, share: World = ALONE) -> Iterator[tuple[Tensor, Tensor]]:
-        return self.batches(split, share=share, views=10)
+    def ten_views(self, split: str, limit: int | None = None, share: World = ALONE) -> Iterator[tuple[Tensor, Tensor]]:
+        return self.batches(split, limit, share=share, views=10)
 
     def load(self, split: str, jobs: Sequence[list[Job]]) -> Iterator[Collated]:
         """The batches of jobs in their order, decoded ahead."""

@@ -118,11 +118,15 @@ def _short(records: Sequence[Record]) -> str:
 
 def _slow_start(records: Sequence[Record]) -> str:
     """What compressed schedules do for nets that do not stand the published rate from the first step, and why."""
-    warm_ups = {warm_up for record in records if (warm_up := record.settings.arm.recipe.warm_up) and warm_up.steps}
-    return "".join(
-        f"; the first {warm_up.steps:,} steps are taken at {warm_up.learning_rate:g} at most, the paper's remedy for deep "
-        "nets, which learn nothing for hundreds of steps at the full rate"
-        for warm_up in warm_ups
+    slow = [record.settings for record in records if (w := record.settings.arm.recipe.warm_up) and w.steps]
+    if not slow:
+        return ""
+    warm_up, longest = slow[0].arm.recipe.warm_up, max(settings.iterations for settings in slow)
+    assert warm_up is not None and warm_up.steps is not None
+    steps = "all steps" if longest <= warm_up.steps else f"the first {warm_up.steps:,} steps"
+    return (
+        f"; {steps} are taken at {warm_up.learning_rate:g} at most, the paper's remedy for deep nets, which learn nothing for "
+        "hundreds of steps at the full rate"
     )
 
 
@@ -151,7 +155,7 @@ def schedules(records: Sequence[Record]) -> list[tuple[int, int]]:
     """
     cut = [record for record in records if record.settings.prefix is not None]
     trained = {
-        (round((s.iterations if s.prefix is None else s.prefix) / s.arm.length), s.arm.recipe.iterations)
+        (round(s.followed / s.arm.length), s.arm.recipe.iterations)
         for s in (record.settings for record in cut or records)
         if s.arm.length
     }

@@ -31,8 +31,8 @@ RESULTS_CAPTION = (
     "evaluation mode, and on {} test images."
 )
 PREFIX_NOTE = (
-    "Published: the paper's errors at the same step, {}, read from the curves of its figure; its training error there is the "
-    "running one, on the batches as they were trained on, and “>” stands where the figure is cut off below the curve."
+    "Published: the paper's errors at the same step, {}, read from the curves of He15 figure 6; the training error there is "
+    "the running one, on the batches as they were trained on, and “>” stands where the figure is cut off below the curve."
 )
 
 

@@ -101,7 +101,7 @@ def _steps(record: Record) -> tuple[int, int]:
         return 0, 0
     settings, parent = record.settings, record.data["parent"]
     if not settings.iterations and parent:
-        return parent["iterations"], 0
+        return parent["iterations"], 0 if settings.prefix is None else parent["published_iterations"]
     return settings.stop_at, 0 if settings.prefix is None else settings.iterations
 
 

@@ -245,8 +245,10 @@ class Monitor(Callback):
         if "validation" in self.data.splits:
             validation = self._evaluate(module, "validation", others)
             held_out = {"validation_loss": _finite(validation.loss), "validation_error": validation.error}
-        if self.best is None or test.error < self.best["test_error"]:
-            self.best = {"test_error": test.error, "iteration": step}
+        # The lowest of equally many images: fewer have a lower one by luck.
+        best = self.best or {"test_error": math.inf, "test_images": 0}
+        if (-test.images, test.error) < (-best.get("test_images", test.images), best["test_error"]):
+            self.best = {"test_error": test.error, "iteration": step, "test_images": test.images}
         self.last["test_error"] = test.error
         return {
             "train_loss": _finite(train.loss),

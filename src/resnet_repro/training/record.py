@@ -1,4 +1,4 @@
-"""The record of a run: its networks scored on all images, its diagnostics, and everything that led to them."""
+"""The record of a run: its network scored, its diagnostics, and everything that led to them."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def finish(
         return status
     diagnostics = gradient_diagnostics(monitor.gradients.path, settings.iterations)
     if final:
-        if settings.prefix is None:
+        if settings.prefix is None or not step:
             _complete_metrics(monitor, step, final)
         diagnostics |= along_the_way(monitor.metrics.path, settings.iterations) | _since_the_start(
             folder, settings, final
@@ -194,7 +194,8 @@ def _left_out(broken: Sequence[tuple[str, str]]) -> dict[str, Any]:
 def _score(settings: RunSettings, module: Classifier, monitor: Monitor, step: int) -> dict[str, Any]:
     final = monitor.score_finished(module, step)
     world = monitor.data.world
-    views = monitor.data.ten_views("test", world) if settings.arm.recipe.ten_crop else None
+    limit = settings.scored and settings.scored.test
+    views = monitor.data.ten_views("test", limit, world) if settings.arm.recipe.ten_crop else None
     if views is not None:
         final["test_error_10crop"] = evaluate(module.net, views, module.device, settings.precision, world).error
     return final
