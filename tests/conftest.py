@@ -16,6 +16,8 @@ _asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # "4,2" where 
 THREADS = int(_asked) if _asked.isdecimal() else 1
 os.environ["OMP_NUM_THREADS"] = str(THREADS)
 os.environ.setdefault("OPENBLAS_NUM_THREADS", str(THREADS))
+# What the tests train by the command line takes no GPU unless one is named here: its bits are not the same twice.
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import pytest
 import torch
