@@ -187,7 +187,11 @@ def test_a_prefix_that_makes_no_sense_is_refused(experiment: str, words: str, se
     assert not (tmp_path / "runs").exists()
 
 
-def test_on_the_command_line_a_longer_prefix_goes_on(tiny_data: Path, quartered: Path, tmp_path: Path) -> None:
+def test_on_the_command_line_a_longer_prefix_goes_on(
+    tiny_data: Path, quartered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # no compiler: the whole schedule would pay for a minute's compilation
+
     def run(prefix: int):
         return cli(
             "run", "degradation", "--prefix", str(prefix), "--seeds", "0", "--arms", "plain-20", "--dataset",

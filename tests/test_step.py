@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -95,6 +96,20 @@ def test_a_tried_out_step_leaves_weights_statistics_and_gradients_alone(monkeypa
     assert outcome == "compiled"
     assert state_sha256(net.state_dict()) == before
     assert all(parameter.grad is None for parameter in net.parameters())
+
+
+def test_instruction_sets_share_no_compiled_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one has compiled gives NaN under another, which counts as a diverged run."""
+    folders = []
+    for torch_level, onednn in (("AVX2", "AVX2"), ("AVX512", "AVX2"), ("AVX512", "AVX512_CORE")):
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", onednn)
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda level=torch_level: level)
+        for _ in range(2):  # a second net of the process finds the same
+            compilation.use_own_cache()
+        folders.append(Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]))
+    assert len(set(folders)) == 3
+    assert {folder.parent for folder in folders} == {tmp_path}, "below the folder that the user names"
 
 
 def test_compilation_is_for_gpus_and_long_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +14,7 @@ from torch import Tensor, nn
 from resnet_repro.analysis.complexity import describe
 from resnet_repro.experiment import RunSettings
 from resnet_repro.models.heads import training_loss
+from resnet_repro.training.devices import device_name
 
 # A core does some 8e9 forward multiply-adds a second in training. Compiling takes half a minute (plain-20) to a minute
 # and a half (resnet-56) and gains a tenth to a fifth of the time: it pays for runs of more than about 40 minutes.
@@ -33,6 +37,26 @@ def wants_compilation(settings: RunSettings, classes: int, shape: tuple[int, int
     return per_image * settings.arm.recipe.batch_size * steps >= CPU_MULTIPLY_ADDS
 
 
+def use_own_cache() -> None:
+    """Keep the compiler's cache apart from that of other instruction sets: kernels that were compiled for one give NaN, or
+    corrupt memory, under another, and the cache does not tell them apart.
+
+    A folder of a home directory that machines share holds those of all.
+    """
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir  # seconds to import, for those that compile
+
+    cache = Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or default_cache_dir())
+    own = instruction_set()
+    if cache.name != own:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache / own)
+
+
+def instruction_set() -> str:
+    """The name of what kernels are compiled for here: torch's own level, the processor, and what limits oneDNN."""
+    parts = (torch.backends.cpu.get_cpu_capability(), device_name("cpu"), os.environ.get("ONEDNN_MAX_CPU_ISA", ""))
+    return f"{parts[0].lower()}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:12]}"
+
+
 def compiled_step(
     net: nn.Module, batch: tuple[Tensor, Tensor], precision: str
 ) -> tuple[Callable[[Tensor], Tensor] | None, str]:
@@ -43,6 +67,7 @@ def compiled_step(
     statistics and gradients are then as before. On CUDA the kernels are captured in a graph and replayed.
     """
     images, labels = batch
+    use_own_cache()
     state = {key: tensor.clone() for key, tensor in net.state_dict().items()}
     step = torch.compile(net, mode="reduce-overhead" if images.is_cuda else "default", dynamic=False)
     try:
