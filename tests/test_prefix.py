@@ -127,6 +127,16 @@ def test_a_run_that_was_begun_goes_on_from_a_longer_prefix(
         assert content(folder) == content(in_one_go[17])
 
 
+def test_a_run_that_does_not_say_how_far_it_is_keeps_its_steps(tiny_data: Path, tmp_path: Path) -> None:
+    train_prefix(tmp_path, tiny_data, 5)
+    settings = settings_for(tiny_data, 17)
+    folder = prepare_run(tmp_path, settings, tiny_data)
+    (folder / "checkpoint.ckpt").write_bytes(b"what the run has saved")
+    (folder / "progress.json").write_text('{"step": ')
+    assert take_up(folder, settings) is None
+    assert (folder / "checkpoint.ckpt").read_bytes() == b"what the run has saved"
+
+
 def test_runs_that_read_a_prefix_are_of_its_length(tmp_path: Path) -> None:
     features = load_experiment("features")
     profile = features.prefix(34_000)

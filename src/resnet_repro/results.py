@@ -165,6 +165,14 @@ def _seed(folder: Path) -> int:
     return int(number) if number.isdigit() else -1
 
 
+def progress_of(folder: Path) -> dict[str, Any]:
+    """What a run has last said of itself; nothing where that is not there or damaged, as it is only for show."""
+    try:
+        return read_json(folder / PROGRESS) or {}
+    except UserError:
+        return {}
+
+
 def state_of(folder: Path, settings: RunSettings) -> str:
     """ "done", "started" or "new": what a run's folder holds for these settings.
 

@@ -16,7 +16,18 @@ from resnet_repro.errors import UserError
 from resnet_repro.experiment import RunSettings, Scored
 from resnet_repro.files import read_json, write_json
 from resnet_repro.launch import Job, Slot
-from resnet_repro.results import CHECKPOINT, LOG, PROGRESS, RECORD, RUN, SAID, read_record, run_folder, source_folders
+from resnet_repro.results import (
+    CHECKPOINT,
+    LOG,
+    PROGRESS,
+    RECORD,
+    RUN,
+    SAID,
+    progress_of,
+    read_record,
+    run_folder,
+    source_folders,
+)
 
 if TYPE_CHECKING:
     from resnet_repro.data.catalogue import DatasetFacts
@@ -112,22 +123,15 @@ class Run:
             record = read_record(self.folder)
             if record is not None and record.status != "skipped":
                 return
-            write_json(self.folder / PROGRESS, self._progress() | {"status": "waiting", "queued": False})
+            write_json(self.folder / PROGRESS, progress_of(self.folder) | {"status": "waiting", "queued": False})
             (self.folder / RECORD).unlink(missing_ok=True)  # those after it then wait for another
         except OSError as error:
             raise UserError(f"{self.folder} cannot be written ({error.strerror}): name another RUNS_DIR") from error
 
-    def _progress(self) -> dict[str, Any]:
-        """What the run has last said of itself; nothing where that is damaged, as it is only for show."""
-        try:
-            return read_json(self.folder / PROGRESS) or {}
-        except UserError:
-            return {}
-
     def mark_failed(self) -> None:
         """Say so in the run's progress, where there is any."""
         try:
-            if progress := self._progress():
+            if progress := progress_of(self.folder):
                 write_json(self.folder / PROGRESS, progress | {"status": "failed"})
         except OSError:
             return  # on a full disk progress cannot be told; exit code and console name failed runs all the same

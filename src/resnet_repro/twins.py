@@ -18,7 +18,19 @@ from pathlib import Path
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import RunSettings
 from resnet_repro.files import read_json, sync_to_disk, write_json
-from resnet_repro.results import CHECKPOINT, LOCK, LOG, PROGRESS, RECORD, RUN, WEIGHTS, Record, damage_of, read_record
+from resnet_repro.results import (
+    CHECKPOINT,
+    LOCK,
+    LOG,
+    PROGRESS,
+    RECORD,
+    RUN,
+    WEIGHTS,
+    Record,
+    damage_of,
+    progress_of,
+    read_record,
+)
 
 OWN = (CHECKPOINT, LOCK, LOG, PROGRESS, RECORD, RUN)  # files that tell of the training and not of its result
 # Tables of the finished network alone.
@@ -48,15 +60,15 @@ def take_up(folder: Path, settings: RunSettings) -> int | None:
     Returns the prefix's steps; None where there is none that is longer than what the folder holds, and where a process
     trains in it. Raises UserError where the folder cannot be written.
     """
-    done = (read_json(folder / PROGRESS) or {}).get("step", 0) if (folder / CHECKPOINT).exists() else 0
-    prefixes = [
-        record
-        for record in _alike(folder, settings)
-        if _is_beginning(record, settings) and record.settings.stop_at > done
-    ]
-    if not prefixes:
+    done = progress_of(folder).get("step") if (folder / CHECKPOINT).exists() else 0
+    if done is None:  # it holds steps, and does not say how many
         return None
-    longest = max(prefixes, key=lambda record: record.settings.stop_at)
+    prefixes = [record for record in _alike(folder, settings) if _is_beginning(record, settings)]
+    longer = [record for record in prefixes if record.settings.stop_at > done]
+    longer.sort(key=lambda record: -record.settings.stop_at)
+    longest = next((record for record in longer if damage_of(record.folder / CHECKPOINT) is None), None)
+    if longest is None:
+        return None
     with _writing(folder) as is_free:
         if is_free:
             _copy_beginning(longest, folder, settings)
@@ -136,12 +148,11 @@ def _is_twin(record: Record, settings: RunSettings) -> bool:
 
 
 def _is_beginning(record: Record, settings: RunSettings) -> bool:
-    """Whether the run is a shorter prefix of the same schedule that can be continued."""
+    """Whether the run is a finished prefix of the same schedule, and a shorter one."""
     prefix = record.settings.prefix
     if prefix is None or record.status != "finished" or prefix >= settings.stop_at:
         return False
-    same = replace(_trained_as(record, settings), prefix=settings.prefix) == settings
-    return same and damage_of(record.folder / CHECKPOINT) is None
+    return replace(_trained_as(record, settings), prefix=settings.prefix) == settings
 
 
 def _trained_as(record: Record, settings: RunSettings) -> RunSettings:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from resnet_repro.experiment import Arm
 from resnet_repro.report.figure import Context, FigureSpec
 from resnet_repro.report.panels import arm_handle
-from resnet_repro.report.published import he15_layer_responses
+from resnet_repro.report.published import HE15_STEPS, he15_layer_responses
 from resnet_repro.report.seeds import Curve, draw_seeds, geometric_mean, of_seeds
 from resnet_repro.report.style import LEGEND_SIZE, PAPER_GREY, WIDTH, looks
 from resnet_repro.results import Record
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 STEPS_SHOWN = 5  # of the training, in the figure of gradients along it
 PANELS_ABREAST = 3
-HE15_STEPS = 64_000
 
 
 def gradient_norms(arms: Sequence[Arm]) -> FigureSpec:

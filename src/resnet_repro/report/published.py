@@ -34,8 +34,9 @@ class PublishedCurves:
         return self.drawn_to or self.iterations
 
 
+HE15_STEPS = 64_000  # of the nets for CIFAR-10, in figures 6 and 7 and table 6
 HE15_FIGURE_6 = PublishedCurves(
-    "He15 figure 6", 64_000, 0, 20, "fig6_cifar10_error_percent", {"train": "train", "test": "test"}
+    "He15 figure 6", HE15_STEPS, 0, 20, "fig6_cifar10_error_percent", {"train": "train", "test": "test"}
 )
 # Drawn to 551,000 iterations; the iterations here are those of the schedule customary since, with rates divided at the same
 # places. Its test curves are those of the validation images, on the middle crop.
