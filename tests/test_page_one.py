@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REPO
 from drawn_pages import emptiest_part, pages_of
 from made_records import DIVERGED, content_of, make_record
 from PIL import Image
+from test_reference import REFERENCE, STEMS
 from test_report import TRAINED, add_watches, count_arm, found_search
 
 from resnet_repro.discovery import experiment_names, load_experiment
@@ -21,8 +21,7 @@ from resnet_repro.report.typeset import query, typeset
 from resnet_repro.report.write import write_report
 from resnet_repro.results import collect
 
-REFERENCE = REPO / "reports" / "reference"
-REPORTS = sorted(path.name for path in REFERENCE.glob("*.pdf"))
+REPORTS = [f"{stem}.pdf" for stem in (*STEMS, "summary")]
 LONG = "UNUSUAL. " + "A sentence that a reader must know before any number of the report. " * 6
 
 
