@@ -138,7 +138,7 @@ sync: $(READY) ## upload what Weights & Biases recorded offline (seconds a run)
 list: $(READY) ## list the experiments (at once)
 	@$(REPRO) list
 
-test: $(READY) ## run the tests (7 minutes on two cores)
+test: $(READY) ## run the tests (4 minutes on two cores)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-cluster: $(READY) ## the tests of Ray and Slurm, where these are installed (15 minutes)
