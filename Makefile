@@ -60,7 +60,8 @@ REPRO := $(BIN)/resnet-repro
 
 .DEFAULT_GOAL := help
 .PHONY: help setup degradation depth block shortcuts normalization construction features complexity mnist fashion \
-	auxiliary activation plain-vs-resnet transfer report status sync list test lint benchmark setup-ray test-cluster clean
+	auxiliary activation plain-vs-resnet transfer report status sync list test lint benchmark setup-ray \
+	test-cluster test-gpu benchmark-gpu clean
 
 help: ## list the targets (at once)
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -144,15 +145,21 @@ test: $(READY) ## run the tests (4 minutes on two cores)
 test-cluster: $(READY) ## the tests of Ray and Slurm, where these are installed (15 minutes)
 	$(BIN)/python -m pytest -m cluster tests/test_ray_cluster.py tests/test_slurm_cluster.py -v
 
+test-gpu: $(READY) ## the CUDA path against the CPU's numbers (3 minutes; skipped where there is no GPU)
+	$(BIN)/python -m pytest -m gpu tests/test_gpu.py -v
+
 lint: $(READY) ## style and types (under a minute)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-benchmark: $(READY) ## speed of training, of the input pipeline, and what executors add (45 minutes, on a quiet machine)
+benchmark: $(READY) ## on the CPU: speed of training, of the input pipeline, what executors add (45 minutes, machine quiet)
 	$(BIN)/python benchmarks/input_pipeline.py
 	$(BIN)/python benchmarks/throughput.py $(strip $(call flag,DATA_DIR,data-dir) $(call flag,DATA_MIRROR,data-mirror))
 	$(BIN)/python benchmarks/executors.py
+
+benchmark-gpu: $(READY) ## a step, one run and several at once on a GPU, with and without MPS, and compiling (5 minutes)
+	$(BIN)/python benchmarks/gpu.py $(strip $(call flag,DATASET,dataset) $(call flag,DATA_DIR,data-dir))
 
 clean: ## delete the environment (.venv); runs, reports and data stay
 	rm -rf .venv

@@ -22,8 +22,9 @@ WAIT_SECONDS = 240
 
 
 def _main(folder: str, log: str, environment: Mapping[str, str], stdin: Connection) -> None:
-    from resnet_repro.training import train_run
+    from resnet_repro.training import monitor, train_run
 
+    monitor.PROGRESS_SECONDS = 0.0  # the tests see every step as it ends
     out = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     for number, file in enumerate((stdin.fileno(), out, out)):
         os.dup2(file, number)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import make_settings
@@ -19,7 +20,7 @@ from conftest import make_settings
 from resnet_repro.data.catalogue import dataset
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_json, write_json
-from resnet_repro.launch import Job, LaunchOptions, Slot, Wanted, executor_for, ray_cluster, slurm
+from resnet_repro.launch import Job, LaunchOptions, Load, Slot, Wanted, executor_for, ray_cluster, slurm
 from resnet_repro.launch.local import LocalExecutor, run_pool
 from resnet_repro.launch.slots import plan_slots
 from resnet_repro.runs import Run
@@ -140,6 +141,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
     return FakeSlurm(tmp_path / "bin", monkeypatch)
 
 
+SMALL_LOAD = Load(2e10, 9 * 2**28)  # resnet-56 at batch 128: 2.25 GiB
 CPU = LaunchOptions("slurm", "cpu", threads=2, retries=1)
 
 
@@ -238,12 +240,47 @@ def test_runs_of_several_nodes_go_out_with_srun(tmp_path: Path) -> None:
     said: list[str] = []
     options = LaunchOptions("slurm", gpus=8, nodes=2, threads=4, dry_run=True)
     one = executor(options, tmp_path / "runs", spread=True, say=said.append)
-    assert one.plan(1) == "as elements of an array, each 2 nodes, each 8 GPUs, 4 threads"
+    assert one.plan(1, SMALL_LOAD) == "as elements of an array, each 2 nodes, each 8 GPUs, 4 threads"
     one.execute([job(tmp_path / "a", "")], lambda: None)
     lines = said[-1].splitlines()
     for line in ("--nodes=2", "--ntasks-per-node=8", "--gres=gpu:8", "--signal=USR1@120"):
         assert f"#SBATCH {line}" in lines, line
     assert lines[-1].startswith("srun --input=none --kill-on-bad-exit=0 ")
+
+
+def test_small_runs_share_the_gpu_of_an_element(fake: FakeSlurm, tmp_path: Path) -> None:
+    one = executor(LaunchOptions("slurm", slots=3), tmp_path / "runs")
+    assert one.plan(7, SMALL_LOAD) == "as elements of an array, each 3 runs together, 1 GPU, 4 threads"
+    jobs = [job(tmp_path / f"run{i}", "") for i in range(7)]
+    assert one.execute(jobs, lambda: None) == ["submitted"] * 7
+    (script,) = (tmp_path / "runs" / "slurm").glob("*/job.sh")
+    lines = script.read_text().splitlines()
+    for line in ("--array=0-2", "--gres=gpu:1", "--cpus-per-task=4"):
+        assert f"#SBATCH {line}" in lines, line
+    stored = read_json(script.parent / "jobs.json")
+    assert stored is not None
+    assert [len(stored["jobs"]), stored["each"]] == [7, 3]
+    assert {entry["environment"]["OMP_NUM_THREADS"] for entry in stored["jobs"]} == {"1"}
+    fake.answer(squeue={"says": "101 2\n"})  # of the three elements the last one is left, with one run
+    said: list[str] = []
+    again = executor(LaunchOptions("slurm", slots=3), tmp_path / "runs", say=said.append)
+    again.plan(7, SMALL_LOAD)
+    again.execute(jobs, lambda: None)
+    assert said[0] == "1 runs are queued already (job 101) and are not submitted again"
+
+
+def test_what_slurm_is_asked_for_follows_from_the_runs(tmp_path: Path) -> None:
+    def planned(load: Load, runs: int = 25, decodes: bool = False, **options: Any) -> str:
+        wanted = Wanted(LaunchOptions("slurm", dry_run=True, **options), "bf16", tmp_path, "x", False, nothing, decodes)
+        return executor_for(wanted).plan(runs, load).removeprefix("as elements of an array, each ")
+
+    assert planned(SMALL_LOAD) == "6 runs together, 1 GPU, 6 threads"
+    assert planned(SMALL_LOAD, runs=2) == "2 runs together, 1 GPU, 4 threads"
+    assert planned(SMALL_LOAD, threads=6) == "1 GPU, 6 threads"
+    assert planned(SMALL_LOAD, threads=2) == "4 runs together, 1 GPU, 8 threads"
+    assert planned(Load(1e12, 2**34)) == "1 GPU, 4 threads", "large nets have a GPU to themselves"
+    assert planned(Load(1e12, 2**34), decodes=True) == "1 GPU, 8 threads"
+    assert planned(SMALL_LOAD, gpus=0) == "1 thread"
 
 
 def test_without_slurms_commands_one_sentence_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,14 +308,16 @@ SAVES = """
 """
 
 
-def element(fake: FakeSlurm, one: Job, retries: int = 0) -> subprocess.Popen:
+def element(fake: FakeSlurm, *jobs: Job, retries: int = 0, each: int = 1) -> subprocess.Popen:
+    """The first element of an array of these runs."""
     stored = {
         "retries": retries,
+        "each": each,
         "jobs": [{
             "name": one.name, "argv": list(one.argv), "log": str(one.log), "marker": str(one.marker), "environment": {},  # type: ignore[arg-type]
-        }],
+        } for one in jobs],
     }  # fmt: skip
-    path = one.log.parent / "jobs.json"
+    path = jobs[0].log.parent / "jobs.json"
     path.write_text(json.dumps(stored))
     script = f"trap '' USR1; touch {path}.ready; exec {sys.executable} -m resnet_repro.launch.element {path}"
     environment = os.environ | {"SLURM_ARRAY_TASK_ID": "0", "SLURM_JOB_ID": "77"}
@@ -328,6 +367,25 @@ def test_an_element_tries_again_and_tells_of_failure(fake: FakeSlurm, tmp_path: 
     assert fake.calls("scontrol") == []
 
 
+def test_runs_that_share_an_element_save_and_are_queued_again_together(fake: FakeSlurm, tmp_path: Path) -> None:
+    """One has its record by the second turn and is not started again; the third of the array is another element's."""
+    jobs = [job(tmp_path / "one", SAVES), job(tmp_path / "two", SAVES), job(tmp_path / "three", SAVES)]
+    for one in jobs[:2]:
+        (one.log.parent / "progress.json").write_text(json.dumps({"status": "stopped", "step": 3}))
+    process = element(fake, *jobs, each=2)
+    for one in jobs[:2]:
+        wait_for(one.log.parent / "runs")
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(30) == 0
+    assert [(one.log.parent / "saved").exists() for one in jobs] == [True, True, False]
+    assert fake.calls("scontrol") == [["requeue", "77"]]
+    assert [read_json(one.log.parent / "progress.json")["status"] for one in jobs[:2]] == ["waiting"] * 2  # type: ignore[index]
+    jobs[0].marker.touch()
+    (tmp_path / "one" / "saved").unlink()
+    assert element(fake, *jobs, each=2).wait(30) == 0
+    assert [one.marker.exists() for one in jobs] == [True, True, False]
+
+
 # -- Ray, without a cluster --------------------------------------------------------------------------------------------
 
 
@@ -370,6 +428,18 @@ def test_threads_beside_a_gpu_are_those_of_the_poorest_node() -> None:
     assert ray_cluster._threads_beside([node(64, 8), node(16, 4)], 1) == 4
     assert ray_cluster._threads_beside([node(64, 8)], 0.5) == 4
     assert ray_cluster._threads_beside([node(2, 8)], 1) == 1
+
+
+def test_small_runs_share_the_gpus_of_a_cluster() -> None:
+    card = {"memory": 80 * 2**30}
+    nodes = [node(64, 8), node(32, 4)]
+    assert ray_cluster._shared(nodes, [card, card], 100, SMALL_LOAD, None) == (1 / 2, 4), "by turns"
+    through_mps = [card | {"mps": True}] * 2
+    assert ray_cluster._shared(nodes, through_mps, 100, SMALL_LOAD, None) == (1 / 8, 1)
+    assert ray_cluster._shared(nodes, [card, card | {"mps": True}], 100, SMALL_LOAD, None) == (1 / 2, 4)
+    assert ray_cluster._shared(nodes, through_mps, 30, SMALL_LOAD, None) == (1 / 3, 2), "no more than there are"
+    assert ray_cluster._shared(nodes, through_mps, 100, SMALL_LOAD, 4) == (1 / 2, 4), "as THREADS leaves cores"
+    assert ray_cluster._shared(nodes, [{}, {}], 100, Load(1e12, 2**30), None) == (1.0, 8)
 
 
 @pytest.mark.parametrize(

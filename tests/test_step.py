@@ -1,12 +1,9 @@
-"""The pieces of a training step: evaluation, precision, compilation, and what gradients say."""
+"""The pieces of a training step: evaluation, precision, and what gradients say."""
 
 from __future__ import annotations
 
 import math
-import os
-from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import pytest
 import torch
@@ -14,16 +11,12 @@ import torch
 import resnet_repro.data.sources
 from resnet_repro.analysis.evaluation import evaluate
 from resnet_repro.analysis.gradients import gradient_diagnostics
-from resnet_repro.arms import cifar_arm
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import RunSettings
 from resnet_repro.files import Table
 from resnet_repro.models.cifar import cifar_net
 from resnet_repro.models.weights import state_sha256
 from resnet_repro.recipes import HE15_CIFAR
-from resnet_repro.training import compilation
-from resnet_repro.training.compilation import compiled_step, wants_compilation
 from resnet_repro.training.devices import processor_name, resolve_precision
 
 CPU = torch.device("cpu")
@@ -70,72 +63,14 @@ def test_the_early_gradient_is_that_of_the_first_tenth(tmp_path: Path) -> None:
     assert gradient_diagnostics(table.path, iterations=100)["early_gradient"] == pytest.approx(-1)
 
 
-def test_compilation_that_fails_is_said_and_leaves_the_net_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(net, **options):
-        def step(images):
-            net(images)  # changes the batch statistics first
-            raise RuntimeError("no compiler\nmore")
-
-        return step
-
-    monkeypatch.setattr(compilation.torch, "compile", broken)
-    net = cifar_net("plain", 8).train()
-    before = state_sha256(net.state_dict())
-    step, outcome = compiled_step(net, (torch.randn(4, 3, 32, 32), torch.zeros(4, dtype=torch.long)), "fp32")
-    assert step is None
-    assert outcome == "RuntimeError: no compiler"
-    assert state_sha256(net.state_dict()) == before
-
-
-def test_a_tried_out_step_leaves_weights_statistics_and_gradients_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compilation.torch, "compile", lambda net, **options: net.forward)
-    net = cifar_net("plain", 8).train()
-    before = state_sha256(net.state_dict())
-    step, outcome = compiled_step(net, (torch.randn(4, 3, 32, 32), torch.zeros(4, dtype=torch.long)), "fp32")
-    assert step is not None
-    assert outcome == "compiled"
-    assert state_sha256(net.state_dict()) == before
-    assert all(parameter.grad is None for parameter in net.parameters())
-
-
-def test_instruction_sets_share_no_compiled_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What one has compiled gives NaN under another, which counts as a diverged run."""
-    folders = []
-    for torch_level, onednn in (("AVX2", "AVX2"), ("AVX512", "AVX2"), ("AVX512", "AVX512_CORE")):
-        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", onednn)
-        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda level=torch_level: level)
-        for _ in range(2):  # a second net of the process finds the same
-            compilation.use_own_cache()
-        folders.append(Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]))
-    assert len(set(folders)) == 3
-    assert {folder.parent for folder in folders} == {tmp_path}, "below the folder that the user names"
-
-
-def test_compilation_is_for_gpus_and_long_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wanted(device: str, steps: int, depth: int = 56, features: Literal["each step", "once"] = "each step") -> bool:
-        arm = replace(cifar_arm("plain", depth, HE15_CIFAR), features=features)
-        settings = RunSettings("degradation", "paper", arm, 0, steps, steps, "cifar10", "", "fp32", device)
-        return wants_compilation(settings, 10, (3, 32, 32))
-
-    monkeypatch.setattr(compilation.shutil, "which", lambda name: "/usr/bin/c++")
-    assert wanted("cuda", 100)
-    assert not wanted("cpu", 391)
-    assert wanted("cpu", 8_000)
-    assert wanted("cpu", 2_000)
-    assert not wanted("cpu", 2_000, depth=20)
-    assert not wanted("cpu", 64_000, features="once")
-    monkeypatch.setattr(compilation.shutil, "which", lambda name: None)
-    assert not wanted("cpu", 8_000)
-
-
 def test_precision_is_asked_of_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
     for capability, expected in (("avx512_bf16", "bf16"), ("amx_bf16", "bf16"), ("avx512_f", "fp32")):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda c=capability: {c: True, "avx2": True})
         assert resolve_precision("auto", "cpu") == expected
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
-    assert resolve_precision("auto", "cuda") == "fp32"
-    assert resolve_precision("bf16", "cuda") == "bf16"
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda gpu: (7, 5) if gpu else (8, 0))
+    assert resolve_precision("auto", "cuda") == "bf16"
+    assert resolve_precision("auto", "cuda", gpus=[0, 1]) == "fp32"
+    assert resolve_precision("bf16", "cuda", gpus=[0, 1]) == "bf16"
     with pytest.raises(UserError, match="fp16"):
         resolve_precision("fp16", "cpu")
 

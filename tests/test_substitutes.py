@@ -14,7 +14,7 @@ from test_training import run_here
 from resnet_repro.cli import main
 from resnet_repro.data import catalogue
 from resnet_repro.discovery import load_experiment
-from resnet_repro.launch import Job, Outcome, Slot
+from resnet_repro.launch import Job, Load, Outcome, Slot
 from resnet_repro.report.banners import banners
 from resnet_repro.results import Record, collect
 
@@ -26,7 +26,7 @@ class Here:
 
     kind, precision, leaves = "cpu", "fp32", False
 
-    def plan(self, runs: int) -> str:
+    def plan(self, runs: int, load: Load | None = None) -> str:
         return "one at once, here"
 
     def execute(self, jobs: Sequence[Job], watch: Callable[[], None]) -> list[Outcome]:

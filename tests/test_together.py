@@ -138,13 +138,15 @@ def test_all_stop_where_one_is_asked_to_after_the_last_step(
 
     def largest(self: World, value: int) -> int:
         looks.append(value)
-        return max(value, int(len(looks) == STEPS + 1))
+        return max(value, int(len(looks) == all_looks))
+
+    all_looks = 1 + STEPS + 1  # at the memory, after each step, after the last one
 
     folder = prepare_run(tmp_path, make_settings(tiny_data, STEPS, GROUP), tiny_data)
     with monkeypatch.context() as patch:
         patch.setattr(World, "largest", largest)
         assert run_here(folder) == "stopped"
-    assert len(looks) == STEPS + 1
+    assert len(looks) == all_looks
     assert steps_of(folder) == STEPS and read_record(folder) is None
     assert run_here(folder) == "finished"
     assert content(folder) == content(by_one)

@@ -426,6 +426,11 @@ class RunSettings:
         """The steps of the arm's schedule or share, also of a run that ends before."""
         return max(1, round(self.iterations * self.arm.share)) if self.iterations else 0
 
+    @property
+    def scheduled(self) -> int:
+        """The steps that the run takes; of a prefix those of the whole schedule, since a longer one may continue it."""
+        return self.stop_at if self.prefix is None else self.whole
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -13,10 +13,11 @@ from typing import Any, TextIO
 from resnet_repro.errors import UserError
 
 
-def write_json(path: Path, data: Mapping[str, Any]) -> None:
+def write_json(path: Path, data: Mapping[str, Any], durable: bool = True) -> None:
     """Write in one piece or not at all: a reader, or a crash, never sees half a file. Raises OSError.
 
-    Of processes that write the same file at once the last one's stays.
+    Of processes that write the same file at once the last one's stays. durable: wait until it is on the disk; without,
+    a crash of the machine may leave an empty file.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
@@ -24,7 +25,8 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
             json.dump(data, file, indent=1, allow_nan=False)
             file.write("\n")
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -52,15 +54,19 @@ def read_json(path: Path) -> dict[str, Any] | None:
 class Table:
     """A CSV file that grows row by row and can be taken back to an earlier step.
 
-    The first column is `iteration`. Each row is on disk when `append` returns: a kill cannot lose rows that a later
+    The first column is `iteration`. Rows that are appended are on the disk when `append` returns; those that come often
+    are held in memory until `write`, which whoever takes a checkpoint calls before it: a kill then loses no row that the
     checkpoint counts on.
     """
 
     def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
         self.path, self.columns = path, ("iteration", *columns)
+        self._held: list[Mapping[str, Any]] = []
+        self._is_durable = True
 
     def rewind(self, iteration: int) -> None:
-        """Drop what was written after `iteration`, and a line that a kill has cut short."""
+        """Drop what was written after `iteration`, a line that a kill has cut short, and what is held."""
+        self._held = []
         self._rewrite([row for row in read_rows(self.path) if int(row["iteration"]) <= iteration])
 
     def _rewrite(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -76,22 +82,42 @@ class Table:
 
     def complete(self, iteration: int, values: Mapping[str, Any]) -> None:
         """Fill in values of the row at `iteration`, which must be the last one."""
+        self.write()
         *before, row = read_rows(self.path)
         assert int(row["iteration"]) == iteration, f"{self.path.name} ends at {row['iteration']}, not at {iteration}"
         self._rewrite([*before, row | dict(values)])
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add rows; a missing value stays empty. Raises OSError."""
-        with self.path.open("a", newline="") as file:
-            self._write(file, rows)
+        self.hold(rows)
+        self.write(durable=True)
 
-    def _write(self, file: TextIO, rows: Iterable[Mapping[str, Any]]) -> None:
-        writer = csv.writer(file, lineterminator="\n")
+    def hold(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add rows that `write` will bring to the file."""
         for row in rows:
             assert set(row) <= set(self.columns), f"{set(row) - set(self.columns)} are no columns of {self.path.name}"
+            self._held.append(row)
+
+    def write(self, durable: bool = False) -> None:
+        """Bring the rows that are held to the file. Raises OSError.
+
+        durable: wait until all of the file is on the disk; without, a kill of the process loses nothing, and a crash of
+        the machine may.
+        """
+        if not self._held and (self._is_durable or not durable):
+            return
+        with self.path.open("a", newline="") as file:
+            self._write(file, self._held, durable)
+        self._held = []
+        self._is_durable = durable
+
+    def _write(self, file: TextIO, rows: Iterable[Mapping[str, Any]], durable: bool = True) -> None:
+        writer = csv.writer(file, lineterminator="\n")
+        for row in rows:
             writer.writerow(["" if row.get(column) is None else row[column] for column in self.columns])
         file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            os.fsync(file.fileno())
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

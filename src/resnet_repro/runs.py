@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import secrets
 import subprocess
 import sys
@@ -15,7 +16,8 @@ from resnet_repro.data.catalogue import CATALOGUE
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import RunSettings, Scored
 from resnet_repro.files import read_json, write_json
-from resnet_repro.launch import Job, Slot
+from resnet_repro.launch import Job, Load, Slot
+from resnet_repro.launch.sharing import CONTEXT
 from resnet_repro.results import (
     CHECKPOINT,
     LOG,
@@ -38,8 +40,8 @@ LAST_LINES = 80  # of a log, that the last attempt has written
 class Run:
     """A run of a study: its name and folder, and the job that carries it out.
 
-    facts: those of its data set. how: of the fields of `train_run.Execution` those that the study decides. mirror: where
-    another machine than the study's looks for the data.
+    facts: those of its data set. how: of the fields of `training.execution.Execution` those that the study decides.
+    mirror: where another machine than the study's looks for the data.
     """
 
     def __init__(
@@ -137,6 +139,24 @@ class Run:
             return  # on a full disk progress cannot be told; exit code and console name failed runs all the same
 
 
+def tell_of_siblings(runs: Sequence[Run]) -> None:
+    """Tell each run what is trained of its network in all: of that depends whether compiling pays."""
+    families: dict[tuple, list[Run]] = {}
+    for run in runs:
+        families.setdefault(_net_of(run.settings), []).append(run)
+    for family in families.values():
+        trained = {"net_steps": sum(run.settings.scheduled for run in family), "net_runs": len(family)}
+        for run in family:
+            run.how = {**run.how, **trained}
+
+
+def _net_of(settings: RunSettings) -> tuple:
+    """What runs share whose training steps are the same program: the network, and the shape of its batches."""
+    model, recipe = settings.arm.model, settings.arm.recipe
+    options = json.dumps(model.options, sort_keys=True)
+    return model.builder, options, recipe.batch_size, settings.dataset, settings.resolution
+
+
 def expected_costs(runs: Sequence[Run], datasets: Mapping[str, DatasetFacts]) -> dict[str, float]:
     """Expected cost of each run by name: multiply-adds of all its images, a backward pass counting twice.
 
@@ -168,6 +188,27 @@ def expected_costs(runs: Sequence[Run], datasets: Mapping[str, DatasetFacts]) ->
     return costs
 
 
+def heaviest(runs: Sequence[Run], datasets: Mapping[str, DatasetFacts]) -> Load:
+    """What the largest of the runs asks of a GPU: multiply-adds of a training step, and an estimate of its memory.
+
+    Two numbers are kept for each that a layer puts out, measured on resnet-56 and resnet-1202; a step recorded as a graph
+    keeps them in memory of its own, beside that of the steps which are taken eagerly.
+    """
+    from resnet_repro.analysis.complexity import KIB_PER_NUMBER, build_on_meta, describe, layer_costs, totals
+
+    operations, memory = 0.0, CONTEXT
+    for settings in {_net_of(run.settings): run.settings for run in runs}.values():
+        facts, model = datasets[settings.dataset], settings.arm.model
+        channels, height, width = facts.shape
+        shape = (channels, settings.resolution or height, settings.resolution or width)
+        batch = settings.arm.recipe.batch_size
+        operations = max(operations, describe(model, facts.classes, shape)["multiply_adds"] * batch)
+        costs = totals(layer_costs(build_on_meta(model, facts.classes), shape))
+        kept = 2 * costs["memory_kib"] / KIB_PER_NUMBER * batch * (2 if settings.precision == "bf16" else 4)
+        memory = max(memory, CONTEXT + round(2 * kept))
+    return Load(operations, memory)
+
+
 def with_descendants(runs: Sequence[Run], costs: Mapping[str, float]) -> dict[str, float]:
     """Cost of each run together with the longest chain of runs that wait for it."""
     children: dict[Path, list[Run]] = {}
@@ -189,7 +230,10 @@ def failure_reason(folder: Path) -> str:
     except OSError:
         lines = []
     said = [line.removeprefix(SAID) for line in lines[-LAST_LINES:] if line.startswith(SAID)]
-    return (said or lines or ["it printed nothing"])[-1]
+    reason = (said or lines or ["it printed nothing"])[-1]
+    if "busy or unavailable" in reason:  # CUDA's words for a card in exclusive-process mode
+        reason += " (the GPU takes one process at a time: take SLOTS=1, or have its compute mode set to DEFAULT)"
+    return reason
 
 
 @cache

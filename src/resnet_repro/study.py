@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from resnet_repro.budgets import budget_name, command
+from resnet_repro.data.catalogue import CATALOGUE
 from resnet_repro.discovery import load_experiment
 from resnet_repro.errors import UserError
 from resnet_repro.launch import Executor, Job, Outcome, Wanted, executor_for
@@ -20,7 +21,7 @@ from resnet_repro.launch.display import Display, Watched
 from resnet_repro.launch.group import Group, group_of
 from resnet_repro.request import Request, backbone_arms, counted_budget, expand, place_of, weights_for
 from resnet_repro.results import check_sources, parent_folder, read_record, state_of
-from resnet_repro.runs import Run, expected_costs, with_descendants
+from resnet_repro.runs import Run, expected_costs, heaviest, tell_of_siblings, with_descendants
 from resnet_repro.twins import take_over, take_up
 
 if TYPE_CHECKING:
@@ -148,14 +149,15 @@ def _train(
         # The longest first: no slot is left with it at the end. A run counts with what waits for it.
         urgency = with_descendants(runs, costs)
         pending.sort(key=lambda run: -urgency[run.name])
+        tell_of_siblings(pending)
         if group:
             jobs = [run.job(group.environment(runs.index(run)), group.world.is_main) for run in pending]
         else:
             jobs = [run.job() for run in pending]
-        where = executor.plan(len(runs))
+        where = executor.plan(len(runs), heaviest(runs, plan.datasets) if executor.kind == "cuda" else None)
         say(
             f"{request.experiment.name}: {len(pending)} runs of up to {max(r.settings.stop_at for r in pending):,} steps, "
-            f"{where}, {executor.precision}"
+            f"{where}, {executor.precision}, {_how_steps_are_taken(request, executor)}"
         )
         if not is_main or executor.leaves:  # the main process of a group shows and follows what all of them do
             ended = executor.execute(jobs, lambda: None)
@@ -163,6 +165,12 @@ def _train(
         outcomes |= _by_name(pending, _launch(pending, jobs, executor, costs, console, say, follow))
         _look_over(runs, outcomes)
     return _result(plan.budget, plan.runs, outcomes, is_main)
+
+
+def _how_steps_are_taken(request: Request, executor: Executor) -> str:
+    if executor.kind == "cuda":
+        return "steps taken eagerly" if request.experiment.spread else "each step one CUDA graph"
+    return "steps taken eagerly, compiled where that pays" if executor.kind == "cpu" else "steps taken eagerly"
 
 
 def _from_earlier_runs(run: Run, state: str, say: Callable[[str], None], whole: bool) -> str:
@@ -232,7 +240,8 @@ def _executor(request: Request, group: Group | None, say: Callable[[str], None])
     """The executor that the user asks for; a process of a group carries out its part of the runs itself."""
     name = f"{request.experiment.name}-{request.profile.name}"
     world = group.world if group else None
-    wanted = Wanted(request.launch, request.precision, request.runs_dir, name, request.experiment.spread, say)
+    decodes = request.dataset not in CATALOGUE and request.dataset != "auto"
+    wanted = Wanted(request.launch, request.precision, request.runs_dir, name, request.experiment.spread, say, decodes)
     return executor_for(wanted, world)
 
 

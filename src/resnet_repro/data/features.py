@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_repro.data.base import Data
-from resnet_repro.data.stream import EVALUATION_BATCH, Draw, Normalization, TrainStream
+from resnet_repro.data.stream import Draw, Normalization, TrainStream, evaluation_batch
 from resnet_repro.world import ALONE, World
 
 
@@ -84,7 +84,7 @@ class FeatureData(Data):
             raise ValueError("features cannot be shifted: measure shifts on images")
         features, labels = self._features[split]
         mine = share.share(min(limit or len(labels), len(labels)))
-        size = size or EVALUATION_BATCH[self.device.type]
+        size = size or evaluation_batch(self.device.type, pixels=1)
         for start in range(mine.start, mine.stop, size):
             part = slice(start, min(start + size, mine.stop))
             yield features[part], labels[part]

@@ -20,12 +20,12 @@ from resnet_repro.data.base import Batch, Data
 from resnet_repro.data.color import color_shift
 from resnet_repro.data.folders import ClassFolders, File
 from resnet_repro.data.pictures import BrokenPicture, evaluation_view, read_picture, ten_views, training_view
-from resnet_repro.data.stream import EVALUATION_BATCH, Normalization, draw_epoch, sent, shared, shifted, steps_per_epoch
+from resnet_repro.data.stream import Normalization, draw_epoch, evaluation_batch, sent, shared, shifted, steps_per_epoch
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Recipe
 from resnet_repro.world import ALONE, World
 
-PREFETCHED = 4  # batches that each worker has ready
+PREFETCHED = 2  # batches that each worker has ready, in shared memory
 IMAGE_DRAWS = 0x1A6E  # keeps what is drawn on an image apart from all else that is drawn from a seed
 Job = tuple[int, int]  # epoch and index of an image; an epoch of -1 is the evaluation view, -10 the ten of them
 
@@ -173,7 +173,7 @@ class FolderData(Data):
         """See `Data.batches`. views: 1, or 10 for images (B, 10, C, H, W) at the corners and in the middle."""
         count = min(limit or self.images(split), self.images(split))
         mine = share.share(count)
-        size = size or max(1, EVALUATION_BATCH[self.device.type] // views)
+        size = size or max(1, evaluation_batch(self.device.type, self.resolution) // views)
         jobs = [
             [(-views, index) for index in range(start, min(start + size, mine.stop))]
             for start in range(mine.start, mine.stop, size)

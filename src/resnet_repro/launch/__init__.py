@@ -10,10 +10,11 @@ from typing import Protocol
 
 from resnet_repro.launch.job import Job, Outcome
 from resnet_repro.launch.options import LaunchOptions, Wanted
+from resnet_repro.launch.sharing import Load
 from resnet_repro.launch.slots import Slot
 from resnet_repro.world import World
 
-__all__ = ["Executor", "Job", "LaunchOptions", "Outcome", "Slot", "Wanted", "executor_for"]
+__all__ = ["Executor", "Job", "LaunchOptions", "Load", "Outcome", "Slot", "Wanted", "executor_for"]
 
 
 class Executor(Protocol):
@@ -27,8 +28,11 @@ class Executor(Protocol):
     precision: str
     leaves: bool
 
-    def plan(self, runs: int) -> str:
-        """Find room for so many runs; says in words how many at once, and where. Raises UserError where there is none."""
+    def plan(self, runs: int, load: Load | None = None) -> str:
+        """Find room for so many runs; says in words how many at once, and where. Raises UserError where there is none.
+
+        load: what the largest of them asks of a GPU, see `sharing`.
+        """
         ...
 
     def execute(self, jobs: Sequence[Job], watch: Callable[[], None]) -> list[Outcome]:

@@ -43,6 +43,7 @@ class Display:
         self._ended: dict[str, dict[str, Any]] = {}  # last states of runs that have ended: they change no more
         self._first_share: float | None = None
         self._said: dict[str, tuple[str, float, float]] = {}  # status, time, share of the last line
+        self._remarked: set[str] = set()
 
     def __enter__(self) -> Display:
         if self._live:
@@ -61,6 +62,7 @@ class Display:
             return
         states = [(run, self._state(run)) for run in self.runs]
         left = self._time_left(states)
+        self._remark(states)
         if self._live:
             self._live.update(self._table(states, left), refresh=True)
         else:
@@ -75,6 +77,14 @@ class Display:
         if state["status"] in ENDED and (run.folder / RECORD).exists():
             self._ended[run.name] = state
         return state
+
+    def _remark(self, states: list[tuple[Watched, dict[str, Any]]]) -> None:
+        """Print what runs say of how they are carried out; of several that say the same the first."""
+        for run, state in states:
+            for remark in state.get("remarks", ()):
+                if remark not in self._remarked:
+                    self._remarked.add(remark)
+                    self.console.print(f"{run.name}: {remark}", highlight=False, markup=False, soft_wrap=True)
 
     def _time_left(self, states: list[tuple[Watched, dict[str, Any]]]) -> float | None:
         """Seconds until all are done, from the share of the work done since the display began."""

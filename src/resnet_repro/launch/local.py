@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from resnet_repro.errors import UserError
 from resnet_repro.launch.job import POLL_SECONDS, Attempts, Interrupts, Job, Outcome, Patience, blocked, close, stop_all
 from resnet_repro.launch.options import Wanted
+from resnet_repro.launch.sharing import Load, Mps, offers_mps, runs_a_gpu
 from resnet_repro.launch.slots import Slot, one_of_group, parse_devices, plan_slots
 from resnet_repro.results import SAID
 from resnet_repro.world import World
 
 
 class LocalExecutor:
-    """A pool of processes on this machine; with a world, the part of it that this one of several launchers has."""
+    """A pool of processes on this machine; with a world, the part of it that this one of several launchers has.
+
+    Raises UserError for devices that are not there or that this torch cannot use.
+    """
 
     leaves = False
 
@@ -24,30 +29,80 @@ class LocalExecutor:
         # torch takes seconds to import, and bad input should be answered before that.
         import torch
 
-        from resnet_repro.training.devices import best_device, resolve_precision
+        from resnet_repro.training.devices import best_device, gpu_count, gpu_trouble, resolve_precision, usable_gpus
 
-        self.options, self.spread, self.world = wanted.options, wanted.spread, world
-        self.devices = parse_devices(self.options.devices, best_device(), torch.cuda.device_count())
+        self.options, self.spread, self.world, self.say = wanted.options, wanted.spread, world, wanted.say
+        trouble = gpu_trouble() if torch.cuda.device_count() else None
+        self.devices = parse_devices(self.options.devices, best_device(), gpu_count(), usable_gpus(), trouble)
         self.kind = self.devices[0].partition(":")[0]
-        self.precision = resolve_precision(wanted.precision, self.kind)
+        if trouble and self.options.devices in ("auto", "cuda"):
+            self.say(f"{trouble}; until then runs are on {', '.join(self.devices)}")
+        self.precision = resolve_precision(wanted.precision, self.kind, self._gpus())
         self.slots: list[Slot] = []
+        self.mps: Mps | None = None
 
-    def plan(self, runs: int) -> str:
+    def _gpus(self) -> list[int]:
+        """The numbers of the GPUs that compute; slices of one are all described by the first."""
+        import torch
+
+        seen = max(1, torch.cuda.device_count())
+        return [min(int(device.partition(":")[2]), seen - 1) for device in self.devices if device.startswith("cuda:")]
+
+    def plan(self, runs: int, load: Load | None = None) -> str:
         """Slots for all runs of a study, so that a resumed one shares out the cores as it did before."""
         from resnet_repro.training.devices import cpu_cores
 
+        cores, visible = cpu_cores(), os.environ.get("CUDA_VISIBLE_DEVICES")
         if self.world:
-            self.slots = [one_of_group(self.kind, self.world, cpu_cores())]
-        else:
-            visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-            self.slots = plan_slots(self.devices, self.options.slots, runs, cpu_cores(), visible, self.spread)
-        return f"{len(self.slots)} at once on {', '.join(dict.fromkeys(slot.label for slot in self.slots))}"
+            self.slots = [one_of_group(self.kind, self.world, cores)]
+            return f"{len(self.slots)} at once on {self.slots[0].label}"
+        count = self.options.slots
+        if self.kind == "cuda" and not self.spread:
+            count = self._sharing(runs, load or Load(), cores)
+        shared = self.mps.environment if self.mps else None
+        self.slots = plan_slots(self.devices, count, runs, cores, visible, self.spread, shared)
+        return f"{len(self.slots)} at once on {self._where()}"
+
+    def _sharing(self, runs: int, load: Load, cores: int) -> int:
+        """How many runs each GPU is to have at once; several share it through MPS where that can be had."""
+        import torch
+
+        memory = min(torch.cuda.get_device_properties(gpu).total_memory for gpu in self._gpus())
+        each = -(-runs // len(self.devices))
+        through_mps = offers_mps()
+        count = self.options.slots or min(
+            each, runs_a_gpu(load, memory, max(1, cores // len(self.devices)), through_mps)
+        )
+        if count > 1 and through_mps:
+            try:
+                self.mps = Mps()
+            except OSError as error:
+                self.say(f"MPS cannot be started ({error}): runs take turns on a GPU")
+                fewer = runs_a_gpu(load, memory, max(1, cores // len(self.devices)), through_mps=False)
+                return self.options.slots or min(each, fewer)
+        return count
+
+    def _where(self) -> str:
+        """What the runs are on, in words."""
+        from resnet_repro.training.devices import device_name
+
+        slot = self.slots[0]
+        threads = f"{slot.threads} thread{'s' * (slot.threads > 1)} each"
+        if self.kind != "cuda":
+            return f"{device_name(self.kind)}, {threads}"
+        names = Counter(device_name("cuda", gpu) for gpu in self._gpus())
+        devices = ", ".join(f"{count} × {name}" if count > 1 else name for name, count in names.items())
+        how = "all together" if slot.processes > 1 else "sharing it through MPS" if self.mps else ""
+        return ", ".join(part for part in (devices, how, threads) if part)
 
     def execute(self, jobs: Sequence[Job], watch: Callable[[], None]) -> list[Outcome]:
-        return run_pool(jobs, self.slots, watch, self.options.retries)
+        # A client of MPS that dies by a fault may take others with it.
+        return run_pool(jobs, self.slots, watch, max(self.options.retries, int(self.mps is not None)))
 
     def close(self) -> None:
-        """Nothing is held."""
+        """End the service that was started for the runs."""
+        if self.mps:
+            self.mps.close()
 
 
 def run_pool(jobs: Sequence[Job], slots: Sequence[Slot], watch: Callable[[], None], retries: int = 0) -> list[Outcome]:

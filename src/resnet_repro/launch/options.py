@@ -13,7 +13,7 @@ from resnet_repro.selection import parse_count
 
 EXECUTORS = ("local", "ray", "slurm")
 _GOES_WITH = {
-    "slots": ("local",),
+    "slots": ("local", "slurm"),
     "threads": ("ray", "slurm"),
     "gpu_share": ("ray",),
     "retries": EXECUTORS,
@@ -24,8 +24,9 @@ _GOES_WITH = {
 class LaunchOptions:
     """Each as the flag and the Make variable of its name; None where the user says nothing.
 
-    executor: who carries out the runs: this machine ("local"), a Ray cluster, Slurm. slots: runs at once on each device.
-    threads: CPU threads of a run. gpu_share: GPUs of a run, a part of one or one; more for runs that spread over several.
+    executor: who carries out the runs: this machine ("local"), a Ray cluster, Slurm. slots: runs at once on each device;
+    without, what `sharing` says of GPUs, and as many as a CPU has cores. threads: CPU threads of a run. gpu_share: GPUs of a
+    run, a part of one or one; more for runs that spread over several.
     retries: how often a run that fails by itself is tried again.
     The others are Slurm's: gpus of a run on each of its nodes, time as sbatch writes it, signal_seconds ahead of which a
     run is asked to save and is queued again, sbatch: further options, setup: shell lines before the run's command.
@@ -74,7 +75,8 @@ class Wanted:
     """What an executor is told of a study.
 
     precision: "auto", "bf16" or "fp32". runs_dir: where the runs' folders are. name: of the study, for lists that others
-    see. spread: each run takes several devices. say: takes lines for the console.
+    see. spread: each run takes several devices. say: takes lines for the console. decodes: images are read from files
+    along the way.
     """
 
     options: LaunchOptions
@@ -83,6 +85,7 @@ class Wanted:
     name: str
     spread: bool = False
     say: Callable[[str], None] = print
+    decodes: bool = False
 
 
 def add_launch_flags(parser: argparse.ArgumentParser) -> None:
@@ -93,10 +96,14 @@ def add_launch_flags(parser: argparse.ArgumentParser) -> None:
         "--devices", default="auto", help="auto, cpu, mps, cuda or a list as cuda:0,cuda:1 (default: auto)"
     )
     for flag, metavar, text in (
-        ("slots", "N", "runs at once on each device (default: 1 per GPU, 1 per core)"),
+        ("slots", "N", "runs at once on each device (default: as many as pay on a GPU, 1 per core)"),
         ("retries", "N", "how often a run that fails is tried again (default: 0)"),
-        ("threads", "N", "ray, slurm: CPU threads of a run (default: 1, or a GPU's share of its node's)"),
-        ("gpu-share", "X", "ray: GPUs of a run, as 0.5 (default: 1)"),
+        (
+            "threads",
+            "N",
+            "ray, slurm: CPU threads of a run (default: 1; with a GPU its share of the node's, in Slurm 4)",
+        ),
+        ("gpu-share", "X", "ray: GPUs of a run, as 0.5 (default: what small runs leave one another)"),
         ("gpus", "N", "slurm: GPUs of a run on each of its nodes, 0 for none (default: 1)"),
         ("nodes", "N", "slurm: nodes of a run, where runs spread over several GPUs (default: 1)"),
         ("partition", "NAME", "slurm: as sbatch takes it"),

@@ -6,6 +6,7 @@ Each run is a Ray task that starts the run's process on its node and waits for i
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import socket
@@ -22,6 +23,7 @@ from urllib.parse import urlparse
 from resnet_repro.errors import UserError
 from resnet_repro.launch.job import POLL_SECONDS, Attempts, Interrupts, Job, Outcome, Patience, blocked, close, stop
 from resnet_repro.launch.options import Wanted
+from resnet_repro.launch.sharing import UNKNOWN_MEMORY, Load, runs_a_gpu
 from resnet_repro.launch.slots import Slot, environment_of
 
 LOSSES = 10  # how often a run may lose its worker or node before it counts as failed
@@ -89,6 +91,7 @@ class RayExecutor:
             self.gpus = 0.0
         else:
             self.gpus = _checked_share(1.0 if share is None else share, spread)
+        self.may_share = self.kind == "cuda" and share is None and not spread
         self.threads = self.options.threads or (_threads_beside(with_gpus, self.gpus) if self.gpus else 1)
         self.nodes = [node for node in nodes if _room(node, self.threads, self.gpus)]
         if not self.nodes:
@@ -106,7 +109,7 @@ class RayExecutor:
             )
 
     def _look_around(self, runs_dir: Path, precision: str) -> None:
-        """Let every node read a file that is written here; ask them for their arithmetic where none is named."""
+        """Let every node read a file that is written here, and ask them for their GPUs and their arithmetic."""
         ray, on_node = self.ray, import_module("ray.util.scheduling_strategies").NodeAffinitySchedulingStrategy
         token = secrets.token_hex(8)
         probe = runs_dir / f".{token}.part"
@@ -115,11 +118,11 @@ class RayExecutor:
         try:
             asked = [
                 look.options(scheduling_strategy=on_node(node["NodeID"], soft=False)).remote(
-                    str(probe), self.kind if precision == "auto" else None
+                    str(probe), self.kind if precision == "auto" or self.kind == "cuda" else None
                 )
                 for node in self.nodes
             ]
-            answers = []
+            answers: list[tuple[str, str | None, dict[str, Any]]] = []
             for node, answer in zip(self.nodes, asked, strict=True):
                 try:
                     answers.append((_address(node), *ray.get(answer, timeout=LOOK_SECONDS)))
@@ -136,17 +139,21 @@ class RayExecutor:
             raise UserError(
                 f"RUNS_DIR={runs_dir} is not seen by node {', '.join(blind)}: name a folder that all nodes share"
             )
-        native = {has_bf16 for *_, has_bf16 in answers}
+        self.facts = [facts for *_, facts in answers]
+        native = {bool(facts.get("bf16")) for facts in self.facts}
         self.precision = precision if precision != "auto" else "bf16" if native == {True} else "fp32"
         if precision == "auto" and len(native) > 1:
             self.say("not all nodes have bf16 arithmetic: fp32 everywhere")
 
     # -- the runs ------------------------------------------------------------------------------------------------------
 
-    def plan(self, runs: int) -> str:
-        """How many runs the cluster takes at once, as it stands."""
+    def plan(self, runs: int, load: Load | None = None) -> str:
+        """How many runs the cluster takes at once, as it stands; small ones share its GPUs where the user says nothing."""
+        if self.may_share and load:
+            self.gpus, self.threads = _shared(self.nodes, self.facts, runs, load, self.options.threads)
         at_once = sum(_room(node, self.threads, self.gpus) for node in self.nodes)
-        what = f"{self.gpus:g} GPU, " if self.gpus else ""
+        names = ", ".join(sorted({str(facts["name"]) for facts in self.facts if facts.get("name")}))
+        what = f"{self.gpus:.3g} GPU{f' ({names})' if names else ''}, " if self.gpus else ""
         threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
         count = f"{len(self.nodes)} node{'s' * (len(self.nodes) > 1)}"
         return f"{min(at_once, runs)} at once on {count} of a Ray cluster, each {what}{threads}"
@@ -211,17 +218,17 @@ class RayExecutor:
 # -- on the nodes ------------------------------------------------------------------------------------------------------
 
 
-def _look(path: str, kind: str | None) -> tuple[str | None, bool]:
-    """What a node reads at `path`, None where there is nothing; whether its devices have bf16 arithmetic."""
+def _look(path: str, kind: str | None) -> tuple[str | None, dict[str, Any]]:
+    """What a node reads at `path`, None where there is nothing; the facts of its devices, see `devices.facts`."""
     content = Path(path).read_text() if Path(path).is_file() else None
     if kind is None or content is None:
-        return content, False
+        return content, {}
     # In a process of its own: the worker that answers carries out no run, and need not keep torch in memory.
-    ask = f"from resnet_repro.training.devices import has_bf16; print(has_bf16({kind!r}))"
+    ask = f"import json; from resnet_repro.training.devices import facts; print(json.dumps(facts({kind!r})))"
     # Ray hides the GPUs from a task that asks for none.
     environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
     answer = subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True, text=True)
-    return content, answer.stdout.strip() == "True"
+    return content, json.loads(answer.stdout) if answer.returncode == 0 else {}
 
 
 def _carry_out(job: Job, slot: Slot) -> Outcome:
@@ -294,6 +301,21 @@ def _threads_beside(nodes: Sequence[dict], gpus: float) -> int:
     """The threads that go with so many GPUs, on the node that has the fewest for each."""
     beside = [node["Resources"].get("CPU", 0) / node["Resources"]["GPU"] for node in nodes]
     return max(1, int(min(beside, default=1) * gpus))
+
+
+def _shared(
+    nodes: Sequence[dict], facts: Sequence[dict[str, Any]], runs: int, load: Load, threads: int | None
+) -> tuple[float, int]:
+    """(part of a GPU, threads) of each run, by the rule of `sharing`, for the node that has the least.
+
+    Through MPS where all nodes name a service: Ray's workers have what their node was started with.
+    """
+    beside = _threads_beside(nodes, 1.0)
+    memory = min((fact.get("memory", UNKNOWN_MEMORY) for fact in facts), default=UNKNOWN_MEMORY)
+    through_mps = bool(facts) and all(fact.get("mps") for fact in facts)
+    each = -(-runs // max(1, int(sum(node["Resources"].get("GPU", 0) for node in nodes))))
+    count = min(each, runs_a_gpu(load, memory, max(1, beside // (threads or 1)), through_mps))
+    return 1.0 / count, threads or max(1, beside // count)
 
 
 def _room(node: dict, threads: int, gpus: float) -> int:

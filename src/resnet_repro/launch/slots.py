@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from resnet_repro.errors import UserError
@@ -34,19 +34,25 @@ class Slot:
     workers: int = 1
 
 
-def parse_devices(wanted: str, best: str, cuda_count: int) -> list[str]:
+def parse_devices(
+    wanted: str, best: str, cuda_count: int, usable: Sequence[int] | None = None, trouble: str | None = None
+) -> list[str]:
     """Devices by name: "auto", "cpu", "mps", "cuda" (all GPUs), "cuda:0,cuda:2" or "0,2".
 
-    best: what "auto" means here; cuda_count: how many GPUs there are. Raises UserError for what is not there.
+    best: what "auto" means here; cuda_count: how many GPUs there are; usable: those of them that can compute, all by
+    default; trouble: what keeps the others from it. Raises UserError for what is not there, or cannot compute.
     """
+    usable = range(cuda_count) if usable is None else usable
     if wanted == "auto":
         wanted = best
     if wanted in ("cpu", "mps"):
         if wanted == "mps" and best != "mps":
             raise UserError("DEVICES='mps' is not on this machine: take cpu")
         return [wanted]
-    if wanted == "cuda" and cuda_count:
-        return [f"cuda:{index}" for index in range(cuda_count)]
+    if wanted == "cuda" and usable:
+        return [f"cuda:{index}" for index in usable]
+    if wanted == "cuda" and trouble:
+        raise UserError(f"DEVICES='cuda' cannot be used: {trouble}")
     numbers = [part.strip().removeprefix("cuda:") for part in wanted.split(",")]
     if not all(number.isascii() and number.isdigit() for number in numbers):
         if wanted == "cuda":
@@ -57,6 +63,8 @@ def parse_devices(wanted: str, best: str, cuda_count: int) -> list[str]:
             raise UserError(
                 f"DEVICES={wanted!r} asks for GPU {number}, this machine has {cuda_count}: take cpu or others"
             )
+    if any(int(number) not in usable for number in numbers):
+        raise UserError(f"DEVICES={wanted!r} cannot be used: {trouble}")
     return [f"cuda:{int(number)}" for number in dict.fromkeys(numbers)]
 
 
@@ -67,11 +75,13 @@ def plan_slots(
     cores: int,
     visible: str | None = None,
     spread: bool = False,
+    shared: Mapping[str, str] | None = None,
 ) -> list[Slot]:
     """The slots of a machine for a number of runs.
 
-    One run per GPU, or `per_device`. On a CPU as many runs at once as there are cores, with the cores shared out
-    evenly among them: measured on two cores, two runs of one thread beat one run of two threads.
+    One run per GPU, or `per_device`, whose processes then find `shared` in their environment. On a CPU as many runs at
+    once as there are cores, with the cores shared out evenly among them: measured on two cores, two runs of one thread
+    beat one run of two threads.
     visible: CUDA_VISIBLE_DEVICES as the user set it, whose entries the indices then count.
     spread: several GPUs make one slot, whose run takes them all.
     """
@@ -85,7 +95,7 @@ def plan_slots(
     for device in devices:
         kind = device.partition(":")[0]
         if kind == "cuda":
-            environment = {"CUDA_VISIBLE_DEVICES": _visible([device], visible)}
+            environment = {"CUDA_VISIBLE_DEVICES": _visible([device], visible), **(shared or {})}
             count = per_device or 1
             threads = max(1, cores // (len(devices) * count))
             environment |= thread_environment(threads)
@@ -98,7 +108,7 @@ def plan_slots(
             count = per_device or max(1, min(runs, cores))
             threads = max(1, cores // count)
             environment = cpu_environment(threads)
-            label = f"cpu ({threads} thread{'s' * (threads > 1)})"
+            label = "cpu"
             slots += [Slot("cpu", label, threads, environment, 1 / count, workers=threads) for _ in range(count)]
     return slots
 
@@ -133,7 +143,7 @@ def environment_of(kind: str, threads: int) -> dict[str, str]:
 
 def thread_environment(threads: int) -> dict[str, str]:
     """What a process of so many threads finds in its environment."""
-    return {"OMP_NUM_THREADS": str(threads)}
+    return {"OMP_NUM_THREADS": str(threads), "TORCHINDUCTOR_COMPILE_THREADS": str(threads)}
 
 
 def cpu_environment(threads: int) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Slurm: the runs go out as an array job, an element for each, and this process is done.
 
-An element is `python -m resnet_repro.launch.element`. Runs that wait for others go out as further arrays, after theirs.
+An element is `python -m resnet_repro.launch.element`; it carries out one run, or several that share its GPU. Runs that
+wait for others go out as further arrays, after theirs.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ from resnet_repro.errors import UserError
 from resnet_repro.files import read_json, write_json
 from resnet_repro.launch.job import Job, Outcome
 from resnet_repro.launch.options import Wanted
+from resnet_repro.launch.sharing import UNKNOWN_MEMORY, Load, runs_a_gpu
 from resnet_repro.launch.slots import Slot, environment_of
 from resnet_repro.results import PROGRESS
 
 SIGNAL_SECONDS = 120  # from the signal to the end of the time limit, for a checkpoint
 LARGEST_ARRAY = 1_000  # elements of one array; Slurm's own default limit is 1,001
+CORES_BESIDE_A_GPU = 8  # that most clusters have
+THREADS_WITH_A_GPU, THREADS_THAT_DECODE = 4, 8  # of a run that has its GPU alone
 JOBS = "jobs.json"
 
 
@@ -50,7 +54,10 @@ class SlurmExecutor:
             raise UserError(
                 f"GPUS={self.gpus} NODES={self.nodes} does not go with runs that take one device each: leave them out"
             )
-        self.threads = options.threads or 1
+        alone = THREADS_THAT_DECODE if wanted.decodes else THREADS_WITH_A_GPU
+        self.threads = options.threads or (alone if self.kind == "cuda" else 1)
+        self.may_share = self.kind == "cuda" and not wanted.spread and not wanted.decodes
+        self.each = options.slots or 1
         self.precision = wanted.precision
         if self.precision == "auto":
             self.precision = "bf16" if self.kind == "cuda" else _precision_here()
@@ -66,10 +73,25 @@ class SlurmExecutor:
                         "print the script with DRY_RUN=1"
                     )
 
-    def plan(self, runs: int) -> str:
+    def plan(self, runs: int, load: Load | None = None) -> str:
+        """What an element asks for. Small runs share a GPU by the rule of `sharing`, as far as it goes without a look at it."""
+        threads = self.options.threads or 1
+        if self.may_share and self.options.slots is None:
+            cores = max(1, CORES_BESIDE_A_GPU // threads)
+            self.each = min(runs, runs_a_gpu(load or Load(), UNKNOWN_MEMORY, cores, through_mps=True))
+        if self.each > 1:
+            self.threads = threads
         what = f"{self.gpus} GPU{'s' * (self.gpus > 1)}, " if self.gpus else ""
         where = f"{self.nodes} nodes, each {what}" if self.nodes > 1 else what
-        return f"as elements of an array, each {where}{self.threads} thread{'s' * (self.threads > 1)}"
+        together = f"{self.each} runs together, " if self.each > 1 else ""
+        cores = self.cores
+        return f"as elements of an array, each {together}{where}{cores} thread{'s' * (cores > 1)}"
+
+    @property
+    def cores(self) -> int:
+        """Of a task."""
+        least = THREADS_WITH_A_GPU if self.each > 1 and self.kind == "cuda" else 1
+        return max(least, self.each * self.threads)
 
     def execute(self, jobs: Sequence[Job], watch: Callable[[], None]) -> list[Outcome]:
         """Submit all jobs but those that are queued already, of an earlier call.
@@ -83,13 +105,13 @@ class SlurmExecutor:
             self.say(f"{len(jobs) - len(new)} runs are queued already (job {numbers}) and are not submitted again")
         stem = f"{self.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         submitted: list[str] = []
-        for number, (after, part) in enumerate(_arrays(new)):
+        for number, (after, part) in enumerate(_arrays(new, LARGEST_ARRAY * self.each)):
             before = {submitted[place] for place in after}
             before |= {queued[str(marker)] for job in part for marker in job.after if str(marker) in queued}
             folder = self.runs_dir / "slurm" / f"{stem}.{number}"
             if self.options.dry_run:
                 wait = [f"JOB_OF_SCRIPT_{place + 1}" for place in after]
-                self.say(self.script(folder, len(part), wait))
+                self.say(self.script(folder, -(-len(part) // self.each), wait))
                 continue
             try:
                 submitted.append(self._submit(folder, part, sorted(before)))
@@ -107,7 +129,7 @@ class SlurmExecutor:
     def _submit(self, folder: Path, jobs: Sequence[Job], before: Sequence[str]) -> str:
         """Hand over an array; its number."""
         environment = environment_of(self.kind, self.threads)
-        slot = Slot(self.kind, "Slurm", self.threads, environment, workers=self.threads)
+        slot = Slot(self.kind, "Slurm", self.threads, environment, 1 / self.each, workers=self.threads)
         folder.mkdir(parents=True)
         for job in jobs:
             job.prepare(slot)
@@ -121,10 +143,10 @@ class SlurmExecutor:
             }
             for job in jobs
         ]
-        jobs_file = {"retries": self.options.retries, "jobs": elements}
+        jobs_file = {"retries": self.options.retries, "each": self.each, "jobs": elements}
         write_json(folder / JOBS, jobs_file)
         path = folder / "job.sh"
-        path.write_text(self.script(folder, len(jobs), before))
+        path.write_text(self.script(folder, -(-len(jobs) // self.each), before))
         try:
             number = _ask(["sbatch", "--parsable", str(path)]).strip().partition(";")[0]
         except UserError:
@@ -145,7 +167,7 @@ class SlurmExecutor:
             stored = read_json(path) or {}
             number = stored.get("number")
             for place, job in enumerate(stored.get("jobs", [])):
-                if (number, str(place)) in there:
+                if (number, str(place // stored.get("each", 1))) in there:
                     found[job["marker"]] = number
         return found
 
@@ -164,7 +186,7 @@ class SlurmExecutor:
             "time": options.time,
             "nodes": self.nodes,
             "ntasks-per-node": tasks // self.nodes,
-            "cpus-per-task": self.threads,
+            "cpus-per-task": self.cores,
             "gres": f"gpu:{self.gpus}" if self.gpus else None,
             # To the shell that becomes the element, or to all tasks that srun has started.
             "signal": f"{'' if together else 'B:'}USR1@{lead}",
@@ -192,8 +214,8 @@ def _mark_queued(job: Job) -> None:
         write_json(path, progress | {"queued": True})
 
 
-def _arrays(jobs: Sequence[Job]) -> list[tuple[list[int], list[Job]]]:
-    """The jobs in groups that are no array too large: (places of the groups that end before it, jobs) of each.
+def _arrays(jobs: Sequence[Job], most: int) -> list[tuple[list[int], list[Job]]]:
+    """The jobs in groups of at most so many: (places of the groups that end before it, jobs) of each.
 
     The jobs of a group wait for none but jobs of groups before it.
     """
@@ -204,7 +226,7 @@ def _arrays(jobs: Sequence[Job]) -> list[tuple[list[int], list[Job]]]:
         wave = [job for job in left if coming.isdisjoint(job.after)]
         assert wave, "runs wait for one another in a circle"
         before = list(range(len(arrays)))
-        arrays += [(before, wave[i : i + LARGEST_ARRAY]) for i in range(0, len(wave), LARGEST_ARRAY)]
+        arrays += [(before, wave[i : i + most]) for i in range(0, len(wave), most)]
         chosen = {job.marker for job in wave}
         left = [job for job in left if job.marker not in chosen]
     return arrays

@@ -203,6 +203,12 @@ def number(value: float, sign: bool) -> str:
     return signed(value).removeprefix("+") if abs(value) < 1_000 else f"{value:,.1f}".replace("-", "−")
 
 
+def _step_of(record: Record) -> str:
+    """How the steps of a run were taken. On a CPU, and in records of earlier versions, compiled or not says all."""
+    step = record.data.get("step", "eager")
+    return record.data["compilation"] + ("" if step in ("eager", "none") else f", {step}")
+
+
 def _provenance(records: Sequence[Record]) -> list[list[str]]:
     versions: dict[str, set[str]] = defaultdict(set)
     for record in records:
@@ -220,7 +226,7 @@ def _provenance(records: Sequence[Record]) -> list[list[str]]:
         ["hardware", all_of(records, "hardware")],
         ["precision", all_of(trained, "precision")],
         ["threads a run", all_of(trained, "threads")],
-        ["training step", all_of(trained, "compilation")],
+        ["training step", ", ".join(sorted({_step_of(record) for record in trained}))],
         ["activations", all_of(trained, "activations")],
         [
             "versions",

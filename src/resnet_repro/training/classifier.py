@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from resnet_repro.data.base import Batch
 from resnet_repro.experiment import Recipe
 from resnet_repro.models.heads import training_loss
 from resnet_repro.models.inspect import watched_layers
+from resnet_repro.training.captured import CapturedStep, cuda_graph
 from resnet_repro.training.schedule import learning_rate
 from resnet_repro.world import ALONE, World
 
@@ -24,6 +26,8 @@ class Classifier(pl.LightningModule):
     The masks of dropout are a function of (seed, step), as all that is drawn here, and of the process where several
     (`world`) train together. Then a batch is the process's part of the whole one, with the weight of its loss.
     step_net: what the training step calls; the compiled network where there is one, else `net` itself.
+    captured: the step on whole batches as one graph, where it may be replayed; it then updates the weights within
+    `training_step`, which returns None, and Lightning finds nothing left to do.
     Nothing here waits for the device: losses and errors are summed where they arise and read by the monitor.
     """
 
@@ -35,9 +39,15 @@ class Classifier(pl.LightningModule):
         self.drops_out = any(isinstance(module, nn.Dropout) and module.p for module in net.modules())
         self.recipe, self.iterations = recipe, iterations
         self.step_net: Callable[[Tensor], Tensor] = net.forward
+        self.is_compiled = False
+        self.captured: CapturedStep | None = None
         self.sums = torch.zeros(2, dtype=torch.float64)  # loss and errors since the last reading
         self.images = 0  # that went into the sums
         self.diverged_at = torch.full((), -1, dtype=torch.int64)
+        self.step_number = torch.zeros(
+            (), dtype=torch.int64
+        )  # of the step under way: a graph would keep a Python number
+        self.rate: Tensor | None = None  # the learning rate where the optimizer reads it from the device
         self.warmed_up_at: int | None = None  # the first step after the warm-up, where the recipe has one
         self.watched = [(name, layer) for name, layer in watched_layers(net) if layer.weight.requires_grad]
         self.watch_gradients = False
@@ -48,6 +58,22 @@ class Classifier(pl.LightningModule):
         and without it.
         """
         self.step_net = lambda images: step(images)
+        self.is_compiled = True
+
+    def capture_steps(self, capture: Callable[[Callable[[], None]], Callable[[], None]] = cuda_graph) -> None:
+        """Replay the step on whole batches, once it has been taken eagerly a few times; see `CapturedStep`."""
+        warnings.filterwarnings("ignore", ".*`training_step` returned `None`.*")  # as a replayed step does, on purpose
+        self.captured = CapturedStep(self._take_whole_step, capture)
+
+    @property
+    def how_taken(self) -> str:
+        """How the steps on whole batches were taken, for the record: "eager", with the reason where a graph failed."""
+        if self.captured is None or not (self.captured.is_captured or self.captured.failure):
+            return "eager"
+        return "one CUDA graph" if self.captured.is_captured else f"eager (no graph: {self.captured.failure})"
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["compiled"] = self.is_compiled
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Checkpoints of earlier versions have the compiled network's parameters a second time.
@@ -62,29 +88,51 @@ class Classifier(pl.LightningModule):
         dtype = torch.float32 if self.device.type == "mps" else torch.float64
         self.sums = self.sums.to(self.device, dtype)
         self.diverged_at = self.diverged_at.to(self.device)
+        self.step_number = self.step_number.to(self.device)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        rate = learning_rate(self.recipe, self.iterations, self.global_step, self.warmed_up_at)
+        rate: float | Tensor = learning_rate(self.recipe, self.iterations, self.global_step, self.warmed_up_at)
+        if self.rate is not None:
+            rate = self.rate.fill_(rate)
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]
-            group["lr"] = rate
+            group["lr"] = rate  # also of an optimizer that a checkpoint has given a tensor of its own
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         images, labels, *rest = batch
         weight = rest[0] if rest else 1.0
         if self.drops_out:
             torch.manual_seed(_mask_seed(self.seed, self.global_step, self.world.rank))
+        self.step_number.fill_(self.global_step + 1)
         whole = len(labels) == self.recipe.batch_size
+        if weight:
+            self.images += len(labels)
+        if self.captured and whole and not rest and not self.watch_gradients and self.captured(images, labels):
+            return None
         output = self.step_net(images) if whole else self.net(images)
+        loss = self._summed_loss(output, labels, counts=bool(weight))
+        return loss * weight if rest else loss
+
+    def _summed_loss(self, output: Any, labels: Tensor, counts: bool = True) -> Tensor:
+        """The mean loss of a batch, which goes into the sums if it `counts`; a loss that is not finite is noted."""
         loss, logits = training_loss(output, labels)
         with torch.no_grad():
             detached = loss.detach()
-            if weight:
-                self.sums[0] += detached * len(labels)
-                self.sums[1] += (logits.argmax(1) != labels).sum()
-                self.images += len(labels)
+            if counts:
+                self.sums[0].add_(detached * len(labels))
+                self.sums[1].add_((logits.argmax(1) != labels).sum())
             first = (self.diverged_at < 0) & ~detached.isfinite()
-            self.diverged_at = torch.where(first, self.global_step + 1, self.diverged_at)
-        return loss * weight if rest else loss
+            self.diverged_at.copy_(torch.where(first, self.step_number, self.diverged_at))
+        return loss
+
+    def _take_whole_step(self, images: Tensor, labels: Tensor) -> None:
+        """What Lightning would do with the loss of `training_step`, in the same order."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        loss = self._summed_loss(self.step_net(images), labels)
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(images.device.type, enabled=False):  # Lightning has left it by then
+            loss.backward()
+        optimizer.step()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.watch_gradients and self.watched:
@@ -93,9 +141,11 @@ class Classifier(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         recipe = self.recipe
-        rate = learning_rate(recipe, self.iterations, 0)
+        rate: float | Tensor = learning_rate(recipe, self.iterations, 0)
         trained = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
         fused = True if trained[0].is_cuda else None
+        if trained[0].is_cuda:
+            rate = self.rate = torch.tensor(rate, dtype=torch.float32, device=trained[0].device)
         if recipe.optimizer == "adam":
             return torch.optim.Adam(
                 trained,
@@ -104,6 +154,7 @@ class Classifier(pl.LightningModule):
                 eps=1e-8,
                 weight_decay=recipe.weight_decay,
                 fused=fused,
+                capturable=trained[0].is_cuda,
             )
         return torch.optim.SGD(
             trained,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from resnet_repro.models.recompute import can_recompute, stored_bytes
 from resnet_repro.training.start import Skip
+from resnet_repro.world import ALONE, World
 
 GIB = 2**30
 CPU_LIMIT = 4 * GIB  # leaves a run of 1202 layers at batch 128 under 8 GiB, with all else that its process holds
@@ -24,13 +25,19 @@ Activations = Literal["stored", "recomputed"]
 
 
 def choose_activations(
-    wanted: str, net: nn.Module, batch: tuple[Tensor, Tensor], precision: str, share: float
+    wanted: str,
+    net: nn.Module,
+    batch: tuple[Tensor, Tensor],
+    precision: str,
+    share: float,
+    world: World = ALONE,
 ) -> tuple[Activations, int]:
     """What to do with the activations of a step on `batch`, and how many bytes they take when stored.
 
     Measured on a few images and scaled to the batch. "auto" stores them up to 4 GiB on a CPU, and up to half of the
     run's `share` of the device's memory anywhere; of nets without stages of blocks it always does.
     Batch statistics and gradients of `net` are left as they were.
+    Processes that train together (`world`) do the same: what the one with the least memory can do.
     Raises Skip where they are to be stored and the memory that is free does not hold them.
     """
     images, labels = batch
@@ -40,14 +47,17 @@ def choose_activations(
     if wanted == "recomputed":
         return "recomputed", measured
     if wanted == "stored":
-        need, free = round(measured * HEADROOM) + BASE, free_memory(images.device)
-        if need > free:
-            raise Skip(f"storing its activations takes about {need / GIB:.1f} GiB, and {free / GIB:.1f} GiB are free")
+        need = round(measured * HEADROOM) + BASE
+        lacking = world.largest(need - free_memory(images.device))  # one that skipped would leave the others waiting
+        if lacking > 0:
+            have = max(0, need - lacking)
+            raise Skip(f"storing its activations takes about {need / GIB:.1f} GiB, and {have / GIB:.1f} GiB are free")
         return "stored", measured
     limit = total_memory(images.device) * share / 2
     if images.device.type == "cpu":
         limit = min(limit, CPU_LIMIT)
-    return ("recomputed" if measured > limit and can_recompute(net) else "stored"), measured
+    is_too_much = world.largest(int(measured > limit))
+    return ("recomputed" if is_too_much and can_recompute(net) else "stored"), measured
 
 
 def total_memory(device: torch.device) -> int:

@@ -67,12 +67,15 @@ class Monitor(Callback):
         self.best: dict[str, float] | None = None
         self.diverged_at = 0
         self.last: dict[str, float | None] = {"loss": None, "error": None, "test_error": None}
+        self.remarks: list[str] = []  # on how the run is carried out, that the user should know
         self._clock = self._mark = time.monotonic()
         self._said = 0.0
+        self._graph_failed = False
 
     # -- state -----------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
+        self.write_tables(durable=True)  # a checkpoint counts on what was read before it
         self.tick()
         return {
             "seconds": self.seconds,
@@ -117,6 +120,11 @@ class Monitor(Callback):
         pl_module.diverged_at = checkpoint["diverged_at"]
         self.diverged_at = max(0, int(pl_module.diverged_at))  # also where no step is left to read it at
 
+    def write_tables(self, durable: bool = False) -> None:
+        """Write the rows that are held in memory; see `Table.write`."""
+        for table in (self.metrics, self.speed, self.gradients):
+            table.write(durable)
+
     def exclude(self, seconds: float) -> None:
         """Count the last seconds as measurement, not as training."""
         self._mark += seconds
@@ -156,6 +164,11 @@ class Monitor(Callback):
                 return
         if pl_module.gradient_norms is not None:
             self._write_gradients(pl_module, step)
+        captured = pl_module.captured
+        if captured and captured.failure and not self._graph_failed:
+            self._graph_failed = True
+            self.remarks.append(f"its step cannot be one CUDA graph and is taken eagerly ({captured.failure})")
+            print(self.remarks[-1], flush=True)
         if time.monotonic() - self._said > PROGRESS_SECONDS:
             self.say("running", step)
 
@@ -165,6 +178,7 @@ class Monitor(Callback):
         The checkpoint has been written before: a longer run continues with these steps unread.
         """
         assert isinstance(pl_module, Classifier)
+        self.write_tables()
         step, settings = trainer.global_step, self.settings
         if settings.prefix is None or step != settings.stop_at or self._reads(step):
             return
@@ -210,9 +224,9 @@ class Monitor(Callback):
         if evaluates and along and settings.stretch is None and not self.diverged_at:
             self.say("evaluating", step)
             row |= self.score_along(module, step)
-        self.metrics.append([row])
+        self.metrics.hold([row])
         self.tick()
-        self.speed.append([{"iteration": step, "seconds": round(self.seconds, 3), "images_per_second": round(rate, 1)}])
+        self.speed.hold([{"iteration": step, "seconds": round(self.seconds, 3), "images_per_second": round(rate, 1)}])
         self._mark = time.monotonic()
 
     def _is_whole(self, step: int) -> bool:
@@ -268,14 +282,15 @@ class Monitor(Callback):
     def _write_gradients(self, module: Classifier, step: int) -> None:
         assert module.gradient_norms is not None
         names = [name for name, _ in module.watched]
-        self.gradients.append(
+        self.gradients.hold(
             {"iteration": step, "layer": layer, "name": name, "norm": norm}
             for layer, (name, norm) in enumerate(zip(names, module.gradient_norms.tolist(), strict=True), start=1)
         )
         module.gradient_norms = None
 
     def say(self, status: str, step: int) -> None:
-        """Rewrite progress.json: what the display and other readers know of a run that has not ended."""
+        """Write the tables, and progress.json anew: what the display and other readers know of a run that has not ended."""
+        self.write_tables()
         self.tick()
         self._said = time.monotonic()
         write_json(
@@ -288,8 +303,10 @@ class Monitor(Callback):
                 "pid": os.getpid(),
                 "host": platform.node(),
                 "time": time.time(),
+                **({"remarks": self.remarks} if self.remarks else {}),
                 **self.last,
             },
+            durable=False,
         )
 
 

@@ -36,7 +36,8 @@ BROKEN_NAMED = 20  # in a record; all are counted
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What a record says of how the run was carried out. activation_bytes: what storing the activations takes.
+    """What a record says of how the run was carried out. step: how steps were taken, see `Classifier.how_taken`.
+    activation_bytes: what storing the activations takes.
 
     search: where the learning rate was found, see `start.found_rate`. feature_seconds: what it took to compute the
     features of all images, where that was done once.
@@ -46,6 +47,7 @@ class Circumstances:
     parent: Parent | None
     draws: str | None
     compilation: str
+    step: str
     activations: str
     activation_bytes: int | None
     peak_memory_mib: float
@@ -126,7 +128,7 @@ def write_skipped(folder: Path, settings: RunSettings, data: Data, reason: str, 
         "images_per_second": 0.0,
         "weights_sha256": None,
     }
-    how = Circumstances(commit, None, None, "not compiled", "none", None, 0.0)
+    how = Circumstances(commit, None, None, "not compiled", "none", "none", None, 0.0)
     write_record(folder, settings, data, outcome, how)
 
 
@@ -164,6 +166,7 @@ def write_record(
             "hardware": device_name(settings.device),
             "threads": torch.get_num_threads() if settings.device == "cpu" else None,
             "compilation": how.compilation,
+            "step": how.step,
             "activations": how.activations,
             "activation_mib": None if how.activation_bytes is None else round(how.activation_bytes / 2**20, 1),
             "peak_memory_mib": round(how.peak_memory_mib, 1) or None,

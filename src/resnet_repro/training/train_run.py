@@ -16,7 +16,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -40,7 +39,7 @@ from resnet_repro.models.transfer import TransferNet
 from resnet_repro.results import CHECKPOINT, LOCK, RECORD, RUN, SAID
 from resnet_repro.training.checkpoints import Checkpoints, InPlace
 from resnet_repro.training.classifier import Classifier
-from resnet_repro.training.compilation import compiled_step, wants_compilation
+from resnet_repro.training.execution import Execution, choose_graph, choose_kernels
 from resnet_repro.training.memory import choose_activations, peak_memory_mib
 from resnet_repro.training.monitor import Monitor
 from resnet_repro.training.record import Circumstances, finish, write_skipped
@@ -50,26 +49,6 @@ from resnet_repro.world import ALONE, World, world_from
 
 LAUNCHER_LOST_GRACE_SECONDS = 60
 LOCK_WAIT_SECONDS = LAUNCHER_LOST_GRACE_SECONDS + 10
-
-
-@dataclass(frozen=True)
-class Execution:
-    """How a run is carried out: what may change a run's speed, not what it computes.
-
-    threads is kept over resumes all the same, since sums of another number of threads differ in the last bits.
-    memory_share: the part of the device's memory that is meant for the run. workers: processes that decode images, for
-    each one that trains. skip_broken: images that cannot be read are left out and counted, and do not end the run.
-    weights: where the file of the settings' weights lies.
-    """
-
-    data_folder: str
-    threads: int
-    checkpoint_seconds: float
-    commit: str | None
-    memory_share: float = 1.0
-    workers: int = 0
-    skip_broken: bool = False
-    weights: str | None = None
 
 
 def train(folder: Path, settings: RunSettings, execution: Execution, world: World = ALONE) -> str:
@@ -82,9 +61,16 @@ def train(folder: Path, settings: RunSettings, execution: Execution, world: Worl
     if settings.device == "cpu":
         torch.set_num_threads(execution.threads)
     elif settings.device == "cuda":
+        if world.local_rank >= (seen := torch.cuda.device_count()):
+            raise UserError(
+                f"process {world.local_rank} of this machine sees {seen} GPU{'s' * (seen != 1)}: let each process see all of "
+                "the machine's, without --gpus-per-task and --gpu-bind"
+            )
         torch.cuda.set_device(device)
-    torch.backends.cudnn.benchmark = True
+    # Timed beside other runs, algorithms that are slower alone may win, other ones each time.
+    torch.backends.cudnn.benchmark = execution.memory_share == 1.0
     torch.backends.cudnn.allow_tf32 = False  # fp32 is to mean float32
+    torch.backends.cuda.matmul.allow_tf32 = False
     data = open_data(settings, Path(execution.data_folder), device, world, execution.workers, execution.skip_broken)
     with _own_folder(folder, world) as own:
         outcome = _train(folder, own, settings, execution, data)
@@ -109,7 +95,7 @@ def _train(folder: Path, own: Path, settings: RunSettings, execution: Execution,
         net, parent = first_weights(folder, settings, data, execution.weights)
         batch = first_batch(data, -(-recipe.batch_size // world.size))
         activations, activation_bytes = choose_activations(
-            settings.arm.activations, net, batch, settings.precision, execution.memory_share
+            settings.arm.activations, net, batch, settings.precision, execution.memory_share, world
         )
     except Skip as skip:
         write_skipped(own, settings, data, str(skip), execution.commit)
@@ -135,11 +121,10 @@ def _train(folder: Path, own: Path, settings: RunSettings, execution: Execution,
     monitor.say("starting", 0)
     if activations == "recomputed":
         recompute_activations(net)
-        compilation = "not compiled (activations are recomputed)"
-    elif world.size > 1:
-        compilation = "not compiled (several processes)"
-    else:
-        compilation = _compile(module, data, settings)
+    checkpoint = folder / CHECKPOINT
+    compilation, remark = choose_kernels(module, batch, data, settings, execution, checkpoint, activations)
+    monitor.remarks += [remark] if remark else []
+    choose_graph(module, data, settings)
     step = 0
     if settings.stop_at:
         step = _fit(folder, settings, module, data, [monitor, watching, checkpoints])
@@ -152,6 +137,7 @@ def _train(folder: Path, own: Path, settings: RunSettings, execution: Execution,
         parent,
         chance,
         compilation,
+        module.how_taken,
         activations,
         activation_bytes,
         max(monitor.peak_memory_mib, peak_memory_mib(device)),
@@ -168,7 +154,7 @@ def _train(folder: Path, own: Path, settings: RunSettings, execution: Execution,
 
 def first_batch(data: Data, size: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The first `size` training images and their labels. Raises UserError where none of them can be read."""
-    for batch in data.batches("train", size):
+    for batch in data.batches("train", size, size):
         return batch
     raise UserError(
         f"none of the first {size} training images of {data.facts.title} can be read: repair them, or remove them"
@@ -217,20 +203,6 @@ def _follow_launcher() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _compile(module: Classifier, data: Data, settings: RunSettings) -> str:
-    """Put a compiled step into `module` where that is expected to pay; says what was done, for the record."""
-    if not wants_compilation(settings, data.classes, data.shape):
-        return "not compiled"
-    images, labels, *_ = next(iter(data.train_dataloader()))
-    step, outcome = compiled_step(module.net, (images, labels), settings.precision)
-    if step is None:
-        outcome = f"not compiled ({outcome})"
-        print(f"torch.compile failed, training without it: {outcome}", file=sys.stderr, flush=True)
-    else:
-        module.call_compiled(step)
-    return outcome
-
-
 def _lock(folder: Path) -> IO[str]:
     """Claim the run's folder; a process that an ended launcher left behind is given the time to save.
 
@@ -252,6 +224,9 @@ def _lock(folder: Path) -> IO[str]:
 def _join(world: World) -> None:
     """Meet the other processes, at the address that torchrun's variables give."""
     if world.size > 1:
+        if hasattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch"):  # since torch 2.10
+            # Lightning wraps the network on a stream of its own, which is of no concern to us and costs a warning.
+            torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         torch.distributed.init_process_group(backend, rank=world.rank, world_size=world.size)
 
