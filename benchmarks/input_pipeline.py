@@ -27,7 +27,7 @@ from resnet_repro.data.folder_stream import FolderData
 from resnet_repro.data.folders import ClassFolders, scan
 from resnet_repro.models.imagenet import Depth, imagenet_net
 from resnet_repro.recipes import HE15_IMAGENET
-from resnet_repro.training.devices import best_device, cpu_cores, device_name, resolve_precision
+from resnet_repro.training.devices import cpu_cores, device_name, resolve_precision
 
 HERE = Path(__file__).resolve().parent
 RESOLUTION = 224
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--dataset", type=Path, help="class folders (default: pictures are drawn)")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    device = torch.device("cuda" if best_device() == "cuda" else "cpu")
+    device = torch.device("cpu")
     precision, cores = resolve_precision("auto", device.type), cpu_cores()
     torch.set_num_threads(cores)
     found: dict[str, list[float]] = {}

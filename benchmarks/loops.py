@@ -20,7 +20,7 @@ from resnet_repro.data.catalogue import dataset
 from resnet_repro.data.stream import Normalization
 from resnet_repro.models import build
 from resnet_repro.recipes import HE15_CIFAR
-from resnet_repro.training.devices import best_device, resolve_precision
+from resnet_repro.training.devices import resolve_precision
 
 WARM_UP = 10
 
@@ -39,7 +39,7 @@ def optimizer(net: nn.Module) -> torch.optim.Optimizer:
 
 def bare(net: nn.Module, arrays: Arrays, steps: int) -> float:
     """PyTorch alone: batches lie ready on the device, normalized, in the run's precision and layout; nothing is logged."""
-    device = torch.device(best_device())
+    device = torch.device("cpu")
     net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     normalize = Normalization(arrays.train, device)
     batches: list[tuple[Tensor, Tensor]] = []
@@ -92,7 +92,7 @@ class _Images(torch.utils.data.Dataset):
 
 def customary(net: nn.Module, arrays: Arrays, steps: int) -> float:
     """The loop of most reproductions: float32, NCHW, a DataLoader with two workers, `loss.item()` each step."""
-    device = torch.device(best_device())
+    device = torch.device("cpu")
     net = net.to(device)
     loader = torch.utils.data.DataLoader(_Images(arrays), HE15_CIFAR.batch_size, shuffle=True, num_workers=2)
     update = optimizer(net)

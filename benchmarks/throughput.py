@@ -1,6 +1,8 @@
-"""Training speed of real runs against a bare loop and against the customary one, as ratios taken in one sitting.
+"""Training speed of real runs against a bare loop and against the customary one on a CPU, as ratios taken in one sitting.
 
     make benchmark        about 15 minutes on two CPU cores; keep the machine quiet
+
+GPUs are measured by benchmarks/gpu.py.
 
 Per round and net: one run alone, the bare loop on the same threads, all slots at once, the customary loop on the whole
 machine. Rounds are interleaved, because the speed of shared machines drifts. Rewrites benchmarks/README.md.
@@ -25,9 +27,9 @@ from resnet_repro.data.arrays import Arrays
 from resnet_repro.data.sources import obtain
 from resnet_repro.experiment import RunSettings
 from resnet_repro.files import read_rows, write_json
-from resnet_repro.launch.slots import Slot, parse_devices, plan_slots
+from resnet_repro.launch.slots import Slot, plan_slots
 from resnet_repro.recipes import HE15_CIFAR
-from resnet_repro.training.devices import best_device, cpu_cores, device_name, resolve_precision
+from resnet_repro.training.devices import cpu_cores, device_name, resolve_precision
 
 HERE = Path(__file__).resolve().parent
 STEPS = {"plain-56": 40, "resnet-20": 80}
@@ -108,8 +110,7 @@ def loop(variant: str, name: str, arrays: Arrays, threads: int, environment: dic
 
 def measure(name: str, arrays: Arrays, rounds: int) -> dict[str, list[float]]:
     """{variant: images a second in each round}."""
-    devices = parse_devices("auto", best_device(), torch.cuda.device_count())
-    slots = plan_slots(devices, None, runs=5, cores=cpu_cores())
+    slots = plan_slots(["cpu"], None, runs=5, cores=cpu_cores())
     cores = cpu_cores()
     found: dict[str, list[float]] = {"run": [], "bare": [], "slots": [], "customary": []}
     for number in range(rounds):
@@ -128,14 +129,13 @@ def _ratio(above: list[float], below: list[float]) -> str:
 
 
 def write_readme(results: dict[str, dict[str, list[float]]], rounds: int) -> None:
-    device = best_device()
-    slots = plan_slots(parse_devices("auto", device, torch.cuda.device_count()), None, runs=5, cores=cpu_cores())
+    slots = plan_slots(["cpu"], None, runs=5, cores=cpu_cores())
     lines = [
         "# Benchmarks",
         "",
-        f"Written by `make benchmark` on {time.strftime('%Y-%m-%d')}: {device_name(device)}, {platform.system()} "
+        f"Written by `make benchmark` on {time.strftime('%Y-%m-%d')}: {device_name('cpu')}, {platform.system()} "
         f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}, "
-        f"{resolve_precision('auto', device)}, {len(slots)} slots of {slots[0].threads} thread(s). Median of {rounds} "
+        f"{resolve_precision('auto', 'cpu')}, {len(slots)} slots of {slots[0].threads} thread(s). Median of {rounds} "
         "interleaved rounds, ratios round by round with their range; training images a second, evaluation left out.",
         "",
         "| net | one run | bare loop | one run / bare | all slots | customary loop | all slots / customary |",

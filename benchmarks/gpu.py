@@ -1,0 +1,260 @@
+"""What a GPU makes of the runs: `make benchmark-gpu`, some five minutes.
+
+    python benchmarks/gpu.py [--dataset standin] [--data-dir data] [--seconds 300]
+
+1. bare loops: eager, the whole step as one CUDA graph, the same over Inductor's kernels, with the time to compile, and
+   cuDNN's algorithms timed or chosen by its rules;
+2. real runs, as a study starts them: 8 at once, then 4, 2 and 1 of them (the others are stopped in their tracks), with and
+   without MPS.
+Prints one table and writes benchmarks/GPU.md, or GPU.md in the folder that OUT names. Needs neither network nor an installed
+package: PYTHONPATH=src python3 benchmarks/gpu.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from resnet_repro.arms import cifar_arm
+from resnet_repro.data.arrays import Arrays
+from resnet_repro.data.sources import obtain
+from resnet_repro.data.stream import InMemoryData
+from resnet_repro.experiment import Arm, RunSettings
+from resnet_repro.files import read_json, read_rows, write_json
+from resnet_repro.launch.sharing import Mps, offers_mps
+from resnet_repro.launch.slots import thread_environment
+from resnet_repro.models import build
+from resnet_repro.recipes import HE15_CIFAR
+from resnet_repro.training.captured import EAGER_STEPS, cuda_graph
+from resnet_repro.training.devices import cpu_cores, gpu_trouble, resolve_precision
+
+NETS = ("resnet-20", "resnet-56")
+BATCH = HE15_CIFAR.batch_size
+AT_ONCE = (8, 4, 2, 1)
+WINDOW = 6.0  # seconds of training that a speed is taken over
+LONGEST_START = 120.0
+Rows = Iterator[tuple[str, float]]
+
+
+def arm(name: str) -> Arm:
+    kind, depth = name.split("-")
+    return cifar_arm(kind, int(depth), HE15_CIFAR)
+
+
+# -- bare loops ---------------------------------------------------------------------------------------------------------
+
+
+def bare(name: str, arrays: Arrays) -> Rows:
+    """(what, milliseconds a step): forward, backward and update on a batch that lies ready; and a batch from the stream."""
+    device, recipe = torch.device("cuda"), HE15_CIFAR
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    bf16 = resolve_precision("auto", "cuda") == "bf16"
+    stream = iter(InMemoryData(arrays, recipe, 0, 1_000_000, device).train_dataloader())
+    images, labels = next(stream)
+
+    def made(compiled: bool) -> Callable[[], None]:
+        net = build(arm(name).model, 10, seed=0).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        rate = torch.tensor(recipe.learning_rate, device=device)
+        update = torch.optim.SGD(
+            net.parameters(), lr=rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
+        )
+        forward = torch.compile(net, dynamic=False) if compiled else net
+
+        def step() -> None:
+            with torch.autocast("cuda", torch.bfloat16, enabled=bf16, cache_enabled=False):
+                loss = F.cross_entropy(forward(images), labels)
+            update.zero_grad(set_to_none=True)
+            loss.backward()
+            update.step()
+
+        return step
+
+    for what, compiled, timed_algorithms in (
+        ("eager kernels", False, True),
+        ("eager kernels, cuDNN's rules", False, False),
+        ("Inductor's kernels", True, True),
+    ):
+        torch.backends.cudnn.benchmark = timed_algorithms
+        step, begin = made(compiled), time.perf_counter()
+        for _ in range(EAGER_STEPS):
+            step()
+        torch.cuda.synchronize()
+        yield f"{what}: first {EAGER_STEPS} steps, s", time.perf_counter() - begin
+        yield f"{what}: a step, ms", milliseconds(step)
+        begin = time.perf_counter()
+        replay = cuda_graph(step)
+        yield f"{what}: capture, s", time.perf_counter() - begin
+        yield f"{what}: a step as one graph, ms", milliseconds(replay)
+    yield "a batch from the stream, ms", milliseconds(lambda: next(stream))
+
+
+def milliseconds(step: Callable[[], object], seconds: float = 1.0) -> float:
+    torch.cuda.synchronize()
+    begin, count = time.perf_counter(), 0
+    while time.perf_counter() - begin < seconds:
+        for _ in range(10):
+            step()
+        count += 10
+    torch.cuda.synchronize()
+    return 1000 * (time.perf_counter() - begin) / count
+
+
+# -- real runs ----------------------------------------------------------------------------------------------------------
+
+
+def start(folder: Path, name: str, seed: int, arrays: Arrays, environment: dict[str, str]) -> subprocess.Popen:
+    folder.mkdir(parents=True)
+    settings = RunSettings(
+        "benchmark", "paper", arm(name), seed, 64_000, 64_000, arrays.facts.name, arrays.digest,
+        resolve_precision("auto", "cuda"), "cuda",
+    )  # fmt: skip
+    execution = {
+        "data_folder": str(arrays.folder.resolve()),
+        "threads": 1,
+        "checkpoint_seconds": 600.0,
+        "commit": None,
+        "memory_share": 1 / AT_ONCE[0],
+    }
+    write_json(folder / "run.json", {"settings": settings.to_json(), "execution": execution, "id": "benchmark"})
+    with (folder / "log.txt").open("w") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "resnet_repro.training.train_run", str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env=os.environ | environment | thread_environment(1),
+        )
+
+
+def readings(folder: Path) -> list[tuple[int, float]]:
+    """(step, seconds since the run's start) of each reading; the tables are written once a second."""
+    return [(int(row["iteration"]), float(row["seconds"])) for row in read_rows(folder / "speed.csv")]
+
+
+def real(name: str, arrays: Arrays, through_mps: bool) -> Rows:
+    """Images a second of so many real runs at once, summed; and seconds until all of them train."""
+    with contextlib.closing(Mps(through_mps)) as service, tempfile.TemporaryDirectory() as temporary:
+        folders = [Path(temporary) / str(seed) for seed in range(AT_ONCE[0])]
+        begin = time.monotonic()
+        processes = [start(folder, name, seed, arrays, service.environment) for seed, folder in enumerate(folders)]
+        try:
+            while any(len(readings(folder)) < 3 for folder in folders):
+                if any(process.poll() is not None for process in processes) or time.monotonic() - begin > LONGEST_START:
+                    raise RuntimeError((folders[0] / "log.txt").read_text()[-3_000:] or "no run has trained")
+                time.sleep(0.5)
+            yield f"{len(folders)} runs: until all train, s", time.monotonic() - begin
+            for remark in (read_json(folders[0] / "progress.json") or {}).get("remarks", ()):
+                print(remark, flush=True)
+            active = len(processes)
+            for wanted in AT_ONCE:
+                for process in processes[wanted:active]:
+                    process.send_signal(signal.SIGSTOP)  # what they have launched ends, and they launch no more
+                active = wanted
+                time.sleep(2)
+                before = [len(readings(folder)) for folder in folders[:wanted]]
+                time.sleep(WINDOW)
+                speeds = []
+                for folder, since in zip(folders, before, strict=False):
+                    (first, then), *_, (last, now) = readings(folder)[since:]
+                    speeds.append(BATCH * (last - first) / (now - then))
+                yield f"{wanted} runs at once, images/s", sum(speeds)
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+
+
+# -- the table ----------------------------------------------------------------------------------------------------------
+
+
+def driver() -> str:
+    """What nvidia-smi says of driver and compute mode, where it is there."""
+    if shutil.which("nvidia-smi") is None:
+        return "unknown"
+    query = ["nvidia-smi", "--query-gpu=driver_version,compute_mode,mig.mode.current", "--format=csv,noheader"]
+    return subprocess.run(query, capture_output=True, text=True).stdout.strip().replace("\n", "; ") or "unknown"
+
+
+def derived(found: dict[str, float]) -> list[str]:
+    """What the measurements come to: one run over the bare graph, and what sharing gains."""
+    lines = []
+    for name in NETS:
+        graph = found.get(f"{name}, bare: eager kernels: a step as one graph, ms")
+        for how in ("runs", "runs through MPS"):
+            speeds = {n: found.get(f"{name}, {how}: {n} runs at once, images/s") for n in AT_ONCE}
+            one = speeds[1]
+            if one is None:
+                continue
+            best, most = max((speed, n) for n, speed in speeds.items() if speed is not None)
+            if graph is not None and how == "runs":
+                lines.append(f"- {name}: one run has {one * graph / BATCH / 1000:.2f} of the speed of the bare graph")
+            lines.append(f"- {name}, {how}: {most} at once have {best / one:.2f} times the speed of one")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="standin")
+    parser.add_argument("--data-dir", default="data")
+    parser.add_argument("--seconds", type=float, default=300.0, help="no new measurement begins after so many")
+    options = parser.parse_args()
+    if not torch.cuda.is_available():
+        trouble = gpu_trouble() if torch.cuda.device_count() else None
+        print(f"skipped: {trouble or 'this machine has no NVIDIA GPU'}")
+        return
+    began = time.monotonic()
+    arrays = obtain(options.dataset, Path(options.data_dir), None, print)
+    has_mps = offers_mps()
+    plan: list[tuple[str, Callable[[], Rows]]] = [(f"{name}, bare", lambda n=name: bare(n, arrays)) for name in NETS]
+    for through_mps in (True, False) if has_mps else (False,):
+        how = "runs through MPS" if through_mps else "runs"
+        for name in reversed(NETS):
+            plan.append((f"{name}, {how}", lambda n=name, m=through_mps: real(n, arrays, m)))
+    precision = resolve_precision("auto", "cuda")
+    text = [
+        "# On a GPU",
+        "",
+        f"Written by `make benchmark-gpu` on {time.strftime('%Y-%m-%d')}: {torch.cuda.get_device_name(0)}, driver, compute "
+        f"mode and MIG {driver()}, {cpu_cores()} cores, torch {torch.__version__}, Python {platform.python_version()}, "
+        f"{precision}, MPS {'there' if has_mps else 'not there'}, data {arrays.facts.title}. Training images a second, of real "
+        f"runs summed over those at once.",
+        "",
+        "| what | measure | value |",
+        "| --- | --- | --- |",
+    ]
+    found: dict[str, float] = {}
+    for title, measure in plan:
+        if time.monotonic() - began > options.seconds:
+            text.append(f"| {title} | not measured: no time left | |")
+            continue
+        try:
+            for what, value in measure():
+                found[f"{title}: {what}"] = value
+                text.append(
+                    f"| {title} | {what} | {value:,.0f} |" if value >= 100 else f"| {title} | {what} | {value:.3g} |"
+                )
+                print(text[-1], flush=True)
+        except Exception as error:  # noqa: BLE001  the other measurements go on
+            lines = str(error).strip().splitlines()
+            text.append(f"| {title} | failed: {type(error).__name__}: {lines[-1] if lines else ''} | |")
+            print(error, flush=True)
+    text += ["", *derived(found), ""]
+    print("\n".join(text))
+    (Path(os.environ.get("OUT") or Path(__file__).resolve().parent) / "GPU.md").write_text("\n".join(text))
+
+
+if __name__ == "__main__":
+    main()

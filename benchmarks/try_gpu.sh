@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# The CUDA path tried on a machine with an NVIDIA GPU, from the sources alone: torch, torchvision and pytorch-lightning there,
+# no installation and no network. Ten minutes each at most; what is to be kept lies in $OUT (default: out).
+#
+#   benchmarks/try_gpu.sh tests       the CUDA path against the CPU's numbers
+#   benchmarks/try_gpu.sh benchmark   a step, one run and several at once, with and without MPS: GPU.md
+#   benchmarks/try_gpu.sh paper       degradation at the published 64,000 steps, seed 0: records and tables as paper.tgz;
+#                                     CIFAR-10's archive in DATA_MIRROR. Called again it goes on where it stopped.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PYTHONPATH=$PWD/src:$PWD/tests OUT=${OUT:-$PWD/out}
+python=${PYTHON:-python3}
+mkdir -p "$OUT"
+case "${1:-}" in
+tests)
+  "$python" -m pytest -o addopts= -m gpu tests/test_gpu.py -v --durations=10 2>&1 | tee "$OUT/tests.txt"
+  ;;
+benchmark)
+  "$python" benchmarks/gpu.py --dataset standin --data-dir "${DATA_DIR:-data}"
+  ;;
+paper)
+  status=0
+  timeout --signal=INT --kill-after=60 "${SECONDS_AT_MOST:-500}" "$python" -m resnet_repro.cli run degradation \
+    --profile paper --seeds "${SEEDS:-0}" --arms plain-20,plain-56,resnet-20,resnet-56 --devices cuda --wandb-mode disabled \
+    --data-dir "${DATA_DIR:-data}" --runs-dir "${RUNS_DIR:-runs}" --reports-dir "$OUT/reports" || status=$?
+  find "${RUNS_DIR:-runs}" \( -name '*.json' -o -name '*.csv' -o -name log.txt \) -print0 |
+    tar --null --files-from=- -czf "$OUT/paper.tgz"
+  exit "$status"
+  ;;
+*)
+  sed -n '2,9s/^# \{0,1\}//p' "$0"
+  exit 2
+  ;;
+esac
