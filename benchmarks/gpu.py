@@ -2,10 +2,10 @@
 
     python benchmarks/gpu.py [--dataset standin] [--data-dir data] [--seconds 300]
 
-1. bare loops: eager, the whole step as one CUDA graph, the same over Inductor's kernels, with the time to compile, and
-   cuDNN's algorithms timed or chosen by its rules;
-2. real runs, as a study starts them: 8 at once, then 4, 2 and 1 of them (the others are stopped in their tracks), with and
-   without MPS.
+1. bare loops: the step eager and as one CUDA graph, with cuDNN's algorithms timed, as in a run that has its GPU alone, and
+   chosen by its rules, as in runs that share one; each in a process of its own, since cuDNN remembers its choice;
+2. real runs, as a study starts them: 8 at once, then 4, 2 and 1 of them (the others are asked to stop), through MPS and without;
+3. the bare loops over Inductor's kernels, with the time to compile.
 Prints one table and writes benchmarks/GPU.md, or GPU.md in the folder that OUT names. Needs neither network nor an installed
 package: PYTHONPATH=src python3 benchmarks/gpu.py.
 """
@@ -17,7 +17,6 @@ import contextlib
 import os
 import platform
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -34,7 +33,7 @@ from resnet_repro.data.sources import obtain
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.experiment import Arm, RunSettings
 from resnet_repro.files import read_json, read_rows, write_json
-from resnet_repro.launch.sharing import Mps, offers_mps
+from resnet_repro.launch.sharing import CONTROL, Mps, offers_mps
 from resnet_repro.launch.slots import thread_environment
 from resnet_repro.models import build
 from resnet_repro.recipes import HE15_CIFAR
@@ -45,7 +44,9 @@ NETS = ("resnet-20", "resnet-56")
 BATCH = HE15_CIFAR.batch_size
 AT_ONCE = (8, 4, 2, 1)
 WINDOW = 6.0  # seconds of training that a speed is taken over
-LONGEST_START = 120.0
+FEWEST = 4  # readings of each run in it
+LONGEST_START, LONGEST_WINDOW, LONGEST_BARE = 120.0, 30.0, 180.0
+GRAPH = "a step as one graph, ms"
 Rows = Iterator[tuple[str, float]]
 
 
@@ -56,49 +57,67 @@ def arm(name: str) -> Arm:
 
 # -- bare loops ---------------------------------------------------------------------------------------------------------
 
+WAYS = {"timed": "cuDNN's algorithms timed", "rules": "cuDNN's rules", "inductor": "Inductor's kernels"}
 
-def bare(name: str, arrays: Arrays) -> Rows:
-    """(what, milliseconds a step): forward, backward and update on a batch that lies ready; and a batch from the stream."""
+
+def bare(name: str, way: str, arrays: Arrays) -> Rows:
+    """(what, value): forward, backward and update on a batch that lies ready; and a batch from the stream."""
     device, recipe = torch.device("cuda"), HE15_CIFAR
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.benchmark = way != "rules"
     bf16 = resolve_precision("auto", "cuda") == "bf16"
     stream = iter(InMemoryData(arrays, recipe, 0, 1_000_000, device).train_dataloader())
     images, labels = next(stream)
+    net = build(arm(name).model, 10, seed=0).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    rate = torch.tensor(recipe.learning_rate, device=device)
+    update = torch.optim.SGD(
+        net.parameters(), lr=rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
+    )
+    forward = torch.compile(net, dynamic=False) if way == "inductor" else net
 
-    def made(compiled: bool) -> Callable[[], None]:
-        net = build(arm(name).model, 10, seed=0).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        rate = torch.tensor(recipe.learning_rate, device=device)
-        update = torch.optim.SGD(
-            net.parameters(), lr=rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
-        )
-        forward = torch.compile(net, dynamic=False) if compiled else net
+    def step() -> None:
+        with torch.autocast("cuda", torch.bfloat16, enabled=bf16, cache_enabled=False):
+            loss = F.cross_entropy(forward(images), labels)
+        update.zero_grad(set_to_none=True)
+        loss.backward()
+        update.step()
 
-        def step() -> None:
-            with torch.autocast("cuda", torch.bfloat16, enabled=bf16, cache_enabled=False):
-                loss = F.cross_entropy(forward(images), labels)
-            update.zero_grad(set_to_none=True)
-            loss.backward()
-            update.step()
+    begin = time.perf_counter()
+    for _ in range(EAGER_STEPS):
+        step()
+    torch.cuda.synchronize()
+    yield f"first {EAGER_STEPS} steps, s", time.perf_counter() - begin
+    yield "a step, ms", milliseconds(step)
+    begin = time.perf_counter()
+    replay = cuda_graph(step)
+    yield "capture, s", time.perf_counter() - begin
+    yield GRAPH, milliseconds(replay)
+    if way == "timed":
+        yield "a batch from the stream, ms", milliseconds(lambda: next(stream))
 
-        return step
 
-    for what, compiled, timed_algorithms in (
-        ("eager kernels", False, True),
-        ("eager kernels, cuDNN's rules", False, False),
-        ("Inductor's kernels", True, True),
-    ):
-        torch.backends.cudnn.benchmark = timed_algorithms
-        step, begin = made(compiled), time.perf_counter()
-        for _ in range(EAGER_STEPS):
-            step()
-        torch.cuda.synchronize()
-        yield f"{what}: first {EAGER_STEPS} steps, s", time.perf_counter() - begin
-        yield f"{what}: a step, ms", milliseconds(step)
-        begin = time.perf_counter()
-        replay = cuda_graph(step)
-        yield f"{what}: capture, s", time.perf_counter() - begin
-        yield f"{what}: a step as one graph, ms", milliseconds(replay)
-    yield "a batch from the stream, ms", milliseconds(lambda: next(stream))
+def in_a_process(name: str, way: str, options: argparse.Namespace) -> Rows:
+    """What `bare` gives in a process of its own."""
+    command = [
+        sys.executable,
+        __file__,
+        "--bare",
+        name,
+        way,
+        "--dataset",
+        options.dataset,
+        "--data-dir",
+        options.data_dir,
+    ]
+    with tempfile.TemporaryDirectory() as cache:  # what was compiled before is compiled again
+        environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache}
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_BARE, env=environment)
+    for line in ended.stdout.splitlines():
+        what, tab, value = line.partition("\t")
+        if tab:
+            yield what, float(value)
+    if ended.returncode:
+        raise RuntimeError(ended.stderr.strip()[-3_000:])
 
 
 def milliseconds(step: Callable[[], object], seconds: float = 1.0) -> float:
@@ -139,6 +158,27 @@ def start(folder: Path, name: str, seed: int, arrays: Arrays, environment: dict[
         )
 
 
+def end(processes: list[subprocess.Popen]) -> None:
+    """Ask them to save and stop: a client of MPS that is killed amid its work may take others with it."""
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + 20
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def servers(environment: dict[str, str]) -> int:
+    """How many servers MPS has: none where the runs found no way to it, and take turns."""
+    asked = subprocess.run(
+        [CONTROL], input="get_server_list\n", env=os.environ | environment, capture_output=True, text=True, timeout=20
+    )
+    return sum(line.strip().isdigit() for line in asked.stdout.splitlines())
+
+
 def readings(folder: Path) -> list[tuple[int, float]]:
     """(step, seconds since the run's start) of each reading; the tables are written once a second."""
     return [(int(row["iteration"]), float(row["seconds"])) for row in read_rows(folder / "speed.csv")]
@@ -158,23 +198,24 @@ def real(name: str, arrays: Arrays, through_mps: bool) -> Rows:
             yield f"{len(folders)} runs: until all train, s", time.monotonic() - begin
             for remark in (read_json(folders[0] / "progress.json") or {}).get("remarks", ()):
                 print(remark, flush=True)
-            active = len(processes)
+            if through_mps:
+                yield "servers of MPS while they train", float(servers(service.environment))
             for wanted in AT_ONCE:
-                for process in processes[wanted:active]:
-                    process.send_signal(signal.SIGSTOP)  # what they have launched ends, and they launch no more
-                active = wanted
-                time.sleep(2)
+                end(processes[wanted:])
                 before = [len(readings(folder)) for folder in folders[:wanted]]
-                time.sleep(WINDOW)
-                speeds = []
-                for folder, since in zip(folders, before, strict=False):
-                    (first, then), *_, (last, now) = readings(folder)[since:]
-                    speeds.append(BATCH * (last - first) / (now - then))
+                since = time.monotonic()
+                new: list[list[tuple[int, float]]] = [[]]
+                while time.monotonic() - since < WINDOW or min(map(len, new)) < FEWEST:
+                    if time.monotonic() - since > LONGEST_WINDOW:
+                        raise RuntimeError(
+                            f"{wanted} runs at once wrote no {FEWEST} readings in {LONGEST_WINDOW:.0f} s"
+                        )
+                    time.sleep(0.5)
+                    new = [readings(folder)[seen:] for folder, seen in zip(folders, before, strict=False)]
+                speeds = [BATCH * (rows[-1][0] - rows[0][0]) / (rows[-1][1] - rows[0][1]) for rows in new]
                 yield f"{wanted} runs at once, images/s", sum(speeds)
         finally:
-            for process in processes:
-                process.kill()
-                process.wait()
+            end(processes)
 
 
 # -- the table ----------------------------------------------------------------------------------------------------------
@@ -189,18 +230,20 @@ def driver() -> str:
 
 
 def derived(found: dict[str, float]) -> list[str]:
-    """What the measurements come to: one run over the bare graph, and what sharing gains."""
+    """What the measurements come to: one run over the bare graph of the same kernels, and what sharing gains."""
     lines = []
     for name in NETS:
-        graph = found.get(f"{name}, bare: eager kernels: a step as one graph, ms")
-        for how in ("runs", "runs through MPS"):
+        graph = found.get(f"{name}, bare, {WAYS['rules']}: {GRAPH}")
+        for how in ("runs through MPS", "runs"):
             speeds = {n: found.get(f"{name}, {how}: {n} runs at once, images/s") for n in AT_ONCE}
             one = speeds[1]
             if one is None:
                 continue
             best, most = max((speed, n) for n, speed in speeds.items() if speed is not None)
-            if graph is not None and how == "runs":
-                lines.append(f"- {name}: one run has {one * graph / BATCH / 1000:.2f} of the speed of the bare graph")
+            if graph is not None:
+                lines.append(
+                    f"- {name}, {how}: one has {one * graph / BATCH / 1000:.2f} of the speed of the bare graph"
+                )
             lines.append(f"- {name}, {how}: {most} at once have {best / one:.2f} times the speed of one")
     return lines
 
@@ -210,21 +253,42 @@ def main() -> None:
     parser.add_argument("--dataset", default="standin")
     parser.add_argument("--data-dir", default="data")
     parser.add_argument("--seconds", type=float, default=300.0, help="no new measurement begins after so many")
+    parser.add_argument(
+        "--bare", nargs=2, metavar=("NET", "WAY"), help="one of the bare loops, for the table's process"
+    )
     options = parser.parse_args()
     if not torch.cuda.is_available():
         trouble = gpu_trouble() if torch.cuda.device_count() else None
         print(f"skipped: {trouble or 'this machine has no NVIDIA GPU'}")
         return
+    arrays = obtain(options.dataset, Path(options.data_dir), None, lambda text: print(text, file=sys.stderr))
+    if options.bare:
+        for what, value in bare(*options.bare, arrays):
+            print(f"{what}\t{value}", flush=True)
+        return
+    write_table(options, arrays)
+
+
+def write_table(options: argparse.Namespace, arrays: Arrays) -> None:
+    """Measure, and write GPU.md anew after each measurement."""
     began = time.monotonic()
-    arrays = obtain(options.dataset, Path(options.data_dir), None, print)
     has_mps = offers_mps()
-    plan: list[tuple[str, Callable[[], Rows]]] = [(f"{name}, bare", lambda n=name: bare(n, arrays)) for name in NETS]
+
+    def loops(*ways: str) -> list[tuple[str, Callable[[], Rows]]]:
+        return [
+            (f"{name}, bare, {WAYS[way]}", lambda n=name, w=way: in_a_process(n, w, options))
+            for way in ways
+            for name in NETS
+        ]
+
+    plan = loops("timed", "rules")
     for through_mps in (True, False) if has_mps else (False,):
         how = "runs through MPS" if through_mps else "runs"
         for name in reversed(NETS):
             plan.append((f"{name}, {how}", lambda n=name, m=through_mps: real(n, arrays, m)))
+    plan += loops("inductor")
     precision = resolve_precision("auto", "cuda")
-    text = [
+    head = [
         "# On a GPU",
         "",
         f"Written by `make benchmark-gpu` on {time.strftime('%Y-%m-%d')}: {torch.cuda.get_device_name(0)}, driver, compute "
@@ -235,25 +299,28 @@ def main() -> None:
         "| what | measure | value |",
         "| --- | --- | --- |",
     ]
+    rows: list[str] = []
     found: dict[str, float] = {}
+    file = Path(os.environ.get("OUT") or Path(__file__).resolve().parent) / "GPU.md"
+
+    def add(row: str) -> None:
+        rows.append(row)
+        print(row, flush=True)
+        file.write_text("\n".join([*head, *rows, "", *derived(found), ""]))
+
     for title, measure in plan:
         if time.monotonic() - began > options.seconds:
-            text.append(f"| {title} | not measured: no time left | |")
+            add(f"| {title} | not measured: no time left | |")
             continue
         try:
             for what, value in measure():
                 found[f"{title}: {what}"] = value
-                text.append(
-                    f"| {title} | {what} | {value:,.0f} |" if value >= 100 else f"| {title} | {what} | {value:.3g} |"
-                )
-                print(text[-1], flush=True)
+                add(f"| {title} | {what} | {value:,.0f} |" if value >= 100 else f"| {title} | {what} | {value:.3g} |")
         except Exception as error:  # noqa: BLE001  the other measurements go on
-            lines = str(error).strip().splitlines()
-            text.append(f"| {title} | failed: {type(error).__name__}: {lines[-1] if lines else ''} | |")
             print(error, flush=True)
-    text += ["", *derived(found), ""]
-    print("\n".join(text))
-    (Path(os.environ.get("OUT") or Path(__file__).resolve().parent) / "GPU.md").write_text("\n".join(text))
+            lines = str(error).strip().splitlines()
+            add(f"| {title} | failed: {type(error).__name__}: {lines[-1] if lines else ''} | |")
+    print("\n".join(derived(found)))
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -28,13 +30,14 @@ from resnet_repro.launch.sharing import offers_mps
 from resnet_repro.models.cifar import cifar_net
 from resnet_repro.recipes import FOUR_LAYERS
 from resnet_repro.results import collect
-from resnet_repro.training import execution, train_run
+from resnet_repro.training import compilation, execution, monitor, train_run
 from resnet_repro.training.checkpoints import Checkpoints
 from resnet_repro.training.classifier import Classifier
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")]
 CALM = replace(QUARTER, learning_rate=0.01)  # 32 of 250 images a step: 8 steps an epoch, the last of 26 images
 ARM = cifar_arm("resnet", 8, CALM)
+ADAM = cifar_arm("resnet", 8, replace(CALM, optimizer="adam", learning_rate=1e-3))
 DROPOUT = Arm(
     "relu-dropout",
     ModelSpec("four_layers.four_layers", {"activation": "relu", "dropout": 0.5}),
@@ -56,7 +59,7 @@ def record_of(folder: Path) -> dict:
 def trained(tmp: Path, data: Path, name: str, arm: Arm = ARM, steps: int = STEPS, **changes: object) -> Path:
     settings = make_settings(data, steps, arm, **{"device": "cuda", **changes})
     folder = prepare_run(tmp / name, settings, data)
-    assert run_here(folder) == "finished", (folder / "log.txt").read_text()
+    assert run_here(folder) == "finished"
     return folder
 
 
@@ -83,7 +86,7 @@ def test_bf16_is_near_float32(tiny_data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("deterministic")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("arm", [ARM, DROPOUT], ids=["resnet", "dropout"])
+@pytest.mark.parametrize("arm", [ARM, ADAM, DROPOUT], ids=["resnet", "adam", "dropout"])
 def test_a_captured_step_has_the_bits_of_an_eager_one(
     arm: Arm, precision: str, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,8 +109,12 @@ def test_compiled_kernels_inside_the_graph(
 
     torch._dynamo.reset()
     counters.clear()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(monitor, "GRADIENT_POINTS", 8)  # so that few of the steps are watched
+    monkeypatch.setattr(execution, "FEWEST_CAPTURED", 8)
     eager = trained(tmp_path, tiny_data, "eager", precision=precision, steps=24)
     monkeypatch.setattr(execution, "wants_compilation", lambda *_: True)
+    monkeypatch.setattr(compilation, "LEAST_GAIN", -math.inf)  # however little they gain for so small a net
     compiled = trained(tmp_path, tiny_data, "compiled", precision=precision, steps=24)
     assert (record_of(compiled)["compilation"], record_of(compiled)["step"]) == ("compiled", "one CUDA graph")
     assert counters["stats"]["unique_graphs"] == 1, "traced anew at the first step"
@@ -130,7 +137,9 @@ def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("deterministic")
 @pytest.mark.parametrize(
-    ("arm", "step"), [(ARM, 5), (ARM, 8), (ARM, 43), (DROPOUT, 53)], ids=["first", "short", "evaluated", "dropout"]
+    ("arm", "step"),
+    [(ARM, 5), (ARM, 8), (ARM, 43), (ADAM, 53), (DROPOUT, 53)],
+    ids=["first", "short", "evaluated", "adam", "dropout"],
 )
 def test_a_resumed_run_has_the_same_bits(
     arm: Arm, step: int, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -156,14 +165,16 @@ def test_a_capture_that_fails_leaves_an_eager_run(
         float(loss.detach())
         return loss
 
-    reference = trained(tmp_path, tiny_data, "reference", steps=24)
+    reference = trained(tmp_path, tiny_data, "reference")
     monkeypatch.setattr(Classifier, "_summed_loss", asking)
-    folder = trained(tmp_path, tiny_data, "asking", steps=24)
+    folder = trained(tmp_path, tiny_data, "asking")
     assert record_of(folder)["step"].startswith("eager (no graph: ")
-    assert losses(folder) == pytest.approx(losses(reference), rel=1e-3)
+    assert "previous error" not in record_of(folder)["step"], "the first error is the reason"
+    assert losses(folder)[:24] == pytest.approx(losses(reference)[:24], rel=1e-3)
 
 
-def test_scores_are_the_cpus(tiny_data: Path) -> None:
+def test_scores_are_the_cpus(tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     arrays = obtain("standin-tiny", tiny_data, None, lambda text: None)
     scores = []
     for device in map(torch.device, ("cpu", "cuda")):
@@ -194,10 +205,16 @@ def test_a_step_waits_for_nothing(tiny_data: Path, tmp_path: Path, monkeypatch: 
     assert watched.count(True) > 20 and watched.count(False) == 3
 
 
+def mps_processes() -> set[str]:
+    """Names of programs are cut to 15 characters: nvidia-cuda-mps of the control program and of its server."""
+    return set(subprocess.run(["pgrep", "-x", "nvidia-cuda-mps"], capture_output=True, text=True).stdout.split())
+
+
 def test_runs_share_the_gpu(tiny_data: Path, quartered: Path, tmp_path: Path) -> None:
     """The real command: through MPS where that is there, and its service ends with the study."""
+    before = mps_processes()
     process = cli_process(
-        "run", "degradation", "--iterations", "30", "--devices", "cuda:0", "--slots", "2", "--arms", "plain-20,resnet-20",
+        "run", "degradation", "--iterations", "80", "--devices", "cuda:0", "--slots", "2", "--arms", "plain-20,resnet-20",
         "--dataset", "standin-tiny", "--data-dir", tiny_data, "--runs-dir", tmp_path, "--reports-dir", tmp_path / "reports",
         cwd=quartered,
     )  # fmt: skip
@@ -207,9 +224,11 @@ def test_runs_share_the_gpu(tiny_data: Path, quartered: Path, tmp_path: Path) ->
     (budget,) = (path.name for path in (tmp_path / "degradation").iterdir())
     records = collect(tmp_path, "degradation", budget)
     assert [record.data["step"] for record in records] == ["one CUDA graph"] * 2
-    if offers_mps() and shutil.which("pgrep") and "CUDA_MPS_PIPE_DIRECTORY" not in os.environ:
-        left = subprocess.run(["pgrep", "-f", "nvidia-cuda-mps"], capture_output=True, text=True)
-        assert left.stdout == "", "the service is still there"
+    if "CUDA_MPS_PIPE_DIRECTORY" not in os.environ:
+        deadline = time.monotonic() + 15
+        while (left := mps_processes()) - before:
+            assert time.monotonic() < deadline, f"the service is still there: {left - before}"
+            time.sleep(0.5)
 
 
 # Two processes on one GPU: NCCL refuses that, gloo does not. LOCAL_RANK is 0 for both, as on two machines of one GPU each.
@@ -247,6 +266,13 @@ def test_two_processes_have_the_loss_curve_of_one(tiny_data: Path, tmp_path: Pat
                     env=os.environ | variables,
                 )
             )
-    codes = [process.wait(timeout=240) for process in processes]
+    deadline = time.monotonic() + 90
+    try:
+        while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
+            time.sleep(0.2)
+    finally:
+        for process in processes:
+            process.kill()
+    codes = [process.wait() for process in processes]
     assert codes == [0, 0], (folder / "log.txt").read_text()[-4_000:]
     assert losses(folder) == pytest.approx(losses(one), rel=2e-3)

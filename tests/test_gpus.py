@@ -16,7 +16,7 @@ import torch
 from conftest import cli, make_settings, prepare_run
 
 from resnet_repro.errors import UserError
-from resnet_repro.launch import LaunchOptions, Load, Wanted
+from resnet_repro.launch import LaunchOptions, Load, Wanted, sharing
 from resnet_repro.launch.local import LocalExecutor
 from resnet_repro.launch.sharing import Mps, offers_mps, runs_a_gpu
 from resnet_repro.runs import Run, failure_reason, heaviest
@@ -40,7 +40,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., No
         monkeypatch.setattr(devices, "cpu_cores", lambda: cores)
         monkeypatch.setattr(torch.version, "cuda", "13.0")
         monkeypatch.setattr(cuda, "device_count", lambda: len(gpus))  # NVML's, which asks no driver of CUDA's
-        monkeypatch.setattr(cuda, "is_available", lambda: bool(gpus) and works)
+        monkeypatch.setattr(devices, "_driver_works", lambda: bool(gpus) and works)
         monkeypatch.setattr(cuda, "get_arch_list", lambda: ARCHITECTURES)
         monkeypatch.setattr(cuda, "get_device_name", lambda gpu=0: gpus[gpu][0])
         monkeypatch.setattr(cuda, "get_device_capability", lambda gpu=0: gpus[gpu][1])
@@ -199,13 +199,16 @@ if [ "$1" = -d ]; then {start}; else read -r said; echo "said $said" >> {calls};
 class Control:
     """A control program that writes down what it is asked for."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, start: str = "true") -> None:
+    def __init__(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, start: str = "true", client: str = "pass"
+    ) -> None:
         self.file = folder / "calls.txt"
         program = folder / "nvidia-cuda-mps-control"
         program.write_text(CONTROL.format(calls=self.file, start=start))
         program.chmod(0o755)
         monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
         monkeypatch.delenv("CUDA_MPS_PIPE_DIRECTORY", raising=False)
+        monkeypatch.setattr(sharing, "CLIENT", client)
 
     @property
     def calls(self) -> list[list[str]]:
@@ -230,7 +233,10 @@ def test_runs_share_a_gpu_through_a_service_that_ends_with_them(
 
 def test_the_service_ends_when_its_launcher_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     control = Control(tmp_path, monkeypatch)
-    script = "import time; from resnet_repro.launch.sharing import Mps; Mps(); print('up', flush=True); time.sleep(60)"
+    script = (
+        "import time; from resnet_repro.launch import sharing; sharing.CLIENT = 'pass'; sharing.Mps(); "
+        "print('up', flush=True); time.sleep(60)"
+    )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=os.environ) as process:
         assert process.stdout is not None and process.stdout.readline() == b"up\n"
         process.send_signal(signal.SIGKILL)
@@ -249,6 +255,20 @@ def test_without_the_service_runs_take_turns(
     one = local(said)
     assert one.plan(25, SMALL) == f"2 at once on {H100[0]}, 8 threads each"
     assert said == ["MPS cannot be started (An instance of this daemon is already running): runs take turns on a GPU"]
+    one.close()
+
+
+def test_a_service_that_lets_no_client_in_is_not_used(
+    machine: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its daemon starts all the same; each run would end at its first call of CUDA."""
+    machine(H100)
+    control = Control(tmp_path, monkeypatch, client="import sys; sys.exit('CUDA\\'s error 805')")
+    said: list[str] = []
+    one = local(said)
+    assert one.plan(25, SMALL) == f"2 at once on {H100[0]}, 8 threads each"
+    assert said == ["MPS cannot be started (a client ends with CUDA's error 805): runs take turns on a GPU"]
+    assert control.calls[-1] == ["said", "quit"], "the daemon is ended"
     one.close()
 
 

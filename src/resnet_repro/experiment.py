@@ -201,6 +201,11 @@ class Arm:
 SCORED_WHOLE = 2_000  # steps from which on scoring all images costs little beside the training
 
 
+# Steps of a run from which on its step is one CUDA graph: recording it takes as long as some eager steps, and in shorter runs
+# most steps are watched.
+FEWEST_CAPTURED = 80
+
+
 @dataclass(frozen=True)
 class Scored:
     """On how many images a run of a short budget is scored, the first of each split in the order of their digests.

@@ -16,6 +16,7 @@ from resnet_repro.budgets import budget_name, command
 from resnet_repro.data.catalogue import CATALOGUE
 from resnet_repro.discovery import load_experiment
 from resnet_repro.errors import UserError
+from resnet_repro.experiment import FEWEST_CAPTURED
 from resnet_repro.launch import Executor, Job, Outcome, Wanted, executor_for
 from resnet_repro.launch.display import Display, Watched
 from resnet_repro.launch.group import Group, group_of
@@ -155,9 +156,10 @@ def _train(
         else:
             jobs = [run.job() for run in pending]
         where = executor.plan(len(runs), heaviest(runs, plan.datasets) if executor.kind == "cuda" else None)
+        longest = max(run.settings.stop_at for run in pending)
         say(
-            f"{request.experiment.name}: {len(pending)} runs of up to {max(r.settings.stop_at for r in pending):,} steps, "
-            f"{where}, {executor.precision}, {_how_steps_are_taken(request, executor)}"
+            f"{request.experiment.name}: {len(pending)} runs of up to {longest:,} steps, {where}, {executor.precision}, "
+            f"{_how_steps_are_taken(request, executor, longest)}"
         )
         if not is_main or executor.leaves:  # the main process of a group shows and follows what all of them do
             ended = executor.execute(jobs, lambda: None)
@@ -167,9 +169,9 @@ def _train(
     return _result(plan.budget, plan.runs, outcomes, is_main)
 
 
-def _how_steps_are_taken(request: Request, executor: Executor) -> str:
-    if executor.kind == "cuda":
-        return "steps taken eagerly" if request.experiment.spread else "each step one CUDA graph"
+def _how_steps_are_taken(request: Request, executor: Executor, longest: int) -> str:
+    if executor.kind == "cuda" and longest >= FEWEST_CAPTURED and not request.experiment.spread:
+        return "each step one CUDA graph"
     return "steps taken eagerly, compiled where that pays" if executor.kind == "cpu" else "steps taken eagerly"
 
 

@@ -62,7 +62,14 @@ def main(arguments: Sequence[str]) -> int:
         jobs = [replace(job, environment={**job.environment, **more}) for job in jobs]
         # A client of MPS that dies by a fault may take others with it.
         outcomes = _carry_out(jobs, notice, max(stored["retries"], int(bool(mps.environment))))
-    is_main = group is None or group.world.is_main
+        return _told(jobs, outcomes, notice, group is None or group.world.is_main)
+
+
+def _told(jobs: Sequence[Job], outcomes: Sequence[tuple[Outcome, int]], notice: Notice, is_main: bool) -> int:
+    """Say how the runs have ended, and queue those again whose time is over; the element's exit code.
+
+    Before the service ends, which may take longer than Slurm still gives.
+    """
     ended = [(job, outcome) for job, (outcome, _) in zip(jobs, outcomes, strict=True) if outcome != "stopped"]
     stopped = [job for job, (outcome, _) in zip(jobs, outcomes, strict=True) if outcome == "stopped"]
     for job, outcome in ended:

@@ -7,10 +7,14 @@ throughput with small ResNets on an A100 (T. Robroek et al., arXiv 2209.06018).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +28,13 @@ CONTEXT = 3 * 2**29  # bytes that a process holds for CUDA, its libraries' works
 UNKNOWN_MEMORY = 16 * 2**30  # of a GPU that cannot be asked from here
 CONTROL = "nvidia-cuda-mps-control"
 START_SECONDS, END_SECONDS = 20, 90  # the runs have a minute to save when their launcher is gone
+# What a client does first. The service starts its server then, and where it cannot every call of the client's fails.
+CLIENT = """
+import ctypes, sys
+cuda, context = ctypes.CDLL("libcuda.so.1"), ctypes.c_void_p()
+code = cuda.cuInit(0) or cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0)
+sys.exit(f"CUDA's error {code}" if code else 0)
+"""
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,19 @@ def offers_mps() -> bool:
     if os.environ.get("CUDA_VISIBLE_DEVICES", "").startswith("MIG-"):
         return False
     return "CUDA_MPS_PIPE_DIRECTORY" in os.environ or shutil.which(CONTROL) is not None
+
+
+def serves(environment: Mapping[str, str]) -> None:
+    """Let a process of a second or two be a client of the service. Raises OSError where it cannot."""
+    try:
+        client = subprocess.run(
+            [sys.executable, "-c", CLIENT], env=environment, timeout=START_SECONDS, capture_output=True, text=True
+        )
+    except subprocess.TimeoutExpired as error:
+        raise OSError("it lets no client in") from error
+    if client.returncode:
+        said = client.stderr.strip().splitlines()
+        raise OSError(f"a client ends with {said[-1] if said else client.returncode}")
 
 
 class Mps:
@@ -82,7 +106,12 @@ class Mps:
                 capture_output=True,
                 text=True,
             )
+            serves(os.environ | places)
         except (OSError, subprocess.SubprocessError) as error:
+            with contextlib.suppress(OSError, subprocess.SubprocessError):
+                subprocess.run(
+                    [CONTROL], input="quit\n", env=inherited | places, timeout=5, capture_output=True, text=True
+                )
             shutil.rmtree(folder, ignore_errors=True)
             said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
             raise OSError(said[-1] if said else type(error).__name__) from error
@@ -105,5 +134,5 @@ class Mps:
             try:
                 self._keeper.wait(END_SECONDS)
             except subprocess.TimeoutExpired:
-                self._keeper.kill()
+                os.killpg(self._keeper.pid, signal.SIGKILL)  # the keeper and the control program that it waits for
             self._keeper = None

@@ -7,6 +7,7 @@ replayed can alternate.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 
 import torch
@@ -46,13 +47,20 @@ class CapturedStep:
             try:
                 self._replay = self.capture(lambda: self.take(self._images, self._labels))
             except Exception as error:  # noqa: BLE001  whatever cannot be captured can be done eagerly
-                lines = str(error).strip().splitlines()
-                self.failure = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+                self.failure = _cause(error)
                 return False
         self._images.copy_(images)
         self._labels.copy_(labels)
         self._replay()
         return True
+
+
+def _cause(error: BaseException) -> str:
+    """What went wrong first, in a line: the end of a broken capture only says that it is broken."""
+    while error.__context__ is not None:
+        error = error.__context__
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def cuda_graph(work: Callable[[], None]) -> Callable[[], None]:
@@ -63,8 +71,19 @@ def cuda_graph(work: Callable[[], None]) -> Callable[[], None]:
     if hasattr(torch.autograd.graph, "set_override_stale_capture_stream"):  # since torch 2.12
         # A gradient's accumulator that outlives its step remembers the stream that it was made on.
         torch.autograd.graph.set_override_stale_capture_stream(True)
-    graph = torch.cuda.CUDAGraph()
-    # Of this thread: another may pin memory for the next batch meanwhile.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        work()
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+    # A graph that is collected meanwhile would break this one: its end is no launch that a graph can hold.
+    gc.collect()
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        # Of this thread: another may pin memory for the next batch meanwhile.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            work()
+    except BaseException:
+        torch.cuda.set_stream(stream)  # a broken capture leaves its own
+        raise
+    finally:
+        if collects:
+            gc.enable()
     return graph.replay

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -62,7 +61,6 @@ class Classifier(pl.LightningModule):
 
     def capture_steps(self, capture: Callable[[Callable[[], None]], Callable[[], None]] = cuda_graph) -> None:
         """Replay the step on whole batches, once it has been taken eagerly a few times; see `CapturedStep`."""
-        warnings.filterwarnings("ignore", ".*`training_step` returned `None`.*")  # as a replayed step does, on purpose
         self.captured = CapturedStep(self._take_whole_step, capture)
 
     @property

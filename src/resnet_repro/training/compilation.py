@@ -7,6 +7,7 @@ import hashlib
 import math
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -140,19 +141,22 @@ def compiled_once(
     what it has measured of them. Where they are no faster there is no step, but for a run that began with them (`anyway`).
     """
     mark = _mark(settings, classes, shape)
-    mark.parent.mkdir(parents=True, exist_ok=True)
-    with mark.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        gain = known_gain(settings, classes, shape)
-        if gain is None or gain >= LEAST_GAIN or anyway:
-            trial = compiled_step(net, batch, settings.precision, measures=gain is None)
-            if trial.failed:
-                return trial
-            if gain is None:
-                gain = trial.gain
-                mark.write_text(f"{gain:.4f}\n")
-            if gain >= LEAST_GAIN or anyway:
-                return trial
+    try:
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        with mark.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            gain = known_gain(settings, classes, shape)
+            if gain is None or gain >= LEAST_GAIN or anyway:
+                trial = compiled_step(net, batch, settings.precision, measures=gain is None)
+                if trial.failed:
+                    return trial
+                if gain is None:
+                    gain = trial.gain
+                    mark.write_text(f"{gain:.4f}\n")
+                if gain >= LEAST_GAIN or anyway:
+                    return trial
+    except OSError as error:
+        return Trial(None, f"the compiler's cache cannot be written: {error}", failed=True)
     return Trial(None, f"compiled kernels save {100 * gain:.0f} % of a step here")
 
 
@@ -178,7 +182,7 @@ def compiled_step(net: nn.Module, batch: tuple[Tensor, Tensor], precision: str, 
         for _ in range(2):
             passes(step)
         if measures:
-            gain = _gain(lambda: passes(net), lambda: passes(step), images.is_cuda)
+            gain = _measured(lambda: passes(net), lambda: passes(step), images.is_cuda)
     except Exception as error:  # noqa: BLE001  whatever the compiler stumbles over, the run goes on without it
         torch._dynamo.reset()
         lines = str(error).strip().splitlines()
@@ -187,6 +191,15 @@ def compiled_step(net: nn.Module, batch: tuple[Tensor, Tensor], precision: str, 
         net.load_state_dict(state)
         net.zero_grad(set_to_none=True)
     return Trial(step, "compiled", gain=gain)
+
+
+def _measured(eager: Callable[[], None], compiled: Callable[[], None], on_gpu: bool) -> float:
+    """`_gain`; what is expected on the average where the passes cannot be captured and therefore not be compared."""
+    try:
+        return _gain(eager, compiled, on_gpu)
+    except RuntimeError as error:
+        print(f"compiled kernels cannot be timed against eager ones: {error}", file=sys.stderr, flush=True)
+        return CPU_GAIN
 
 
 def _gain(eager: Callable[[], None], compiled: Callable[[], None], on_gpu: bool) -> float:

@@ -19,7 +19,7 @@ def best_device() -> str:
     """ "cuda", "mps" or "cpu": the first that is there and that this torch can use."""
     import torch
 
-    if torch.cuda.is_available() and usable_gpus():
+    if usable_gpus():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
@@ -63,13 +63,20 @@ def gpu_count() -> int:
     return max(count, slices) if count else 0
 
 
+def _driver_works() -> bool:
+    """Whether CUDA finds a GPU. Lightning makes `torch.cuda.is_available` ask the driver's own count, which needs no CUDA."""
+    import torch
+
+    return torch.backends.cuda.is_built() and torch._C._cuda_getDeviceCount() > 0
+
+
 def usable_gpus() -> list[int]:
     """The indices of the GPUs that this torch has kernels for: an older wheel or a newer one has those of other
     architectures.
     """
     import torch
 
-    if not torch.cuda.is_available():
+    if not _driver_works():
         return []
     oldest = min((_architecture(name) for name in torch.cuda.get_arch_list()), default=(0, 0))
     seen = torch.cuda.device_count()
@@ -84,7 +91,7 @@ def gpu_trouble() -> str | None:
     if len(usable) == count:
         return None
     version, cuda = torch.__version__.partition("+")[0], torch.version.cuda
-    if not torch.cuda.is_available():  # the driver's own count, which needs no CUDA, is above zero all the same
+    if not _driver_works():
         driver = DRIVERS.get((cuda or "").partition(".")[0])
         wanted = f"driver {driver} or newer" if driver else "newer driver"
         return (

@@ -11,11 +11,9 @@ from pathlib import Path
 import torch
 
 from resnet_repro.data.base import Data
-from resnet_repro.experiment import RunSettings
+from resnet_repro.experiment import FEWEST_CAPTURED, RunSettings
 from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.compilation import Share, compiled_once, wants_compilation
-
-FEWEST_CAPTURED = 20  # steps for which recording a graph, which takes as long as a few eager steps, is worth while
 
 
 @dataclass(frozen=True)
