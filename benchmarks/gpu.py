@@ -4,7 +4,7 @@
 
 1. bare loops: the step eager and as one CUDA graph, with cuDNN's algorithms timed, as in a run that has its GPU alone, and
    chosen by its rules, as in runs that share one; each in a process of its own, since cuDNN remembers its choice;
-2. real runs, as a study starts them: 8 at once, then 4, 2 and 1 of them (the others are asked to stop), through MPS and without;
+2. real runs, as a study starts them: 8 at once, then 4, 2 and 1 (the others are asked to stop), through MPS and without;
 3. the bare loops over Inductor's kernels, with the time to compile.
 Prints one table and writes benchmarks/GPU.md, or GPU.md in the folder that OUT names. Needs neither network nor an installed
 package: PYTHONPATH=src python3 benchmarks/gpu.py.
@@ -263,7 +263,8 @@ def main() -> None:
         return
     arrays = obtain(options.dataset, Path(options.data_dir), None, lambda text: print(text, file=sys.stderr))
     if options.bare:
-        for what, value in bare(*options.bare, arrays):
+        name, way = options.bare
+        for what, value in bare(name, way, arrays):
             print(f"{what}\t{value}", flush=True)
         return
     write_table(options, arrays)
