@@ -16,12 +16,13 @@ from test_training import run_here
 from torch._dynamo.utils import counters
 
 from resnet_repro.arms import cifar_arm
+from resnet_repro.data.stream import InMemoryData
 from resnet_repro.experiment import RunSettings
 from resnet_repro.models.cifar import cifar_net
 from resnet_repro.models.weights import state_sha256
 from resnet_repro.recipes import HE15_CIFAR
 from resnet_repro.results import read_record
-from resnet_repro.training import compilation, execution
+from resnet_repro.training import compilation, execution, train_run
 from resnet_repro.training.checkpoints import Checkpoints
 from resnet_repro.training.compilation import Share, compiled_once, compiled_step, wants_compilation
 
@@ -203,3 +204,31 @@ def test_a_run_goes_on_as_it_began_compiled_or_not(
 
 def _asked_to_stop(self: Checkpoints, trainer: pl.Trainer, *_: object) -> None:
     self.stop_requested |= trainer.global_step == 4
+
+
+def test_a_step_is_compiled_for_the_batch_that_was_read_already(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second stream would start a second set of decoding processes for one batch; the size is the training's, also where
+    images of the first batch could not be read.
+    """
+    shapes, streams = [], []
+    made = InMemoryData.train_dataloader
+
+    def compile_(net, **options):
+        def forward(images: torch.Tensor) -> torch.Tensor:
+            shapes.append((tuple(images.shape), images.is_contiguous(memory_format=torch.channels_last)))
+            return net(images)
+
+        return forward
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(execution, "wants_compilation", lambda *_: True)
+    monkeypatch.setattr(compilation, "_gain", lambda *_: 0.2)
+    monkeypatch.setattr(compilation.torch, "compile", compile_)
+    monkeypatch.setattr(InMemoryData, "train_dataloader", lambda self: streams.append(self) or made(self))
+    monkeypatch.setattr(train_run, "first_batch", lambda data, size: next(data.batches("train", size - 3, size - 3)))
+    folder = prepare_run(tmp_path, make_settings(tiny_data, 3), tiny_data)
+    assert run_here(folder) == "finished"
+    assert set(shapes) == {((32, 3, 32, 32), True)}
+    assert len(streams) == 1

@@ -13,7 +13,15 @@ import torch
 from resnet_repro.data.arrays import Arrays, Split
 from resnet_repro.data.catalogue import STANDIN_TINY
 from resnet_repro.data.color import EIGENVALUES, EIGENVECTORS, color_shift
-from resnet_repro.data.stream import Draw, InMemoryData, Normalization, crop_and_flip, draw_epoch, steps_per_epoch
+from resnet_repro.data.stream import (
+    Draw,
+    InMemoryData,
+    Normalization,
+    crop_and_flip,
+    draw_epoch,
+    evaluation_batch,
+    steps_per_epoch,
+)
 from resnet_repro.errors import UserError
 from resnet_repro.recipes import HE15_CIFAR
 
@@ -210,3 +218,16 @@ def test_only_cuda_copies_while_the_host_goes_on(device: str, waits: bool) -> No
     tensors = [torch.zeros(1).as_subclass(Spy) for _ in range(5)]
     Draw(*tensors).to(torch.device(device))
     assert seen == [(torch.device(device), not waits)] * 5
+
+
+def test_gpus_score_as_many_pixels_at_once_whatever_the_resolution() -> None:
+    """1,000 images of 32 pixels; at 224 they would take 12 GB in a ResNet's first layers alone."""
+    assert [evaluation_batch("cuda", pixels) for pixels in (28, 32, 64, 96, 224, 1024)] == [
+        1000,
+        1000,
+        250,
+        111,
+        64,
+        64,
+    ]
+    assert [evaluation_batch("cpu", pixels) for pixels in (32, 224)] == [200, 200]

@@ -21,8 +21,11 @@ from resnet_repro.data.place import open_data
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_rows, series
 from resnet_repro.models import build
+from resnet_repro.models.cifar import cifar_net
 from resnet_repro.recipes import HE15_CIFAR
 from resnet_repro.results import Record, read_record
+from resnet_repro.training.memory import choose_activations
+from resnet_repro.training.start import Skip
 from resnet_repro.training.train_run import STOPPED
 from resnet_repro.world import ALONE, World, world_from
 
@@ -219,3 +222,24 @@ def test_the_world_is_what_torchrun_says() -> None:
         world_from({"WORLD_SIZE": "8", "RANK": "1"})
     with pytest.raises(UserError, match="as many on every machine"):
         world_from(variables | {"LOCAL_WORLD_SIZE": "3"})
+
+
+def test_processes_store_or_recompute_activations_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One with less memory decides for all: one that skipped would leave the others waiting."""
+    net = cifar_net("plain", 8)
+    batch = torch.randn(4, 3, 32, 32), torch.zeros(4, dtype=torch.long)
+    asked = []
+
+    def largest(self: World, value: int) -> int:
+        asked.append(value)
+        return max(value, others)
+
+    monkeypatch.setattr(World, "largest", largest)
+    others = 0
+    assert choose_activations("auto", net, batch, "fp32", 1.0, World(0, 2))[0] == "stored"
+    assert choose_activations("stored", net, batch, "fp32", 1.0, World(0, 2))[0] == "stored"
+    assert asked[0] == 0 and asked[1] < 0, "this one has room"
+    others = 2**30
+    assert choose_activations("auto", net, batch, "fp32", 1.0, World(0, 2))[0] == "recomputed"
+    with pytest.raises(Skip, match="storing its activations takes"):
+        choose_activations("stored", net, batch, "fp32", 1.0, World(0, 2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import resource
 import signal
 import time
@@ -30,6 +31,7 @@ from resnet_repro.models.inspect import main_path_convolutions
 from resnet_repro.models.weights import state_sha256
 from resnet_repro.recipes import HE15_CIFAR, IMPL_D
 from resnet_repro.results import read_record
+from resnet_repro.training import monitor
 from resnet_repro.training.checkpoints import Checkpoints
 from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.monitor import Monitor
@@ -431,3 +433,53 @@ def test_checkpoints_need_no_room_in_the_folder_for_temporary_files(
     folder = prepare_run(tmp_path, make_settings(tiny_data, 3), tiny_data)
     monkeypatch.setattr("tempfile.mkstemp", full)
     assert run_here(folder) == "finished"
+
+
+def test_a_reading_waits_for_no_disk(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step is read, and its gradients are: on a network's disk a wait for each would cost more than the training."""
+    synced = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(file) or real(file))
+    folder = prepare_run(tmp_path, make_settings(tiny_data, 30), tiny_data)
+    assert run_here(folder) == "finished"
+    assert len(read_rows(folder / "metrics.csv")) == 30
+    assert len(synced) < 15, "those of the checkpoint, of the record, and of what is measured at the end"
+
+
+def test_a_machine_that_goes_down_loses_no_row_of_a_checkpoint(
+    whole_run: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was not synced when it went down is gone: of each table all that the last checkpoint did not see to disk."""
+    on_disk: dict[Path, bytes] = {}
+    real = os.fsync
+
+    def fsync(file: int) -> None:
+        real(file)
+        path = Path(os.readlink(f"/proc/self/fd/{file}"))
+        if path.suffix == ".csv":
+            on_disk[path] = path.read_bytes()
+
+    class Down(Exception):
+        pass
+
+    def goes_down(self: Checkpoints, trainer: pl.Trainer, *_: object) -> None:
+        if trainer.global_step == 13:
+            self._save(trainer)
+        if trainer.global_step == 17:
+            raise Down
+
+    folder = prepare_run(tmp_path, make_settings(tiny_data, 30), tiny_data)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        patch.setattr(monitor, "PROGRESS_SECONDS", 0.0)  # all rows are written, and only those of the checkpoint synced
+        patch.setattr(Checkpoints, "on_train_batch_end", goes_down)
+        with pytest.raises(Down):
+            run_here(folder)
+    for name in ("metrics", "gradients"):
+        table = folder / f"{name}.csv"
+        written = read_rows(table)
+        assert int(written[-1]["iteration"]) == 17
+        table.write_bytes(on_disk[table])
+        assert int(read_rows(table)[-1]["iteration"]) == 13
+    assert run_here(folder) == "finished"
+    assert content(folder) == content(whole_run)
