@@ -148,10 +148,11 @@ test-cluster: $(READY) ## the tests of Ray and Slurm, where these are installed 
 test-gpu: $(READY) ## the CUDA path against the CPU's numbers (3 minutes; skipped where there is no GPU)
 	$(BIN)/python -m pytest -m gpu tests/test_gpu.py -v
 
-lint: $(READY) ## style and types (under a minute)
+lint: $(READY) ## style, types, and who imports whom (under a minute)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
 
 benchmark: $(READY) ## on the CPU: speed of training, of the input pipeline, what executors add (45 minutes, machine quiet)
 	$(BIN)/python benchmarks/input_pipeline.py

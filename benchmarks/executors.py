@@ -27,16 +27,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
-from resnet_repro.arms import cifar_arm
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.config.recipes import HE15_CIFAR
+from resnet_repro.config.settings import RunSettings
 from resnet_repro.data.catalogue import dataset
 from resnet_repro.data.sources import obtain
-from resnet_repro.experiment import RunSettings
+from resnet_repro.hardware import cpu_cores, device_name
 from resnet_repro.launch import Executor, Job, LaunchOptions, Outcome, Wanted, executor_for
 from resnet_repro.launch.job import close
-from resnet_repro.recipes import HE15_CIFAR
-from resnet_repro.results import WEIGHTS
-from resnet_repro.runs import Run
-from resnet_repro.training.devices import cpu_cores, device_name
+from resnet_repro.records.layout import WEIGHTS
+from resnet_repro.study.run import Run
 
 HERE = Path(__file__).resolve().parent
 REFERENCE = HERE.parent / "reports" / "reference"

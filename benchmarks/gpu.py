@@ -27,18 +27,19 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from resnet_repro.arms import cifar_arm
+from resnet_repro.config.arm import Arm
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.config.recipes import HE15_CIFAR
+from resnet_repro.config.settings import RunSettings
 from resnet_repro.data.arrays import Arrays
 from resnet_repro.data.sources import obtain
 from resnet_repro.data.stream import InMemoryData
-from resnet_repro.experiment import Arm, RunSettings
 from resnet_repro.files import read_json, read_rows, write_json
+from resnet_repro.hardware import cpu_cores, gpu_trouble, resolve_precision
 from resnet_repro.launch.sharing import CONTROL, Mps, offers_mps
 from resnet_repro.launch.slots import thread_environment
 from resnet_repro.models import build
-from resnet_repro.recipes import HE15_CIFAR
 from resnet_repro.training.captured import EAGER_STEPS, cuda_graph
-from resnet_repro.training.devices import cpu_cores, gpu_trouble, resolve_precision
 
 NETS = ("resnet-20", "resnet-56")
 BATCH = HE15_CIFAR.batch_size

@@ -23,11 +23,11 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from resnet_repro.config.recipes import HE15_IMAGENET
 from resnet_repro.data.folder_stream import FolderData
 from resnet_repro.data.folders import ClassFolders, scan
+from resnet_repro.hardware import cpu_cores, device_name, resolve_precision
 from resnet_repro.models.imagenet import Depth, imagenet_net
-from resnet_repro.recipes import HE15_IMAGENET
-from resnet_repro.training.devices import cpu_cores, device_name, resolve_precision
 
 HERE = Path(__file__).resolve().parent
 RESOLUTION = 224

@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnet_repro.arms import cifar_arm
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.config.recipes import HE15_CIFAR
 from resnet_repro.data.arrays import Arrays, load
 from resnet_repro.data.catalogue import dataset
 from resnet_repro.data.stream import Normalization
+from resnet_repro.hardware import resolve_precision
 from resnet_repro.models import build
-from resnet_repro.recipes import HE15_CIFAR
-from resnet_repro.training.devices import resolve_precision
 
 WARM_UP = 10
 

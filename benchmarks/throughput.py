@@ -22,14 +22,14 @@ from statistics import median
 
 import torch
 
-from resnet_repro.arms import cifar_arm
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.config.recipes import HE15_CIFAR
+from resnet_repro.config.settings import RunSettings
 from resnet_repro.data.arrays import Arrays
 from resnet_repro.data.sources import obtain
-from resnet_repro.experiment import RunSettings
 from resnet_repro.files import read_rows, write_json
+from resnet_repro.hardware import cpu_cores, device_name, resolve_precision
 from resnet_repro.launch.slots import Slot, plan_slots
-from resnet_repro.recipes import HE15_CIFAR
-from resnet_repro.training.devices import cpu_cores, device_name, resolve_precision
 
 HERE = Path(__file__).resolve().parent
 STEPS = {"plain-56": 40, "resnet-20": 80}

@@ -8,13 +8,14 @@ Expected: with ReLU 25 % training error is reached about six times sooner than w
 from dataclasses import replace
 from math import log2
 
-from resnet_repro.analysis.claims import Claim
-from resnet_repro.analysis.comparisons import Comparison, above, below, contrast, lower
-from resnet_repro.experiment import ERRORS, Arm, Column, Experiment, ModelSpec, Profile, Search
-from resnet_repro.recipes import FOUR_LAYERS
-from resnet_repro.report.curves import curves
-from resnet_repro.report.layers import gradient_norms_along
-from resnet_repro.report.points import errors_by_arm
+from resnet_repro.claims.claim import Claim
+from resnet_repro.claims.comparisons import Comparison, above, below, contrast, lower
+from resnet_repro.config.arm import Arm, ModelSpec, Search
+from resnet_repro.config.recipes import FOUR_LAYERS
+from resnet_repro.design.experiment import ERRORS, Column, Experiment, Profile
+from resnet_repro.figures.curves import curves
+from resnet_repro.figures.layers import gradient_norms_along
+from resnet_repro.figures.points import errors_by_arm
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid")
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3)

@@ -5,12 +5,13 @@
 Expected: with the heads the early layers get a larger gradient, and the training error falls sooner.
 """
 
-from resnet_repro.analysis.claims import Claim
-from resnet_repro.analysis.comparisons import higher, lower
-from resnet_repro.experiment import ERRORS, Arm, Column, Experiment, ModelSpec, Profile
-from resnet_repro.recipes import HE15_CIFAR_WITHOUT_BN
-from resnet_repro.report.curves import error_curves
-from resnet_repro.report.layers import gradient_norms_along
+from resnet_repro.claims.claim import Claim
+from resnet_repro.claims.comparisons import higher, lower
+from resnet_repro.config.arm import Arm, ModelSpec
+from resnet_repro.config.recipes import HE15_CIFAR_WITHOUT_BN
+from resnet_repro.design.experiment import ERRORS, Column, Experiment, Profile
+from resnet_repro.figures.curves import error_curves
+from resnet_repro.figures.layers import gradient_norms_along
 
 
 def auxiliary() -> Experiment:

@@ -8,13 +8,14 @@ Expected: as written the plain net stays at chance; once its batch normalization
 
 from dataclasses import replace
 
-from resnet_repro.analysis.claims import Claim
-from resnet_repro.analysis.comparisons import above, below, contrast, lower, not_higher
-from resnet_repro.arms import cifar_arm
-from resnet_repro.experiment import Arm, Column, Experiment, ModelSpec, Profile, Recipe
-from resnet_repro.recipes import HE15_CIFAR_WARM_UP, IMPL_D
-from resnet_repro.report.curves import curves
-from resnet_repro.report.points import errors_by_arm
+from resnet_repro.claims.claim import Claim
+from resnet_repro.claims.comparisons import above, below, contrast, lower, not_higher
+from resnet_repro.config.arm import Arm, ModelSpec, Recipe
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.config.recipes import HE15_CIFAR_WARM_UP, IMPL_D
+from resnet_repro.design.experiment import Column, Experiment, Profile
+from resnet_repro.figures.curves import curves
+from resnet_repro.figures.points import errors_by_arm
 
 # The source does not say how it scaled its images; both usual ways are tried.
 IMPL_D_STANDARD = replace(IMPL_D, name="impl-d, zero mean and unit variance", scaling="standard")

@@ -8,8 +8,8 @@ Expected: VGG-16 against AlexNet 27 times the memory, 2.3 times the parameters, 
 
 from typing import Any
 
-from resnet_repro.analysis.claims import Claim
-from resnet_repro.analysis.comparisons import (
+from resnet_repro.claims.claim import Claim
+from resnet_repro.claims.comparisons import (
     Exact,
     count_above,
     count_below,
@@ -20,10 +20,11 @@ from resnet_repro.analysis.comparisons import (
     ratio_above,
     ratio_below,
 )
-from resnet_repro.arms import counted_arm
-from resnet_repro.experiment import Arm, Experiment, Profile
+from resnet_repro.config.arm import Arm
+from resnet_repro.config.families import counted_arm
+from resnet_repro.design.experiment import Experiment, Profile
+from resnet_repro.figures.architectures import accuracy_against_cost, ilsvrc_by_year, layer_bars, stem_bars
 from resnet_repro.models.catalogue import NETS
-from resnet_repro.report.architectures import accuracy_against_cost, ilsvrc_by_year, layer_bars, stem_bars
 
 ZFNET_FILTERS = {3: 512, 4: 1024, 5: 512}  # of the convolutions, by their place
 CLASSICS = ("lenet-5", "alexnet", "alexnet-torchvision", "zfnet", "vgg-16", "vgg-19", "googlenet")

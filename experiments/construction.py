@@ -8,12 +8,13 @@ and ends worse, the residual one does not.
 
 from dataclasses import replace
 
-from resnet_repro.analysis.claims import Claim
-from resnet_repro.analysis.comparisons import below, higher, near_zero, not_higher
-from resnet_repro.arms import cifar_arm
-from resnet_repro.experiment import ERRORS, Arm, Column, Experiment, Profile, Start
-from resnet_repro.recipes import HE15_CIFAR_AT_ONCE
-from resnet_repro.report.curves import distance_curves, error_curves
+from resnet_repro.claims.claim import Claim
+from resnet_repro.claims.comparisons import below, higher, near_zero, not_higher
+from resnet_repro.config.arm import Arm, Start
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.config.recipes import HE15_CIFAR_AT_ONCE
+from resnet_repro.design.experiment import ERRORS, Column, Experiment, Profile
+from resnet_repro.figures.curves import distance_curves, error_curves
 
 HE15_SLOW = replace(HE15_CIFAR_AT_ONCE, name="he15-cifar at a tenth of the rate", learning_rate=0.01)
 

@@ -7,13 +7,13 @@ Expected after one epoch: training error 58, 80, 49, 49 % for plain-20, plain-56
 Expected after 64,000 steps: plain-20 9.7, plain-56 13.2, resnet-20 8.8, resnet-56 7.0 % test error.
 """
 
-from resnet_repro.analysis.claims import Claim
-from resnet_repro.analysis.comparisons import below, higher, lower
-from resnet_repro.arms import cifar_arm
-from resnet_repro.experiment import ERRORS, Column, Experiment, Profile
-from resnet_repro.recipes import HE15_CIFAR, PAST_FIRST_DIVISION
-from resnet_repro.report.curves import error_curves
-from resnet_repro.report.layers import gradient_norms, layer_responses
+from resnet_repro.claims.claim import Claim
+from resnet_repro.claims.comparisons import below, higher, lower
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.config.recipes import HE15_CIFAR, PAST_FIRST_DIVISION
+from resnet_repro.design.experiment import ERRORS, Column, Experiment, Profile
+from resnet_repro.figures.curves import error_curves
+from resnet_repro.figures.layers import gradient_norms, layer_responses
 
 
 def degradation() -> Experiment:

@@ -8,13 +8,13 @@ its depth.
 Expected after 64,000 steps: 8.75, 7.51, 7.17, 6.97, 6.43 (6.61 ± 0.16 over five runs), 7.93 % test error.
 """
 
-from resnet_repro.analysis.claims import Claim
-from resnet_repro.analysis.comparisons import below, higher, not_higher, trend
-from resnet_repro.arms import cifar_arm
-from resnet_repro.experiment import Experiment, Profile
-from resnet_repro.recipes import HE15_CIFAR, HE15_CIFAR_WARM_UP, PAST_FIRST_DIVISION
-from resnet_repro.report.curves import error_curves
-from resnet_repro.report.points import errors_by_depth
+from resnet_repro.claims.claim import Claim
+from resnet_repro.claims.comparisons import below, higher, not_higher, trend
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.config.recipes import HE15_CIFAR, HE15_CIFAR_WARM_UP, PAST_FIRST_DIVISION
+from resnet_repro.design.experiment import Experiment, Profile
+from resnet_repro.figures.curves import error_curves
+from resnet_repro.figures.points import errors_by_depth
 
 
 def depth() -> Experiment:

@@ -5,13 +5,14 @@
 Expected: the VGG near 8 % test error, the narrow ResNet above it, the wide one below the narrow one.
 """
 
-from resnet_repro.analysis.claims import Claim
-from resnet_repro.analysis.comparisons import higher, lower, ratio_below
-from resnet_repro.arms import counted_arm
-from resnet_repro.experiment import Arm, Experiment, ModelSpec, Profile
-from resnet_repro.recipes import BLOG_A_FASHION
-from resnet_repro.report.curves import curves
-from resnet_repro.report.points import errors_by_arm
+from resnet_repro.claims.claim import Claim
+from resnet_repro.claims.comparisons import higher, lower, ratio_below
+from resnet_repro.config.arm import Arm, ModelSpec
+from resnet_repro.config.families import counted_arm
+from resnet_repro.config.recipes import BLOG_A_FASHION
+from resnet_repro.design.experiment import Experiment, Profile
+from resnet_repro.figures.curves import curves
+from resnet_repro.figures.points import errors_by_arm
 
 WIDTHS = {"narrow": 32, "wide": 64}
 

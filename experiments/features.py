@@ -5,12 +5,13 @@
 Expected: the error of linear probes falls with depth; how much of the input image survives is what it measures.
 """
 
-from resnet_repro.analysis.claims import Claim
-from resnet_repro.analysis.comparisons import above, below, lower
-from resnet_repro.arms import cifar_arm
-from resnet_repro.experiment import Column, Experiment, Profile, Start
-from resnet_repro.recipes import HE15_CIFAR
-from resnet_repro.report.features import feature_maps, first_filters, probes_and_recovery
+from resnet_repro.claims.claim import Claim
+from resnet_repro.claims.comparisons import above, below, lower
+from resnet_repro.config.arm import Start
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.config.recipes import HE15_CIFAR
+from resnet_repro.design.experiment import Column, Experiment, Profile
+from resnet_repro.figures.representations import feature_maps, first_filters, probes_and_recovery
 
 
 def features() -> Experiment:

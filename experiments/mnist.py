@@ -5,13 +5,14 @@
 Expected: LeNet errs least with the fewest parameters; a softmax before the cross-entropy slows all three.
 """
 
-from resnet_repro.analysis.claims import Claim
-from resnet_repro.analysis.comparisons import Comparison, count_is, higher, lower, ratio_below
-from resnet_repro.experiment import Arm, Column, Experiment, ModelSpec, Profile
-from resnet_repro.recipes import BLOG_E_MNIST
-from resnet_repro.report.curves import curves
-from resnet_repro.report.points import errors_by_arm
-from resnet_repro.report.shifts import shift_curves
+from resnet_repro.claims.claim import Claim
+from resnet_repro.claims.comparisons import Comparison, count_is, higher, lower, ratio_below
+from resnet_repro.config.arm import Arm, ModelSpec
+from resnet_repro.config.recipes import BLOG_E_MNIST
+from resnet_repro.design.experiment import Column, Experiment, Profile
+from resnet_repro.figures.curves import curves
+from resnet_repro.figures.points import errors_by_arm
+from resnet_repro.figures.shifts import shift_curves
 
 KINDS = ("mlp", "cnn", "lenet")
 

@@ -7,13 +7,13 @@ Expected: with batch normalization both nets train faster; at batch 4 it loses m
 
 from dataclasses import replace
 
-from resnet_repro.analysis.claims import Claim
-from resnet_repro.analysis.comparisons import above, below, contrast, higher, lower, not_higher
-from resnet_repro.arms import cifar_arm
-from resnet_repro.experiment import ERRORS, Column, Experiment, Profile
-from resnet_repro.recipes import HE15_CIFAR_AT_ONCE, HE15_CIFAR_WITHOUT_BN
-from resnet_repro.report.curves import error_curves, input_shifts
-from resnet_repro.report.points import errors_by_arm
+from resnet_repro.claims.claim import Claim
+from resnet_repro.claims.comparisons import above, below, contrast, higher, lower, not_higher
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.config.recipes import HE15_CIFAR_AT_ONCE, HE15_CIFAR_WITHOUT_BN
+from resnet_repro.design.experiment import ERRORS, Column, Experiment, Profile
+from resnet_repro.figures.curves import error_curves, input_shifts
+from resnet_repro.figures.points import errors_by_arm
 
 NORMS = ("none", "batch", "layer", "instance", "group")
 # The rate goes with the batch (P. Goyal et al., 2017), the number of steps against it: as many images are seen.

@@ -5,13 +5,13 @@
 Expected at 90 epochs, ten crops: plain-18 27.94, resnet-18 27.88, plain-34 28.54, resnet-34 24.52 % top-1 error.
 """
 
-from resnet_repro.analysis.claims import Claim
-from resnet_repro.analysis.comparisons import closer, contrast, higher, lower
-from resnet_repro.arms import imagenet_arm
-from resnet_repro.experiment import ERRORS, Column, Experiment, Profile
-from resnet_repro.recipes import HE15_IMAGENET
-from resnet_repro.report.curves import error_curves
-from resnet_repro.report.published import HE15_FIGURE_4
+from resnet_repro.claims.claim import Claim
+from resnet_repro.claims.comparisons import closer, contrast, higher, lower
+from resnet_repro.config.families import imagenet_arm
+from resnet_repro.config.recipes import HE15_IMAGENET
+from resnet_repro.design.experiment import ERRORS, Column, Experiment, Profile
+from resnet_repro.figures.curves import error_curves
+from resnet_repro.figures.published import HE15_FIGURE_4
 
 
 def plain_vs_resnet() -> Experiment:

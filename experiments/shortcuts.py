@@ -9,13 +9,13 @@ Expected after 64,000 steps: options A, B, C within some tenths of a point of ea
 at 110 layers (9.90 against 6.61 %, He16 table 3).
 """
 
-from resnet_repro.analysis.claims import Claim
-from resnet_repro.analysis.comparisons import closer, higher, not_higher
-from resnet_repro.arms import cifar_arm
-from resnet_repro.experiment import Experiment, Profile
-from resnet_repro.recipes import HE15_CIFAR, HE15_CIFAR_WARM_UP, PAST_FIRST_DIVISION
-from resnet_repro.report.curves import error_curves
-from resnet_repro.report.points import errors_by_arm
+from resnet_repro.claims.claim import Claim
+from resnet_repro.claims.comparisons import closer, higher, not_higher
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.config.recipes import HE15_CIFAR, HE15_CIFAR_WARM_UP, PAST_FIRST_DIVISION
+from resnet_repro.design.experiment import Experiment, Profile
+from resnet_repro.figures.curves import error_curves
+from resnet_repro.figures.points import errors_by_arm
 
 
 def shortcuts() -> Experiment:

@@ -8,13 +8,14 @@ Expected: with the backbone frozen the accuracy stays low, with all of it traine
 
 from dataclasses import replace
 
-from resnet_repro.analysis.claims import Claim
-from resnet_repro.analysis.comparisons import Comparison, contrast, count_is, higher, lower, not_higher, published_ratio
-from resnet_repro.arms import counted_arm, imagenet_arm
-from resnet_repro.experiment import Arm, Column, Experiment, ModelSpec, Profile, Start
-from resnet_repro.recipes import BLOG_E_TRANSFER, BLOG_E_TRANSFER_CORRECTED, PRETRAINING
-from resnet_repro.report.curves import curves
-from resnet_repro.report.points import errors_by_arm
+from resnet_repro.claims.claim import Claim
+from resnet_repro.claims.comparisons import Comparison, contrast, count_is, higher, lower, not_higher, published_ratio
+from resnet_repro.config.arm import Arm, ModelSpec, Start
+from resnet_repro.config.families import counted_arm, imagenet_arm
+from resnet_repro.config.recipes import BLOG_E_TRANSFER, BLOG_E_TRANSFER_CORRECTED, PRETRAINING
+from resnet_repro.design.experiment import Column, Experiment, Profile
+from resnet_repro.figures.curves import curves
+from resnet_repro.figures.points import errors_by_arm
 
 BUILDER = "transfer.transfer_net"
 BACKBONE = Start("pretrained", "backbone")

@@ -26,14 +26,16 @@ from forked import Forked, popen
 from made_records import TEST_ERROR, make_record
 
 import resnet_repro.cli
-from resnet_repro.arms import cifar_arm
+from resnet_repro.config.arm import Arm
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.config.recipes import HE15_CIFAR
+from resnet_repro.config.settings import RunSettings
 from resnet_repro.data.catalogue import CATALOGUE
 from resnet_repro.data.sources import obtain
-from resnet_repro.discovery import load_experiment
-from resnet_repro.experiment import Arm, Experiment, RunSettings
+from resnet_repro.design.experiment import Experiment
+from resnet_repro.design.registry import load_experiment
 from resnet_repro.files import write_json
-from resnet_repro.recipes import HE15_CIFAR
-from resnet_repro.results import run_folder
+from resnet_repro.records.layout import run_folder
 
 REPO = Path(__file__).resolve().parents[1]
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from resnet_repro.experiment import Experiment, RunSettings
+from resnet_repro.config.settings import RunSettings
+from resnet_repro.design.experiment import Experiment
 from resnet_repro.files import Table, write_json
+from resnet_repro.records.layout import run_folder
+from resnet_repro.records.record import FORMAT, collect
 from resnet_repro.report.content import build_content
-from resnet_repro.report.write import judged
-from resnet_repro.results import FORMAT, collect, run_folder
+from resnet_repro.report.verdicts import judged
 
 TEST_ERROR = {"plain-20": 9.7, "plain-56": 13.2, "resnet-20": 8.8, "resnet-56": 7.0, "plain-56-no-bn": 90.0}
 

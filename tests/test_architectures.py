@@ -13,9 +13,9 @@ import torchvision.models as theirs
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from resnet_repro.analysis.complexity import parameter_count
+from resnet_repro.config.arm import ModelSpec
+from resnet_repro.diagnostics.complexity import parameter_count
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import ModelSpec
 from resnet_repro.models import build
 from resnet_repro.models.blocks import Bottleneck, PadShortcut, make_shortcut
 from resnet_repro.models.classics import Classic, alexnet, lenet_5, small_vgg, vgg, zfnet

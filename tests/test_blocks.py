@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from resnet_repro.analysis.complexity import parameter_count
-from resnet_repro.analysis.responses import layer_responses
+from resnet_repro.diagnostics.complexity import parameter_count
+from resnet_repro.diagnostics.responses import layer_responses
 from resnet_repro.errors import UserError
 from resnet_repro.models.cifar import cifar_net
 from resnet_repro.models.he16 import He16Net, PreActivation, he16_net

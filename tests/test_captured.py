@@ -17,15 +17,15 @@ from conftest import QUARTER, make_settings, prepare_run
 from rich.console import Console
 from test_training import content, run_here
 
-from resnet_repro.arms import cifar_arm
+from resnet_repro.config.arm import Arm, ModelSpec
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.config.recipes import FOUR_LAYERS
 from resnet_repro.data.sources import obtain
 from resnet_repro.data.stream import InMemoryData
-from resnet_repro.experiment import Arm, ModelSpec
 from resnet_repro.launch.display import Display, Watched
 from resnet_repro.models import build
 from resnet_repro.models.weights import state_sha256
-from resnet_repro.recipes import FOUR_LAYERS
-from resnet_repro.results import read_record
+from resnet_repro.records.record import read_record
 from resnet_repro.training import classifier, train_run
 from resnet_repro.training.captured import EAGER_STEPS, CapturedStep
 from resnet_repro.training.checkpoints import Checkpoints

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from made_results import DEEPER_IS_WORSE, judge, results
 
-from resnet_repro.analysis.claims import RULE, Claim, judge_all
-from resnet_repro.analysis.comparisons import (
+from resnet_repro.claims.claim import Claim
+from resnet_repro.claims.comparisons import (
     Comparison,
     Results,
     above,
@@ -20,7 +20,8 @@ from resnet_repro.analysis.comparisons import (
     not_higher,
     trend,
 )
-from resnet_repro.analysis.statistics import mean_interval, paired_interval, welch_interval
+from resnet_repro.claims.judge import RULE, judge_all
+from resnet_repro.claims.statistics import mean_interval, paired_interval, welch_interval
 
 
 def verdict(test: list[Comparison] | Comparison, **arms: list[float]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import REPO, cli, cli_process
 
-from resnet_repro.results import Record, collect
+from resnet_repro.records.record import Record, collect
 
 SMALL = ("--dataset", "standin-tiny", "--iterations", "2", "--arms", "plain-20,resnet-20")
 

@@ -15,13 +15,13 @@ from conftest import make_settings, prepare_run
 from test_training import run_here
 from torch._dynamo.utils import counters
 
-from resnet_repro.arms import cifar_arm
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.config.recipes import HE15_CIFAR
+from resnet_repro.config.settings import RunSettings
 from resnet_repro.data.stream import InMemoryData
-from resnet_repro.experiment import RunSettings
 from resnet_repro.models.cifar import cifar_net
 from resnet_repro.models.weights import state_sha256
-from resnet_repro.recipes import HE15_CIFAR
-from resnet_repro.results import read_record
+from resnet_repro.records.record import read_record
 from resnet_repro.training import compilation, execution, train_run
 from resnet_repro.training.checkpoints import Checkpoints
 from resnet_repro.training.compilation import Share, compiled_once, compiled_step, wants_compilation

@@ -12,10 +12,15 @@ import torch
 import torchvision.models as reference
 from torch import Tensor, nn
 
-from resnet_repro.analysis.anatomy import measures, receptive_field, stage_ends
-from resnet_repro.analysis.claims import judge_all
-from resnet_repro.analysis.comparisons import Results
-from resnet_repro.analysis.complexity import (
+from resnet_repro.claims.comparisons import Results
+from resnet_repro.claims.judge import judge_all
+from resnet_repro.cli import main
+from resnet_repro.config.arm import ModelSpec
+from resnet_repro.config.settings import RunSettings
+from resnet_repro.design.experiment import Experiment
+from resnet_repro.design.registry import load_experiment
+from resnet_repro.diagnostics.anatomy import measures, receptive_field, stage_ends
+from resnet_repro.diagnostics.complexity import (
     LayerCost,
     build_on_meta,
     describe,
@@ -24,17 +29,15 @@ from resnet_repro.analysis.complexity import (
     parameter_count,
     totals,
 )
-from resnet_repro.cli import main
-from resnet_repro.counting import count_run
-from resnet_repro.discovery import load_experiment
-from resnet_repro.experiment import Experiment, ModelSpec, RunSettings
+from resnet_repro.figures.architectures import TORCHVISION_TOP_1
+from resnet_repro.figures.figure import Context
+from resnet_repro.figures.style import report_style
 from resnet_repro.models.catalogue import NETS, catalogued
 from resnet_repro.models.fragments import stack
-from resnet_repro.report.architectures import TORCHVISION_TOP_1
-from resnet_repro.report.counts import totals_table, write_csv_tables
-from resnet_repro.report.figure import Context
-from resnet_repro.report.style import report_style
-from resnet_repro.results import Record, collect, run_folder
+from resnet_repro.records.layout import run_folder
+from resnet_repro.records.record import Record, collect
+from resnet_repro.report.network_tables import totals_table, write_csv_tables
+from resnet_repro.training.count_run import count_run
 
 # (layer, output, memory KiB, parameters, multiply-adds in millions): the lecture's table of AlexNet. It leaves the biases
 # of linear layers out: 37,749 k for fc6.

@@ -7,11 +7,11 @@ from pathlib import Path
 from conftest import REPO
 from made_records import DIVERGED, make_record
 
-from resnet_repro.discovery import load_experiment
-from resnet_repro.experiment import Experiment
+from resnet_repro.design.experiment import Experiment
+from resnet_repro.design.registry import load_experiment
+from resnet_repro.records.record import collect
 from resnet_repro.report.console import error_lines, verdict_lines
 from resnet_repro.report.write import write_report
-from resnet_repro.results import collect
 
 
 def test_the_answer_stands_under_the_errors_and_above_the_path(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from made_results import DEEPER_IS_WORSE, judge
 
-from resnet_repro.analysis.claims import EXACT_RULE, RULE, Claim, judge_all, rule_for
-from resnet_repro.analysis.comparisons import (
+from resnet_repro.claims.claim import Claim
+from resnet_repro.claims.comparisons import (
     Exact,
     Results,
     count_above,
@@ -19,6 +19,7 @@ from resnet_repro.analysis.comparisons import (
     ratio_above,
     ratio_below,
 )
+from resnet_repro.claims.judge import EXACT_RULE, RULE, judge_all, rule_for
 
 COUNTS = Results(
     {"big": {0: {"params": 138.0}}, "small": {0: {"params": 61.0}}}, standin=True, short=frozenset({"big"})

@@ -7,9 +7,10 @@ import pytest
 from made_results import DEEPER_IS_WORSE, judge, results
 from scipy.special import stdtr
 
-from resnet_repro.analysis.claims import Claim, Judgement, judge_all
-from resnet_repro.analysis.comparisons import Results, higher, trend
-from resnet_repro.analysis.statistics import mean_interval, paired_interval, welch_interval
+from resnet_repro.claims.claim import Claim
+from resnet_repro.claims.comparisons import Results, higher, trend
+from resnet_repro.claims.judge import Judgement, judge_all
+from resnet_repro.claims.statistics import mean_interval, paired_interval, welch_interval
 
 SIMULATIONS = 1_200
 

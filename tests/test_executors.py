@@ -18,13 +18,13 @@ import pytest
 from conftest import make_settings
 
 from resnet_repro.data.catalogue import dataset
+from resnet_repro.distributed import World
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_json, write_json
 from resnet_repro.launch import Job, LaunchOptions, Load, Slot, Wanted, executor_for, ray_cluster, slurm
 from resnet_repro.launch.local import LocalExecutor, run_pool
 from resnet_repro.launch.slots import plan_slots
-from resnet_repro.runs import Run
-from resnet_repro.world import World
+from resnet_repro.study.run import Run
 
 
 def nothing(text: str) -> None:
@@ -231,7 +231,7 @@ def test_the_script_says_what_was_asked_for(tmp_path: Path) -> None:
         "--signal=B:USR1@300", "--requeue", "--open-mode=append", "--mem=32G --constraint=a100", "--nodes=1",
     ):  # fmt: skip
         assert f"#SBATCH {line}" in lines, line
-    assert lines[-1].startswith(f"exec {sys.executable} -m resnet_repro.launch.element ")
+    assert lines[-1].startswith(f"exec {sys.executable} -m resnet_repro.launch.slurm_element ")
     assert lines.index("module load cuda") < len(lines) - 1
     assert not (tmp_path / "runs").exists()  # nothing is written
 
@@ -319,7 +319,7 @@ def element(fake: FakeSlurm, *jobs: Job, retries: int = 0, each: int = 1) -> sub
     }  # fmt: skip
     path = jobs[0].log.parent / "jobs.json"
     path.write_text(json.dumps(stored))
-    script = f"trap '' USR1; touch {path}.ready; exec {sys.executable} -m resnet_repro.launch.element {path}"
+    script = f"trap '' USR1; touch {path}.ready; exec {sys.executable} -m resnet_repro.launch.slurm_element {path}"
     environment = os.environ | {"SLURM_ARRAY_TASK_ID": "0", "SLURM_JOB_ID": "77"}
     return subprocess.Popen(["bash", "-c", script], env=environment, stdin=subprocess.DEVNULL)
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from resnet_repro.analysis.claims import judge_all
-from resnet_repro.analysis.comparisons import Results
-from resnet_repro.discovery import experiment_names, load_experiment
+from resnet_repro.claims.comparisons import Results
+from resnet_repro.claims.judge import judge_all
+from resnet_repro.design.registry import experiment_names, load_experiment
 
 Values = Mapping[str, Mapping[str, float]]
 

@@ -13,15 +13,15 @@ import pytest
 import torch
 from conftest import REPO, cli
 
-from resnet_repro.analysis.watches import WATCHES
-from resnet_repro.budgets import budget_name, command, profile_of
-from resnet_repro.discovery import experiment_names, load_experiment, summary
+from resnet_repro.config.settings import RunSettings
+from resnet_repro.design.budgets import budget_name, command, profile_of
+from resnet_repro.design.experiment import Experiment
+from resnet_repro.design.registry import experiment_names, load_experiment, summary
+from resnet_repro.diagnostics.watches import WATCHES
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import Experiment, RunSettings
+from resnet_repro.figures.published import he15_error_curves, he15_layer_responses
 from resnet_repro.models import build
-from resnet_repro.report.published import he15_error_curves, he15_layer_responses
-from resnet_repro.request import scaled_profile
-from resnet_repro.selection import select_arms
+from resnet_repro.study.request import scaled_profile, select_arms
 
 
 def test_degradation_is_the_papers(degradation: Experiment) -> None:
@@ -222,7 +222,7 @@ def test_a_budgets_name_tells_its_profile_and_its_command(
 
 def test_experiment_files_import_no_torch() -> None:
     code = (
-        "import sys; from resnet_repro.discovery import load_experiment, experiment_names;"
+        "import sys; from resnet_repro.design.registry import load_experiment, experiment_names;"
         "[load_experiment(name) for name in experiment_names()];"
         "sys.exit(any(name in sys.modules for name in ('torch', 'matplotlib', 'wandb')))"
     )

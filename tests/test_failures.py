@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from resnet_repro.cli import main
-from resnet_repro.failures import failure_lines
 from resnet_repro.launch import Outcome
-from resnet_repro.study import Result
+from resnet_repro.records.failures import failure_lines
+from resnet_repro.study.execute import Result
 
 BROKEN = "resnet-repro: bee/2.png cannot be read as an image (cut short): repair or remove it, or set BROKEN=skip"
 DEFECT = "KeyError: 3"
@@ -24,7 +24,7 @@ def end_study(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, logs: dict[str, s
     names = [f"{arm} seed 0" for arm in (*logs, *blocked)]
     outcomes: list[Outcome] = [*["failed"] * len(logs), *["blocked"] * len(blocked)]  # type: ignore[list-item]
     result = Result("quick", names, folders, outcomes)
-    monkeypatch.setattr("resnet_repro.study.carry_out", lambda *_: result)
+    monkeypatch.setattr("resnet_repro.study.execute.carry_out", lambda *_: result)
     return main(["run", "degradation", "--runs-dir", str(tmp_path)])
 
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from test_folders import make_folders
 
+from resnet_repro.config.recipes import BLOG_E_TRANSFER, HE15_IMAGENET
 from resnet_repro.data.folder_stream import FolderData
 from resnet_repro.data.folders import scan
 from resnet_repro.data.stream import IMAGENET_MEAN, IMAGENET_STD, draw_epoch
+from resnet_repro.distributed import ALONE, World
 from resnet_repro.errors import UserError
-from resnet_repro.recipes import BLOG_E_TRANSFER, HE15_IMAGENET
 from resnet_repro.training.train_run import first_batch
-from resnet_repro.world import ALONE, World
 
 CPU = torch.device("cpu")
 PLAIN = replace(BLOG_E_TRANSFER, batch_size=5, train_images=0)  # pixels from 0 to 1, nothing drawn on the images

@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from resnet_repro.config.recipes import BLOG_E_TRANSFER, HE15_IMAGENET
 from resnet_repro.data.folders import names_in_budgets, scan
 from resnet_repro.data.pictures import BrokenPicture, evaluation_view, read_picture, ten_views, training_view
 from resnet_repro.errors import UserError
-from resnet_repro.recipes import BLOG_E_TRANSFER, HE15_IMAGENET
 
 RED, HALF_RED_ON_WHITE = (200, 0, 0), (227, 128, 128)
 

@@ -20,16 +20,16 @@ import torch
 from conftest import QUARTER, cli_process, make_settings, prepare_run
 from test_training import content, run_here
 
-from resnet_repro.analysis.evaluation import evaluate
-from resnet_repro.arms import cifar_arm
+from resnet_repro.config.arm import Arm, ModelSpec
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.config.recipes import FOUR_LAYERS
 from resnet_repro.data.sources import obtain
 from resnet_repro.data.stream import InMemoryData
-from resnet_repro.experiment import Arm, ModelSpec
+from resnet_repro.diagnostics.evaluation import evaluate
 from resnet_repro.files import read_json, read_rows, series
 from resnet_repro.launch.sharing import offers_mps
 from resnet_repro.models.cifar import cifar_net
-from resnet_repro.recipes import FOUR_LAYERS
-from resnet_repro.results import collect
+from resnet_repro.records.record import collect
 from resnet_repro.training import compilation, execution, monitor, train_run
 from resnet_repro.training.checkpoints import Checkpoints
 from resnet_repro.training.classifier import Classifier

@@ -15,14 +15,16 @@ import pytest
 import torch
 from conftest import cli, make_settings, prepare_run
 
+from resnet_repro import hardware as devices
+from resnet_repro.distributed import World
 from resnet_repro.errors import UserError
 from resnet_repro.launch import LaunchOptions, Load, Wanted, sharing
 from resnet_repro.launch.local import LocalExecutor
 from resnet_repro.launch.sharing import Mps, offers_mps, runs_a_gpu
-from resnet_repro.runs import Run, failure_reason, heaviest
-from resnet_repro.training import devices
+from resnet_repro.records.failures import failure_reason
+from resnet_repro.study.cost import heaviest
+from resnet_repro.study.run import Run
 from resnet_repro.training.train_run import Execution, train
-from resnet_repro.world import World
 
 SMALL = Load(2e10, 9 * 2**28)  # resnet-56 at batch 128: 2.25 GiB
 H100, T4, P100 = ("NVIDIA H100 80GB HBM3", (9, 0), 80), ("Tesla T4", (7, 5), 16), ("Tesla P100", (6, 0), 16)
@@ -170,9 +172,9 @@ def test_runs_share_a_gpu_as_work_memory_and_cores_allow(
 
 
 def test_the_load_is_that_of_the_largest_run(tiny_data: Path, tmp_path: Path) -> None:
-    from resnet_repro.arms import cifar_arm
+    from resnet_repro.config.families import cifar_arm
+    from resnet_repro.config.recipes import HE15_CIFAR
     from resnet_repro.data.catalogue import CATALOGUE
-    from resnet_repro.recipes import HE15_CIFAR
 
     facts = {"standin-tiny": CATALOGUE["standin-tiny"]}
 

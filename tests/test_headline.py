@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from made_records import CIFAR100, DIVERGED, make_record
 
-from resnet_repro.discovery import experiment_names, load_experiment
-from resnet_repro.experiment import Experiment
+from resnet_repro.design.experiment import Experiment
+from resnet_repro.design.registry import experiment_names, load_experiment
 from resnet_repro.files import write_json
+from resnet_repro.records.record import collect
 from resnet_repro.report.headline import decimals, headline
-from resnet_repro.report.write import judged
-from resnet_repro.results import collect
+from resnet_repro.report.verdicts import judged
 
 
 def answers(experiment: Experiment, runs: Path, budget: str = "paper") -> list[str]:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from resnet_repro.config.recipes import HE15_CIFAR
 from resnet_repro.data import catalogue
 from resnet_repro.data.arrays import Arrays, Split, canonical
 from resnet_repro.data.catalogue import (
@@ -29,7 +30,6 @@ from resnet_repro.data.sources import obtain
 from resnet_repro.data.standin import generate
 from resnet_repro.data.stream import InMemoryData, Normalization, crop_and_flip
 from resnet_repro.errors import UserError
-from resnet_repro.recipes import HE15_CIFAR
 
 TRAIN, TEST = 50, 20
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"

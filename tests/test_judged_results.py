@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from made_records import CIFAR100, DIVERGED, content_of, make_record, parent_of
 
-from resnet_repro.discovery import load_experiment
-from resnet_repro.experiment import Experiment
-from resnet_repro.report.content import results_of
+from resnet_repro.design.experiment import Experiment
+from resnet_repro.design.registry import load_experiment
+from resnet_repro.records.record import collect
 from resnet_repro.report.summary import summary_content
-from resnet_repro.results import collect
+from resnet_repro.report.verdicts import results_of
 
 
 def test_a_run_that_diverged_counts_with_the_error_of_guessing(degradation: Experiment, paper_runs: Path) -> None:

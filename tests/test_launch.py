@@ -19,7 +19,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.launch import Job, Slot
 from resnet_repro.launch.local import run_pool
 from resnet_repro.launch.slots import parse_devices, plan_slots
-from resnet_repro.runs import failure_reason
+from resnet_repro.records.failures import failure_reason
 
 
 @pytest.mark.parametrize(

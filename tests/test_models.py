@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from resnet_repro.analysis.complexity import describe, parameter_count
+from resnet_repro.config.arm import ModelSpec
+from resnet_repro.diagnostics.complexity import describe, parameter_count
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import ModelSpec
 from resnet_repro.models.blocks import PadShortcut
 from resnet_repro.models.cifar import CifarNet, Kind, Norm, cifar_net
 from resnet_repro.models.inspect import main_path_convolutions

@@ -17,18 +17,19 @@ from conftest import REPO, cli
 from made_records import make_record
 from test_folders import make_folders
 
-from resnet_repro.budgets import command, profile_of, split_budget
 from resnet_repro.cli import main
 from resnet_repro.data.catalogue import DatasetFacts
-from resnet_repro.data.place import Place
-from resnet_repro.discovery import load_experiment
+from resnet_repro.data.open_data import Place
+from resnet_repro.design.budgets import command, profile_of, split_budget
+from resnet_repro.design.registry import load_experiment
+from resnet_repro.distributed import World
 from resnet_repro.errors import UserError
-from resnet_repro.launch.group import Group, group_of
+from resnet_repro.launch.process_group import Group, group_of
 from resnet_repro.launch.slots import one_of_group, plan_slots
-from resnet_repro.request import Request, at_resolution, expand, scaled_profile
-from resnet_repro.runs import failure_reason
-from resnet_repro.study import Result
-from resnet_repro.world import World
+from resnet_repro.records.failures import failure_reason
+from resnet_repro.study.execute import Result
+from resnet_repro.study.expand import expand
+from resnet_repro.study.request import Request, at_resolution, scaled_profile
 
 
 def record_in(runs: Path, experiment: str, budget: str, arm: str) -> dict:
@@ -258,7 +259,7 @@ def request_for(words: str, monkeypatch: pytest.MonkeyPatch) -> Request:
         asked.append(request)
         return Result("", [], [], [])
 
-    monkeypatch.setattr("resnet_repro.study.carry_out", note)
+    monkeypatch.setattr("resnet_repro.study.execute.carry_out", note)
     assert main(["run", *words.split()]) == 0
     return asked[0]
 

@@ -13,13 +13,13 @@ from PIL import Image
 from test_reference import REFERENCE, STEMS
 from test_report import TRAINED, add_watches, count_arm, found_search
 
-from resnet_repro.discovery import experiment_names, load_experiment
-from resnet_repro.experiment import Experiment
-from resnet_repro.report.figure import Context
-from resnet_repro.report.style import report_style
+from resnet_repro.design.experiment import Experiment
+from resnet_repro.design.registry import experiment_names, load_experiment
+from resnet_repro.figures.figure import Context
+from resnet_repro.figures.style import report_style
+from resnet_repro.records.record import collect
 from resnet_repro.report.typeset import query, typeset
 from resnet_repro.report.write import write_report
-from resnet_repro.results import collect
 
 REPORTS = [f"{stem}.pdf" for stem in (*STEMS, "summary")]
 LONG = "UNUSUAL. " + "A sentence that a reader must know before any number of the report. " * 6

@@ -12,15 +12,18 @@ from made_records import content_of, make_record, parent_of
 from made_results import DEEPER_IS_WORSE, judge, results
 from test_training import content, run_here
 
-from resnet_repro.analysis.claims import Claim
-from resnet_repro.arms import cifar_arm
-from resnet_repro.budgets import command, profile_of, split_budget
-from resnet_repro.discovery import load_experiment
-from resnet_repro.experiment import Experiment, RunSettings
+from resnet_repro.claims.claim import Claim
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.config.schedule import learning_rate
+from resnet_repro.config.settings import RunSettings
+from resnet_repro.design.budgets import command, profile_of, split_budget
+from resnet_repro.design.experiment import Experiment
+from resnet_repro.design.registry import load_experiment
 from resnet_repro.files import read_rows, write_json
-from resnet_repro.results import read_record, run_folder, state_of
-from resnet_repro.training.schedule import learning_rate
-from resnet_repro.twins import take_over, take_up
+from resnet_repro.records.layout import run_folder
+from resnet_repro.records.record import read_record
+from resnet_repro.records.resume import state_of
+from resnet_repro.records.reuse import take_over, take_up
 
 WHOLE = 30  # steps, 8 of them an epoch
 

@@ -10,14 +10,14 @@ import pytest
 from made_records import content_of, make_record
 from matplotlib.lines import Line2D
 
-from resnet_repro.discovery import load_experiment
-from resnet_repro.experiment import Experiment
-from resnet_repro.report.figure import Context
-from resnet_repro.report.published import he15_errors_at
-from resnet_repro.report.style import PAPER_GREY
+from resnet_repro.design.experiment import Experiment
+from resnet_repro.design.registry import load_experiment
+from resnet_repro.figures.figure import Context
+from resnet_repro.figures.published import he15_errors_at
+from resnet_repro.figures.style import PAPER_GREY
+from resnet_repro.records.record import collect
 from resnet_repro.report.summary import summary_content
 from resnet_repro.report.write import budgets_with_records, write_report
-from resnet_repro.results import collect
 
 NETS = ("plain-20", "plain-56", "resnet-20", "resnet-56")
 

@@ -10,18 +10,19 @@ from statistics import mean, stdev
 import pytest
 from conftest import REPO
 
-from resnet_repro.budgets import profile_of
+from resnet_repro.config.arm import Arm
 from resnet_repro.data.arrays import combined_digest
 from resnet_repro.data.catalogue import CATALOGUE
-from resnet_repro.discovery import experiment_names, load_experiment
-from resnet_repro.experiment import Arm
+from resnet_repro.design.budgets import profile_of
+from resnet_repro.design.registry import experiment_names, load_experiment
+from resnet_repro.records.record import Record, collect
 from resnet_repro.report.console import error_lines, verdict_lines
-from resnet_repro.report.content import build_content, results_of
+from resnet_repro.report.content import build_content
 from resnet_repro.report.headline import PLACE, values_of
 from resnet_repro.report.markdown import BEGIN, END, claims_table, summary_page
 from resnet_repro.report.summary import ORDER, summary_content
-from resnet_repro.report.write import budgets_with_records, judged
-from resnet_repro.results import Record, collect
+from resnet_repro.report.verdicts import judged, results_of
+from resnet_repro.report.write import budgets_with_records
 
 REFERENCE = REPO / "reports" / "reference"
 BUDGETS = {name: budgets_with_records(REFERENCE, name) for name in experiment_names()}

@@ -9,16 +9,19 @@ from pathlib import Path
 import pytest
 from made_records import CIFAR100, DIVERGED, TEST_ERROR, content_of, make_record
 
-from resnet_repro.counting import count_run
-from resnet_repro.discovery import experiment_names, load_experiment
+from resnet_repro.config.arm import Arm
+from resnet_repro.config.settings import RunSettings
+from resnet_repro.design.experiment import Experiment
+from resnet_repro.design.registry import experiment_names, load_experiment
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import Arm, Experiment, RunSettings
+from resnet_repro.figures.curves import error_curves
+from resnet_repro.figures.figure import Context
+from resnet_repro.figures.style import PAPER_GREY
 from resnet_repro.files import Table, write_json
-from resnet_repro.report.curves import error_curves
-from resnet_repro.report.figure import Context
-from resnet_repro.report.style import PAPER_GREY
+from resnet_repro.records.layout import run_folder
+from resnet_repro.records.record import collect, read_record
 from resnet_repro.report.write import budgets_with_records, write_report
-from resnet_repro.results import collect, read_record, run_folder
+from resnet_repro.training.count_run import count_run
 
 
 def test_the_papers_numbers_give_the_papers_verdicts(degradation: Experiment, paper_runs: Path) -> None:

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from made_records import make_record
 
-from resnet_repro.discovery import load_experiment
+from resnet_repro.design.registry import load_experiment
 from resnet_repro.errors import UserError
 from resnet_repro.files import Table, read_json, read_rows, write_json
 from resnet_repro.launch import Slot
-from resnet_repro.results import CHECKPOINT, PROGRESS, RECORD, RUN, read_record
-from resnet_repro.runs import Run
+from resnet_repro.records.layout import CHECKPOINT, PROGRESS, RECORD, RUN
+from resnet_repro.records.record import read_record
+from resnet_repro.study.run import Run
 
 SLOT = Slot("cpu", "cpu", 3)
 

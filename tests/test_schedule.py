@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from resnet_repro.arms import cifar_arm
+from resnet_repro.config.arm import WarmUp
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.config.recipes import HE15_CIFAR, HE15_CIFAR_WARM_UP, IMPL_D
+from resnet_repro.config.schedule import ends_warm_up, learning_rate
+from resnet_repro.design.experiment import Profile
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import Profile, WarmUp
-from resnet_repro.recipes import HE15_CIFAR, HE15_CIFAR_WARM_UP, IMPL_D
-from resnet_repro.selection import parse_count, parse_seeds
-from resnet_repro.training.schedule import ends_warm_up, learning_rate
+from resnet_repro.parsing import parse_count, parse_seeds
 
 
 @pytest.mark.parametrize(

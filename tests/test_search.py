@@ -11,11 +11,14 @@ import pytest
 from conftest import cli, make_settings, prepare_run, start_run
 from test_training import run_here, steps_of, wait_for
 
+from resnet_repro.config.arm import Arm, ModelSpec, Search
+from resnet_repro.config.recipes import FOUR_LAYERS
+from resnet_repro.config.settings import RunSettings
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import Arm, ModelSpec, RunSettings, Search
 from resnet_repro.files import read_rows, series, write_json
-from resnet_repro.recipes import FOUR_LAYERS
-from resnet_repro.results import Record, read_record, run_folder, source_folders, state_of
+from resnet_repro.records.layout import run_folder, source_folders
+from resnet_repro.records.record import Record, read_record
+from resnet_repro.records.resume import state_of
 from resnet_repro.training.start import Skip, found_rate
 
 RECIPE = replace(FOUR_LAYERS, batch_size=32, validation_images=200, train_images=200)
@@ -134,10 +137,11 @@ EXPERIMENT = '''"""Which rate is best for a small net?  A test."""
 
 from dataclasses import replace
 
-from resnet_repro.analysis.claims import Claim
-from resnet_repro.analysis.comparisons import below
-from resnet_repro.experiment import Arm, Experiment, ModelSpec, Profile, Search
-from resnet_repro.recipes import FOUR_LAYERS
+from resnet_repro.claims.claim import Claim
+from resnet_repro.claims.comparisons import below
+from resnet_repro.config.arm import Arm, ModelSpec, Search
+from resnet_repro.design.experiment import Experiment, Profile
+from resnet_repro.config.recipes import FOUR_LAYERS
 
 RECIPE = replace(FOUR_LAYERS, batch_size=32, validation_images=100, train_images=200)
 NET = ModelSpec("four_layers.four_layers", {"activation": "relu"})

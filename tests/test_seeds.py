@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from resnet_repro.report.seeds import draw_seeds, geometric_mean, mean_curve, of_seeds
+from resnet_repro.figures.seeds import draw_seeds, geometric_mean, mean_curve, of_seeds
 
 LOOK = {"color": "blue", "marker": "o"}
 

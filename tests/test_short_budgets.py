@@ -10,14 +10,16 @@ from conftest import QUARTER, cli, make_settings, prepare_run
 from made_records import make_record
 from test_training import run_here
 
-from resnet_repro.arms import cifar_arm
-from resnet_repro.discovery import load_experiment
-from resnet_repro.experiment import Arm, Experiment, Profile, Recipe, Scored, WarmUp
+from resnet_repro.config.arm import Arm, Recipe, WarmUp
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.config.recipes import HE15_CIFAR, HE15_CIFAR_WARM_UP, IMPL_D
+from resnet_repro.config.schedule import learning_rate
+from resnet_repro.config.settings import Scored
+from resnet_repro.design.experiment import Experiment, Profile
+from resnet_repro.design.registry import load_experiment
 from resnet_repro.files import read_rows
-from resnet_repro.recipes import HE15_CIFAR, HE15_CIFAR_WARM_UP, IMPL_D
+from resnet_repro.records.record import collect, read_record
 from resnet_repro.report.content import build_content
-from resnet_repro.results import collect, read_record
-from resnet_repro.training.schedule import learning_rate
 
 
 def trained_with(arm: Arm, profile: Profile) -> Recipe:

@@ -13,18 +13,18 @@ from conftest import make_settings, prepare_run, start_run
 from test_training import content, run_here, steps_of, wait_for
 from torch import Tensor, nn
 
-from resnet_repro.analysis.course import along_the_way
-from resnet_repro.analysis.shifts import Shifts, shift_diagnostics
-from resnet_repro.analysis.watch import Subject
+from resnet_repro.config.arm import Arm, ModelSpec
+from resnet_repro.config.recipes import BLOG_E_MNIST, HE15_CIFAR, HE15_CIFAR_WITHOUT_BN
 from resnet_repro.data.sources import obtain
 from resnet_repro.data.stream import InMemoryData, shifted
+from resnet_repro.diagnostics.learning_curve import along_the_way
+from resnet_repro.diagnostics.shifts import Shifts, shift_diagnostics
+from resnet_repro.diagnostics.watch import Subject
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import Arm, ModelSpec
 from resnet_repro.files import Table, read_rows
 from resnet_repro.models import build
 from resnet_repro.models.inspect import main_path_layers, watched_layers
-from resnet_repro.recipes import BLOG_E_MNIST, HE15_CIFAR, HE15_CIFAR_WITHOUT_BN
-from resnet_repro.results import read_record
+from resnet_repro.records.record import read_record
 
 CPU = torch.device("cpu")
 

@@ -15,13 +15,15 @@ from test_training import content, run_here, steps_of, wait_for
 from torch import nn
 
 import resnet_repro
-from resnet_repro.arms import cifar_arm
+from resnet_repro.config.arm import Arm, Start
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.config.recipes import HE15_CIFAR
+from resnet_repro.config.settings import RunSettings
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import Arm, RunSettings, Start
 from resnet_repro.files import read_rows, series
 from resnet_repro.models import build
-from resnet_repro.recipes import HE15_CIFAR
-from resnet_repro.results import Record, read_record, state_of
+from resnet_repro.records.record import Record, read_record
+from resnet_repro.records.resume import state_of
 from resnet_repro.training.start import draws
 
 EIGHTH = replace(QUARTER, batch_size=16, train_images=125)  # 8 steps an epoch
@@ -206,11 +208,12 @@ SHALLOW_AND_DEEP = '''"""A net and the deeper one that is built from it.  A test
 
 from dataclasses import replace
 
-from resnet_repro.analysis.claims import Claim
-from resnet_repro.analysis.comparisons import below
-from resnet_repro.arms import cifar_arm
-from resnet_repro.experiment import Experiment, Profile, Start
-from resnet_repro.recipes import HE15_CIFAR
+from resnet_repro.claims.claim import Claim
+from resnet_repro.claims.comparisons import below
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.design.experiment import Experiment, Profile
+from resnet_repro.config.arm import Start
+from resnet_repro.config.recipes import HE15_CIFAR
 
 
 RECIPE = replace(HE15_CIFAR, batch_size=32, train_images=250)

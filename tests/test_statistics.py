@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import t as student
 from scipy.stats import ttest_1samp, ttest_ind
 
-from resnet_repro.analysis.statistics import Interval, contrast_interval, holm, mean_interval, welch_interval
+from resnet_repro.claims.statistics import Interval, contrast_interval, holm, mean_interval, welch_interval
 
 
 def test_intervals_are_students_and_welchs() -> None:

@@ -17,15 +17,16 @@ import pytest
 from conftest import cli_process
 
 from resnet_repro.errors import UserError
-from resnet_repro.results import FORMAT, run_folder
-from resnet_repro.selection import parse_seeds
-from resnet_repro.status import status_lines
+from resnet_repro.parsing import parse_seeds
+from resnet_repro.records.layout import run_folder
+from resnet_repro.records.record import FORMAT
+from resnet_repro.study.status import status_lines
 
 EXPERIMENT = '''"""Made up.  Nowhere."""
 
-from resnet_repro.arms import cifar_arm
-from resnet_repro.experiment import Experiment, Profile
-from resnet_repro.recipes import HE15_CIFAR
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.design.experiment import Experiment, Profile
+from resnet_repro.config.recipes import HE15_CIFAR
 
 
 def {name}() -> Experiment:

@@ -9,15 +9,15 @@ import pytest
 import torch
 
 import resnet_repro.data.sources
-from resnet_repro.analysis.evaluation import evaluate
-from resnet_repro.analysis.gradients import gradient_diagnostics
+from resnet_repro.config.recipes import HE15_CIFAR
 from resnet_repro.data.stream import InMemoryData
+from resnet_repro.diagnostics.evaluation import evaluate
+from resnet_repro.diagnostics.gradients import gradient_diagnostics
 from resnet_repro.errors import UserError
 from resnet_repro.files import Table
+from resnet_repro.hardware import processor_name, resolve_precision
 from resnet_repro.models.cifar import cifar_net
 from resnet_repro.models.weights import state_sha256
-from resnet_repro.recipes import HE15_CIFAR
-from resnet_repro.training.devices import processor_name, resolve_precision
 
 CPU = torch.device("cpu")
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from resnet_repro.config.recipes import HE15_CIFAR
 from resnet_repro.data.arrays import Arrays, Split
 from resnet_repro.data.catalogue import STANDIN_TINY
 from resnet_repro.data.color import EIGENVALUES, EIGENVECTORS, color_shift
@@ -23,7 +24,6 @@ from resnet_repro.data.stream import (
     steps_per_epoch,
 )
 from resnet_repro.errors import UserError
-from resnet_repro.recipes import HE15_CIFAR
 
 CPU = torch.device("cpu")
 RECIPE = replace(HE15_CIFAR, padding=0, flip=False)

@@ -13,10 +13,10 @@ from test_training import run_here
 
 from resnet_repro.cli import main
 from resnet_repro.data import catalogue
-from resnet_repro.discovery import load_experiment
+from resnet_repro.design.registry import load_experiment
 from resnet_repro.launch import Job, Load, Outcome, Slot
+from resnet_repro.records.record import Record, collect
 from resnet_repro.report.banners import banners
-from resnet_repro.results import Record, collect
 
 BUDGET = "2it-32px-standin-tiny"
 
@@ -46,7 +46,7 @@ def test_a_backbone_is_trained_here_where_no_weights_can_be_had(
     tiny = replace(catalogue.STANDIN_TINY, train_images=40, test_images=20)
     monkeypatch.setitem(catalogue.CATALOGUE, "standin-tiny", tiny)
     monkeypatch.setattr("resnet_repro.models.pretrained._download", lambda url, path: "no network")
-    monkeypatch.setattr("resnet_repro.study.executor_for", lambda *_: Here())
+    monkeypatch.setattr("resnet_repro.study.execute.executor_for", lambda *_: Here())
     command = [
         *("run", "transfer", "--arms", "frozen-corrected", "--dataset", "standin-tiny", "--iterations", "2"),
         *("--resolution", "32", "--data-dir", str(tmp_path / "data"), "--runs-dir", str(tmp_path / "runs")),

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from made_records import make_record
 
-from resnet_repro.budgets import command_for, commands_for
-from resnet_repro.discovery import experiment_names, load_experiment
+from resnet_repro.design.budgets import command_for, commands_for
+from resnet_repro.design.experiment import Experiment
+from resnet_repro.design.registry import experiment_names, load_experiment
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import Experiment
 from resnet_repro.report.markdown import BEGIN, END, put_claims_into, summary_page
 from resnet_repro.report.summary import summary_content, write_summary
 from resnet_repro.report.write import budgets_with_records

@@ -16,18 +16,18 @@ from conftest import make_settings, prepare_run
 from forked import Forked
 from test_training import content, run_here, steps_of, wait_for
 
-from resnet_repro.arms import cifar_arm
-from resnet_repro.data.place import open_data
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.config.recipes import HE15_CIFAR
+from resnet_repro.data.open_data import open_data
+from resnet_repro.distributed import ALONE, World, world_from
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_rows, series
 from resnet_repro.models import build
 from resnet_repro.models.cifar import cifar_net
-from resnet_repro.recipes import HE15_CIFAR
-from resnet_repro.results import Record, read_record
+from resnet_repro.records.record import Record, read_record
 from resnet_repro.training.memory import choose_activations
 from resnet_repro.training.start import Skip
 from resnet_repro.training.train_run import STOPPED
-from resnet_repro.world import ALONE, World, world_from
 
 # 123 divides neither the 667 images nor into two halves: parts and the last batch of an epoch are uneven.
 UNEVEN = replace(HE15_CIFAR, batch_size=123, learning_rate=0.01, validation_images=333)

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from conftest import make_settings, prepare_run
 
-from resnet_repro import sync, tracking
 from resnet_repro.errors import UserError
 from resnet_repro.files import Table, write_json
+from resnet_repro.tracking import mirror as tracking
+from resnet_repro.tracking import sync
 
 LOSSES = ("epoch", "learning_rate", "running_train_loss", "running_train_error")
 

@@ -19,18 +19,18 @@ from safetensors.torch import load_file
 
 import resnet_repro
 import resnet_repro.data.sources
-import resnet_repro.experiment
-from resnet_repro.analysis.evaluation import evaluate
-from resnet_repro.arms import cifar_arm
+import resnet_repro.design.experiment
+from resnet_repro.config.arm import Arm, ModelSpec, WarmUp
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.config.recipes import HE15_CIFAR, IMPL_D
 from resnet_repro.data.stream import InMemoryData
+from resnet_repro.diagnostics.evaluation import evaluate
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import Arm, ModelSpec, WarmUp
 from resnet_repro.files import read_rows, series
 from resnet_repro.models.cifar import cifar_net
 from resnet_repro.models.inspect import main_path_convolutions
 from resnet_repro.models.weights import state_sha256
-from resnet_repro.recipes import HE15_CIFAR, IMPL_D
-from resnet_repro.results import read_record
+from resnet_repro.records.record import read_record
 from resnet_repro.training import monitor
 from resnet_repro.training.checkpoints import Checkpoints
 from resnet_repro.training.classifier import Classifier
@@ -48,7 +48,7 @@ def run_here(folder: Path) -> str:
     threads = torch.get_num_threads()
     try:
         return train(
-            folder, resnet_repro.experiment.RunSettings.from_json(run["settings"]), Execution(**run["execution"])
+            folder, resnet_repro.config.settings.RunSettings.from_json(run["settings"]), Execution(**run["execution"])
         )
     finally:
         torch.set_num_threads(threads)

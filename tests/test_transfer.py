@@ -15,19 +15,21 @@ from made_results import judge
 from safetensors.torch import save_file
 from test_training import run_here
 
-from resnet_repro.counting import count_run
-from resnet_repro.discovery import load_experiment
+from resnet_repro.config.arm import Arm, ModelSpec, Start, Weights
+from resnet_repro.config.recipes import BLOG_E_TRANSFER_CORRECTED
+from resnet_repro.config.settings import RunSettings
+from resnet_repro.design.registry import load_experiment
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import Arm, ModelSpec, RunSettings, Start, Weights
 from resnet_repro.files import read_rows, series
 from resnet_repro.models import pretrained
 from resnet_repro.models.imagenet import imagenet_net
 from resnet_repro.models.inspect import parameter_summary
 from resnet_repro.models.pretrained import file_sha256, obtain, read_state
 from resnet_repro.models.transfer import TransferNet, load_backbone, transfer_net
-from resnet_repro.recipes import BLOG_E_TRANSFER_CORRECTED
-from resnet_repro.report.content import results_of
-from resnet_repro.results import collect, read_record, run_folder
+from resnet_repro.records.layout import run_folder
+from resnet_repro.records.record import collect, read_record
+from resnet_repro.report.verdicts import results_of
+from resnet_repro.training.count_run import count_run
 
 FILE = "resnet18-{}.pth"
 

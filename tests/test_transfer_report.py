@@ -10,14 +10,16 @@ import pytest
 from made_records import CIFAR100, content_of, make_record
 from made_results import judge
 
-from resnet_repro.analysis.claims import Claim
-from resnet_repro.analysis.comparisons import Results, higher
-from resnet_repro.counting import count_run
-from resnet_repro.discovery import load_experiment
-from resnet_repro.experiment import Experiment, RunSettings, Weights
+from resnet_repro.claims.claim import Claim
+from resnet_repro.claims.comparisons import Results, higher
+from resnet_repro.config.arm import Weights
+from resnet_repro.config.settings import RunSettings
+from resnet_repro.design.experiment import Experiment
+from resnet_repro.design.registry import load_experiment
 from resnet_repro.files import read_json, write_json
+from resnet_repro.records.layout import run_folder
 from resnet_repro.report.summary import summary_content
-from resnet_repro.results import run_folder
+from resnet_repro.training.count_run import count_run
 
 PART = {**CIFAR100, "used": {"train": 10_000, "test": 10_000}}
 ARMS = ("frozen-as-written", "fine-tuned-as-written", "frozen-corrected", "fine-tuned-corrected", "from-scratch")

@@ -13,12 +13,15 @@ import pytest
 from conftest import cli, quarter_experiments
 from made_records import make_record
 
-from resnet_repro.discovery import experiment_names, load_experiment
+from resnet_repro.config.arm import ModelSpec
+from resnet_repro.config.settings import RunSettings
+from resnet_repro.design.registry import experiment_names, load_experiment
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import ModelSpec, RunSettings
 from resnet_repro.models import builder
-from resnet_repro.results import LOCK, RECORD, RUN, read_record, run_folder, state_of
-from resnet_repro.twins import take_over
+from resnet_repro.records.layout import LOCK, RECORD, RUN, run_folder
+from resnet_repro.records.record import read_record
+from resnet_repro.records.resume import state_of
+from resnet_repro.records.reuse import take_over
 
 
 def settings_of(folder: Path, **changes: object) -> RunSettings:

@@ -12,18 +12,18 @@ import torch
 from conftest import QUARTER, make_settings, prepare_run
 from test_training import run_here
 
-from resnet_repro.analysis import features
-from resnet_repro.analysis.features import Features, places, probe_error, recovery_r2
-from resnet_repro.analysis.watch import Subject
-from resnet_repro.analysis.watches import InputShift, Modes, make_watches
-from resnet_repro.arms import cifar_arm
+from resnet_repro.config.arm import Arm
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.config.recipes import HE15_CIFAR
 from resnet_repro.data.sources import obtain
 from resnet_repro.data.stream import InMemoryData
-from resnet_repro.experiment import Arm
+from resnet_repro.diagnostics import representations as features
+from resnet_repro.diagnostics.representations import Features, places, probe_error, recovery_r2
+from resnet_repro.diagnostics.watch import Subject
+from resnet_repro.diagnostics.watches import InputShift, Modes, make_watches
 from resnet_repro.files import read_rows
 from resnet_repro.models import build
-from resnet_repro.recipes import HE15_CIFAR
-from resnet_repro.results import read_record
+from resnet_repro.records.record import read_record
 from resnet_repro.training import memory
 from resnet_repro.training.memory import choose_activations
 from resnet_repro.training.start import Skip

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from resnet_repro.models.weights import load_run as load_run
+    from resnet_repro.training.load import load_run as load_run
 
 
 def __getattr__(name: str) -> Any:
     if name == "load_run":
-        from resnet_repro.models.weights import load_run
+        from resnet_repro.training.load import load_run
 
         return load_run
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

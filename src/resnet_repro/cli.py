@@ -12,10 +12,10 @@ from typing import NoReturn
 from rich.console import Console
 
 from resnet_repro import __version__
+from resnet_repro.design.experiment import Experiment, Profile
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import Experiment, Profile
 from resnet_repro.launch.options import add_launch_flags, launch_options
-from resnet_repro.selection import parse_count
+from resnet_repro.parsing import parse_count
 
 DEFAULT_DATA_DIR = "data"
 INTERRUPTED = 130
@@ -108,7 +108,7 @@ def _add_budget(parser: argparse.ArgumentParser, default: str) -> None:
 
 def _profile(experiment: Experiment, options: argparse.Namespace) -> Profile:
     """The profile that the options ask for, but for the resolution. Raises UserError where they contradict each other."""
-    from resnet_repro.request import scaled_profile
+    from resnet_repro.study.request import scaled_profile
 
     iterations, prefix = _count(options.iterations, "ITERATIONS"), _count(options.prefix, "PREFIX")
     if prefix is None:
@@ -156,12 +156,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, console: Console) -> int:
-    from resnet_repro.discovery import load_experiment
-    from resnet_repro.failures import are_bad_input, failure_lines
-    from resnet_repro.request import Request, at_resolution, check_prefix
-    from resnet_repro.selection import parse_seeds, select_arms
-    from resnet_repro.study import carry_out
-    from resnet_repro.tracking import Mirror, parse_mode
+    from resnet_repro.design.registry import load_experiment
+    from resnet_repro.parsing import parse_seeds
+    from resnet_repro.records.failures import are_bad_input, failure_lines
+    from resnet_repro.study.execute import carry_out
+    from resnet_repro.study.request import Request, at_resolution, check_prefix, select_arms
+    from resnet_repro.tracking.mirror import Mirror, parse_mode
 
     experiment = load_experiment(options.experiment)
     profile = at_resolution(experiment, _profile(experiment, options), _count(options.resolution, "RESOLUTION"))
@@ -240,7 +240,7 @@ def _write(
     stem: str | None = None,
 ):
     """Write one report; what the W&B mirror shows of it, or None where none could be written."""
-    from resnet_repro.discovery import load_experiment
+    from resnet_repro.design.registry import load_experiment
     from resnet_repro.report.write import write_report
 
     folders = Path(options.runs_dir), Path(options.reports_dir)
@@ -251,7 +251,7 @@ def _write(
 
 
 def _report(options: argparse.Namespace, console: Console) -> int:
-    from resnet_repro.discovery import experiment_names, load_experiment
+    from resnet_repro.design.registry import experiment_names, load_experiment
     from resnet_repro.report.markdown import put_claims_into
     from resnet_repro.report.summary import summary_content, write_summary
 
@@ -289,8 +289,8 @@ def _budgets_to_report(experiment: Experiment, options: argparse.Namespace, runs
     """The budgets with records that fit the options, the experiment's own data set and the longest first; of these the
     first alone unless every one is asked for.
     """
-    from resnet_repro.budgets import profile_of, split_budget
     from resnet_repro.data.folders import names_folders, names_in_budgets
+    from resnet_repro.design.budgets import profile_of, split_budget
     from resnet_repro.report.write import budgets_with_records
 
     budgets = budgets_with_records(runs_dir, experiment.name)
@@ -318,7 +318,7 @@ def _existing_runs_dir(options: argparse.Namespace) -> Path:
 
 
 def _status(options: argparse.Namespace, console: Console) -> int:
-    from resnet_repro.status import status_lines
+    from resnet_repro.study.status import status_lines
 
     for line in status_lines(options.experiments, _existing_runs_dir(options)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -326,7 +326,7 @@ def _status(options: argparse.Namespace, console: Console) -> int:
 
 
 def _complexity(options: argparse.Namespace, console: Console) -> int:
-    from resnet_repro.analysis.complexity import build_on_meta, format_shape, layer_costs, layer_lines
+    from resnet_repro.diagnostics.complexity import build_on_meta, format_shape, layer_costs, layer_lines
     from resnet_repro.models.catalogue import catalogued, parse_shape
 
     net = catalogued(options.net)
@@ -344,13 +344,13 @@ def _complexity(options: argparse.Namespace, console: Console) -> int:
 
 
 def _sync(options: argparse.Namespace, console: Console) -> int:
-    from resnet_repro.sync import sync
+    from resnet_repro.tracking.sync import sync
 
     return sync(Path(options.runs_dir))
 
 
 def _list(options: argparse.Namespace, console: Console) -> int:
-    from resnet_repro.discovery import experiment_names, summary
+    from resnet_repro.design.registry import experiment_names, summary
 
     for name in experiment_names():
         console.print(f"{name:<16} {summary(name)}", highlight=False, markup=False, soft_wrap=True)

@@ -1,1 +1,4 @@
-"""Data sets: facts (`catalogue`), where the bytes come from (`sources`), arrays on disk (`arrays`), batches (`stream`)."""
+"""Data sets: found, checked, and served as batches on the device.
+
+May import: config and the modules at the root.
+"""

@@ -10,9 +10,9 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from resnet_repro.config.arm import Recipe
 from resnet_repro.data.catalogue import DatasetFacts
-from resnet_repro.experiment import Recipe
-from resnet_repro.world import ALONE, World
+from resnet_repro.distributed import ALONE, World
 
 # (images (B, C, H, W) float32, labels (B,) int64), and a weight of the batch's loss where that is not 1.
 Batch = tuple[Any, ...]

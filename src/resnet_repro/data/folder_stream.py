@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from resnet_repro.config.arm import Recipe
 from resnet_repro.data.base import Batch, Data
 from resnet_repro.data.color import color_shift
 from resnet_repro.data.folders import ClassFolders, File
 from resnet_repro.data.pictures import BrokenPicture, evaluation_view, read_picture, ten_views, training_view
 from resnet_repro.data.stream import Normalization, draw_epoch, evaluation_batch, sent, shared, shifted, steps_per_epoch
+from resnet_repro.distributed import ALONE, World
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import Recipe
-from resnet_repro.world import ALONE, World
 
 PREFETCHED = 2  # batches that each worker has ready, in shared memory
 IMAGE_DRAWS = 0x1A6E  # keeps what is drawn on an image apart from all else that is drawn from a seed

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
-from resnet_repro.experiment import Recipe
+from resnet_repro.config.arm import Recipe
 
 CROP = 224  # pixels of the crop that a recipe's scale speaks of
 SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import http.client
-import socket
 import tempfile
-import urllib.error
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,10 +10,10 @@ from resnet_repro.data.arrays import Arrays, Split, load, store
 from resnet_repro.data.catalogue import DatasetFacts, choose, standin_for
 from resnet_repro.data.formats import read_source
 from resnet_repro.data.standin import generate
+from resnet_repro.download import DownloadError, fetch, is_url
 from resnet_repro.errors import UserError
 
 Say = Callable[[str], None]
-TIMEOUT_SECONDS = 20.0
 
 
 def obtain(
@@ -101,11 +98,6 @@ def _sources(
         yield facts.url, False, read_official
 
 
-def is_url(text: str) -> bool:
-    """Whether a mirror is an address and no folder; of one that cannot be parsed the download says what is wrong."""
-    return text.partition("://")[0].lower() in ("http", "https", "file", "ftp") and "://" in text
-
-
 def _holdings(facts: DatasetFacts, folder: Path) -> list[Path]:
     candidates = [folder / name for name in (*facts.folders, *facts.archives)]
     return [path for path in candidates if path.exists()]
@@ -137,22 +129,10 @@ def _fetch(facts: DatasetFacts, url: str, folder: Path, optional: bool = False) 
 
 def _download(url: str, path: Path, optional: bool) -> bool:
     """Fetch `url` to `path`. False where an optional file is not there. Raises UserError for any other failure."""
-    from torch.hub import download_url_to_file
-
-    socket.setdefaulttimeout(TIMEOUT_SECONDS)
     try:
-        download_url_to_file(url, str(path), progress=True)
-    except urllib.error.HTTPError as error:
-        if optional and error.code in (403, 404):
+        fetch(url, path)
+    except DownloadError as error:
+        if optional and error.is_missing:
             return False
-        raise UserError(f"{url} answers {error.code} {error.reason}: name another DATA_MIRROR") from error
-    except urllib.error.URLError as error:
-        if optional and isinstance(error.reason, FileNotFoundError):
-            return False
-        raise UserError(f"{url} cannot be reached ({error.reason}): check the address or the network") from error
-    except (OSError, http.client.HTTPException, ValueError) as error:  # the last two also for what is no address
-        reason = f"{type(error).__name__}: {error}".rstrip(": ")
-        raise UserError(f"{url} could not be downloaded ({reason}): try again or name another DATA_MIRROR") from error
-    finally:
-        socket.setdefaulttimeout(None)
+        raise UserError(f"{url} {error}: check the address and the network, or name another DATA_MIRROR") from error
     return True

@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from resnet_repro.config.arm import Recipe
 from resnet_repro.data.arrays import Arrays, Split
 from resnet_repro.data.base import Batch, Data
 from resnet_repro.data.color import color_shift
+from resnet_repro.distributed import ALONE, World
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import Recipe
-from resnet_repro.world import ALONE, World
 
 EVALUATION_IMAGES = 10_000  # training images scored along the way
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of pixels in [0, 1], as torchvision's weights were trained with

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from resnet_repro.distributed import World
 from resnet_repro.launch.job import Job, Outcome
 from resnet_repro.launch.options import LaunchOptions, Wanted
 from resnet_repro.launch.sharing import Load
 from resnet_repro.launch.slots import Slot
-from resnet_repro.world import World
 
 __all__ = ["Executor", "Job", "LaunchOptions", "Load", "Outcome", "Slot", "Wanted", "executor_for"]
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,16 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from resnet_repro.results import PROGRESS, RECORD
+from resnet_repro.records.layout import RECORD
+from resnet_repro.records.progress import ENDED, clock, seconds_left, share_done, shown_progress
 
 LINE_SECONDS, LINE_SHARE, QUIET_SECONDS = 20.0, 0.05, 300.0  # a line each 20 s at most, each 5 % or 5 minutes
+
+
 ROWS = 30  # of the table; of more runs it leaves out those that wait or have ended, and counts them
+
+
 REFRESH_SECONDS, BUSY_SHARE = 0.5, 0.1  # between two looks, and how much of the time looking may take
-ENDED = ("finished", "diverged")
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Display:
     def _state(self, run: Watched) -> dict[str, Any]:
         if run.name in self._ended:
             return self._ended[run.name]
-        state = _progress(run.folder)
+        state = shown_progress(run.folder)
         if state["status"] in ENDED and (run.folder / RECORD).exists():
             self._ended[run.name] = state
         return state
@@ -143,39 +146,5 @@ class Display:
             self.console.print("  ".join(parts), soft_wrap=True, highlight=False, markup=False)
 
 
-def _progress(folder: Path) -> dict[str, Any]:
-    try:
-        state = json.loads((folder / PROGRESS).read_text())
-    except (OSError, ValueError):
-        state = {"status": "waiting"}
-    if (folder / RECORD).exists() and state["status"] not in ("diverged", "finished"):
-        state["status"] = "finished"
-    return state
-
-
-def share_done(state: Mapping[str, Any]) -> float:
-    """How much of its steps a run has behind it, in [0, 1], from its progress."""
-    if state["status"] in ENDED:
-        return 1.0
-    return state.get("step", 0) / max(state.get("steps", 1), 1)
-
-
-def seconds_left(state: Mapping[str, Any]) -> float | None:
-    """Seconds that a running run still takes at its speed so far; None where that is not known."""
-    step = state.get("step", 0)
-    if state["status"] not in ("running", "evaluating") or not step:
-        return None
-    return state["seconds"] / step * (state["steps"] - step)
-
-
 def _number(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
-
-
-def clock(seconds: float | None) -> str:
-    """h:mm:ss or m:ss; empty for None."""
-    if seconds is None:
-        return ""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

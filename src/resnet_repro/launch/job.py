@@ -14,10 +14,13 @@ from types import FrameType
 from typing import Literal
 
 from resnet_repro.launch.slots import Slot
+from resnet_repro.records.progress import STOPPED
 
 POLL_SECONDS = 0.1
+
+
 GRACE_SECONDS = 20.0
-STOPPED = 143  # exit code of a run that was asked to end, by whomever, and has saved
+
 
 Outcome = Literal["done", "failed", "stopped", "blocked", "submitted"]
 

@@ -8,13 +8,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from resnet_repro.distributed import World
 from resnet_repro.errors import UserError
 from resnet_repro.launch.job import POLL_SECONDS, Attempts, Interrupts, Job, Outcome, Patience, blocked, close, stop_all
 from resnet_repro.launch.options import Wanted
 from resnet_repro.launch.sharing import Load, Mps, offers_mps, runs_a_gpu
 from resnet_repro.launch.slots import Slot, one_of_group, parse_devices, plan_slots
-from resnet_repro.results import SAID
-from resnet_repro.world import World
+from resnet_repro.records.failures import SAID
 
 
 class LocalExecutor:
@@ -29,7 +29,7 @@ class LocalExecutor:
         # torch takes seconds to import, and bad input should be answered before that.
         import torch
 
-        from resnet_repro.training.devices import best_device, gpu_count, gpu_trouble, resolve_precision, usable_gpus
+        from resnet_repro.hardware import best_device, gpu_count, gpu_trouble, resolve_precision, usable_gpus
 
         self.options, self.spread, self.world, self.say = wanted.options, wanted.spread, world, wanted.say
         trouble = gpu_trouble() if torch.cuda.device_count() else None
@@ -50,7 +50,7 @@ class LocalExecutor:
 
     def plan(self, runs: int, load: Load | None = None) -> str:
         """Slots for all runs of a study, so that a resumed one shares out the cores as it did before."""
-        from resnet_repro.training.devices import cpu_cores
+        from resnet_repro.hardware import cpu_cores
 
         cores, visible = cpu_cores(), os.environ.get("CUDA_VISIBLE_DEVICES")
         if self.world:
@@ -84,7 +84,7 @@ class LocalExecutor:
 
     def _where(self) -> str:
         """What the runs are on, in words."""
-        from resnet_repro.training.devices import device_name
+        from resnet_repro.hardware import device_name
 
         slot = self.slots[0]
         threads = f"{slot.threads} thread{'s' * (slot.threads > 1)} each"

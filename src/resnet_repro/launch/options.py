@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_repro.errors import UserError
-from resnet_repro.selection import parse_count
+from resnet_repro.parsing import parse_count
 
 EXECUTORS = ("local", "ray", "slurm")
 _GOES_WITH = {

@@ -65,7 +65,7 @@ class RayExecutor:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
         # What Ray has to say of lost nodes, dozens of lines, would tear the display; the runs' logs say what became of them.
         os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
-        from resnet_repro.training.devices import cpu_cores
+        from resnet_repro.hardware import cpu_cores
 
         self.ray = import_module("ray")  # an optional package, so types are not known
 
@@ -224,7 +224,7 @@ def _look(path: str, kind: str | None) -> tuple[str | None, dict[str, Any]]:
     if kind is None or content is None:
         return content, {}
     # In a process of its own: the worker that answers carries out no run, and need not keep torch in memory.
-    ask = f"import json; from resnet_repro.training.devices import facts; print(json.dumps(facts({kind!r})))"
+    ask = f"import json; from resnet_repro.hardware import facts; print(json.dumps(facts({kind!r})))"
     # Ray hides the GPUs from a task that asks for none.
     environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
     answer = subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True, text=True)

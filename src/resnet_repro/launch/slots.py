@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from resnet_repro.distributed import World
 from resnet_repro.errors import UserError
-from resnet_repro.world import World
 
 # Training allocates and frees the same large blocks each step. Told to keep them, glibc neither maps them anew nor
 # trims: page faults per step fall from thousands to hundreds. Harmless where the allocator is another one.

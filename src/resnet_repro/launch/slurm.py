@@ -1,6 +1,6 @@
 """Slurm: the runs go out as an array job, an element for each, and this process is done.
 
-An element is `python -m resnet_repro.launch.element`; it carries out one run, or several that share its GPU. Runs that
+An element is `python -m resnet_repro.launch.slurm_element`; it carries out one run, or several that share its GPU. Runs that
 wait for others go out as further arrays, after theirs.
 """
 
@@ -21,7 +21,7 @@ from resnet_repro.launch.job import Job, Outcome
 from resnet_repro.launch.options import Wanted
 from resnet_repro.launch.sharing import UNKNOWN_MEMORY, Load, runs_a_gpu
 from resnet_repro.launch.slots import Slot, environment_of
-from resnet_repro.results import PROGRESS
+from resnet_repro.records.progress import amend_progress, progress_of
 
 SIGNAL_SECONDS = 120  # from the signal to the end of the time limit, for a checkpoint
 LARGEST_ARRAY = 1_000  # elements of one array; Slurm's own default limit is 1,001
@@ -196,7 +196,9 @@ class SlurmExecutor:
         lines += [f"#SBATCH --{name}={value}" for name, value in wanted.items() if value is not None]
         lines += ["#SBATCH --requeue"]
         lines += [f"#SBATCH {options.sbatch}"] if options.sbatch else []
-        element = f"{shlex.quote(sys.executable)} -m resnet_repro.launch.element {shlex.quote(str(folder / JOBS))}"
+        element = (
+            f"{shlex.quote(sys.executable)} -m resnet_repro.launch.slurm_element {shlex.quote(str(folder / JOBS))}"
+        )
         lines += ["", "trap '' USR1  # until the element listens"]
         lines += [options.setup] if options.setup else []
         lines += [f"srun --input=none --kill-on-bad-exit=0 {element}" if together else f"exec {element}", ""]
@@ -208,10 +210,9 @@ class SlurmExecutor:
 
 def _mark_queued(job: Job) -> None:
     """Say of a run that waits that Slurm has it: no launcher of ours does, and none need be there."""
-    path = job.log.parent / PROGRESS
-    progress = read_json(path)
-    if progress and progress.get("status") == "waiting":
-        write_json(path, progress | {"queued": True})
+    folder = job.log.parent
+    if progress_of(folder).get("status") == "waiting":
+        amend_progress(folder, queued=True)
 
 
 def _arrays(jobs: Sequence[Job], most: int) -> list[tuple[list[int], list[Job]]]:
@@ -233,7 +234,7 @@ def _arrays(jobs: Sequence[Job], most: int) -> list[tuple[list[int], list[Job]]]
 
 
 def _precision_here() -> str:
-    from resnet_repro.training.devices import resolve_precision
+    from resnet_repro.hardware import resolve_precision
 
     return resolve_precision("auto", "cpu")
 

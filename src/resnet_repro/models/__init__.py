@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from resnet_repro.experiment import ModelSpec
+from resnet_repro.config.arm import ModelSpec
 
 if TYPE_CHECKING:
     from torch import nn

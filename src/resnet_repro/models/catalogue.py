@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from resnet_repro.config.arm import ModelSpec
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import ModelSpec
 
 IMAGENET = (3, 224, 224), 1000
 CIFAR = (3, 32, 32), 10

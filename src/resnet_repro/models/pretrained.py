@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import pickle
 import re
 import shutil
-import socket
 import struct
 import tempfile
-import urllib.error
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from resnet_repro.data.sources import is_url
+from resnet_repro.download import DownloadError, fetch, is_url
 from resnet_repro.errors import UserError
 from resnet_repro.models.weights import map_keys
 
-TIMEOUT_SECONDS = 15.0
 FIRST_BYTES = (b"PK\x03\x04", b"\x80")  # of what torch.save writes: a zip archive, in old versions a pickle
 
 
@@ -136,24 +132,14 @@ def _is_whole(path: Path) -> bool:
 
 def _download(url: str, path: Path) -> str | None:
     """Fetch `url` to `path`, whole or not at all; what went wrong, or None."""
-    from torch.hub import download_url_to_file
-
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT_SECONDS)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download-") as scratch:
-            part = Path(scratch) / path.name
-            download_url_to_file(url, str(part), progress=True)
-            if not _is_whole(part):
-                return "its digest is not the one in its name"
-            shutil.move(part, path)
-    except urllib.error.HTTPError as error:
-        return f"{error.code} {error.reason}"
-    except urllib.error.URLError as error:
-        return str(error.reason)
-    except (OSError, http.client.HTTPException, ValueError) as error:  # the last two also for what is no address
-        return f"{type(error).__name__}: {error}".rstrip(": ")
-    finally:
-        socket.setdefaulttimeout(before)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download-") as scratch:
+        part = Path(scratch) / path.name
+        try:
+            fetch(url, part)
+        except DownloadError as error:
+            return str(error)
+        if not _is_whole(part):
+            return "its digest is not the one in its name"
+        shutil.move(part, path)
     return None

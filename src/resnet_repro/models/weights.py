@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
-
-from resnet_repro.errors import UserError
-from resnet_repro.experiment import RunSettings
 
 # What wrappers and other projects call the same things: DDP and DataParallel, torch.compile, and the CIFAR ResNets
 # that name the last layer `linear` and a projection `shortcut`.
@@ -46,24 +41,3 @@ def save_weights(net: nn.Module, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_bytes(save(state))
     temporary.replace(path)
-
-
-def load_run(folder: str | Path) -> nn.Module:
-    """The trained network of a finished run's folder, in evaluation mode on the CPU.
-
-    Raises UserError where the folder holds no finished run or the weights do not fit.
-    """
-    from resnet_repro.models import build
-
-    folder = Path(folder)
-    try:
-        record = json.loads((folder / "record.json").read_text())
-        settings, classes = RunSettings.from_json(record["settings"]), record["dataset"]["classes"]
-        state = load_file(folder / "weights.safetensors")
-    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
-        raise UserError(f"{folder} holds no finished run that can be read ({error}): train it first") from error
-    if state_sha256(state) != record["weights_sha256"]:
-        raise UserError(f"{folder}/weights.safetensors is not what its record names: delete the folder and train again")
-    net = build(settings.arm.model, classes, settings.seed)
-    net.load_state_dict(state)
-    return net.eval()

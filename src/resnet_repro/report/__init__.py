@@ -1,1 +1,4 @@
-"""From records to a PDF: figures, tables, verdicts. Reads folders, never live objects."""
+"""Reports of experiments, written from records alone.
+
+May import: design, figures, claims, records, config.
+"""

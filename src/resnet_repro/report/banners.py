@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from resnet_repro.budgets import command_for, profile_of
-from resnet_repro.experiment import Experiment
-from resnet_repro.results import Record
+from resnet_repro.design.budgets import command_for, profile_of
+from resnet_repro.design.experiment import Experiment
+from resnet_repro.records.record import Record
 
 NAMED = 12  # runs named one by one before the rest is counted
 

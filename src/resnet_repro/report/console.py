@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from resnet_repro.analysis.claims import Judgement
-from resnet_repro.experiment import Column, Experiment
+from resnet_repro.claims.judge import Judgement
+from resnet_repro.design.experiment import Column, Experiment
+from resnet_repro.records.record import Record
 from resnet_repro.report.tables import results_table
-from resnet_repro.results import Record
 
 FINAL_ERRORS = (Column("train_error", "train %"), Column("test_error", "test %"))
 

@@ -3,74 +3,44 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from resnet_repro.analysis.claims import Judgement, rule_for
-from resnet_repro.analysis.comparisons import Part, Results
-from resnet_repro.experiment import Experiment
-from resnet_repro.report.banners import banners, has_substitute_weights, is_coarse, is_other_data
-from resnet_repro.report.counted import counted
-from resnet_repro.report.counts import totals_table
+from resnet_repro.claims.comparisons import Part
+from resnet_repro.claims.judge import Judgement, rule_for
+from resnet_repro.design.experiment import Experiment
+from resnet_repro.records.record import Record
+from resnet_repro.report.banners import banners, is_other_data
 from resnet_repro.report.headline import headline
+from resnet_repro.report.network_tables import totals_table
 from resnet_repro.report.tables import arms_table, parameters_table, published_values, results_table, search_table
 from resnet_repro.report.what_was_run import all_of, summary_of_runs
-from resnet_repro.results import Record
 
 COUNTED = "counted"  # what stands in place of the number of seeds
+
+
 ARMS_CAPTION = (
     "Arms. Multiply-adds of convolutions and linear layers for one image; minutes, training speed and seconds a step are "
     "means over seeds, memory the most that a run’s process held (on a GPU: allocated there). An asterisk: activations "
     "were recomputed in the backward pass."
 )
+
+
 FEATURES_CAPTION = (
     " Minutes have the time for features that are computed once, before the training; speeds have it not."
 )
+
+
 RESULTS_CAPTION = (
     "Results after the last step, errors in percent, mean ± standard deviation over seeds: on {} training images in "
     "evaluation mode, and on {} test images."
 )
+
+
 PREFIX_NOTE = (
     "Published: the paper's errors at the same step, {}, read from the curves of He15 figure 6; the training error there is "
     "the running one, on the batches as they were trained on, and “>” stands where the figure is cut off below the curve."
 )
-
-
-def results_of(records: Sequence[Record], resolution: int | None = None) -> Results:
-    """What the claims are judged on. resolution: the published one, in pixels; a lower one is short of the budget too."""
-    values: dict[str, dict[int, dict[str, float]]] = defaultdict(dict)
-    draws: dict[str, dict[int, str | None]] = defaultdict(dict)
-    origins: dict[str, dict[int, str | None]] = defaultdict(dict)
-    runs = {(record.settings.experiment, record.arm, record.seed): record for record in records}
-    for record in records:
-        values[record.arm][record.seed] = counted(record)
-        draws[record.arm][record.seed] = record.data["draws"]
-        origins[record.arm][record.seed] = _origin(record, runs)
-    return Results(
-        values,
-        standin=any(r.data["dataset"]["standin"] for r in records),
-        short=frozenset(r.arm for r in records if not r.is_counted and (_is_short(r) or is_coarse(r, resolution))),
-        prefixes={r.arm: r.settings.prefix for r in records if r.settings.prefix is not None},
-        substitute=frozenset(r.arm for r in records if has_substitute_weights(r)),
-        draws=draws,
-        origins=origins,
-    )
-
-
-def _origin(record: Record, runs: Mapping[tuple[str, str, int], Record]) -> str | None:
-    """The digest of the first trained net that a run goes back to, by way of other runs; None if it began untrained."""
-    parent = record.data["parent"]
-    if parent is None:
-        return None
-    earlier = runs.get((parent["experiment"], parent["arm"], parent["seed"]))
-    if earlier is None or earlier.data["weights_sha256"] != parent["weights_sha256"]:
-        return parent["weights_sha256"]
-    return _origin(earlier, runs) or parent["weights_sha256"]
-
-
-def _is_short(record: Record) -> bool:
-    steps, published = record.schedule
-    return steps < published or record.settings.stretch is not None
 
 
 def build_content(

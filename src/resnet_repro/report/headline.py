@@ -23,11 +23,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from resnet_repro.analysis.claims import Judgement
-from resnet_repro.experiment import Experiment
+from resnet_repro.claims.judge import Judgement
+from resnet_repro.design.experiment import Experiment
+from resnet_repro.records.metrics import counted
+from resnet_repro.records.record import Record
 from resnet_repro.report.banners import has_substitute_weights, is_other_data
-from resnet_repro.report.counted import counted
-from resnet_repro.results import Record
 
 PLACE = re.compile(r"\{([^{}:]+)(?::(\w+))?\}")
 STEPS = "steps"

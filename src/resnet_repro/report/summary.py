@@ -8,18 +8,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from resnet_repro.analysis.claims import Judgement, rule_for
-from resnet_repro.analysis.comparisons import Comparison
-from resnet_repro.budgets import command, commands_for, profile_of, split_budget
+from resnet_repro.claims.comparisons import Comparison
+from resnet_repro.claims.judge import Judgement, rule_for
+from resnet_repro.design.budgets import command, commands_for, profile_of, split_budget
+from resnet_repro.design.experiment import Experiment
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import Experiment
+from resnet_repro.records.record import Record, collect
 from resnet_repro.report.banners import has_substitute_weights, schedules
 from resnet_repro.report.content import COUNTED, bounds, effect
 from resnet_repro.report.markdown import summary_page
 from resnet_repro.report.typeset import ABSENT, can_typeset, typeset
+from resnet_repro.report.verdicts import judged
 from resnet_repro.report.what_was_run import all_of
-from resnet_repro.report.write import judged
-from resnet_repro.results import Record, collect
 
 PDF, PAGE = "summary.pdf", "summary.md"
 ORDER = ("reproduced", "not reproduced", "observed", "not observed", "undecided", "not run")

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
-from resnet_repro.experiment import Arm, Column, Experiment
-from resnet_repro.report.counted import COUNTS, counted
-from resnet_repro.report.published import he15_errors_at, he15_figure_of
-from resnet_repro.results import Record
+from resnet_repro.config.arm import Arm
+from resnet_repro.design.experiment import Column, Experiment
+from resnet_repro.figures.published import he15_errors_at, he15_figure_of
+from resnet_repro.records.metrics import COUNTS, counted
+from resnet_repro.records.record import Record
 
 ARM_HEADER = (
     "arm",

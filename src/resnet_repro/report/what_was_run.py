@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from resnet_repro.experiment import WarmUp
-from resnet_repro.results import Record
-from resnet_repro.training.schedule import warm_up_threshold
+from resnet_repro.config.arm import WarmUp
+from resnet_repro.config.schedule import warm_up_threshold
+from resnet_repro.records.record import Record
 
 SCALINGS = {
     "pixel-mean": "per-pixel mean subtracted",

@@ -8,23 +8,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnet_repro.analysis.claims import Judgement, judge_all
-from resnet_repro.budgets import command, split_budget
+from resnet_repro.design.budgets import command, split_budget
+from resnet_repro.design.experiment import Experiment
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import Experiment
+from resnet_repro.figures.figure import Context
+from resnet_repro.figures.style import report_style
+from resnet_repro.records.record import collect
 from resnet_repro.report.banners import is_other_data, schedules
 from resnet_repro.report.console import error_lines, verdict_lines
-from resnet_repro.report.content import build_content, results_of
-from resnet_repro.report.counts import write_csv_tables
-from resnet_repro.report.figure import Context
-from resnet_repro.report.style import report_style
+from resnet_repro.report.content import build_content
+from resnet_repro.report.network_tables import write_csv_tables
 from resnet_repro.report.typeset import ABSENT, can_typeset, query, typeset
-from resnet_repro.results import Record, collect
+from resnet_repro.report.verdicts import judged
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TEMPLATE = "document.typ"
+
+
 LEAST, MOST = 0.6, 1.4  # times its height that a figure may get; on a fuller first page its letters shrink too
 
 
@@ -45,11 +47,6 @@ def budgets_with_records(runs_dir: Path, experiment: str) -> list[str]:
         if budget not in lengths:
             lengths[budget] = max((done for done, _ in schedules(collect(runs_dir, experiment, budget))), default=0)
     return sorted(lengths, key=lambda budget: (split_budget(budget)[1] is not None, -lengths[budget], budget))
-
-
-def judged(experiment: Experiment, records: Sequence[Record]) -> list[Judgement]:
-    """The experiment's claims with their verdicts on these records."""
-    return judge_all(experiment.claims, results_of(records, experiment.published_resolution))
 
 
 def write_report(

@@ -1,1 +1,4 @@
-"""One run: a network, its data, its recipe, trained to the end of its budget and recorded."""
+"""One run, from its settings to its record.
+
+May import: diagnostics, models, data, records, config; never launch, study, report or figures.
+"""

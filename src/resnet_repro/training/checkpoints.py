@@ -13,9 +13,9 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback
 
+from resnet_repro.distributed import ALONE, World
 from resnet_repro.files import sync_to_disk
-from resnet_repro.results import CHECKPOINT
-from resnet_repro.world import ALONE, World
+from resnet_repro.records.layout import CHECKPOINT
 
 
 class InPlace(TorchCheckpointIO):

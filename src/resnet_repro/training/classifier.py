@@ -10,13 +10,13 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from resnet_repro.config.arm import Recipe
+from resnet_repro.config.schedule import learning_rate
 from resnet_repro.data.base import Batch
-from resnet_repro.experiment import Recipe
+from resnet_repro.distributed import ALONE, World
 from resnet_repro.models.heads import training_loss
 from resnet_repro.models.inspect import watched_layers
 from resnet_repro.training.captured import CapturedStep, cuda_graph
-from resnet_repro.training.schedule import learning_rate
-from resnet_repro.world import ALONE, World
 
 
 class Classifier(pl.LightningModule):

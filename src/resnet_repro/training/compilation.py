@@ -19,11 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resnet_repro.analysis.complexity import describe
-from resnet_repro.experiment import RunSettings
+from resnet_repro.config.settings import RunSettings
+from resnet_repro.diagnostics.complexity import describe
+from resnet_repro.hardware import device_name
 from resnet_repro.models.heads import training_loss
 from resnet_repro.training.captured import cuda_graph
-from resnet_repro.training.devices import device_name
 
 MOST_LAYERS = 200  # the compiler's time grows faster than the layers: 1202 take it half an hour or more
 ROUNDS = 4  # of a measurement, and one for warming up is among them

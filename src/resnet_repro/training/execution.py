@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
+from resnet_repro.config.settings import FEWEST_CAPTURED, RunSettings
 from resnet_repro.data.base import Data
-from resnet_repro.experiment import FEWEST_CAPTURED, RunSettings
 from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.compilation import Share, compiled_once, wants_compilation
 

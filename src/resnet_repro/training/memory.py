@@ -11,9 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from resnet_repro.distributed import ALONE, World
 from resnet_repro.models.recompute import can_recompute, stored_bytes
 from resnet_repro.training.start import Skip
-from resnet_repro.world import ALONE, World
 
 GIB = 2**30
 CPU_LIMIT = 4 * GIB  # leaves a run of 1202 layers at batch 128 under 8 GiB, with all else that its process holds

@@ -13,16 +13,16 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from resnet_repro.analysis.evaluation import Score, evaluate
+from resnet_repro.config.schedule import ends_warm_up, learning_rate
+from resnet_repro.config.settings import RunSettings
 from resnet_repro.data.base import Data
 from resnet_repro.data.stream import EVALUATION_IMAGES, steps_per_epoch
+from resnet_repro.diagnostics.evaluation import Score, evaluate
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import RunSettings
-from resnet_repro.files import Table, write_json
-from resnet_repro.results import PROGRESS
+from resnet_repro.files import Table
+from resnet_repro.records.progress import write_progress
 from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.memory import peak_memory_mib
-from resnet_repro.training.schedule import ends_warm_up, learning_rate
 from resnet_repro.training.start import Parent
 
 LOG_POINTS = 100  # readings of the running loss over a budget, at least every 100 steps
@@ -293,8 +293,8 @@ class Monitor(Callback):
         self.write_tables()
         self.tick()
         self._said = time.monotonic()
-        write_json(
-            self.folder / PROGRESS,
+        write_progress(
+            self.folder,
             {
                 "status": status,
                 "step": step,
@@ -306,7 +306,6 @@ class Monitor(Callback):
                 **({"remarks": self.remarks} if self.remarks else {}),
                 **self.last,
             },
-            durable=False,
         )
 
 

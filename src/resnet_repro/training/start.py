@@ -10,15 +10,17 @@ from typing import Any
 import torch
 from torch import nn
 
+from resnet_repro.config.arm import Recipe, Weights
+from resnet_repro.config.settings import RunSettings
 from resnet_repro.data.base import Data
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import Recipe, RunSettings, Weights
 from resnet_repro.models import build
 from resnet_repro.models.construction import deepen
 from resnet_repro.models.inspect import main_path_layers
 from resnet_repro.models.transfer import load_backbone
-from resnet_repro.models.weights import load_run
-from resnet_repro.results import candidate_folders, parent_folder, read_record
+from resnet_repro.records.layout import candidate_folders, parent_folder
+from resnet_repro.records.record import read_record
+from resnet_repro.training.load import load_run
 
 DEEPEN_IMAGES = 4_000  # over which the added layers' batch statistics are measured
 

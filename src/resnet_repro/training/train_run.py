@@ -25,27 +25,28 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
-from resnet_repro.analysis.watch import Subject
-from resnet_repro.analysis.watches import make_watches
+from resnet_repro.config.settings import RunSettings
 from resnet_repro.data.base import Data
-from resnet_repro.data.features import FeatureData
-from resnet_repro.data.place import open_data
+from resnet_repro.data.cached_features import FeatureData
+from resnet_repro.data.open_data import open_data
+from resnet_repro.diagnostics.watch import Subject
+from resnet_repro.diagnostics.watches import make_watches
+from resnet_repro.distributed import ALONE, World, world_from
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import RunSettings
 from resnet_repro.files import read_json
-from resnet_repro.launch.job import STOPPED
 from resnet_repro.models.recompute import recompute_activations
 from resnet_repro.models.transfer import TransferNet
-from resnet_repro.results import CHECKPOINT, LOCK, RECORD, RUN, SAID
+from resnet_repro.records.failures import SAID
+from resnet_repro.records.layout import CHECKPOINT, LOCK, RECORD, RUN
+from resnet_repro.records.progress import STOPPED
 from resnet_repro.training.checkpoints import Checkpoints, InPlace
 from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.execution import Execution, choose_graph, choose_kernels
+from resnet_repro.training.finish import Circumstances, finish, write_skipped
 from resnet_repro.training.memory import choose_activations, peak_memory_mib
 from resnet_repro.training.monitor import Monitor
-from resnet_repro.training.record import Circumstances, finish, write_skipped
 from resnet_repro.training.start import Skip, draws, first_weights, found_rate
 from resnet_repro.training.watching import Watching
-from resnet_repro.world import ALONE, World, world_from
 
 LAUNCHER_LOST_GRACE_SECONDS = 60
 LOCK_WAIT_SECONDS = LAUNCHER_LOST_GRACE_SECONDS + 10

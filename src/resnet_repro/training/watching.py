@@ -8,7 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from resnet_repro.analysis.watch import POINTS, Watch
+from resnet_repro.diagnostics.watch import POINTS, Watch
 from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.monitor import Monitor
 

@@ -1,1 +1,0 @@
-"""From networks and records to numbers: complexity, gradients, layer responses, statistics of claims."""

@@ -1,0 +1,4 @@
+"""Claims of the sources, and the statistics that judge them.
+
+May import: errors.
+"""

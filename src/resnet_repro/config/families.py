@@ -1,0 +1,50 @@
+"""Arms in one line each, for the experiment files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from resnet_repro.config.arm import Arm, Counted, ModelSpec, Recipe
+from resnet_repro.config.recipes import NOT_TRAINED
+
+ARM_FIELDS = ("control", "share", "length", "start", "watch", "activations", "dataset", "features")
+
+
+def cifar_arm(kind: str, depth: int, recipe: Recipe, *, name: str | None = None, **options: Any) -> Arm:
+    """plain-`depth` or resnet-`depth` of the CIFAR family, named so.
+
+    options: fields of `Arm` by their names, else what `models.cifar.cifar_net` takes. Those other than the paper's
+    show in the name: resnet-20-B, plain-56-no-bn, resnet-20-group, resnet-20-single for shortcuts around every layer.
+    """
+    fields = {field: options.pop(field) for field in ARM_FIELDS if field in options}
+    model = ModelSpec("cifar.cifar_net", {"kind": kind, "depth": depth, **options})
+    return Arm(name or _cifar_name(kind, depth, **options), model, recipe, **fields)
+
+
+def imagenet_arm(kind: str, depth: int, recipe: Recipe, *, name: str | None = None, **options: Any) -> Arm:
+    """plain-`depth` or resnet-`depth` of the ImageNet family, named so.
+
+    options: fields of `Arm` by their names, else what `models.imagenet.imagenet_net` takes; a shortcut option other than
+    B shows in the name.
+    """
+    fields = {field: options.pop(field) for field in ARM_FIELDS if field in options}
+    model = ModelSpec("imagenet.imagenet_net", {"kind": kind, "depth": depth, **options})
+    shortcut = options.get("shortcut", "B")
+    return Arm(name or f"{kind}-{depth}" + ("" if shortcut == "B" else f"-{shortcut}"), model, recipe, **fields)
+
+
+def counted_arm(
+    name: str, builder: str, shape: tuple[int, int, int], classes: int = 1000, *, control: bool = False, **options: Any
+) -> Arm:
+    """A network that is counted and not trained, on an image of `shape` (C, H, W). options: the builder's."""
+    counted = Counted(shape, classes)
+    return Arm(name, ModelSpec(builder, options), NOT_TRAINED, control=control, length=0, counted=counted)
+
+
+def _cifar_name(kind: str, depth: int, shortcut: str = "A", norm: str = "batch", span: int = 2) -> str:
+    name = f"{kind}-{depth}"
+    if shortcut != "A":
+        name += f"-{shortcut}"
+    if norm != "batch":
+        name += {"none": "-no-bn"}.get(norm, f"-{norm}")
+    return name + ("-single" if span == 1 else "")

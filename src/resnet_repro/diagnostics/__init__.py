@@ -1,0 +1,4 @@
+"""What is measured on networks: scores, costs, gradients, representations.
+
+May import: models, data, config and the modules at the root.
+"""

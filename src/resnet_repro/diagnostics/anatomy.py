@@ -1,0 +1,182 @@
+"""What a network is made of, measured on the real modules: where memory, parameters and operations lie, how maps change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from itertools import pairwise
+from math import ceil, prod
+
+import torch
+from torch import Tensor, nn
+
+from resnet_repro.diagnostics.complexity import LayerCost, copy_on_meta, parameter_count
+
+Shape = tuple[int, int, int]
+
+
+def measures(net: nn.Module, rows: Sequence[LayerCost], shape: Shape) -> dict[str, float]:
+    """Measures of `net` by name, from its `rows` (`complexity.layer_costs`) and one more pass of an image of `shape`.
+
+    Shares are percentages of the whole net without auxiliary heads. A measure is left out of nets that have no such thing.
+
+    memory_peak_depth: the place of the layer with the largest output among the layers, 0 the first, 100 the last; the
+    first of several. early_memory_share: memory of the first third of the convolutions, rounded up.
+    fc_params_share, conv_macs_share: of parameters in the linear layers, of multiply-adds in the convolutions.
+    fc_layers: how many. fc_params_saved: the share of parameters that the linear layers lack because the last map is
+    pooled before them, of those that they would have on the map as it is.
+    first_kernel, first_stride: of the first convolution, along one side, in pixels. conv3_filters, conv4_filters,
+    conv5_filters: output channels of the third to fifth convolution.
+    receptive_field: see `receptive_field`.
+    pool_params; identity_params, projection_params: learned scalars in pooling layers, in shortcuts without a
+    convolution and in those with one.
+    map_growths: steps along the main path at which the map gets larger. channel_drops: stages with fewer channels at
+    their end than the stage before. map_shrinkage, channel_growth: side of the first map over the last's, channels of the
+    last over the first's. All four go by `stage_ends`.
+    """
+    trunk = [row for row in rows if not row.in_heads]
+    path, in_a_row = _walk(net, shape)
+    return (
+        _shares(trunk)
+        | _linear(trunk, path)
+        | _first(net, trunk)
+        | (_field(net, trunk) if in_a_row else {})
+        | _free_parts(net, trunk)
+        | _course(path)
+    )
+
+
+def receptive_field(layers: Sequence[nn.Module]) -> int:
+    """Side in pixels of the part of the input that one output number depends on, for layers that follow one another.
+
+    A layer of kernel k adds (k-1) steps, each as long as the product of the strides before it. A shortcut past some of the
+    layers sees no more than they do.
+    """
+    field, step = 1, 1
+    for layer in layers:
+        kernel, stride, dilation = (_side(layer, name, 1) for name in ("kernel_size", "stride", "dilation"))
+        field += (kernel - 1) * dilation * step
+        step *= stride
+    return field
+
+
+def stage_ends(path: Sequence[Shape]) -> list[Shape]:
+    """The last map of each size: where a stage ends.
+
+    Inside a bottleneck or an Inception module channels go up and down; its output alone counts, and of a stage of such
+    modules the last one's.
+    """
+    return [here for here, after in pairwise(path) if here[1:] != after[1:]] + list(path[-1:])
+
+
+def _shares(trunk: Sequence[LayerCost]) -> dict[str, float]:
+    memory = sum(row.memory_kib for row in trunk)
+    params = sum(row.params for row in trunk)
+    macs = {kind: sum(row.macs for row in trunk if row.kind == kind) for kind in ("conv", "fc")}
+    layers = [row for row in trunk if row.kind != "norm"]
+    largest = max(range(len(layers)), key=lambda place: layers[place].memory_kib)
+    convolutions = [row for row in trunk if row.kind == "conv"]
+    early = convolutions[: ceil(len(convolutions) / 3)]
+    return {
+        "memory_peak_depth": 100 * largest / max(1, len(layers) - 1),
+        "early_memory_share": 100 * sum(row.memory_kib for row in early) / memory,
+        "fc_params_share": 100 * sum(row.params for row in trunk if row.kind == "fc") / params,
+        "conv_macs_share": 100 * macs["conv"] / sum(macs.values()),
+    }
+
+
+def _linear(trunk: Sequence[LayerCost], path: Sequence[Shape]) -> dict[str, float]:
+    linear = [row for row in trunk if row.kind == "fc"]
+    found: dict[str, float] = {"fc_layers": len(linear)}
+    if linear and path:
+        inputs, outputs = linear[0].macs // linear[0].output[0], linear[0].output[0]
+        saved = (prod(path[-1]) - inputs) * outputs
+        found["fc_params_saved"] = 100 * saved / (saved + sum(row.params for row in linear))
+    return found
+
+
+def _first(net: nn.Module, trunk: Sequence[LayerCost]) -> dict[str, float]:
+    convolutions = [row for row in trunk if row.kind == "conv"]
+    if not convolutions:
+        return {}
+    conv = net.get_submodule(convolutions[0].name)
+    found: dict[str, float] = {"first_kernel": _side(conv, "kernel_size"), "first_stride": _side(conv, "stride")}
+    return found | {
+        f"conv{place}_filters": convolutions[place - 1].output[0] for place in (3, 4, 5) if place <= len(convolutions)
+    }
+
+
+def _field(net: nn.Module, trunk: Sequence[LayerCost]) -> dict[str, float]:
+    modules = dict(net.named_modules())
+    main = [modules[row.name] for row in trunk if row.name in modules and "downsample" not in row.name.split(".")]
+    return {"receptive_field": receptive_field([m for m in main if isinstance(m, _SPATIAL)])}
+
+
+def _free_parts(net: nn.Module, trunk: Sequence[LayerCost]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    pooling = [row.params for row in trunk if row.kind == "pool"]
+    if pooling:
+        found["pool_params"] = sum(pooling)
+    shortcuts = [module for name, module in net.named_modules() if name.split(".")[-1] == "downsample"]
+    for name, projects in (("identity_params", False), ("projection_params", True)):
+        alike = [s for s in shortcuts if any(isinstance(m, nn.Conv2d) for m in s.modules()) == projects]
+        if alike:
+            found[name] = sum(parameter_count(shortcut) for shortcut in alike)
+    return found
+
+
+def _course(path: Sequence[Shape]) -> dict[str, float]:
+    ends = stage_ends(path)
+    if not ends:
+        return {}
+    return {
+        "map_growths": sum(after[1] > here[1] or after[2] > here[2] for here, after in pairwise(path)),
+        "channel_drops": sum(after[0] < here[0] for here, after in pairwise(ends)),
+        "map_shrinkage": path[0][1] / path[-1][1],
+        "channel_growth": ends[-1][0] / ends[0][0],
+    }
+
+
+_SPATIAL = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
+
+
+def _side(layer: nn.Module, name: str, default: int | None = None) -> int:
+    """A setting of a layer with square kernels."""
+    value = getattr(layer, name) if default is None else getattr(layer, name, default)
+    if isinstance(value, int):
+        return value
+    assert len(set(value)) == 1, f"{name} of {layer} is not square"
+    return value[0]
+
+
+def _walk(net: nn.Module, shape: Shape) -> tuple[list[Shape], bool]:
+    """(maps along the main path up to global pooling, whether its layers follow one another without branches).
+
+    A module that holds others and is no `nn.Sequential` is one step of the path, whatever goes on inside. Two layers that
+    take the very same map are branches; shortcuts are none.
+    """
+    net = copy_on_meta(net).eval()
+    path: list[Shape] = []
+    inputs: list[Tensor] = []
+
+    def step(module: nn.Module, _: object, output: Tensor) -> None:
+        if output.dim() == 4:
+            path.append((output.shape[1], output.shape[2], output.shape[3]))
+
+    def remember(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+        inputs.append(given[0])
+
+    with ExitStack() as stack:
+        for name, module in net.named_modules():
+            parts = name.split(".")
+            if not name or {"heads", "downsample"} & set(parts):
+                continue
+            if isinstance(module, _SPATIAL):
+                stack.callback(module.register_forward_pre_hook(remember).remove)
+            above = [net.get_submodule(".".join(parts[:end])) for end in range(1, len(parts))]
+            holds = isinstance(module, nn.Sequential | nn.ModuleDict | nn.ModuleList | nn.AdaptiveAvgPool2d)
+            if not holds and all(isinstance(m, nn.Sequential) for m in above):
+                stack.callback(module.register_forward_hook(step).remove)
+        with torch.no_grad():
+            net(torch.empty(1, *shape, device="meta"))
+    return path, len({id(x) for x in inputs}) == len(inputs)

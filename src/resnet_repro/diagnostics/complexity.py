@@ -1,0 +1,231 @@
+"""What an architecture costs, counted from the real modules on the meta device (no memory, no arithmetic).
+
+Conventions are those of notes-B (J. Johnson, EECS 498, lecture 8): memory is four bytes for each number that a layer puts
+out, parameters are counted with biases, operations are multiply-adds of convolutions and linear layers. One KiB is 1,024
+bytes. Activation functions, and with them normalization, additions and concatenations, work in the memory they are given.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from resnet_repro.config.arm import ModelSpec
+from resnet_repro.models import build
+from resnet_repro.models.inspect import main_path_layers
+
+KIB_PER_NUMBER = 4 / 1024  # float32
+
+KINDS: dict[str, tuple[type[nn.Module], ...]] = {
+    "conv": (nn.modules.conv._ConvNd,),
+    "fc": (nn.Linear,),
+    "pool": (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
+    "norm": (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm),
+}
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One layer for one image.
+
+    kind: "conv", "fc", "pool" or "norm". output: its shape, (C, H, W) or (C,). memory_kib: of that output, 0 for a norm.
+    params: learned scalars, counted where a layer is met first. macs: multiply-adds of a convolution or a linear layer;
+    for pooling, the numbers that it compares or adds, kernel² for each it puts out; 0 for a norm.
+    in_heads: part of an auxiliary head, which only training runs.
+    """
+
+    name: str
+    kind: str
+    output: tuple[int, ...]
+    memory_kib: float
+    params: int
+    macs: int
+    in_heads: bool = False
+
+
+def parameter_count(net: nn.Module) -> int:
+    """Number of learned scalars."""
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def trainable_count(net: nn.Module) -> int:
+    """How many of the parameters are trained."""
+    return sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
+
+
+def describe(spec: ModelSpec, classes: int, shape: tuple[int, int, int]) -> dict[str, int]:
+    """Layers with weights on the main path, parameters, and multiply-adds of one image of `shape` (C, H, W).
+
+    Of the parameters, how many are trained. Multiply-adds are those of convolutions and linear layers, half of the
+    operations that torch counts. Auxiliary heads have their share in the parameters alone.
+    """
+    net = build_on_meta(spec, classes).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        net(torch.empty(1, *shape, device="meta"))
+    layers = len(main_path_layers(net))
+    return {
+        "layers": layers,
+        "parameters": parameter_count(net),
+        "trainable_parameters": trainable_count(net),
+        "multiply_adds": counter.get_total_flops() // 2,
+    }
+
+
+def build_on_meta(spec: ModelSpec, classes: int) -> nn.Module:
+    """The network of `spec` without memory for its weights."""
+    with torch.device("meta"):
+        return build(spec, classes, seed=0)
+
+
+def copy_on_meta(net: nn.Module) -> nn.Module:
+    """A copy of `net` without memory for its weights; `net` stays as it is."""
+    memo: dict[int, Any] = {id(p): nn.Parameter(p.detach().to("meta")) for p in net.parameters()}
+    memo |= {id(buffer): buffer.detach().to("meta") for buffer in net.buffers()}
+    return copy.deepcopy(net, memo)
+
+
+def layer_costs(net: nn.Module, shape: tuple[int, int, int]) -> list[LayerCost]:
+    """The cost of each layer for one image of `shape` (C, H, W), in the signal's order, auxiliary heads last.
+
+    Shortcuts' projections are layers as any other. Global pooling that is written as a mean has a row named "mean".
+    Multiply-adds are half of what torch's counter gives. It knows convolutions and linear layers, which is what published
+    operations mean; pooling, which it leaves out, is counted here. The trunk is counted as it classifies; `net.heads`
+    in a pass of training. Raises RuntimeError where the net takes no image of that shape, and ValueError where it has
+    parameters outside of the layers that are counted.
+    """
+    meta = copy_on_meta(net)
+    rows = _one_pass(meta.eval(), shape, images=1)
+    if next(iter(getattr(meta, "heads", None) or ()), None) is not None:
+        # Two images: batch normalization does not train on one.
+        rows += [row for row in _one_pass(meta.train(), shape, images=2) if row.in_heads]
+    missed = parameter_count(net) - sum(row.params for row in rows)
+    if missed:
+        raise ValueError(f"{missed:,} parameters lie outside of convolutions, linear layers and norms, or are not used")
+    return rows
+
+
+def totals(rows: Sequence[LayerCost]) -> dict[str, float]:
+    """Sums over the layers of a net for one image.
+
+    memory_kib and params of all layers; macs of convolutions and linear layers; pool_operations, what pooling compares
+    or adds; weighted_memory_kib, the outputs of convolutions and linear layers alone. The same of each kind, as
+    conv_memory_kib, fc_params. Auxiliary heads are in none of these but in heads_memory_kib, heads_params, heads_macs.
+    """
+    trunk = [row for row in rows if not row.in_heads]
+    heads = [row for row in rows if row.in_heads]
+    of_kind = {kind: [row for row in trunk if row.kind == kind] for kind in ("conv", "fc")}
+    weighted = of_kind["conv"] + of_kind["fc"]
+    sums: dict[str, float] = {
+        "memory_kib": sum(row.memory_kib for row in trunk),
+        "params": sum(row.params for row in trunk),
+        "macs": sum(row.macs for row in weighted),
+        "weighted_memory_kib": sum(row.memory_kib for row in weighted),
+        "pool_operations": sum(row.macs for row in trunk if row.kind == "pool"),
+    }
+    for part, mine in (*of_kind.items(), ("heads", heads)):
+        sums[f"{part}_memory_kib"] = sum(row.memory_kib for row in mine)
+        sums[f"{part}_params"] = sum(row.params for row in mine)
+        sums[f"{part}_macs"] = sum(row.macs for row in mine if row.kind != "pool")
+    return sums
+
+
+def layer_lines(rows: Sequence[LayerCost]) -> list[str]:
+    """The layers as lines for a terminal, and their sums; memory in KiB, parameters in thousands, multiply-adds in millions.
+
+    Operations of pooling stand in its rows, in the sums they stand apart.
+    """
+    sums = totals(rows)
+    cells = [("layer", "output", "memory KiB", "params k", "macs M")]
+    cells += [_cells(row.name, format_shape(row.output), row.memory_kib, row.params, row.macs) for row in rows]
+    cells.append(_cells("total", "", sums["memory_kib"], sums["params"], sums["macs"]))
+    cells.append(_cells("pooling", "", None, None, sums["pool_operations"]))
+    if any(row.in_heads for row in rows):
+        cells.append(_cells("heads", "", sums["heads_memory_kib"], sums["heads_params"], sums["heads_macs"]))
+    widths = [max(len(row[column]) for row in cells) for column in range(5)]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(n) for cell, n in zip(row[1:], widths[1:], strict=True))])
+        for row in cells
+    ]
+    rule = "-" * len(lines[0])
+    return [lines[0], rule, *lines[1 : 1 + len(rows)], rule, *lines[1 + len(rows) :]]
+
+
+def format_shape(shape: Sequence[int]) -> str:
+    """64×56×56."""
+    return "×".join(map(str, shape))
+
+
+def _cells(name: str, shape: str, memory: float | None, params: float | None, macs: float) -> tuple[str, ...]:
+    def fixed(value: float | None, unit: float) -> str:
+        return "" if value is None else f"{value / unit:,.1f}"
+
+    return name, shape, fixed(memory, 1), fixed(params, 1e3), fixed(macs, 1e6)
+
+
+def _one_pass(net: nn.Module, shape: tuple[int, int, int], images: int) -> list[LayerCost]:
+    """The rows of one pass of `images` images through a net on the meta device."""
+    rows: list[LayerCost] = []
+    met: set[int] = set()
+    counter = FlopCounterMode(display=False)
+    begun = [0]
+
+    def enter(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        begun.append(counter.get_total_flops())
+
+    def leave_as(name: str, kind: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def leave(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            operations = (counter.get_total_flops() - begun.pop()) // (2 * images)
+            if kind == "pool":
+                operations = _pooled(module, inputs[0], output)
+            params = 0 if id(module) in met else parameter_count(module)
+            met.add(id(module))
+            rows.append(_row(name, kind, output, params, operations))
+
+        return leave
+
+    class Means(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            out = func(*args, **(kwargs or {}))
+            inside = len(begun) > 1
+            if func in (torch.Tensor.mean, torch.mean) and not inside and args[0].dim() == 4 and out.dim() == 2:
+                rows.append(_row("mean", "pool", out, 0, prod(args[0].shape[1:])))
+            return out
+
+    with ExitStack() as stack:
+        for name, module in net.named_modules():
+            for kind, types in KINDS.items():
+                if isinstance(module, types):
+                    stack.callback(module.register_forward_pre_hook(enter).remove)
+                    stack.callback(module.register_forward_hook(leave_as(name, kind)).remove)
+        for mode in (torch.no_grad(), counter, Means()):
+            stack.enter_context(mode)
+        net(torch.empty(images, *shape, device="meta"))
+    return rows
+
+
+def _row(name: str, kind: str, output: Tensor, params: int, macs: int) -> LayerCost:
+    shape = tuple(output.shape[1:])
+    memory = 0.0 if kind == "norm" else prod(shape) * KIB_PER_NUMBER
+    return LayerCost(name, kind, shape, memory, params, macs, in_heads="heads" in name.split("."))
+
+
+def _pooled(module: nn.Module, x: Tensor, output: Tensor) -> int:
+    """How many numbers a pooling layer takes in for one image, once for each output that needs it."""
+    channels, *sizes = output.shape[1:]
+    if isinstance(module, nn.MaxPool2d | nn.AvgPool2d):
+        kernel = module.kernel_size
+        return prod(output.shape[1:]) * (kernel * kernel if isinstance(kernel, int) else prod(kernel))
+    windows = [
+        sum(-(-(i + 1) * before // after) - i * before // after for i in range(after))
+        for before, after in zip(x.shape[2:], sizes, strict=True)
+    ]
+    return channels * prod(windows)

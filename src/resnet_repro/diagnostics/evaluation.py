@@ -1,0 +1,62 @@
+"""A network's loss and error on images that it is not trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resnet_repro.distributed import ALONE, World
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean cross-entropy, top-1 error in percent, and the number of images that they were taken on."""
+
+    loss: float
+    error: float
+    images: int
+
+
+@torch.inference_mode()
+def evaluate(
+    net: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    device: torch.device,
+    precision: str,
+    world: World = ALONE,
+) -> Score:
+    """Score `net` in evaluation mode (running batch statistics) on batches of (images (B, C, H, W), labels (B,)).
+
+    Images (B, V, C, H, W) are V views of each, whose predictions, as probabilities, are averaged (Krizhevsky 2012,
+    section 4.1). world: the processes that go through the batches together, each through its own; the score is that on
+    all of them. The mode that the net was in is restored. Raises ValueError for no batches.
+    """
+    was_training = net.training
+    net.eval()
+    world.same_buffers(net)
+    sums = torch.zeros(3, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        for images, labels in batches:
+            predicted = _predict(net, images)
+            sums[0] += F.nll_loss(predicted, labels, reduction="sum")
+            sums[1] += (predicted.argmax(1) != labels).sum()
+            sums[2] += len(labels)
+    net.train(was_training)
+    loss, wrong, count = world.total(sums).tolist()
+    if not count:
+        raise ValueError("no batches to evaluate on: give at least one image")
+    return Score(loss / count, 100 * wrong / count, int(count))
+
+
+def _predict(net: nn.Module, images: Tensor) -> Tensor:
+    """Log-probabilities (B, classes) in float32."""
+    if images.ndim != 5:
+        return F.log_softmax(net(images).float(), 1)
+    views = images.shape[1]
+    logits = net(images.flatten(0, 1).contiguous(memory_format=torch.channels_last)).float()
+    return F.log_softmax(logits, 1).unflatten(0, (-1, views)).logsumexp(1) - math.log(views)

@@ -1,0 +1,48 @@
+"""What a measurement along a training is, and what it looks at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from resnet_repro.config.settings import RunSettings
+from resnet_repro.data.base import Data
+from resnet_repro.files import Table
+
+POINTS = 20
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a watch looks at: the run's settings, folder and data, and its device."""
+
+    settings: RunSettings
+    folder: Path
+    data: Data
+    device: torch.device
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16")
+
+
+class Watch:
+    """One measurement. `tables` are rewound when a run goes on; `state` travels in its checkpoint."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self.tables: list[Table] = []
+        self.state: dict[str, Any] = {}
+
+    def begin(self, net: nn.Module) -> None:
+        """Called with the first weights, whenever the run's process starts."""
+
+    def along(self, net: nn.Module, step: int) -> None:
+        """Called at the points along the way, with the network as it is after `step` steps."""
+
+    def finish(self, net: nn.Module) -> dict[str, float]:
+        """Called with the finished network. Returns diagnostics by name."""
+        return {}

@@ -1,0 +1,153 @@
+"""Measurements that some arms ask for, beyond those that every run takes.
+
+An arm names them in `watch`. Each is taken before the first step and about every twentieth of the budget, or once on
+the finished network; each writes a table of its own into the run's folder and may leave numbers for the claims.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from statistics import mean
+
+import torch
+from torch import Tensor, nn
+
+from resnet_repro.diagnostics.shifts import Shifts
+from resnet_repro.diagnostics.watch import Subject, Watch
+from resnet_repro.files import Table, read_rows
+from resnet_repro.models.inspect import main_path_convolutions
+from resnet_repro.models.recompute import frozen_statistics
+
+INPUT_IMAGES = 500
+MODE_IMAGES = 2_000
+
+
+class InputShift(Watch):
+    """How far the distribution of each layer's input moves between two points, the layer before it having learned.
+
+    For the input of every convolution but the first, in training mode over fixed images: mean and standard deviation
+    of each channel. mean_shift and std_shift are the root mean squares over channels of their change since the point
+    before, in units of the layer's standard deviation there. Diagnostics input_mean_shift and input_std_shift are the
+    means over layers and points. (S. Ioffe and C. Szegedy, 2015, call this motion internal covariate shift.)
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        super().__init__(subject)
+        self.tables = [Table(subject.folder / "inputs.csv", ("layer", "name", "mean_shift", "std_shift"))]
+
+    def along(self, net: nn.Module, step: int) -> None:
+        now = self._measure(net)
+        before: dict[str, Tensor] = self.state
+        rows = []
+        for layer, (name, moments) in enumerate(now.items(), start=2):
+            if name in before:
+                change = (moments - before[name]).square().mean(1).sqrt()
+                unit = max(float(before[name][1].square().mean().sqrt()), 1e-12)
+                mean_shift, std_shift = (float(value) / unit for value in change)
+                rows.append(
+                    {"iteration": step, "layer": layer, "name": name, "mean_shift": mean_shift, "std_shift": std_shift}
+                )
+        self.tables[0].append(rows)
+        self.state = now
+
+    @torch.inference_mode()
+    def _measure(self, net: nn.Module) -> dict[str, Tensor]:
+        """{name of the convolution: (2, channels) mean and standard deviation of its input}."""
+        moments: dict[str, Tensor] = {}
+
+        def look(name: str) -> Callable:
+            def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+                std, centre = torch.std_mean(inputs[0].float(), dim=(0, 2, 3), correction=0)
+                moments[name] = torch.stack([centre, std]).cpu()
+
+            return hook
+
+        handles = [conv.register_forward_pre_hook(look(name)) for name, conv in main_path_convolutions(net)[1:]]
+        was_training = net.training
+        net.train()
+        try:
+            with frozen_statistics(net), self.subject.autocast():
+                for images, _ in self.subject.data.batches("train", INPUT_IMAGES, size=INPUT_IMAGES):
+                    net(images)
+        finally:
+            net.train(was_training)
+            for handle in handles:
+                handle.remove()
+        return moments
+
+    def finish(self, net: nn.Module) -> dict[str, float]:
+        rows = read_rows(self.tables[0].path)
+        found = {
+            f"input_{column}": [float(row[column]) for row in rows if math.isfinite(float(row[column]))]
+            for column in ("mean_shift", "std_shift")
+        }
+        return {name: mean(values) for name, values in found.items() if values}
+
+
+class Distance(Watch):
+    """How far the parameters are from those the run started with: |θ - θ₀| / |θ₀|, all of them as one vector."""
+
+    def __init__(self, subject: Subject) -> None:
+        super().__init__(subject)
+        self.tables = [Table(subject.folder / "distance.csv", ("distance",))]
+
+    def begin(self, net: nn.Module) -> None:
+        self._start = self._vector(net)
+
+    def along(self, net: nn.Module, step: int) -> None:
+        self.tables[0].append([{"iteration": step, "distance": self._distance(net)}])
+
+    def finish(self, net: nn.Module) -> dict[str, float]:
+        return {"distance": self._distance(net)}
+
+    def _distance(self, net: nn.Module) -> float:
+        return float((self._vector(net) - self._start).norm() / self._start.norm())
+
+    @staticmethod
+    def _vector(net: nn.Module) -> Tensor:
+        return torch.cat([parameter.detach().flatten() for parameter in net.parameters()]).clone()
+
+
+class Modes(Watch):
+    """How much the finished network depends on the other images of a batch.
+
+    mode_change: percent of the first 2,000 test images whose predicted class differs between evaluation mode and
+    training mode on batches of the recipe's size; running statistics are left alone.
+    """
+
+    @torch.inference_mode()
+    def finish(self, net: nn.Module) -> dict[str, float]:
+        size = self.subject.settings.arm.recipe.batch_size
+        changed = count = 0
+        was_training = net.training
+        try:
+            with frozen_statistics(net), self.subject.autocast():
+                for images, _ in self.subject.data.batches("test", MODE_IMAGES, size=size):
+                    classes = [net.train(training)(images).argmax(1) for training in (True, False)]
+                    changed += int((classes[0] != classes[1]).sum())
+                    count += len(images)
+        finally:
+            net.train(was_training)
+        return {"mode_change": 100 * changed / count}
+
+
+def _features(subject: Subject) -> Watch:
+    # scikit-learn takes seconds to import, and few arms need it.
+    from resnet_repro.diagnostics.representations import Features
+
+    return Features(subject)
+
+
+WATCHES: dict[str, Callable[[Subject], Watch]] = {
+    "inputs": InputShift,
+    "distance": Distance,
+    "modes": Modes,
+    "features": _features,
+    "shifts": Shifts,
+}
+
+
+def make_watches(subject: Subject) -> dict[str, Watch]:
+    """The watches of the run's arm by name. Raises KeyError for one that does not exist."""
+    return {name: WATCHES[name](subject) for name in subject.settings.arm.watch}

@@ -1,0 +1,4 @@
+"""Figures of reports, drawn from records.
+
+May import: records, config and the modules at the root.
+"""

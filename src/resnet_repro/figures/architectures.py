@@ -1,0 +1,220 @@
+"""Figures of architectures: what their layers cost, and what accuracy has cost over the years."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from resnet_repro.config.arm import Arm
+from resnet_repro.figures.figure import Context, FigureSpec
+from resnet_repro.figures.style import COLOURS, LEGEND_SIZE, PAPER_GREY, WIDTH
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from resnet_repro.records.record import Record
+
+# (column of layers.csv, label, unit that it is shown in)
+QUANTITIES = (
+    ("memory_kib", "memory (KiB)", 1.0),
+    ("params", "parameters (k)", 1e3),
+    ("macs", "multiply-adds (M)", 1e6),
+)
+KIND_COLOURS = {"conv": COLOURS[0], "fc": COLOURS[1], "pool": COLOURS[2], "norm": PAPER_GREY}
+KIND_LABELS = {"conv": "convolutions", "fc": "linear layers", "pool": "pooling", "norm": "normalization"}
+
+# Top-1 error in percent on ImageNet's validation images, one central crop of 224 pixels: torchvision's own weights of
+# its first release (IMAGENET1K_V1), by the names of the arms that have the architecture.
+TORCHVISION_TOP_1 = {
+    "alexnet-torchvision": 43.478,
+    "vgg-16": 28.408,
+    "vgg-19": 27.624,
+    "googlenet": 30.222,
+    "resnet-18": 30.242,
+    "resnet-34": 26.686,
+    "resnet-50": 23.870,
+    "resnet-101": 22.626,
+    "resnet-152": 21.688,
+}
+
+LABELLED_BELOW = ("resnet-18", "vgg-19", "resnet-152")  # whose neighbours stand at the same height
+LABELLED_ABOVE = ("googlenet",)
+
+# (year, top-5 error in percent, network, whether it won): ImageNet challenge, classification, as notes-B lists them.
+ILSVRC = (
+    (2011, 25.0, "no network", True),
+    (2012, 16.4, "AlexNet", True),
+    (2013, 11.7, "ZFNet", True),
+    (2014, 7.3, "VGG", False),
+    (2014, 6.7, "GoogLeNet", True),
+    (2015, 3.57, "ResNet", True),
+)
+HUMAN_TOP_5 = 5.0
+
+
+def layer_bars(arms: Sequence[Arm]) -> FigureSpec:
+    """Memory, parameters and multiply-adds of each layer, a column of panels for each net, on one scale a row."""
+
+    def draw(context: Context) -> tuple[Figure, str] | None:
+        from matplotlib.figure import Figure
+
+        tables = _tables(context, arms)
+        if not tables:
+            return None
+        figure = Figure(figsize=(WIDTH, 5.4))
+        widths = [len(rows) + 2 for rows in tables.values()]
+        axes = figure.subplots(3, len(tables), squeeze=False, sharey="row", sharex="col", width_ratios=widths)
+        for row, (column, label, unit) in zip(axes, QUANTITIES, strict=True):
+            row[0].set_ylabel(label)
+            for ax, rows in zip(row, tables.values(), strict=True):
+                heights = [_height(r, column, unit) for r in rows]
+                ax.bar(range(len(rows)), heights, color=[KIND_COLOURS[r["kind"]] for r in rows])
+                _grid_behind(ax)
+        for top, bottom, (name, rows) in zip(axes[0], axes[-1], tables.items(), strict=True):
+            top.set_title(name)
+            bottom.set_xticks(range(len(rows)), [r["layer"] for r in rows], rotation=90)
+        _kind_legend(figure, {r["kind"] for rows in tables.values() for r in rows})
+        return figure, (
+            "Memory of its output, parameters and multiply-adds of each layer, for one image; the nets share the scale of "
+            "a row. Early convolutions hold the memory, the first linear layer the parameters, convolutions the operations."
+        )
+
+    return FigureSpec("layer_bars", draw)
+
+
+def stem_bars(small: Arm, large: Arm) -> FigureSpec:
+    """The three quantities of two stems, their layers stacked on one another, and how much the second one needs more."""
+
+    def draw(context: Context) -> tuple[Figure, str] | None:
+        from matplotlib.figure import Figure
+
+        tables = _tables(context, (small, large))
+        if len(tables) < 2:
+            return None
+        figure = Figure(figsize=(WIDTH, 2.6))
+        axes = figure.subplots(1, 3)
+        for ax, (column, label, unit) in zip(axes, QUANTITIES, strict=True):
+            sums = [_stack(ax, place, rows, column, unit) for place, rows in enumerate(tables.values())]
+            ax.set_xticks(range(len(tables)), list(tables))
+            ax.set_title(label)
+            ax.set_ylim(0, 1.15 * max(sums))
+            _grid_behind(ax)
+            ax.annotate(
+                f"{sums[1] / sums[0]:.1f}×", (1, sums[1]), xytext=(0, 2), textcoords="offset points", ha="center"
+            )
+        _kind_legend(figure, {r["kind"] for rows in tables.values() for r in rows})
+        return figure, (
+            f"From 224 to 28 pixels: {small.name} beside {large.name}, layer upon layer in the signal's order. The number "
+            "says how many times as much the second needs."
+        )
+
+    return FigureSpec("stem_bars", draw)
+
+
+def accuracy_against_cost(errors: Mapping[str, float] = TORCHVISION_TOP_1) -> FigureSpec:
+    """Published top-1 errors against counted multiply-adds and parameters. errors: {arm: percent}."""
+
+    def draw(context: Context) -> tuple[Figure, str] | None:
+        from matplotlib.figure import Figure
+
+        found = {name: records[0] for name in errors if (records := context.of(name))}
+        if not found:
+            return None
+        figure = Figure(figsize=(WIDTH, 3.2))
+        axes = figure.subplots(1, 2, sharey=True)
+        for ax, (metric, label, unit) in zip(
+            axes, (("macs", "multiply-adds (G)", 1e9), ("params", "parameters (M)", 1e6)), strict=True
+        ):
+            for name, record in found.items():
+                value = record.value(metric)
+                assert value is not None, f"{name} was not counted"
+                ax.plot(value / unit, errors[name], "o", color=_family_colour(name), markersize=4.5)
+                above = name in LABELLED_ABOVE
+                shift = (0, 5) if above else (4, -10 if name in LABELLED_BELOW else 3)
+                ax.annotate(
+                    name, (value / unit, errors[name]), xytext=shift, textcoords="offset points", fontsize=LEGEND_SIZE,
+                    ha="center" if above else "left",
+                )  # fmt: skip
+            ax.set_xscale("log")
+            ax.margins(x=0.22, y=0.1)
+            ax.set_xlabel(label)
+        axes[0].set_ylabel("top-1 error (%)")
+        return figure, (
+            "Published top-1 error on ImageNet's validation images against counted operations and parameters. The errors are "
+            "those of torchvision's first weights (IMAGENET1K_V1), one central crop; its GoogLeNet has batch "
+            "normalization and 3×3 kernels in the branches named 5×5, ours has neither. Nothing was trained here."
+        )
+
+    return FigureSpec("accuracy_against_cost", draw)
+
+
+def ilsvrc_by_year() -> FigureSpec:
+    """Top-5 error in the ImageNet challenge by year, beside a human's."""
+
+    def draw(context: Context) -> tuple[Figure, str] | None:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(WIDTH, 2.6))
+        ax = figure.subplots()
+        for place, (_, error, _, won) in enumerate(ILSVRC):
+            ax.bar(place, error, color=COLOURS[0] if won else PAPER_GREY, width=0.7)
+            inside = error < HUMAN_TOP_5 < error + 3  # the line would strike a number above the bar
+            ax.annotate(
+                f"{error:g}", (place, error), xytext=(0, -9 if inside else 2), textcoords="offset points", ha="center",
+                color="white" if inside else "black",
+            )  # fmt: skip
+        ax.axhline(
+            HUMAN_TOP_5, color="black", linewidth=0.9, linestyle="--", label=f"human, about {HUMAN_TOP_5:g} %", zorder=0
+        )
+        ax.set_xticks(range(len(ILSVRC)), [f"{year}\n{name}" for year, _, name, _ in ILSVRC])
+        ax.set_ylabel("top-5 error (%)")
+        _grid_behind(ax)
+        ax.legend()
+        return figure, (
+            "Published top-5 error in the classification task of the ImageNet challenge. Blue: the winner of the year. In "
+            "2014 GoogLeNet won and VGG (grey) came second; notes-B has it the other way round. The winner of 2013 was an "
+            "ensemble in the manner of ZFNet."
+        )
+
+    return FigureSpec("ilsvrc_by_year", draw)
+
+
+def _tables(context: Context, arms: Sequence[Arm]) -> dict[str, list[dict[str, str]]]:
+    """{arm: rows of its layers, those of auxiliary heads left out} of the arms that have been counted."""
+    records: dict[str, Record] = {arm.name: found[0] for arm in arms if (found := context.of(arm.name))}
+    return {name: [row for row in record.table("layers") if not row["in_heads"]] for name, record in records.items()}
+
+
+def _stack(ax: Axes, place: int, rows: Sequence[Mapping[str, str]], column: str, unit: float) -> float:
+    """One bar out of the layers' values; the height it comes to."""
+    bottom = 0.0
+    for row in rows:
+        height = _height(row, column, unit)
+        colour = KIND_COLOURS[row["kind"]]
+        ax.bar(place, height, bottom=bottom, width=0.6, color=colour, edgecolor="white", linewidth=0.5)
+        bottom += height
+    return bottom
+
+
+def _height(row: Mapping[str, str], column: str, unit: float) -> float:
+    """A value of a layer; pooling has operations, but no multiply-adds."""
+    return 0.0 if column == "macs" and row["kind"] == "pool" else float(row[column]) / unit
+
+
+def _grid_behind(ax: Axes) -> None:
+    ax.grid(False, axis="x")
+    ax.set_axisbelow(True)
+
+
+def _kind_legend(figure: Figure, kinds: set[str]) -> None:
+    from matplotlib.patches import Patch
+
+    shown = [kind for kind in KIND_COLOURS if kind in kinds]
+    handles = [Patch(color=KIND_COLOURS[kind], label=KIND_LABELS[kind]) for kind in shown]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+
+
+def _family_colour(name: str) -> str:
+    families = ("alexnet", "vgg", "googlenet", "resnet")
+    return COLOURS[families.index(name.split("-")[0])]

@@ -1,0 +1,238 @@
+"""Figures of what changes along the training: errors, losses, distances, shifts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import mean
+from typing import TYPE_CHECKING, Any
+
+from resnet_repro.figures.figure import Context, FigureSpec
+from resnet_repro.figures.panels import (
+    Panels,
+    label_axes,
+    legend_below,
+    line_key,
+    panel_axes,
+    panel_grid,
+    paper_entry,
+    seeds_entry,
+    shown_panels,
+)
+from resnet_repro.figures.published import HE15_FIGURE_6, PublishedCurves, he15_error_curves
+from resnet_repro.figures.seeds import Curve, draw_seeds, every, of_seeds
+from resnet_repro.figures.style import PAPER_GREY, looks
+from resnet_repro.files import series
+from resnet_repro.records.record import Record
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TRAINING_POINTS = 60  # the running error is averaged to about as many points
+ERROR_LINES = (("training, running", {"linestyle": "--"}), ("test", {"linestyle": "-"}))
+
+
+def error_curves(panels: Panels, paper: PublishedCurves = HE15_FIGURE_6) -> FigureSpec:
+    """Training (dashed) and test (solid) error against iterations, a panel for each group of arms, as the paper's figure.
+
+    The paper's own curves of the same nets lie in grey behind ours where the schedules are the same, as far as a run
+    has followed it, else in panels below.
+    """
+
+    def draw(context: Context) -> tuple[Figure, str] | None:
+        shown = shown_panels(context, panels)
+        if not shown:
+            return None
+        same_schedule = _longest(context, shown) == paper.iterations
+        theirs = {
+            title: [arm.name for arm in arms if he15_error_curves(arm.name, paper)] if context.published else []
+            for title, arms in shown.items()
+        }
+        behind = same_schedule and any(theirs.values())
+        below = not same_schedule and any(theirs.values())
+        figure, rows = panel_grid(shown, extra_rows=1 if below else 0)
+        for ax, (title, arms) in zip(panel_axes(rows, shown), shown.items(), strict=True):
+            style = looks([arm.name for arm in arms])
+            for arm in arms:
+                _our_lines(ax, context.of(arm.name), style[arm.name], arm.name, "running_train_error", "test_error")
+            ax.set_title(title + (" (grey: He15)" if same_schedule and theirs[title] else ""))
+            if same_schedule:
+                for name in theirs[title]:
+                    _published(ax, name, paper, style[name] | {"color": PAPER_GREY})
+                ax.set_ylim(paper.bottom, max(paper.top, 1.1 * _worst(context, shown)))
+            legend_below(ax, list(style), style, len(rows[0]))
+        if below:
+            for ax, (title, arms) in zip(rows[1], shown.items(), strict=True):
+                style = looks([arm.name for arm in arms])
+                for name in theirs[title]:
+                    _published(ax, name, paper, style[name])
+                ax.set_title(f"{paper.name}: {title},\n{paper.length:,} iterations")
+                ax.set_ylim(paper.bottom, paper.top)
+        label_axes(rows, "error (%)")
+        every_arm = [arm for arms in shown.values() for arm in arms]
+        key = [*ERROR_LINES, *seeds_entry(context, every_arm), *([paper_entry(paper.name)] if behind else [])]
+        line_key(figure, key)
+        caption = (
+            "Training error (dashed; running, on the batches as they were trained on) and test error (solid, with "
+            f"marks). {of_seeds([len(context.of(arm.name)) for arm in every_arm])}"
+        )
+        if behind:
+            caption += f" Grey: the curves of {paper.name}."
+        elif below:
+            caption += (
+                f" Below, the curves of {paper.name} over {paper.length:,} iterations: the axes are not the same."
+            )
+        return figure, caption
+
+    return FigureSpec("error_curves", draw)
+
+
+def _worst(context: Context, shown: Panels) -> float:
+    """The highest error at the end of a run, in percent: of a short prefix it lies above the paper's axis."""
+    runs = [record for arms in shown.values() for arm in arms for record in context.of(arm.name)]
+    return max((error for record in runs if (error := record.value("test_error")) is not None), default=0.0)
+
+
+def curves(name: str, panels: Panels, dashed: str, solid: str, label: str, log: bool = False) -> FigureSpec:
+    """Two columns of metrics.csv against iterations, a panel for each group of arms; `label` is the unit's axis.
+
+    log: a logarithmic axis, for what may be of any size.
+    """
+
+    def paint(ax: Axes, runs: Sequence[Record], look: dict[str, Any], arm: str) -> bool:
+        _our_lines(ax, runs, look, arm, dashed, solid)
+        if log:
+            ax.set_yscale("log")
+        return True
+
+    caption = f"{_words(dashed).capitalize()} (dashed) and {_words(solid)} (solid, with marks)."
+    key = ((_words(dashed), {"linestyle": "--"}), (_words(solid), {"linestyle": "-"}))
+    return _panelled(name, panels, paint, label, caption, key)
+
+
+def distance_curves(panels: Panels) -> FigureSpec:
+    """How far the parameters move from those they started with, against iterations; of the arms that measure it."""
+
+    def paint(ax: Axes, runs: Sequence[Record], look: dict[str, Any], arm: str) -> bool:
+        found = [series(record.table("distance"), "distance") for record in runs]
+        if not any(x for x, _ in found):
+            return False  # an arm that is trained from scratch keeps its place in the panel's colours
+        draw_seeds(ax, found, look, label=arm)
+        return True
+
+    caption = "Distance of all parameters from the ones that training on started with, as a fraction of their length."
+    return _panelled("distance", panels, paint, "distance", caption)
+
+
+def input_shifts(panels: Panels) -> FigureSpec:
+    """How far mean and standard deviation of the layers' inputs move between two points of the training."""
+
+    def paint(ax: Axes, runs: Sequence[Record], look: dict[str, Any], arm: str) -> bool:
+        tables = [record.table("inputs") for record in runs]
+        for column, line in (("mean_shift", "-"), ("std_shift", "--")):
+            found = [_mean_by_iteration(rows, column) for rows in tables]
+            label = f"{arm} {column.partition('_')[0]}"
+            draw_seeds(ax, found, look, line, label=label, linewidth=1, marks=10 if line == "-" else 0)
+        ax.set_yscale("log")
+        return True
+
+    caption = (
+        "Movement of the layers' inputs since the point before, a twentieth of the training earlier: mean (solid) and "
+        "standard deviation (dashed) of each channel, in units of the layer's standard deviation, mean over layers."
+    )
+    key = (("mean", {"linestyle": "-"}), ("standard deviation", {"linestyle": "--"}))
+    return _panelled("input_shifts", panels, paint, "shift (σ)", caption, key)
+
+
+# -- parts -------------------------------------------------------------------------------------------------------------
+
+
+def _panelled(
+    name: str,
+    panels: Panels,
+    paint: Callable[[Axes, Sequence[Record], dict[str, Any], str], bool],
+    label: str,
+    caption: str,
+    key: Sequence[tuple[str, Mapping[str, Any]]] = (),
+) -> FigureSpec:
+    """A figure with a panel for each group of arms, into which `paint` draws one arm's runs at a time in its look.
+
+    paint says whether there was anything to draw. key: what the kinds of lines mean.
+    """
+
+    def draw(context: Context) -> tuple[Figure, str] | None:
+        shown = shown_panels(context, panels)
+        if not shown:
+            return None
+        figure, rows = panel_grid(shown)
+        for ax, (title, arms) in zip(panel_axes(rows, shown), shown.items(), strict=True):
+            style = looks([arm.name for arm in arms])
+            drawn = [arm.name for arm in arms if paint(ax, context.of(arm.name), style[arm.name], arm.name)]
+            ax.set_title(title)
+            if drawn:
+                legend_below(ax, drawn, style, len(rows[0]))
+        label_axes(rows, label)
+        every_arm = [arm for arms in shown.values() for arm in arms]
+        if entries := [*key, *seeds_entry(context, every_arm)]:
+            line_key(figure, entries)
+        return figure, f"{caption} {of_seeds([len(context.of(arm.name)) for arm in every_arm])}"
+
+    return FigureSpec(name, draw)
+
+
+def _longest(context: Context, shown: Panels) -> int:
+    return max(r.settings.iterations for arms in shown.values() for arm in arms for r in context.of(arm.name))
+
+
+def _our_lines(ax: Axes, runs: Sequence[Record], look: dict, arm: str, dashed: str, solid: str) -> None:
+    running = [series(record.table("metrics"), dashed) for record in runs]
+    size = max(1, max(len(x) for x, _ in running) // TRAINING_POINTS)
+    found = [_thinned(x, y, size) for x, y in running]
+    draw_seeds(ax, found, look, "--", label=f"{arm} train", linewidth=1, marks=0)
+    scored = [_to_the_end(record, solid) for record in runs]
+    draw_seeds(ax, scored, look, label=f"{arm} {solid.partition('_')[0]}")
+
+
+def _to_the_end(record: Record, column: str) -> Curve:
+    """A column of metrics.csv with the final score, which has no row there where the last step was no evaluation."""
+    x, y = series(record.table("metrics"), column)
+    final, end = record.value(column), record.data["iterations"]
+    if final is not None and (not x or x[-1] < end):
+        return [*x, end], [*y, final]
+    return x, y
+
+
+def _published(ax: Axes, arm: str, paper: PublishedCurves, look: dict) -> None:
+    for split, (x, y) in he15_error_curves(arm, paper).items():
+        dashed = split == "train"
+        ax.plot(
+            x,
+            y,
+            "--" if dashed else "-",
+            color=look["color"],
+            linewidth=0.8 if dashed else 1.2,
+            marker=None if dashed else look["marker"],
+            markersize=3,
+            markevery=every(x),
+            label=f"He15 {arm} {split}",
+            zorder=1,
+        )
+
+
+def _thinned(x: Sequence[int], y: Sequence[float], size: int) -> Curve:
+    """Means of so many readings each."""
+    parts = [slice(i, i + size) for i in range(0, max(1, len(x) - size + 1), size)] if len(x) else []
+    if parts:
+        parts[-1] = slice(parts[-1].start, len(x))  # a short rest would be noisier than the others
+    return [mean(x[part]) for part in parts], [mean(y[part]) for part in parts]
+
+
+def _mean_by_iteration(rows: Sequence[Mapping[str, str]], column: str) -> Curve:
+    by_iteration: dict[int, list[float]] = {}
+    for row in rows:
+        by_iteration.setdefault(int(row["iteration"]), []).append(float(row[column]))
+    return list(by_iteration), [mean(values) for values in by_iteration.values()]
+
+
+def _words(column: str) -> str:
+    return column.replace("_", " ").replace("running train", "running training")

@@ -1,0 +1,208 @@
+"""Figures by layer: gradients, responses. Each function returns a `FigureSpec`; matplotlib is imported when it draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+from typing import TYPE_CHECKING
+
+from resnet_repro.config.arm import Arm
+from resnet_repro.figures.figure import Context, FigureSpec
+from resnet_repro.figures.panels import arm_handle
+from resnet_repro.figures.published import HE15_STEPS, he15_layer_responses
+from resnet_repro.figures.seeds import Curve, draw_seeds, geometric_mean, of_seeds
+from resnet_repro.figures.style import LEGEND_SIZE, PAPER_GREY, WIDTH, looks
+from resnet_repro.records.record import Record
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+STEPS_SHOWN = 5  # of the training, in the figure of gradients along it
+PANELS_ABREAST = 3
+
+
+def gradient_norms(arms: Sequence[Arm]) -> FigureSpec:
+    """Gradient norm of every convolution at the first step, and its median over the later recorded steps."""
+
+    def draw(context: Context) -> tuple[Figure, str] | None:
+        from matplotlib.figure import Figure
+
+        names = [arm.name for arm in arms if context.of(arm.name)]
+        if not names:
+            return None
+        style = looks([arm.name for arm in arms])
+        figure = Figure(figsize=(WIDTH, 2.7))
+        axes = figure.subplots(1, 2, sharey=True)
+        for name in names:
+            tables = [_norms_by_layer(record) for record in context.of(name)]
+            for ax, later in zip(axes, (False, True), strict=True):
+                runs = [(list(table), [_norm(by_step, later) for by_step in table.values()]) for table in tables]
+                draw_seeds(ax, runs, style[name], label=name, marks=8, linewidth=1.1, centre=geometric_mean)
+        for ax, title in zip(axes, ("first step", "median of the later steps"), strict=True):
+            ax.set_yscale("log")
+            ax.set_xlabel("convolution, from input to output")
+            ax.set_title(title)
+        axes[0].set_ylabel("gradient norm")
+        figure.legend(*unique_legend(axes[1]), loc="outside lower center", ncols=len(names))
+        return figure, (
+            "Norm of the loss's gradient with respect to each 3×3 convolution's weights, for one training batch at "
+            "some of the steps that an arm was trained for. Vanishing gradients would show as curves that fall towards the "
+            f"left by orders of magnitude. {_of_seeds(context, names)}"
+        )
+
+    return FigureSpec("gradient_norms", draw)
+
+
+def gradient_norms_along(arms: Sequence[Arm]) -> FigureSpec:
+    """Gradient norm of every layer at several steps of the training, a panel for each arm."""
+
+    def draw(context: Context) -> tuple[Figure, str] | None:
+        from matplotlib.figure import Figure
+
+        shown = {arm.name: runs for arm in arms if (runs := _norms_by_step(context, arm.name))}
+        if not shown:
+            return None
+        columns = min(PANELS_ABREAST, len(shown))
+        rows = -(-len(shown) // columns)
+        figure = Figure(figsize=(WIDTH, 0.5 + 2.1 * rows))
+        axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
+        for ax in axes.flat[len(shown) :]:
+            ax.set_visible(False)
+        style = looks([str(place) for place in range(STEPS_SHOWN)])
+        for ax, (name, by_step) in zip(axes.flat[: len(shown)], shown.items(), strict=True):
+            for place, step in enumerate(_spread_steps(list(by_step))):
+                runs = [(range(1, len(norms) + 1), norms) for norms in by_step[step]]
+                draw_seeds(
+                    ax, runs, style[str(place)], label=f"step {step:,}", marks=8, linewidth=1.1, centre=geometric_mean
+                )
+            ax.set_yscale("log")
+            ax.set_title(name)
+            ax.set_xlabel("layer, from input to output")
+            ax.xaxis.get_major_locator().set_params(integer=True)
+        for row in axes:
+            row[0].set_ylabel("gradient norm")
+        figure.legend(*unique_legend(axes[0][0]), loc="outside lower center", ncols=STEPS_SHOWN, fontsize=LEGEND_SIZE)
+        return figure, (
+            "Norm of the loss's gradient with respect to each layer's weights, for one training batch at some steps. "
+            "Gradients that vanish on their way show as curves that fall to the left; parallel branches "
+            f"stand one after the other, which makes their curves zigzag. {_of_seeds(context, list(shown))}"
+        )
+
+    return FigureSpec("gradients_along", draw)
+
+
+def _of_seeds(context: Context, names: Sequence[str]) -> str:
+    return of_seeds([len(context.of(name)) for name in names]).replace("means", "geometric means")
+
+
+def unique_legend(ax: Axes) -> tuple[list, list[str]]:
+    """Handles and labels, each label once."""
+    handles, labels = ax.get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    return list(unique.values()), list(unique)
+
+
+def _norms_by_layer(record: Record) -> dict[int, dict[int, float]]:
+    """{layer: {step: norm}} in the layers' order."""
+    by_layer: dict[int, dict[int, float]] = {}
+    for row in record.table("gradients"):
+        by_layer.setdefault(int(row["layer"]), {})[int(row["iteration"])] = float(row["norm"])
+    return dict(sorted(by_layer.items()))
+
+
+def _norms_by_step(context: Context, arm: str) -> dict[int, list[list[float]]]:
+    """{step: [norm of each layer] of each of the arm's runs}; steps that all of them have."""
+    runs = []
+    for record in context.of(arm):
+        by_step: dict[int, list[float]] = {}
+        for row in record.table("gradients"):
+            by_step.setdefault(int(row["iteration"]), []).append(float(row["norm"]))
+        runs.append(by_step)
+    steps = sorted(set.intersection(*(set(run) for run in runs))) if runs else []
+    return {step: [run[step] for run in runs] for step in steps}
+
+
+def _spread_steps(steps: Sequence[int]) -> list[int]:
+    """The first step, the last, and some between, about as far apart in the logarithm."""
+    wanted = [steps[0] * (steps[-1] / steps[0]) ** (place / (STEPS_SHOWN - 1)) for place in range(STEPS_SHOWN)]
+    return sorted({min(steps, key=lambda step: abs(step - goal)) for goal in wanted})
+
+
+def _norm(by_step: dict[int, float], later: bool) -> float:
+    first = min(by_step)
+    if not later or len(by_step) == 1:
+        return by_step[first]
+    return median(value for step, value in by_step.items() if step != first)
+
+
+def layer_responses(arms: Sequence[Arm]) -> FigureSpec:
+    """Standard deviation of each layer's response, in the layers' order and sorted, and that of He15 figure 7.
+
+    The paper's lies in grey behind ours where training has gone as far, else beside it.
+    """
+
+    def draw(context: Context) -> tuple[Figure, str] | None:
+        from matplotlib.figure import Figure
+
+        names = [arm.name for arm in arms]
+        ours = {name: [run for record in context.of(name) if (run := _responses(record))[0]] for name in names}
+        if not any(ours.values()):
+            return None
+        style = looks(names)
+        theirs = {name: curve for name in names if context.published and (curve := he15_layer_responses(name))}
+        behind = bool(theirs) and context.prefix is None and context.iterations == HE15_STEPS
+        beside = bool(theirs) and not behind
+        figure = Figure(figsize=(WIDTH, 3.7 if beside else 2.9))
+        axes = figure.subplots(2, 2) if beside else figure.subplots(1, 2).reshape(2, 1)  # (order or sorted, whose)
+        for name in names:
+            if ours[name]:
+                _draw_responses(axes[:, 0], ours[name], style[name], name)
+            if name in theirs:
+                look = style[name] | ({"color": PAPER_GREY} if behind else {})
+                _draw_responses(axes[:, -1], [theirs[name]], look, f"He15 {name}", zorder=1 if behind else 2)
+        axes[0, 0].set_title(f"ours, {context.length} iterations" + (" (grey: He15)" if behind else ""))
+        if beside:
+            axes[0, 1].set_title(f"He15 figure 7, {HE15_STEPS:,} iterations")
+        for ax, label in zip(axes, ("layer", "layer, sorted by size of response"), strict=True):
+            for panel in ax:
+                panel.set_xlabel(label)
+                panel.set_ylim(bottom=0)
+            ax[0].set_ylabel("standard deviation")
+        shown = [name for name in names if ours[name] or name in theirs]
+        figure.legend(
+            handles=[arm_handle(style[name]) for name in shown],
+            labels=shown,
+            loc="outside lower center",
+            ncols=len(shown),
+        )
+        caption = (
+            "Layer responses: standard deviation of each 3×3 layer's output after batch normalization and before the "
+            "nonlinearity and the addition, in evaluation mode on 1,000 training images, in the layers' order and sorted. "
+            f"{of_seeds([len(runs) for runs in ours.values()])}"
+        )
+        if behind:
+            caption += " Grey: those of He15 figure 7."
+        elif beside:
+            caption += " The scales on the left and on the right differ."
+        if beside and context.prefix is not None:
+            caption += " On the left training has not ended, as it has on the right."
+        return figure, caption
+
+    return FigureSpec("layer_responses", draw)
+
+
+def _draw_responses(axes: Sequence[Axes], runs: Sequence[Curve], look: dict, label: str, zorder: float = 2) -> None:
+    """Draw a net's responses on two panels: in the layers' order, and sorted."""
+    for ax, mine in zip(axes, (runs, [_sorted(run) for run in runs]), strict=True):
+        draw_seeds(ax, mine, look, label=label, linewidth=1.1, zorder=zorder)
+
+
+def _responses(record: Record) -> Curve:
+    """(layer, response) of the trained net; empty for a run that was not scored, as one that diverged."""
+    values = [float(row["std"]) for row in record.table("responses")]
+    return range(1, len(values) + 1), values
+
+
+def _sorted(run: Curve) -> Curve:
+    return range(1, len(run[1]) + 1), sorted(run[1], reverse=True)

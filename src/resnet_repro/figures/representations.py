@@ -1,0 +1,134 @@
+"""Figures of what layers hold: probes and recovery against depth, first filters, feature maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from resnet_repro.config.arm import Arm
+from resnet_repro.figures.figure import Context, FigureSpec
+from resnet_repro.figures.layers import unique_legend
+from resnet_repro.figures.seeds import draw_seeds, of_seeds
+from resnet_repro.figures.style import LEGEND_SIZE, WIDTH, looks
+from resnet_repro.records.record import Record
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def probes_and_recovery(trained: Sequence[Arm], initial: Sequence[Arm]) -> FigureSpec:
+    """Probe error, and R² of the recovered input, along the depth; trained nets solid, the same at initialization dashed."""
+
+    def draw(context: Context) -> tuple[Figure, str] | None:
+        from matplotlib.figure import Figure
+
+        names = [arm.name for arm in (*trained, *initial)]
+        if not any(context.of(name) for name in names):
+            return None
+        styles = {**looks([arm.name for arm in trained]), **looks([arm.name for arm in initial])}
+        figure = Figure(figsize=(WIDTH, 3.2))
+        axes = figure.subplots(1, 2)
+        for name in names:
+            line = "-" if name in {arm.name for arm in trained} else "--"
+            tables = [record.table("features") for record in context.of(name)]
+            for ax, column in zip(axes, ("probe_error", "recovered"), strict=True):
+                runs = [(_depth(rows), [float(row[column]) for row in rows]) for rows in tables]
+                if runs:
+                    draw_seeds(ax, runs, styles[name], line, label=name, marks=8, linewidth=1.1)
+        axes[0].set_title("linear probe")
+        axes[0].set_ylabel("test error (%)")
+        axes[1].set_title("recovered input")
+        axes[1].set_ylabel("R²")
+        axes[1].set_ylim(top=1.02)
+        for ax in axes:
+            ax.set_xlabel("place along the depth: 0 first convolution, 1 last block")
+        figure.legend(*unique_legend(axes[0]), loc="outside lower center", ncols=4)
+        return figure, (
+            "Left, test error of a logistic regression on the channels' means at each place. Right, R² with which a ridge "
+            "regression recovers the input image, averaged to 8×8. Solid: trained; dashed: the same nets at "
+            f"initialization. {of_seeds([len(context.of(name)) for name in names])}"
+        )
+
+    return FigureSpec("probes", draw)
+
+
+def first_filters(arms: Sequence[Arm]) -> FigureSpec:
+    """The 3×3 filters of the first convolution, as small colour images; first seed."""
+
+    def draw(context: Context) -> tuple[Figure, str] | None:
+        import numpy as np
+        from matplotlib.figure import Figure
+
+        shown = [record for arm in arms if (record := _first(context, arm, "filters"))]
+        if not shown:
+            return None
+        figure = Figure(figsize=(WIDTH, 0.62 * len(shown) + 0.2))
+        axes = figure.subplots(len(shown), 1, squeeze=False)
+        for ax, record in zip(axes[:, 0], shown, strict=True):
+            rows = record.table("filters")
+            count = 1 + max(int(row["filter"]) for row in rows)
+            weights = np.zeros((3, count * 4 - 1, 3))
+            weights[:] = np.nan
+            largest = max(abs(float(row["weight"])) for row in rows)
+            for row in rows:
+                place = int(row["y"]), 4 * int(row["filter"]) + int(row["x"]), int(row["channel"])
+                weights[place] = 0.5 + 0.5 * float(row["weight"]) / largest
+            ax.imshow(np.nan_to_num(weights, nan=1.0))
+            ax.set_ylabel(record.arm, rotation=0, ha="right", va="center")
+            ax.set_xticks([])
+            ax.set_yticks([])
+            ax.grid(visible=False)
+            ax.spines[:].set_visible(False)
+        return figure, "First convolution's filters: weights of red, green and blue, grey is zero. First seed."
+
+    return FigureSpec("filters", draw)
+
+
+def feature_maps(arms: Sequence[Arm]) -> FigureSpec:
+    """Maps of one test image at some places along the depth, the most varied channels; first seed."""
+
+    def draw(context: Context) -> tuple[Figure, str] | None:
+        import numpy as np
+        from matplotlib.figure import Figure
+
+        shown = [record for arm in arms if (record := _first(context, arm, "maps"))]
+        if not shown:
+            return None
+        maps = []
+        for record in shown:
+            by_place: dict[str, dict[int, list[list[float]]]] = {}
+            for row in record.table("maps"):
+                lines = by_place.setdefault(row["name"], {}).setdefault(int(row["channel"]), [])
+                lines.append([float(value) for value in row["values"].split()])
+            maps.append(by_place)
+        places = max(len(by_place) for by_place in maps)
+        channels = max(len(found) for by_place in maps for found in by_place.values())
+        rows = -(-channels // 2)
+        figure = Figure(figsize=(WIDTH, len(shown) * (WIDTH / (2 * places) * (rows + 0.35) + 0.25)))
+        parts = figure.subfigures(len(shown), 1, squeeze=False)[:, 0]
+        for part, record, by_place in zip(parts, shown, maps, strict=True):
+            part.suptitle(record.arm, fontsize=8)
+            axes = part.subplots(rows, places * 2, squeeze=False)
+            for ax in axes.flat:
+                ax.set_axis_off()
+            for column, (name, found) in enumerate(by_place.items()):
+                for index, lines in enumerate(found.values()):
+                    ax = axes[index // 2][2 * column + index % 2]
+                    ax.imshow(np.array(lines), cmap="gray")
+                    if index == 0:
+                        ax.set_title(name, fontsize=LEGEND_SIZE, loc="left")
+        return figure, (
+            "Feature maps of one test image along the depth: at each place the channels that vary most, each in its own "
+            "scale. First seed."
+        )
+
+    return FigureSpec("maps", draw)
+
+
+def _depth(rows: Sequence[Mapping[str, str]]) -> list[float]:
+    """The places of a net, from 0 at the first convolution to 1 at the last block."""
+    return [(int(row["place"]) - 1) / max(len(rows) - 1, 1) for row in rows]
+
+
+def _first(context: Context, arm: Arm, table: str) -> Record | None:
+    return next((record for record in context.of(arm.name) if record.table(table)), None)

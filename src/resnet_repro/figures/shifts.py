@@ -1,0 +1,50 @@
+"""Figure of the shift test: error on test images moved by some pixels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from resnet_repro.figures.figure import Context, FigureSpec
+from resnet_repro.figures.panels import Panels, legend_below, shown_panels
+from resnet_repro.figures.seeds import Curve, draw_seeds, of_seeds
+from resnet_repro.figures.style import WIDTH, looks
+from resnet_repro.records.record import Record
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def shift_curves(panels: Panels) -> FigureSpec:
+    """Test accuracy against the number of pixels by which the images are shifted, a panel for each group of arms."""
+
+    def draw(context: Context) -> tuple[Figure, str] | None:
+        from matplotlib.figure import Figure
+
+        shown = shown_panels(context, panels)
+        if not shown:
+            return None
+        figure = Figure(figsize=(WIDTH, 2.6))
+        axes = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+        for ax, (title, arms) in zip(axes, shown.items(), strict=True):
+            style = looks([arm.name for arm in panels[title]])
+            for arm in arms:
+                runs = [_accuracy(record) for record in context.of(arm.name)]
+                draw_seeds(ax, runs, style[arm.name], label=arm.name)
+            ax.set_title(title)
+            ax.set_xlabel("shift (pixels)")
+            ax.set_xticks(range(5))
+            legend_below(ax, [arm.name for arm in arms], style, len(shown))
+        axes[0].set_ylabel("test accuracy (%)")
+        counts = [len(context.of(arm.name)) for arms in shown.values() for arm in arms]
+        return figure, (
+            "The shift test: accuracy on all test images moved by whole pixels, mean over down, up, right and left; the room "
+            f"that the shift leaves is black. {of_seeds(counts)}"
+        )
+
+    return FigureSpec("shifts", draw)
+
+
+def _accuracy(record: Record) -> Curve:
+    """(pixels, accuracy in percent) of the shift test; empty for a run that was not scored."""
+    rows = record.table("shifts")
+    return [int(row["pixels"]) for row in rows], [100 - float(row["error"]) for row in rows]

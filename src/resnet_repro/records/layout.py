@@ -1,0 +1,47 @@
+"""Names of the files in a run's folder, and where the folders of runs lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from resnet_repro.config.settings import RunSettings
+
+RECORD, RUN, PROGRESS, CHECKPOINT, WEIGHTS, LOG, LOCK = (
+    "record.json",
+    "run.json",
+    "progress.json",
+    "checkpoint.ckpt",
+    "weights.safetensors",
+    "log.txt",
+    "lock",
+)
+
+
+def run_folder(runs_dir: Path, experiment: str, budget: str, arm: str, seed: int) -> Path:
+    """Where a run's files lie."""
+    return runs_dir / experiment / budget / arm / f"seed{seed}"
+
+
+def parent_folder(folder: Path, settings: RunSettings) -> Path | None:
+    """The folder of the run that the run in `folder` starts from; None where it starts from no other run."""
+    start = settings.arm.start
+    if start is None or settings.weights is not None:
+        return None
+    runs_dir = folder.parents[3]
+    return run_folder(runs_dir, start.experiment or settings.experiment, settings.budget, start.arm, settings.seed)
+
+
+def candidate_folders(folder: Path, settings: RunSettings) -> dict[str, Path]:
+    """{arm: folder} of the runs among which the learning rate of the run in `folder` is found."""
+    search = settings.arm.search
+    runs_dir = folder.parents[3]
+    return {
+        arm: run_folder(runs_dir, settings.experiment, settings.budget, arm, settings.seed)
+        for arm in (search.arms if search else ())
+    }
+
+
+def source_folders(folder: Path, settings: RunSettings) -> list[Path]:
+    """The folders of all runs that must have ended before the run in `folder` can start."""
+    parent = parent_folder(folder, settings)
+    return ([parent] if parent else []) + list(candidate_folders(folder, settings).values())

@@ -1,0 +1,51 @@
+"""The values of a run as claims, tables and figures count them."""
+
+from __future__ import annotations
+
+import math
+
+from resnet_repro.records.record import Record
+
+ERRORS = (
+    "train_error",
+    "test_error",
+    "validation_error",
+    "test_error_10crop",
+    *(f"validation_error_{part}" for part in ("start", "middle", "end")),
+)
+COUNTS = ("parameters", "trainable_parameters", "multiply_adds")
+LOSSES = ("train_loss", "test_loss", "validation_loss", "mean_validation_loss")
+
+
+def counted(record: Record) -> dict[str, float]:
+    """{metric: value}: final errors and losses, and diagnostics.
+
+    A run that diverged counts with the error of guessing, in percent, and its loss, in nats. train_error_of_guessing is
+    the training error in percent of that of guessing, so that thresholds hold for any number of classes; likewise
+    test_error_of_guessing. generalization_gap: test error less training error, in points; a run that diverged has none,
+    since guessing would leave it no gap at all. step_seconds: of a training step, evaluation left out;
+    training_seconds: of all steps, with the features that were computed before. parameters, those of them that are
+    trained, multiply_adds: of the network.
+    """
+    row: dict[str, float] = {}
+    for metric in record.data["final"].keys() | record.data["diagnostics"].keys():
+        value = record.value(metric)
+        if value is not None:
+            row[metric] = value
+    model = record.data["model"]
+    row |= {quantity: float(model[quantity]) for quantity in COUNTS if quantity in model}
+    if record.status == "finished" and record.data["iterations"]:
+        row["step_seconds"] = record.data["training_seconds"] / record.data["iterations"]
+        row["training_seconds"] = record.data["training_seconds"] + record.data.get("feature_seconds", 0.0)
+    classes = record.data["dataset"]["classes"]
+    guessing = 100 * (1 - 1 / classes)
+    if record.status == "diverged":
+        row.update((error, guessing) for error in ERRORS)
+        row.update((loss, math.log(classes)) for loss in LOSSES)
+    if "test_error" in row:
+        row["test_error_of_guessing"] = 100 * row["test_error"] / guessing
+    if "train_error" in row:
+        row["train_error_of_guessing"] = 100 * row["train_error"] / guessing
+        if "test_error" in row and record.status != "diverged":
+            row["generalization_gap"] = row["test_error"] - row["train_error"]
+    return row

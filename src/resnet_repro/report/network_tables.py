@@ -1,0 +1,131 @@
+"""The tables of counted networks: totals for the report, and everything as CSV beside it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from resnet_repro.design.experiment import Experiment
+from resnet_repro.records.record import Record
+
+MIB = 1024  # KiB
+
+LAYERS_HEADER = ("net", "layer", "output_shape", "memory_kib", "params", "macs")
+# Those of `diagnostics.complexity.totals` that are whole numbers, and those that are not.
+COUNTS = ("params", "macs", "pool_operations", "conv_params", "conv_macs", "fc_params", "fc_macs")
+MEMORIES = ("memory_kib", "weighted_memory_kib", "conv_memory_kib", "fc_memory_kib")
+OF_HEADS = ("heads_memory_kib", "heads_params", "heads_macs")
+TOTALS_HEADER = ("net", "image", "classes", *MEMORIES, *COUNTS, *OF_HEADS)
+
+CAPTION = (
+    "What each network costs for one image: memory of the outputs of all layers at four bytes a number, of which "
+    "“weighted” are those of convolutions and linear layers; parameters with biases; multiply-adds of convolutions and "
+    "linear layers. Activation functions, normalization and additions are counted as done in place. Auxiliary heads are "
+    "left out; their parameters stand in a column of their own."
+)
+
+
+def totals_table(experiment: Experiment, records: Sequence[Record]) -> dict[str, Any]:
+    """Totals of each net that is no control and has been counted, beside the published ones, with a caption.
+
+    Memory in MiB, parameters in millions, multiply-adds in thousands of millions.
+    """
+    shown = [record for record in _counted(experiment, records) if not experiment.arm(record.arm).control]
+    published = experiment.published
+    header = [
+        "net",
+        "image",
+        "memory (MiB)",
+        "weighted",
+        "parameters (M)",
+        "published",
+        "multiply-adds (G)",
+        "published",
+    ]
+    with_heads = any(record.value("heads_params") for record in shown)
+    rows = []
+    for record in shown:
+        values = {metric: record.value(metric) for metric in (*MEMORIES, *COUNTS, *OF_HEADS)}
+        theirs = published.get(record.arm, {})
+        row = [
+            record.arm,
+            _image(record),
+            _fixed(values["memory_kib"], MIB, 2),
+            _fixed(values["weighted_memory_kib"], MIB, 2),
+            _fixed(values["params"], 1e6, 3),
+            _as_published(theirs.get("params"), 1e6),
+            _fixed(values["macs"], 1e9, 3),
+            _as_published(theirs.get("macs"), 1e9),
+        ]
+        rows.append([*row, *([_fixed(values["heads_params"] or None, 1e6, 3)] if with_heads else [])])
+    header += ["heads (M)"] if with_heads else []
+    caption = f"{CAPTION} {experiment.published_note}".strip()
+    return {"header": header, "align": ["left", *["right"] * (len(header) - 1)], "rows": rows, "caption": caption}
+
+
+def write_csv_tables(experiment: Experiment, records: Sequence[Record], folder: Path) -> list[Path]:
+    """`<experiment>-layers.csv`, a row for each layer, and `<experiment>-totals.csv`, a row for each net, in `folder`.
+
+    Memory in KiB, parameters and multiply-adds as whole numbers. The rows of pooling have under macs what they compare or
+    add, which the totals give as pool_operations; layers of auxiliary heads, whose names begin with "heads.", are in no
+    total but those of the heads. Raises OSError.
+    """
+    counted = _counted(experiment, records)
+    layers = [
+        [record.arm, *(row[column] for column in ("layer", "output_shape", "memory_kib")), *_whole(row)]
+        for record in counted
+        for row in record.table("layers")
+    ]
+    totals = []
+    for record in counted:
+        setting = record.settings.arm.counted
+        assert setting is not None
+        row: list[Any] = [record.arm, _image(record), setting.classes]
+        for metric in TOTALS_HEADER[len(row) :]:
+            value = record.value(metric)
+            row.append("" if value is None else value if metric.endswith("kib") else round(value))
+        totals.append(row)
+    return [
+        _write(folder / f"{experiment.name}-layers.csv", LAYERS_HEADER, layers),
+        _write(folder / f"{experiment.name}-totals.csv", TOTALS_HEADER, totals),
+    ]
+
+
+def _counted(experiment: Experiment, records: Sequence[Record]) -> list[Record]:
+    """Records of counted nets in the order of the experiment's arms."""
+    places = {arm.name: place for place, arm in enumerate(experiment.arms)}
+    found = [record for record in records if record.is_counted and record.arm in places]
+    return sorted(found, key=lambda record: places[record.arm])
+
+
+def _image(record: Record) -> str:
+    counted = record.settings.arm.counted
+    assert counted is not None
+    return "×".join(map(str, counted.shape))
+
+
+def _whole(row: dict[str, str]) -> list[int]:
+    return [round(float(row[column])) for column in ("params", "macs")]
+
+
+def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+    return path
+
+
+def _fixed(value: float | None, unit: float, digits: int) -> str:
+    """With that many decimals, more where the value is so small that they would show nothing."""
+    if value is None:
+        return "–"
+    scaled = value / unit
+    return f"{scaled:.2g}" if 0 < scaled < 10 ** (1 - digits) else f"{scaled:,.{digits}f}"
+
+
+def _as_published(value: float | None, unit: float) -> str:
+    """With the digits that the source gives."""
+    return "–" if value is None else f"{value / unit:.6g}"

@@ -1,0 +1,55 @@
+"""From records to verdicts: what claims are judged on, and the verdicts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from resnet_repro.claims.comparisons import Results
+from resnet_repro.claims.judge import Judgement, judge_all
+from resnet_repro.design.experiment import Experiment
+from resnet_repro.records.metrics import counted
+from resnet_repro.records.record import Record
+from resnet_repro.report.banners import has_substitute_weights, is_coarse
+
+
+def results_of(records: Sequence[Record], resolution: int | None = None) -> Results:
+    """What the claims are judged on. resolution: the published one, in pixels; a lower one is short of the budget too."""
+    values: dict[str, dict[int, dict[str, float]]] = defaultdict(dict)
+    draws: dict[str, dict[int, str | None]] = defaultdict(dict)
+    origins: dict[str, dict[int, str | None]] = defaultdict(dict)
+    runs = {(record.settings.experiment, record.arm, record.seed): record for record in records}
+    for record in records:
+        values[record.arm][record.seed] = counted(record)
+        draws[record.arm][record.seed] = record.data["draws"]
+        origins[record.arm][record.seed] = _origin(record, runs)
+    return Results(
+        values,
+        standin=any(r.data["dataset"]["standin"] for r in records),
+        short=frozenset(r.arm for r in records if not r.is_counted and (_is_short(r) or is_coarse(r, resolution))),
+        prefixes={r.arm: r.settings.prefix for r in records if r.settings.prefix is not None},
+        substitute=frozenset(r.arm for r in records if has_substitute_weights(r)),
+        draws=draws,
+        origins=origins,
+    )
+
+
+def _origin(record: Record, runs: Mapping[tuple[str, str, int], Record]) -> str | None:
+    """The digest of the first trained net that a run goes back to, by way of other runs; None if it began untrained."""
+    parent = record.data["parent"]
+    if parent is None:
+        return None
+    earlier = runs.get((parent["experiment"], parent["arm"], parent["seed"]))
+    if earlier is None or earlier.data["weights_sha256"] != parent["weights_sha256"]:
+        return parent["weights_sha256"]
+    return _origin(earlier, runs) or parent["weights_sha256"]
+
+
+def _is_short(record: Record) -> bool:
+    steps, published = record.schedule
+    return steps < published or record.settings.stretch is not None
+
+
+def judged(experiment: Experiment, records: Sequence[Record]) -> list[Judgement]:
+    """The experiment's claims with their verdicts on these records."""
+    return judge_all(experiment.claims, results_of(records, experiment.published_resolution))

@@ -1,0 +1,82 @@
+"""What runs are expected to cost: time, and what they ask of a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resnet_repro.config.settings import Scored
+from resnet_repro.launch import Load
+from resnet_repro.launch.sharing import CONTEXT
+from resnet_repro.study.run import Run, net_of
+
+if TYPE_CHECKING:
+    from resnet_repro.data.catalogue import DatasetFacts
+
+
+def expected_costs(runs: Sequence[Run], datasets: Mapping[str, DatasetFacts]) -> dict[str, float]:
+    """Expected cost of each run by name: multiply-adds of all its images, a backward pass counting twice.
+
+    datasets: the facts of each data set that the runs are trained on, by its name.
+    """
+    from resnet_repro.data.stream import EVALUATION_IMAGES
+    from resnet_repro.diagnostics.complexity import describe
+
+    per_image: dict[str, int] = {}
+    costs = {}
+    for run in runs:
+        settings, arm = run.settings, run.settings.arm
+        facts = datasets[settings.dataset]
+        if arm.name not in per_image:
+            channels, height, width = facts.shape
+            shape = (channels, settings.resolution or height, settings.resolution or width)
+            per_image[arm.name] = describe(arm.model, facts.classes, shape)["multiply_adds"]
+        images = 3 * arm.recipe.batch_size * settings.stop_at
+        train_images = min(facts.train_images, arm.recipe.train_images or facts.train_images)
+        if settings.stretch is None:
+            evaluations = settings.stop_at // settings.evaluate_every
+            scored = settings.scored or Scored(
+                max(EVALUATION_IMAGES, facts.test_images), train_images, facts.test_images
+            )
+            images += min(scored.train, train_images) + min(scored.test, facts.test_images)
+            along = min(EVALUATION_IMAGES, scored.along, train_images) + min(scored.along, facts.test_images)
+            images += evaluations * along
+        costs[run.name] = float(per_image[settings.arm.name] * images)
+    return costs
+
+
+def heaviest(runs: Sequence[Run], datasets: Mapping[str, DatasetFacts]) -> Load:
+    """What the largest of the runs asks of a GPU: multiply-adds of a training step, and an estimate of its memory.
+
+    Two numbers are kept for each that a layer puts out, measured on resnet-56 and resnet-1202; a step recorded as a graph
+    keeps them in memory of its own, beside that of the steps which are taken eagerly.
+    """
+    from resnet_repro.diagnostics.complexity import KIB_PER_NUMBER, build_on_meta, describe, layer_costs, totals
+
+    operations, memory = 0.0, CONTEXT
+    for settings in {net_of(run.settings): run.settings for run in runs}.values():
+        facts, model = datasets[settings.dataset], settings.arm.model
+        channels, height, width = facts.shape
+        shape = (channels, settings.resolution or height, settings.resolution or width)
+        batch = settings.arm.recipe.batch_size
+        operations = max(operations, describe(model, facts.classes, shape)["multiply_adds"] * batch)
+        costs = totals(layer_costs(build_on_meta(model, facts.classes), shape))
+        kept = 2 * costs["memory_kib"] / KIB_PER_NUMBER * batch * (2 if settings.precision == "bf16" else 4)
+        memory = max(memory, CONTEXT + round(2 * kept))
+    return Load(operations, memory)
+
+
+def with_descendants(runs: Sequence[Run], costs: Mapping[str, float]) -> dict[str, float]:
+    """Cost of each run together with the longest chain of runs that wait for it."""
+    children: dict[Path, list[Run]] = {}
+    for run in runs:
+        for source in run.sources:
+            children.setdefault(source, []).append(run)
+
+    @cache
+    def chain(run: Run) -> float:
+        return costs[run.name] + max((chain(child) for child in children.get(run.folder, [])), default=0.0)
+
+    return {run.name: chain(run) for run in runs}

@@ -1,0 +1,119 @@
+"""A request expanded into the settings of its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from resnet_repro.config.arm import Arm, Weights
+from resnet_repro.config.settings import RunSettings
+from resnet_repro.errors import UserError
+from resnet_repro.study.request import Request
+
+if TYPE_CHECKING:
+    from resnet_repro.data.open_data import Place
+    from resnet_repro.models.pretrained import Weights as WeightsFile
+
+NO_DATA = "none"  # the data set of arms that are counted
+
+
+def expand(
+    request: Request,
+    budget: str,
+    places: Mapping[str, Place] | None = None,
+    precision: str = "fp32",
+    device: str = "cpu",
+    weights: WeightsFile | None = None,
+) -> list[RunSettings]:
+    """Arms × seeds of the request, seed by seed. What is counted knows no data, precision or device.
+
+    places: where the data of each arm lie.
+    """
+    profile = request.profile
+    settings = []
+    for index, seed in enumerate(request.seeds):
+        for arm in request.arms:
+            if arm.counted is not None:
+                if not index:
+                    settings.append(_counted_settings(request, budget, arm))
+                continue
+            assert places is not None
+            place = places[arm.name]
+            iterations, longer = profile.steps(arm), 1.0
+            if place.is_folders and place.facts.name != request.experiment.dataset:
+                own, factor = _for_as_many_epochs(arm, place.facts.train_images, request.experiment.dataset)
+                # A profile's steps are so many epochs where the source takes a sample, elsewhere what a machine can afford.
+                if not profile.asked_for and (arm.recipe.train_images or profile.iterations is None):
+                    iterations, longer = round(iterations * factor), factor
+                arm = own
+            recipe = arm.recipe.at(profile.iterations or arm.recipe.iterations)
+            arm = arm if recipe == arm.recipe else replace(arm, recipe=recipe)
+            begins = weights is not None and arm.start is not None and arm.start.how == "backbone"
+            settings.append(
+                RunSettings(
+                    experiment=request.experiment.name,
+                    budget=budget,
+                    arm=arm,
+                    seed=seed,
+                    iterations=iterations,
+                    evaluate_every=max(1, -(-iterations // profile.evaluations)),
+                    dataset=place.facts.name,
+                    dataset_digest=place.digest,
+                    precision=precision,
+                    device=device,
+                    stretch=profile.stretches.get(arm.name),
+                    resolution=profile.resolution,
+                    weights=Weights(weights.name, weights.sha256) if weights and begins else None,
+                    prefix=profile.prefix_of(arm),
+                    scored=profile.scored(arm, longer),
+                )
+            )
+    return settings
+
+
+def _for_as_many_epochs(arm: Arm, images: int, published: str) -> tuple[Arm, float]:
+    """The arm with a recipe for all `images` of a user's own data, and how much longer as many epochs take there.
+
+    published: the data set that the recipe's own length is for.
+    """
+    from resnet_repro.data.catalogue import dataset
+    from resnet_repro.data.folders import IMAGENET, IMAGENET_IMAGES
+
+    recipe = arm.recipe
+    of = recipe.train_images or (IMAGENET_IMAGES if published == IMAGENET else dataset(published).train_images)
+    factor = -(-images // recipe.batch_size) / -(-of // recipe.batch_size)
+    recipe = replace(
+        recipe,
+        name=f"{recipe.name}, {'all images' if recipe.train_images else 'as many epochs'}",
+        iterations=round(recipe.iterations * factor),
+        milestones=tuple(round(milestone * factor) for milestone in recipe.milestones),
+        train_images=0,
+    )
+    return replace(arm, recipe=recipe), factor
+
+
+def _counted_settings(request: Request, budget: str, arm: Arm) -> RunSettings:
+    return RunSettings(
+        experiment=request.experiment.name,
+        budget=budget,
+        arm=arm,
+        seed=0,
+        iterations=0,
+        evaluate_every=1,
+        dataset=NO_DATA,
+        dataset_digest="",
+        precision="fp32",
+        device="cpu",
+    )
+
+
+def counted_budget(request: Request) -> str:
+    if request.dataset not in (NO_DATA, "auto"):
+        raise UserError(
+            f"DATASET={request.dataset!r} does not go with {request.experiment.name}, which counts networks and reads no "
+            f"data: leave it out"
+        )
+    if request.profile not in request.experiment.profiles:
+        raise UserError(f"ITERATIONS does not go with {request.experiment.name}, which trains nothing: leave it out")
+    return request.profile.name

@@ -1,0 +1,249 @@
+"""The record of a run: its network scored, its diagnostics, and everything that led to them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+
+from resnet_repro.config.settings import RunSettings
+from resnet_repro.data.base import Data
+from resnet_repro.diagnostics.complexity import describe
+from resnet_repro.diagnostics.evaluation import evaluate
+from resnet_repro.diagnostics.gradients import gradient_diagnostics
+from resnet_repro.diagnostics.learning_curve import along_the_way
+from resnet_repro.diagnostics.responses import layer_responses
+from resnet_repro.files import Table, write_json
+from resnet_repro.hardware import device_name
+from resnet_repro.models.weights import save_weights, state_sha256
+from resnet_repro.records.layout import RECORD, WEIGHTS, parent_folder
+from resnet_repro.records.provenance import versions
+from resnet_repro.records.record import FORMAT, read_record
+from resnet_repro.training.classifier import Classifier
+from resnet_repro.training.monitor import Monitor
+from resnet_repro.training.start import Parent
+from resnet_repro.training.watching import Watching
+
+RESPONSE_IMAGES = 1_000
+
+
+BROKEN_NAMED = 20  # in a record; all are counted
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What a record says of how the run was carried out. step: how steps were taken, see `Classifier.how_taken`.
+    activation_bytes: what storing the activations takes.
+
+    search: where the learning rate was found, see `start.found_rate`. feature_seconds: what it took to compute the
+    features of all images, where that was done once.
+    """
+
+    commit: str | None
+    parent: Parent | None
+    draws: str | None
+    compilation: str
+    step: str
+    activations: str
+    activation_bytes: int | None
+    peak_memory_mib: float
+    search: dict[str, Any] | None = None
+    feature_seconds: float | None = None
+
+
+def finish(
+    folder: Path,
+    settings: RunSettings,
+    data: Data,
+    module: Classifier,
+    monitor: Monitor,
+    watching: Watching,
+    how: Circumstances,
+    step: int,
+) -> str:
+    """Score the network after its last step, and write weights and record; the record last, as it says "done".
+
+    Returns "finished" or "diverged". A stretch of the schedule is not scored. Of several processes that train together
+    all call this: they score the network together, and the main one writes.
+    """
+    final: dict[str, Any] = {}
+    if not monitor.diverged_at and not _is_finite(module):  # the last step's loss was finite, its update was not
+        monitor.diverged_at = step
+    status = "diverged" if monitor.diverged_at else "finished"
+    if status == "finished" and settings.stretch is None:
+        monitor.say("evaluating", step)
+        final = _score(settings, module, monitor, step)
+    broken = sorted({image for images in data.world.gathered(data.broken()) for image in images})
+    if not data.world.is_main:  # whose tables lack what was written before it resumed
+        return status
+    diagnostics = gradient_diagnostics(monitor.gradients.path, settings.iterations)
+    if final:
+        if settings.prefix is None or not step:
+            _complete_metrics(monitor, step, final)
+        diagnostics |= along_the_way(monitor.metrics.path, settings.iterations) | _since_the_start(
+            folder, settings, final
+        )
+        diagnostics |= _responses(folder, settings, module, monitor, step)
+        diagnostics |= watching.finish(module)
+    weights = None
+    if status == "finished":
+        save_weights(module.net, folder / WEIGHTS)
+        weights = state_sha256(module.net.state_dict())
+    monitor.tick()
+    outcome = {
+        "status": status,
+        "iterations": step,
+        "diverged_at": monitor.diverged_at or None,
+        "warmed_up_at": module.warmed_up_at,
+        "final": final,
+        "best": monitor.best or {},
+        "diagnostics": {name: value for name, value in diagnostics.items() if math.isfinite(value)},
+        "seconds": round(monitor.seconds, 1),
+        "training_seconds": round(monitor.training_seconds, 3),
+        **({} if how.feature_seconds is None else {"feature_seconds": how.feature_seconds}),
+        "images_per_second": round(monitor.training_images / max(monitor.training_seconds, 1e-9), 1),
+        "weights_sha256": weights,
+    }
+    write_record(folder, settings, data, outcome, how, broken)
+    return status
+
+
+def write_skipped(folder: Path, settings: RunSettings, data: Data, reason: str, commit: str | None) -> None:
+    """The record of a run that could not be carried out, and why."""
+    outcome: dict[str, Any] = {
+        "status": "skipped",
+        "skipped": reason,
+        "iterations": 0,
+        "diverged_at": None,
+        "warmed_up_at": None,
+        "final": {},
+        "best": {},
+        "diagnostics": {},
+        "seconds": 0.0,
+        "training_seconds": 0.0,
+        "images_per_second": 0.0,
+        "weights_sha256": None,
+    }
+    how = Circumstances(commit, None, None, "not compiled", "none", "none", None, 0.0)
+    write_record(folder, settings, data, outcome, how)
+
+
+def write_record(
+    folder: Path,
+    settings: RunSettings,
+    data: Data,
+    outcome: dict[str, Any],
+    how: Circumstances,
+    broken: Sequence[tuple[str, str]] = (),
+) -> None:
+    """Put the record into the run's folder. broken: (file, reason) of images that were left out. Raises OSError."""
+    recipe = asdict(settings.arm.recipe)
+    if how.search:
+        recipe["learning_rate"] = how.search["learning_rate"]
+    write_json(
+        folder / RECORD,
+        {
+            "format": FORMAT,
+            "experiment": settings.experiment,
+            "arm": settings.arm.name,
+            "seed": settings.seed,
+            "profile": settings.budget,
+            **outcome,
+            "parent": asdict(how.parent) if how.parent else None,
+            **({"search": how.search} if how.search else {}),
+            **_weights_from(settings, how),
+            "draws": how.draws,
+            "model": describe(settings.arm.model, data.classes, data.shape),
+            "recipe": recipe,
+            "dataset": data.facts_for_record() | _left_out(broken),
+            "processes": data.world.size,
+            "precision": settings.precision,
+            "device": settings.device,
+            "hardware": device_name(settings.device),
+            "threads": torch.get_num_threads() if settings.device == "cpu" else None,
+            "compilation": how.compilation,
+            "step": how.step,
+            "activations": how.activations,
+            "activation_mib": None if how.activation_bytes is None else round(how.activation_bytes / 2**20, 1),
+            "peak_memory_mib": round(how.peak_memory_mib, 1) or None,
+            "versions": versions(),
+            "commit": how.commit,
+            "finished_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "settings": settings.to_json(),
+        },
+    )
+
+
+def _weights_from(settings: RunSettings, how: Circumstances) -> dict[str, Any]:
+    """Of a run that begins with a pretrained backbone, where that comes from; whether in place of the wanted weights."""
+    start = settings.arm.start
+    if start is None or start.how != "backbone":
+        return {}
+    if settings.weights is not None:
+        return {"weights_from": {"name": settings.weights.name, "substitute": False}}
+    return {"weights_from": {"name": f"the run {start.arm}", "substitute": True}}
+
+
+def _left_out(broken: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """How many images could not be read, and which the first of them are."""
+    named = dict(broken[:BROKEN_NAMED])
+    return {"broken_images": len(broken), "broken": named} if broken else {}
+
+
+def _score(settings: RunSettings, module: Classifier, monitor: Monitor, step: int) -> dict[str, Any]:
+    final = monitor.score_finished(module, step)
+    world = monitor.data.world
+    limit = settings.scored and settings.scored.test
+    views = monitor.data.ten_views("test", limit, world) if settings.arm.recipe.ten_crop else None
+    if views is not None:
+        final["test_error_10crop"] = evaluate(module.net, views, module.device, settings.precision, world).error
+    return final
+
+
+def _complete_metrics(monitor: Monitor, step: int, final: dict[str, Any]) -> None:
+    final = {name: value for name, value in final.items() if name in monitor.metrics.columns}  # not taken along the way
+    if step:
+        monitor.metrics.complete(step, final)
+    else:  # never trained: there is no row of a last step
+        monitor.metrics.rewind(-1)
+        monitor.metrics.append([{"iteration": 0, **final}])
+
+
+def _is_finite(module: Classifier) -> bool:
+    return all(bool(torch.isfinite(parameter).all()) for parameter in module.net.parameters())
+
+
+def _since_the_start(folder: Path, settings: RunSettings, final: dict[str, Any]) -> dict[str, float]:
+    """How the errors have changed from those of the run that this one started from, as `<error>_change`."""
+    source = parent_folder(folder, settings)
+    parent = read_record(source) if source else None
+    if parent is None:
+        return {}
+    changes = {}
+    for error in ("train_error", "test_error"):
+        before = parent.value(error)
+        if before is not None:
+            changes[f"{error}_change"] = final[error] - before
+    return changes
+
+
+def _responses(
+    folder: Path, settings: RunSettings, module: Classifier, monitor: Monitor, step: int
+) -> dict[str, float]:
+    """Write responses.csv; the mean over layers, in nets that have convolutions."""
+    if settings.arm.features == "once":  # no image has gone through the layers
+        return {}
+    batches = monitor.data.batches("train", RESPONSE_IMAGES)
+    responses = layer_responses(module.net, batches, module.device, settings.precision)
+    table = Table(folder / "responses.csv", ("layer", "name", "std"))
+    table.rewind(-1)  # a kill may have left it from an earlier attempt
+    table.append(
+        {"iteration": step, "layer": i, "name": name, "std": std} for i, (name, std) in enumerate(responses, start=1)
+    )
+    return {"mean_response": mean(std for _, std in responses)} if responses else {}
