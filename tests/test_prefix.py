@@ -174,7 +174,7 @@ def test_an_arm_whose_share_a_prefix_covers_is_the_published_run(
 def test_the_profile_of_a_prefix_is_the_published_one_cut_off(degradation: Experiment) -> None:
     paper, profile = degradation.profile("paper"), degradation.prefix(34_000)
     assert profile == replace(paper, name="prefix34000", prefix=34_000)
-    assert profile.steps(degradation.arms[0]) == 64_000 and profile.evaluate_every(degradation.arms[0]) == 1_000
+    assert profile.steps(degradation.arms[0]) == 64_000 and profile.evaluate_every(64_000) == 1_000
     assert degradation.prefix(64_000) == paper
     assert profile_of(degradation, "prefix34000") == profile
     assert split_budget("prefix34000-cifar100") == ("prefix34000", "cifar100")

@@ -81,7 +81,8 @@ def test_nets_that_quick_budgets_have_in_common_are_trained_once(degradation: Ex
         assert {"resnet-20", "resnet-56"} <= common
         for arm in common:
             assert degradation.arm(arm) == other.arm(arm)
-            assert mine.evaluate_every(degradation.arm(arm)) == theirs.evaluate_every(other.arm(arm))
+            own, others = mine.steps(degradation.arm(arm)), theirs.steps(other.arm(arm))
+            assert mine.evaluate_every(own) == theirs.evaluate_every(others)
             assert mine.steps(degradation.arm(arm)) == theirs.steps(other.arm(arm))
 
 
@@ -144,7 +145,7 @@ def test_scoring_takes_a_small_part_of_quick(degradation: Experiment) -> None:
     arm = degradation.arm("plain-56")
     scored, steps = profile.scored(arm), profile.steps(arm)
     assert scored is not None
-    evaluations = steps // profile.evaluate_every(arm)
+    evaluations = steps // profile.evaluate_every(steps)
     passes = evaluations * 2 * scored.along + scored.train + min(scored.test, 10_000)
     assert passes < 0.25 * 3 * steps * arm.recipe.batch_size
 

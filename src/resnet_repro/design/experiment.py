@@ -7,6 +7,7 @@ into runs; the report judges the claims on what those runs left behind.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -50,9 +51,9 @@ class Profile:
         """The length of the arm's schedule in steps."""
         return round((self.iterations or arm.recipe.iterations) * arm.length)
 
-    def evaluate_every(self, arm: Arm) -> int:
-        """Steps between two evaluations of the arm."""
-        return max(1, -(-self.steps(arm) // self.evaluations))
+    def evaluate_every(self, steps: int) -> int:
+        """Steps between two evaluations of a run of so many steps."""
+        return max(1, math.ceil(steps / self.evaluations))
 
     def scaled(self, iterations: int) -> Profile:
         """The profile at another length; its name then says the length, and so does the runs' folder.

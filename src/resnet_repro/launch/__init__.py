@@ -1,6 +1,8 @@
 """Many runs, each a process of its own, carried out here or by an engine that schedules them elsewhere.
 
 `executor_for` gives the executor that a user asks for; its `execute` is all that the rest of the project needs of it.
+
+May import: records, config and the modules at the root; never training, whose process it starts.
 """
 
 from __future__ import annotations

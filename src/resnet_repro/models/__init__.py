@@ -1,4 +1,7 @@
-"""Network architectures, one file a family. A new architecture is one new file here."""
+"""Network architectures, one file a family. A new architecture is one new file here.
+
+May import: config and the modules at the root; never data.
+"""
 
 from __future__ import annotations
 

@@ -1,20 +1,4 @@
-"""What a run leaves on disk: written by the training, read by everything after it. No torch here.
-
-A run's folder, `RUNS_DIR/<experiment>/<profile or budget>/<arm>/seed<k>/`:
-
-    run.json             settings and execution, written before the first step
-    progress.json        where the run is, rewritten about once a second
-    metrics.csv          losses, errors and learning rate by iteration: a function of the settings alone
-    speed.csv            images a second by iteration: what the machine made of it
-    gradients.csv        gradient norm of every convolution at the evaluations
-    responses.csv        layer responses of the finished network (He15 figure 7)
-    inputs.csv, ...      what an arm's watches measured (`diagnostics.watches`)
-    checkpoint.ckpt      where an interrupted run, or a longer prefix, goes on; gone when the whole schedule is finished
-    weights.safetensors  final parameters and buffers
-    record.json          the result; its presence says that the run is done
-    log.txt              what the process printed
-    lock                 held by the run's process as long as it lives
-"""
+"""record.json: the result of a run, as everything after the training reads it. No torch here."""
 
 from __future__ import annotations
 

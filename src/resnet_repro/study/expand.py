@@ -57,7 +57,7 @@ def expand(
                     arm=arm,
                     seed=seed,
                     iterations=iterations,
-                    evaluate_every=max(1, -(-iterations // profile.evaluations)),
+                    evaluate_every=profile.evaluate_every(iterations),
                     dataset=place.facts.name,
                     dataset_digest=place.digest,
                     precision=precision,
