@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import getpass
 import hashlib
-import math
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -26,10 +28,10 @@ from resnet_repro.models.heads import training_loss
 from resnet_repro.training.captured import cuda_graph
 
 MOST_LAYERS = 200  # the compiler's time grows faster than the layers: 1202 take it half an hour or more
-ROUNDS = 4  # of a measurement, and one for warming up is among them
-LEAST_GAIN = 0.03  # of a step's time, measured; what is less is lost in the noise of the measurement
+ROUNDS = 7  # of a measurement
+LEAST_GAIN = 0.05  # of a step's time, measured; what is less is lost in the noise of the measurement
 
-# On a CPU, two threads of AMD EPYC family 25: 30 to 45 s for 20 layers as for 56, then 3 to 4; other processors twice that.
+# On a CPU, two threads of AMD EPYC family 26: 30 to 45 s for 20 layers as for 56, then 3 to 4; other processors twice that.
 CPU_SECONDS = (45.0, 4.0)  # cold, and where the machine has compiled the same before
 CPU_GAIN = (
     0.1  # expected of a step's time; measured: -0.03 to 0.02 (that processor, bf16), 0.07 to 0.15 (fp32), 0.1 to 0.2
@@ -100,8 +102,12 @@ def use_own_cache() -> Path:
 
     A folder of a home directory that machines share holds those of all. Returns the one of this.
     """
-    # Inductor's own default has the user's name and takes seconds to import.
-    default = Path(tempfile.gettempdir(), f"torchinductor_{os.getuid()}")
+    # Inductor's own default, which takes seconds to import.
+    try:
+        user = re.sub(r'[\\/:*?"<>|]', "_", getpass.getuser())
+    except (KeyError, OSError):  # a container's user without a name
+        user = str(os.getuid())
+    default = Path(tempfile.gettempdir(), f"torchinductor_{user}")
     cache = Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or default)
     own = instruction_set()
     if cache.name != own:
@@ -203,23 +209,28 @@ def _measured(eager: Callable[[], None], compiled: Callable[[], None], on_gpu: b
 
 
 def _gain(eager: Callable[[], None], compiled: Callable[[], None], on_gpu: bool) -> float:
-    """The part of its time that `compiled` saves of `eager`; timed in turns, the best of each, on a GPU as graphs."""
+    """The part of its time that `compiled` saves of `eager`: timed in turns, the median of the rounds; on a GPU as graphs, on
+    a CPU by the time that the process has computed, since other runs may have the cores meanwhile.
+    """
     ways = [eager, compiled]
     repeat = 1
     if on_gpu:
         for _ in range(2):
             eager()  # cuDNN chooses its algorithms
         ways, repeat = [cuda_graph(way) for way in ways], 20
-    best = [math.inf, math.inf]
+    clock = time.perf_counter if on_gpu else time.process_time
+    gains = []
     for _ in range(ROUNDS):
-        for place, way in enumerate(ways):
-            begin = time.perf_counter()
+        seconds = []
+        for way in ways:
+            begin = clock()
             for _ in range(repeat):
                 way()
             if on_gpu:
                 torch.cuda.synchronize()
-            best[place] = min(best[place], time.perf_counter() - begin)
-    return 1 - best[1] / best[0]
+            seconds.append(clock() - begin)
+        gains.append(1 - seconds[1] / seconds[0])
+    return median(gains)
 
 
 def _autocast(device: str, precision: str):
