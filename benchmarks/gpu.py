@@ -212,7 +212,7 @@ def real(name: str, arrays: Arrays, through_mps: bool) -> Rows:
                             f"{wanted} runs at once wrote no {FEWEST} readings in {LONGEST_WINDOW:.0f} s"
                         )
                     time.sleep(0.5)
-                    new = [readings(folder)[seen:] for folder, seen in zip(folders, before, strict=False)]
+                    new = [readings(folder)[seen:] for folder, seen in zip(folders[:wanted], before, strict=True)]
                 speeds = [BATCH * (rows[-1][0] - rows[0][0]) / (rows[-1][1] - rows[0][1]) for rows in new]
                 yield f"{wanted} runs at once, images/s", sum(speeds)
         finally:
@@ -259,8 +259,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     if not torch.cuda.is_available():
-        trouble = gpu_trouble() if torch.cuda.device_count() else None
-        print(f"skipped: {trouble or 'this machine has no NVIDIA GPU'}")
+        print(f"skipped: {gpu_trouble() or 'this machine has no NVIDIA GPU'}")
         return
     arrays = obtain(options.dataset, Path(options.data_dir), None, lambda text: print(text, file=sys.stderr))
     if options.bare:

@@ -12,7 +12,7 @@ from resnet_repro.distributed import World
 from resnet_repro.errors import UserError
 from resnet_repro.launch.job import POLL_SECONDS, Attempts, Interrupts, Job, Outcome, Patience, blocked, close, stop_all
 from resnet_repro.launch.options import Wanted
-from resnet_repro.launch.sharing import Load, Mps, offers_mps, runs_a_gpu
+from resnet_repro.launch.sharing import Load, Mps, offers_mps, runs_a_gpu, service_for
 from resnet_repro.launch.slots import Slot, one_of_group, parse_devices, plan_slots
 from resnet_repro.records.failures import SAID
 
@@ -27,19 +27,17 @@ class LocalExecutor:
 
     def __init__(self, wanted: Wanted, world: World | None = None) -> None:
         # torch takes seconds to import, and bad input should be answered before that.
-        import torch
-
         from resnet_repro.hardware import best_device, gpu_count, gpu_trouble, resolve_precision, usable_gpus
 
         self.options, self.spread, self.world, self.say = wanted.options, wanted.spread, world, wanted.say
-        trouble = gpu_trouble() if torch.cuda.device_count() else None
+        trouble = gpu_trouble()
         self.devices = parse_devices(self.options.devices, best_device(), gpu_count(), usable_gpus(), trouble)
         self.kind = self.devices[0].partition(":")[0]
         if trouble and self.options.devices in ("auto", "cuda"):
             self.say(f"{trouble}; until then runs are on {', '.join(self.devices)}")
         self.precision = resolve_precision(wanted.precision, self.kind, self._gpus())
         self.slots: list[Slot] = []
-        self.mps: Mps | None = None
+        self.mps = Mps(start=False)
 
     def _gpus(self) -> list[int]:
         """The numbers of the GPUs that compute; slices of one are all described by the first."""
@@ -59,8 +57,7 @@ class LocalExecutor:
         count = self.options.slots
         if self.kind == "cuda" and not self.spread:
             count = self._sharing(runs, load or Load(), cores)
-        shared = self.mps.environment if self.mps else None
-        self.slots = plan_slots(self.devices, count, runs, cores, visible, self.spread, shared)
+        self.slots = plan_slots(self.devices, count, runs, cores, visible, self.spread, self.mps.environment)
         return f"{len(self.slots)} at once on {self._where()}"
 
     def _sharing(self, runs: int, load: Load, cores: int) -> int:
@@ -68,19 +65,13 @@ class LocalExecutor:
         import torch
 
         memory = min(torch.cuda.get_device_properties(gpu).total_memory for gpu in self._gpus())
-        each = -(-runs // len(self.devices))
-        through_mps = offers_mps()
-        count = self.options.slots or min(
-            each, runs_a_gpu(load, memory, max(1, cores // len(self.devices)), through_mps)
-        )
-        if count > 1 and through_mps:
-            try:
-                self.mps = Mps()
-            except OSError as error:
-                self.say(f"MPS cannot be started ({error}): runs take turns on a GPU")
-                fewer = runs_a_gpu(load, memory, max(1, cores // len(self.devices)), through_mps=False)
-                return self.options.slots or min(each, fewer)
-        return count
+        each, beside = -(-runs // len(self.devices)), max(1, cores // len(self.devices))
+
+        def fitting(through_mps: bool) -> int:
+            return self.options.slots or min(each, runs_a_gpu(load, memory, beside, through_mps))
+
+        self.mps = service_for(fitting(offers_mps()), self.say)
+        return fitting(bool(self.mps.environment))
 
     def _where(self) -> str:
         """What the runs are on, in words."""
@@ -92,17 +83,16 @@ class LocalExecutor:
             return f"{device_name(self.kind)}, {threads}"
         names = Counter(device_name("cuda", gpu) for gpu in self._gpus())
         devices = ", ".join(f"{count} × {name}" if count > 1 else name for name, count in names.items())
-        how = "all together" if slot.processes > 1 else "sharing it through MPS" if self.mps else ""
+        how = "all together" if slot.processes > 1 else "sharing it through MPS" if self.mps.environment else ""
         return ", ".join(part for part in (devices, how, threads) if part)
 
     def execute(self, jobs: Sequence[Job], watch: Callable[[], None]) -> list[Outcome]:
         # A client of MPS that dies by a fault may take others with it.
-        return run_pool(jobs, self.slots, watch, max(self.options.retries, int(self.mps is not None)))
+        return run_pool(jobs, self.slots, watch, max(self.options.retries, int(bool(self.mps.environment))))
 
     def close(self) -> None:
         """End the service that was started for the runs."""
-        if self.mps:
-            self.mps.close()
+        self.mps.close()
 
 
 def run_pool(jobs: Sequence[Job], slots: Sequence[Slot], watch: Callable[[], None], retries: int = 0) -> list[Outcome]:

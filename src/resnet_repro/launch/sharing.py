@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +60,16 @@ def offers_mps() -> bool:
     if os.environ.get("CUDA_VISIBLE_DEVICES", "").startswith("MIG-"):
         return False
     return "CUDA_MPS_PIPE_DIRECTORY" in os.environ or shutil.which(CONTROL) is not None
+
+
+def service_for(runs: int, say: Callable[[str], None]) -> Mps:
+    """The service through which so many runs share a GPU; one that offers nothing where they need none, or cannot have it."""
+    if runs > 1 and offers_mps():
+        try:
+            return Mps()
+        except OSError as error:
+            say(f"MPS cannot be started ({error}): runs take turns on a GPU")
+    return Mps(start=False)
 
 
 def serves(environment: Mapping[str, str]) -> None:

@@ -6,6 +6,7 @@ wait for others go out as further arrays, after theirs.
 
 from __future__ import annotations
 
+import math
 import secrets
 import shlex
 import shutil
@@ -111,7 +112,7 @@ class SlurmExecutor:
             folder = self.runs_dir / "slurm" / f"{stem}.{number}"
             if self.options.dry_run:
                 wait = [f"JOB_OF_SCRIPT_{place + 1}" for place in after]
-                self.say(self.script(folder, -(-len(part) // self.each), wait))
+                self.say(self.script(folder, len(part), wait))
                 continue
             try:
                 submitted.append(self._submit(folder, part, sorted(before)))
@@ -146,7 +147,7 @@ class SlurmExecutor:
         jobs_file = {"retries": self.options.retries, "each": self.each, "jobs": elements}
         write_json(folder / JOBS, jobs_file)
         path = folder / "job.sh"
-        path.write_text(self.script(folder, -(-len(jobs) // self.each), before))
+        path.write_text(self.script(folder, len(jobs), before))
         try:
             number = _ask(["sbatch", "--parsable", str(path)]).strip().partition(";")[0]
         except UserError:
@@ -171,14 +172,14 @@ class SlurmExecutor:
                     found[job["marker"]] = number
         return found
 
-    def script(self, folder: Path, elements: int, before: Sequence[str] = ()) -> str:
-        """The batch script of an array of so many elements, whose files are in `folder`; `before` are arrays that end first."""
+    def script(self, folder: Path, runs: int, before: Sequence[str] = ()) -> str:
+        """The batch script of the array that carries out so many runs, its files in `folder`; after the arrays `before`."""
         options, tasks = self.options, self.nodes * max(1, self.gpus)
         lead = options.signal_seconds or SIGNAL_SECONDS
         together = tasks > 1
         wanted = {
             "job-name": self.name,
-            "array": f"0-{elements - 1}",
+            "array": f"0-{math.ceil(runs / self.each) - 1}",
             "output": f"{folder}/%a.txt",
             "open-mode": "append",
             "partition": options.partition,

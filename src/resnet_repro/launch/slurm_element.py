@@ -22,7 +22,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.files import read_json
 from resnet_repro.launch.job import POLL_SECONDS, Attempts, Job, Outcome, close
 from resnet_repro.launch.process_group import group_of
-from resnet_repro.launch.sharing import Mps, offers_mps
+from resnet_repro.launch.sharing import service_for
 from resnet_repro.launch.slots import Slot
 from resnet_repro.records.progress import STOPPED, amend_progress
 
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
         print(error, flush=True)
         return 2
     jobs = _jobs(stored, int(os.environ["SLURM_ARRAY_TASK_ID"]))
-    with contextlib.closing(_shared_gpu(len(jobs))) as mps:
+    with contextlib.closing(service_for(len(jobs), print)) as mps:
         more = mps.environment | (group.environment(0) if group else {})
         jobs = [replace(job, environment={**job.environment, **more}) for job in jobs]
         # A client of MPS that dies by a fault may take others with it.
@@ -89,16 +89,6 @@ def _jobs(stored: Mapping[str, Any], place: int) -> list[Job]:
         for one in stored["jobs"][place * each : (place + 1) * each]
     ]
     return jobs if each == 1 else [job for job in jobs if not job.marker.exists()]
-
-
-def _shared_gpu(runs: int) -> Mps:
-    """The service through which so many runs share a GPU; one that offers nothing where they need none, or have none."""
-    if runs > 1 and offers_mps():
-        try:
-            return Mps()
-        except OSError as error:
-            print(f"MPS cannot be started ({error}): runs take turns on the GPU", flush=True)
-    return Mps(start=False)
 
 
 def _carry_out(jobs: Sequence[Job], notice: Notice, retries: int) -> list[tuple[Outcome, int]]:

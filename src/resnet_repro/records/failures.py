@@ -7,7 +7,9 @@ from pathlib import Path
 
 from resnet_repro.records.layout import LOG
 
+SAID = "resnet-repro: "  # before the sentence in a run's log that says why it failed
 NAMED = 12  # runs that a line names
+LAST_LINES = 80  # of a log, that the last attempt has written
 
 
 def failure_lines(names: Sequence[str], folders: Sequence[Path], outcomes: Sequence[str]) -> list[str]:
@@ -46,12 +48,6 @@ def _said_itself(folder: Path) -> bool:
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more
-
-
-SAID = "resnet-repro: "  # before the sentence in a run's log that says why it failed
-
-
-LAST_LINES = 80  # of a log, that the last attempt has written
 
 
 def failure_reason(folder: Path) -> str:

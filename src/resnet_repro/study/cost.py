@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resnet_repro.config.settings import Scored
+from resnet_repro.config.settings import RunSettings, Scored
 from resnet_repro.launch import Load
 from resnet_repro.launch.sharing import CONTEXT
 from resnet_repro.study.run import Run, net_of
@@ -30,9 +30,7 @@ def expected_costs(runs: Sequence[Run], datasets: Mapping[str, DatasetFacts]) ->
         settings, arm = run.settings, run.settings.arm
         facts = datasets[settings.dataset]
         if arm.name not in per_image:
-            channels, height, width = facts.shape
-            shape = (channels, settings.resolution or height, settings.resolution or width)
-            per_image[arm.name] = describe(arm.model, facts.classes, shape)["multiply_adds"]
+            per_image[arm.name] = describe(arm.model, facts.classes, _shape(settings, facts))["multiply_adds"]
         images = 3 * arm.recipe.batch_size * settings.stop_at
         train_images = min(facts.train_images, arm.recipe.train_images or facts.train_images)
         if settings.stretch is None:
@@ -53,19 +51,23 @@ def heaviest(runs: Sequence[Run], datasets: Mapping[str, DatasetFacts]) -> Load:
     Two numbers are kept for each that a layer puts out, measured on resnet-56 and resnet-1202; a step recorded as a graph
     keeps them in memory of its own, beside that of the steps which are taken eagerly.
     """
-    from resnet_repro.diagnostics.complexity import KIB_PER_NUMBER, build_on_meta, describe, layer_costs, totals
+    from resnet_repro.diagnostics.complexity import KIB_PER_NUMBER, build_on_meta, layer_costs, totals
 
     operations, memory = 0.0, CONTEXT
     for settings in {net_of(run.settings): run.settings for run in runs}.values():
         facts, model = datasets[settings.dataset], settings.arm.model
-        channels, height, width = facts.shape
-        shape = (channels, settings.resolution or height, settings.resolution or width)
         batch = settings.arm.recipe.batch_size
-        operations = max(operations, describe(model, facts.classes, shape)["multiply_adds"] * batch)
-        costs = totals(layer_costs(build_on_meta(model, facts.classes), shape))
+        costs = totals(layer_costs(build_on_meta(model, facts.classes), _shape(settings, facts)))
+        operations = max(operations, costs["macs"] * batch)
         kept = 2 * costs["memory_kib"] / KIB_PER_NUMBER * batch * (2 if settings.precision == "bf16" else 4)
         memory = max(memory, CONTEXT + round(2 * kept))
     return Load(operations, memory)
+
+
+def _shape(settings: RunSettings, facts: DatasetFacts) -> tuple[int, int, int]:
+    """(C, H, W) of an image as the run's network sees it."""
+    channels, height, width = facts.shape
+    return channels, settings.resolution or height, settings.resolution or width
 
 
 def with_descendants(runs: Sequence[Run], costs: Mapping[str, float]) -> dict[str, float]:

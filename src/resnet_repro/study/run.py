@@ -1,4 +1,4 @@
-"""The runs of a study: where each lies, the job that carries it out, what it is expected to cost."""
+"""The runs of a study: where each lies, and the job that carries it out."""
 
 from __future__ import annotations
 

@@ -13,6 +13,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from resnet_repro.errors import in_a_line
+
 # Eager steps before the capture. cuDNN has chosen its algorithms by then and the optimizer has made its buffers: neither
 # can be done while kernels are recorded and not run.
 EAGER_STEPS = 5
@@ -47,7 +49,7 @@ class CapturedStep:
             try:
                 self._replay = self.capture(lambda: self.take(self._images, self._labels))
             except Exception as error:  # noqa: BLE001  whatever cannot be captured can be done eagerly
-                self.failure = _cause(error)
+                self.failure = in_a_line(_first(error))
                 return False
         self._images.copy_(images)
         self._labels.copy_(labels)
@@ -55,12 +57,11 @@ class CapturedStep:
         return True
 
 
-def _cause(error: BaseException) -> str:
-    """What went wrong first, in a line: the end of a broken capture only says that it is broken."""
+def _first(error: BaseException) -> BaseException:
+    """What went wrong first: the end of a broken capture only says that it is broken."""
     while error.__context__ is not None:
         error = error.__context__
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return error
 
 
 def cuda_graph(work: Callable[[], None]) -> Callable[[], None]:

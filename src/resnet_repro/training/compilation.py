@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.diagnostics.complexity import describe
+from resnet_repro.errors import in_a_line
 from resnet_repro.hardware import device_name
 from resnet_repro.models.heads import training_loss
 from resnet_repro.training.captured import cuda_graph
@@ -191,8 +192,7 @@ def compiled_step(net: nn.Module, batch: tuple[Tensor, Tensor], precision: str, 
             gain = _measured(lambda: passes(net), lambda: passes(step), images.is_cuda)
     except Exception as error:  # noqa: BLE001  whatever the compiler stumbles over, the run goes on without it
         torch._dynamo.reset()
-        lines = str(error).strip().splitlines()
-        return Trial(None, f"{type(error).__name__}: {lines[0] if lines else ''}", failed=True)
+        return Trial(None, in_a_line(error), failed=True)
     finally:
         net.load_state_dict(state)
         net.zero_grad(set_to_none=True)

@@ -11,6 +11,7 @@ from torch import nn
 
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.errors import UserError
+from resnet_repro.models import build
 from resnet_repro.models.weights import state_sha256
 
 
@@ -19,8 +20,6 @@ def load_run(folder: str | Path) -> nn.Module:
 
     Raises UserError where the folder holds no finished run or the weights do not fit.
     """
-    from resnet_repro.models import build
-
     folder = Path(folder)
     try:
         record = json.loads((folder / "record.json").read_text())

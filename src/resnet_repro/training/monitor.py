@@ -70,7 +70,6 @@ class Monitor(Callback):
         self.remarks: list[str] = []  # on how the run is carried out, that the user should know
         self._clock = self._mark = time.monotonic()
         self._said = 0.0
-        self._graph_failed = False
 
     # -- state -----------------------------------------------------------------------------------------------------
 
@@ -165,10 +164,8 @@ class Monitor(Callback):
         if pl_module.gradient_norms is not None:
             self._write_gradients(pl_module, step)
         captured = pl_module.captured
-        if captured and captured.failure and not self._graph_failed:
-            self._graph_failed = True
-            self.remarks.append(f"its step cannot be one CUDA graph and is taken eagerly ({captured.failure})")
-            print(self.remarks[-1], flush=True)
+        if captured and captured.failure:
+            self._remark(f"its step cannot be one CUDA graph and is taken eagerly ({captured.failure})")
         if time.monotonic() - self._said > PROGRESS_SECONDS:
             self.say("running", step)
 
@@ -187,6 +184,11 @@ class Monitor(Callback):
         self.training_images += images
         self.diverged_at = max(0, int(pl_module.diverged_at))
         self.last |= {"loss": _finite(loss), "error": error}
+
+    def _remark(self, text: str) -> None:
+        if text not in self.remarks:
+            self.remarks.append(text)
+            print(text, flush=True)
 
     # -- parts -----------------------------------------------------------------------------------------------------
 
