@@ -22,10 +22,12 @@ if not any(word == "gpu" or word.endswith("test_gpu.py") for word in sys.argv):
 
 import pytest
 import torch
+import torchvision
 from forked import Forked, popen
 from made_records import TEST_ERROR, make_record
 
 import resnet_repro.cli
+from resnet_repro.claims.comparisons import Results
 from resnet_repro.config.arm import Arm
 from resnet_repro.config.families import cifar_arm
 from resnet_repro.config.recipes import HE15_CIFAR
@@ -34,6 +36,7 @@ from resnet_repro.data.catalogue import CATALOGUE
 from resnet_repro.data.sources import obtain
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.design.registry import load_experiment
+from resnet_repro.diagnostics.complexity import build_on_meta
 from resnet_repro.files import write_json
 from resnet_repro.records.layout import run_folder
 
@@ -236,3 +239,44 @@ def paper_runs(tmp_path: Path, degradation: Experiment) -> Path:
         for seed in range(3):
             make_record(tmp_path / "runs", degradation, arm, seed)
     return tmp_path / "runs"
+
+
+@pytest.fixture(scope="session")
+def complexity() -> Experiment:
+    return load_experiment("complexity")
+
+
+@pytest.fixture(scope="session")
+def counted(complexity: Experiment) -> Results:
+    """Totals and measures of the networks that claims speak of."""
+    from counted_nets import COUNTED, counts_of
+
+    values = {}
+    for name in COUNTED:
+        arm = complexity.arm(name)
+        assert arm.counted is not None
+        values[name] = {0: counts_of(build_on_meta(arm.model, arm.counted.classes), arm.counted.shape)}
+    return Results(values)
+
+
+@pytest.fixture(scope="session")
+def torchvision_resnet18() -> torchvision.models.ResNet:
+    torch.manual_seed(0)
+    return torchvision.models.resnet18().eval()
+
+
+@pytest.fixture(scope="session")
+def resnet18_file(torchvision_resnet18: torchvision.models.ResNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "resnet18.pth"
+    torch.save(torchvision_resnet18.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def whole_run(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 30 steps that nothing interrupts: 8 steps an epoch."""
+    folder = prepare_run(tmp_path_factory.mktemp("whole"), make_settings(tiny_data, 30), tiny_data)
+    process = start_process(folder)
+    process.wait()
+    assert process.returncode == 0, (folder / "log.txt").read_text()
+    return folder

@@ -10,6 +10,8 @@ import yaml
 from conftest import REPO
 
 PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
+
+
 PINS = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
 
 

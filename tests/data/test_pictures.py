@@ -1,0 +1,152 @@
+"""Files of images: how they are read, and what is cut out of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from made_folders import HALF_RED_ON_WHITE, RED, save
+from PIL import Image
+from torch import Tensor
+
+from resnet_repro.config.recipes import BLOG_E_TRANSFER, HE15_IMAGENET
+from resnet_repro.data.pictures import BrokenPicture, evaluation_view, read_picture, ten_views, training_view
+
+
+def middle(image: Tensor) -> tuple[int, ...]:
+    assert image.dtype == torch.uint8 and image.shape[0] == 3
+    return tuple(image[:, image.shape[1] // 2, image.shape[2] // 2].tolist())
+
+
+@pytest.mark.parametrize(
+    ("suffix", "mode", "color", "expected"),
+    [
+        ("png", "RGB", RED, RED),
+        ("png", "1", 1, (255, 255, 255)),
+        ("png", "L", 90, (90, 90, 90)),
+        ("png", "LA", (90, 0), (255, 255, 255)),
+        ("png", "RGBA", (200, 0, 0, 128), HALF_RED_ON_WHITE),
+        ("png", "I;16", 90 * 256 + 17, (90, 90, 90)),
+        ("tif", "I;16", 60_000, (234, 234, 234)),
+        ("tif", "F", 0.5, (128, 128, 128)),
+        ("tif", "CMYK", (0, 255, 255, 55), RED),
+        ("jpg", "CMYK", (0, 255, 255, 55), RED),
+        ("jpg", "L", 90, (90, 90, 90)),
+        ("gif", "P", 0, (0, 0, 0)),
+        ("webp", "RGB", RED, RED),
+        ("bmp", "RGB", RED, RED),
+        ("ppm", "RGB", RED, RED),
+    ],
+)
+def test_images_of_any_mode_are_read(tmp_path: Path, suffix: str, mode: str, color: object, expected: tuple) -> None:
+    image = read_picture(save(tmp_path / f"image.{suffix}", (5, 4), mode, color))
+    assert image.shape == (3, 4, 5)
+    assert middle(image) == pytest.approx(expected, abs=6 if suffix in ("jpg", "webp") else 1)
+
+
+def test_a_palette_with_a_transparent_colour_lies_on_white(tmp_path: Path) -> None:
+    image = Image.new("P", (4, 4), 3)
+    image.putpalette([0, 0, 0] * 3 + list(RED) + [0, 0, 0] * 252)
+    image.save(tmp_path / "opaque.png")
+    image.save(tmp_path / "clear.png", transparency=3)
+    assert middle(read_picture(tmp_path / "opaque.png")) == RED
+    assert middle(read_picture(tmp_path / "clear.png")) == (255, 255, 255)
+
+
+def test_images_stand_upright_and_animations_still(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    save(tmp_path / "turned.jpg", (10, 4), exif=exif)
+    assert read_picture(tmp_path / "turned.jpg").shape == (3, 10, 4)
+    frames = [Image.new("RGB", (4, 4), color) for color in (RED, (0, 0, 200))]
+    frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:])
+    assert middle(read_picture(tmp_path / "film.gif")) == RED
+
+
+def test_files_that_are_no_images_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = save(tmp_path / "whole.png", (64, 64)).read_bytes()
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
+    noise.save(tmp_path / "whole.jpg")
+    for name, content in (
+        ("empty.png", b""),
+        ("text.jpg", b"not an image"),
+        ("short.png", whole[: len(whole) // 2]),
+        ("short.jpg", (tmp_path / "whole.jpg").read_bytes()[:1500]),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(BrokenPicture, match=f"{name} cannot be read as an image"):
+            read_picture(tmp_path / name)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000)
+    with pytest.raises(BrokenPicture, match="decompression bomb"):
+        read_picture(tmp_path / "whole.jpg")
+
+
+def test_a_file_with_damaged_exif_is_named(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x0100] = 6, 640
+    file = save(tmp_path / "image.jpg", exif=exif)
+    whole = file.read_bytes()
+    width, text = b"\x01\x00\x00\x04", b"\x01\x00\x00\x02"  # tag and type: a number, which now counts as text
+    assert whole.count(width) == 1
+    file.write_bytes(whole.replace(width, text))
+    with pytest.raises(BrokenPicture, match=r"image\.jpg cannot be read as an image"):
+        read_picture(file)
+
+
+def ramp(height: int, width: int) -> Tensor:
+    """A picture whose first channel is the row and whose second is the column."""
+    rows = torch.arange(height)[:, None].expand(height, width)
+    columns = torch.arange(width).expand(height, width)
+    return torch.stack([rows, columns, torch.zeros(height, width, dtype=torch.int64)]).to(torch.uint8)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (3, 1000), (400, 2), (300, 200)])
+def test_pictures_of_any_size_give_views(size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    picture = ramp(*size)
+    for recipe in (HE15_IMAGENET, BLOG_E_TRANSFER):
+        assert training_view(picture, 32, recipe, rng).shape == (3, 32, 32)
+        assert evaluation_view(picture, 32, recipe).shape == (3, 32, 32)
+        assert ten_views(picture, 32, recipe).shape == (10, 3, 32, 32)
+
+
+def test_scored_is_the_middle_at_256_pixels() -> None:
+    view = evaluation_view(ramp(200, 240), 175, HE15_IMAGENET).float()  # side 200 · 224 / 256 = 175
+    assert torch.equal(view[0, :, 0], torch.arange(12, 187).float()) or torch.equal(
+        view[0, :, 0], torch.arange(13, 188).float()
+    )
+    assert view[1, 0, 0] in (32, 33)
+    whole = evaluation_view(ramp(100, 140), 100, BLOG_E_TRANSFER).float()
+    assert torch.equal(whole[0, :, 0], torch.arange(100).float()) and whole[1, 0, 0] == 20
+
+
+def test_ten_views_are_corners_middle_and_their_mirror_images() -> None:
+    views = ten_views(ramp(200, 240), 175, HE15_IMAGENET).float()
+    corners = [(int(view[0, 0, 0]), int(view[1, 0, 0])) for view in views[:5]]
+    assert corners[:4] == [(0, 0), (0, 65), (25, 0), (25, 65)]
+    assert torch.equal(views[4], evaluation_view(ramp(200, 240), 175, HE15_IMAGENET).float())
+    assert torch.equal(views[5:], views[:5].flip(-1))
+
+
+def test_scale_place_and_mirror_are_drawn_as_he15_draws_them() -> None:
+    """The shorter side from 256 to 480 for a crop of 224: between 7/8 and 7/15 of the picture's own shorter side."""
+    rng = np.random.default_rng(1)
+    picture = ramp(240, 240)
+    recipe = replace(HE15_IMAGENET, flip=True)
+    tops, sides, mirrored = [], [], 0
+    for _ in range(600):
+        view = training_view(picture, 24, recipe, rng).float()
+        rows, columns = view[0, :, 0], view[1, 0]
+        mirrored += bool(columns[0] > columns[-1])
+        step = float(rows[-1] - rows[0]) / 23
+        side = 24 * step
+        sides.append(side)
+        tops.append((float(rows[0]) - step / 2) / (240 - side))
+    assert 0.42 < mirrored / 600 < 0.58
+    scales = np.array([240 * 224 / side for side in sides])
+    assert scales.min() == pytest.approx(256, rel=0.03) and scales.max() == pytest.approx(480, rel=0.03)
+    assert np.quantile(scales, [0.25, 0.5, 0.75]) == pytest.approx([312, 368, 424], rel=0.05)
+    assert np.quantile(tops, [0.1, 0.5, 0.9]) == pytest.approx([0.1, 0.5, 0.9], abs=0.07)

@@ -1,0 +1,235 @@
+"""Batches: every image once an epoch, all crops drawn, the border's colour, randomness as a function of the step."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from resnet_repro.config.recipes import HE15_CIFAR
+from resnet_repro.data.arrays import Arrays, Split
+from resnet_repro.data.catalogue import STANDIN_TINY
+from resnet_repro.data.color import EIGENVALUES, EIGENVECTORS, color_shift
+from resnet_repro.data.stream import (
+    Draw,
+    InMemoryData,
+    Normalization,
+    crop_and_flip,
+    draw_epoch,
+    evaluation_batch,
+    steps_per_epoch,
+)
+from resnet_repro.errors import UserError
+
+CPU = torch.device("cpu")
+
+
+RECIPE = replace(HE15_CIFAR, padding=0, flip=False)
+
+
+def numbered(count: int) -> Arrays:
+    """Images that carry their own number in their first two pixels."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
+    images[:, 0, 0, 0], images[:, 0, 0, 1] = np.arange(count) % 256, np.arange(count) // 256
+    split = Split(images, (np.arange(count) % 10).astype(np.uint8))
+    return Arrays(STANDIN_TINY, split, split, "", Path())
+
+
+def numbers(images: torch.Tensor, normalization: Normalization) -> list[int]:
+    raw = (images * normalization.scale + normalization.mean).round().long()
+    return (raw[:, 0, 0, 0] + 256 * raw[:, 0, 0, 1]).tolist()
+
+
+def test_an_epoch_of_50_000_has_391_steps() -> None:
+    assert steps_per_epoch(50_000, 128) == 391
+
+
+def test_each_image_comes_once_an_epoch_and_the_short_batch_is_kept() -> None:
+    data = InMemoryData(numbered(300), RECIPE, seed=1, stop=6, device=CPU)
+    batches = list(data.train_dataloader())
+    assert [len(y) for _, y in batches] == [128, 128, 44] * 2
+    epochs = [[n for x, _ in batches[i : i + 3] for n in numbers(x, data.normalization)] for i in (0, 3)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(300))
+    assert epochs[0] != epochs[1]
+
+
+def test_labels_stay_with_their_images() -> None:
+    data = InMemoryData(numbered(300), RECIPE, seed=1, stop=3, device=CPU)
+    for images, labels in data.train_dataloader():
+        assert [n % 10 for n in numbers(images, data.normalization)] == labels.tolist()
+
+
+@pytest.mark.parametrize("start", [1, 2, 3, 5])
+def test_a_stream_continued_anywhere_gives_the_same_batches(start: int) -> None:
+    data = InMemoryData(numbered(300), HE15_CIFAR, seed=1, stop=7, device=CPU)
+    whole = list(data.train_dataloader())
+    stream = data.train_dataloader()
+    stream.load_state_dict({"step": start})
+    rest = list(stream)
+    assert len(rest) == 7 - start
+    for (x, y), (u, v) in zip(whole[start:], rest, strict=True):
+        assert torch.equal(x, u)
+        assert torch.equal(y, v)
+
+
+def test_the_stream_reports_how_many_batches_it_gave() -> None:
+    stream = InMemoryData(numbered(300), HE15_CIFAR, seed=1, stop=7, device=CPU).train_dataloader()
+    iterator = iter(stream)
+    for _ in range(4):
+        next(iterator)
+    assert stream.state_dict() == {"step": 4}
+    assert len(stream) == 7
+
+
+def test_crops_and_flips_are_drawn_evenly() -> None:
+    draw = draw_epoch(81_000, seed=0, epoch=0, padding=4, flip=True)
+    for offsets in (draw.dy, draw.dx):
+        counts = Counter(offsets.tolist())
+        assert set(counts) == set(range(9))
+        assert all(8_600 < count < 9_400 for count in counts.values())  # 9,000 expected, standard deviation 89
+    assert len({*zip(draw.dy.tolist(), draw.dx.tolist(), strict=True)}) == 81
+    assert 0.49 < draw.flip.float().mean().item() < 0.51
+
+
+def test_draws_differ_between_seeds_and_epochs_and_repeat_otherwise() -> None:
+    orders = [tuple(draw_epoch(100, s, e, 4, True).order.tolist()) for s, e in ((0, 0), (0, 1), (1, 0), (0, 0))]
+    assert orders[0] == orders[3]
+    assert len(set(orders)) == 3
+
+
+@pytest.mark.parametrize(("dy", "dx", "flip"), [(0, 0, False), (4, 4, False), (8, 3, True), (2, 8, True)])
+def test_a_crop_is_the_padded_window(dy: int, dx: int, flip: bool) -> None:
+    images = torch.randn(1, 3, 32, 32)
+    out = crop_and_flip(images, torch.tensor([dy]), torch.tensor([dx]), torch.tensor([flip]), padding=4)
+    expected = torch.nn.functional.pad(images, (4, 4, 4, 4))[:, :, dy : dy + 32, dx : dx + 32]
+    assert torch.equal(out, expected.flip(3) if flip else expected)
+
+
+def test_the_border_has_the_mean_colour() -> None:
+    data = InMemoryData(numbered(300), HE15_CIFAR, seed=0, stop=1, device=CPU)
+    images = data.normalization(torch.from_numpy(numbered(300).train.images[:2]))
+    out = crop_and_flip(images, torch.tensor([0, 8]), torch.tensor([4, 4]), torch.tensor([False, False]), 4)
+    assert not out[0, :, :4].any()
+    assert not out[1, :, -4:].any()
+
+
+def test_normalization_has_zero_mean_per_pixel_and_unit_scale() -> None:
+    arrays = numbered(300)
+    images = Normalization(arrays.train, CPU)(torch.from_numpy(arrays.train.images))
+    assert images.mean(0).abs().max().item() < 1e-5
+    assert images.pow(2).mean().item() == pytest.approx(1, abs=1e-4)
+    assert images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_other_scalings() -> None:
+    split = numbered(300).train
+    pixels = torch.from_numpy(split.images)
+    unit = Normalization(split, CPU, "unit")(pixels)
+    assert torch.equal(unit, pixels / 255)
+    standard = Normalization(split, CPU, "standard")(pixels)
+    assert standard.mean((0, 2, 3)).abs().max().item() < 1e-4
+    assert standard.std((0, 2, 3), correction=0).tolist() == pytest.approx([1.0] * 3, abs=1e-4)
+    with pytest.raises(ValueError, match="unknown scaling 'none'"):
+        Normalization(split, CPU, "none")
+
+
+def test_images_held_out_are_scored_and_never_trained_on() -> None:
+    recipe = replace(HE15_CIFAR, validation_images=100, padding=0, flip=False)
+    data = InMemoryData(numbered(300), recipe, seed=0, stop=steps_per_epoch(200, 128), device=CPU)
+    assert data.splits == ["train", "test", "validation"]
+    assert [data.images(split) for split in data.splits] == [200, 300, 100]
+    seen = [n for x, _ in data.train_dataloader() for n in numbers(x, data.normalization)]
+    assert sorted(seen) == list(range(200))
+    held_out = [n for x, _ in data.batches("validation") for n in numbers(x, data.normalization)]
+    assert held_out == list(range(200, 300))
+    changed = numbered(300)
+    changed.train.images[200:] = 0
+    assert torch.equal(InMemoryData(changed, recipe, 0, 1, CPU).normalization.mean, data.normalization.mean)
+
+
+def test_the_first_images_alone_are_used() -> None:
+    recipe = replace(RECIPE, train_images=40, validation_images=100)
+    data = InMemoryData(numbered(300), recipe, seed=0, stop=1, device=CPU)
+    assert {split: data.images(split) for split in data.splits} == {"train": 40, "test": 300, "validation": 100}
+    ((images, _),) = list(data.train_dataloader())
+    assert sorted(numbers(images, data.normalization)) == list(range(40))
+
+
+def test_images_are_resized_where_they_lie() -> None:
+    """After crop and flip, bilinear, training and evaluation alike; the network then sees larger images."""
+    arrays = numbered(60)
+    small, large = (InMemoryData(arrays, HE15_CIFAR, 0, 1, CPU, resolution) for resolution in (None, 64))
+    assert (small.shape, large.shape) == ((3, 32, 32), (3, 64, 64))
+    for stream in (lambda data: data.train_dataloader(), lambda data: data.batches("test", 40)):
+        images, _ = next(iter(stream(small)))
+        resized, _ = next(iter(stream(large)))
+        expected = torch.nn.functional.interpolate(images, (64, 64), mode="bilinear")
+        assert torch.allclose(resized, expected, atol=1e-5)
+        assert resized.is_contiguous(memory_format=torch.channels_last)
+    assert InMemoryData(arrays, HE15_CIFAR, 0, 1, CPU, 16).batches("test", 4).__next__()[0].shape == (4, 3, 16, 16)
+
+
+def test_colours_move_along_their_principal_components() -> None:
+    """One shift an image, of a tenth of the components' deviations, from draws that leave order and crops as they were."""
+    plain, colored = draw_epoch(4_000, 1, 0, 4, True), draw_epoch(4_000, 1, 0, 4, True, color=0.1)
+    assert plain.colors is None and colored.colors is not None
+    for name in ("order", "dy", "dx", "flip"):
+        assert torch.equal(getattr(plain, name), getattr(colored, name))
+    shifts = color_shift(colored.colors)[:, :, 0, 0]
+    vectors, values = torch.tensor(EIGENVECTORS), torch.tensor(EIGENVALUES)
+    covariance = (255 * 0.1) ** 2 * vectors @ torch.diag(values**2) @ vectors.T
+    assert torch.allclose(shifts.T.cov(), covariance, rtol=0.15, atol=0.3)
+    assert torch.allclose(vectors.T @ vectors, torch.eye(3), atol=2e-3)
+    recipe = replace(RECIPE, color=0.1, scaling="unit")
+    data = InMemoryData(numbered(64), recipe, 1, 1, CPU)
+    ((images, _),) = list(data.train_dataloader())
+    ((still, _),) = list(InMemoryData(numbered(64), replace(recipe, color=0.0), 1, 1, CPU).train_dataloader())
+    difference = 255 * (images - still)
+    assert float(difference.std((2, 3)).max()) < 1e-3 and float(difference.abs().max()) > 1
+
+
+def test_a_data_set_smaller_than_what_is_held_out_is_refused() -> None:
+    with pytest.raises(UserError, match="holds out 300"):
+        InMemoryData(numbered(300), replace(HE15_CIFAR, validation_images=300), 0, 1, CPU)
+
+
+def test_evaluation_batches_are_whole_and_in_order() -> None:
+    arrays = numbered(601)
+    data = InMemoryData(arrays, HE15_CIFAR, seed=0, stop=1, device=CPU)
+    batches = list(data.batches("test"))
+    assert [len(y) for _, y in batches] == [200, 200, 200, 1]
+    assert [n for x, _ in batches for n in numbers(x, data.normalization)] == list(range(601))
+    assert sum(len(y) for _, y in data.batches("train", 301)) == 301
+
+
+@pytest.mark.parametrize(("device", "waits"), [("cuda", False), ("mps", True), ("cpu", True)])
+def test_only_cuda_copies_while_the_host_goes_on(device: str, waits: bool) -> None:
+    """A draw is let go of at once; MPS would read what has taken its place (pytorch issue 189690)."""
+
+    class Spy(torch.Tensor):
+        def to(self, *args: object, **kwargs: object) -> torch.Tensor:  # type: ignore[override]
+            seen.append((args[0], kwargs["non_blocking"]))
+            return self
+
+    seen: list[tuple[object, object]] = []
+    tensors = [torch.zeros(1).as_subclass(Spy) for _ in range(5)]
+    Draw(*tensors).to(torch.device(device))
+    assert seen == [(torch.device(device), not waits)] * 5
+
+
+def test_gpus_score_as_many_pixels_at_once_whatever_the_resolution() -> None:
+    """1,000 images of 32 pixels; at 224 they would take 12 GB in a ResNet's first layers alone."""
+    assert [evaluation_batch("cuda", pixels) for pixels in (28, 32, 64, 96, 224, 1024)] == [
+        1000,
+        1000,
+        250,
+        111,
+        64,
+        64,
+    ]
+    assert [evaluation_batch("cpu", pixels) for pixels in (32, 224)] == [200, 200]

@@ -1,0 +1,189 @@
+"""Experiment files: what they declare, and that a new one is one new file."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import REPO, cli
+
+from resnet_repro.design.experiment import Experiment
+from resnet_repro.design.registry import experiment_names, load_experiment, summary
+from resnet_repro.diagnostics.watches import WATCHES
+from resnet_repro.figures.published import he15_error_curves, he15_layer_responses
+from resnet_repro.models import build
+from resnet_repro.study.request import select_arms
+
+
+def test_degradation_is_the_papers(degradation: Experiment) -> None:
+    compared = [arm.name for arm in degradation.arms if not arm.control]
+    assert compared == ["plain-20", "plain-56", "resnet-20", "resnet-56"]
+    assert [claim.name for claim in degradation.claims] == ["D1", "D2", "D3", "D4", "D5", "D6"]
+    paper = degradation.profile("paper")
+    assert (paper.iterations, len(paper.seeds), paper.dataset) == (64_000, 5, "cifar10")
+    assert degradation.profile("quick").dataset == "auto"
+    assert degradation.published["resnet-56"]["test_error"] == 6.97
+
+
+@pytest.mark.parametrize("name", experiment_names())
+def test_every_claim_names_arms_that_are_there(name: str) -> None:
+    experiment = load_experiment(name)
+    arms = {arm.name for arm in experiment.arms}
+    assert len(arms) == len(experiment.arms)
+    for claim in experiment.claims:
+        for comparison in claim.test:
+            assert set(comparison.arms) <= arms, claim.name
+    assert set(experiment.published) <= arms
+    assert summary(name)
+
+
+@pytest.mark.parametrize("name", experiment_names())
+def test_every_profile_trains_arms_that_are_there_and_what_its_claims_need(name: str) -> None:
+    experiment = load_experiment(name)
+    assert [profile.name for profile in experiment.profiles] == ["quick", "paper"]
+    paper = experiment.profile("paper")
+    if experiment.is_counted:
+        assert (paper.seeds, paper.dataset) == ((0,), experiment.dataset)
+    else:
+        assert (paper.seeds, paper.dataset) == ((0, 1, 2, 3, 4), experiment.dataset)
+    for profile in experiment.profiles:
+        chosen = {arm.name for arm in experiment.arms_of(profile)}
+        assert set(profile.arms or ()) <= {arm.name for arm in experiment.arms}
+        assert set(profile.stretches) <= chosen
+        assert {arm.name for arm in select_arms(experiment, profile, None)} == chosen, "a parent is missing"
+    full = {arm.name for arm in experiment.arms_of(paper)}
+    for claim in experiment.claims:
+        for comparison in claim.test:
+            assert set(comparison.arms) <= full, claim.name
+    assert all(paper.steps(arm) >= arm.recipe.iterations * arm.length for arm in experiment.arms)
+
+
+@pytest.mark.parametrize("name", experiment_names())
+def test_every_arm_can_be_built_and_has_watches_that_exist(name: str) -> None:
+    for arm in load_experiment(name).arms:
+        assert set(arm.watch) <= set(WATCHES), arm.name
+        with torch.device("meta"):
+            build(arm.model, 10, seed=0)
+        assert not arm.counted or not arm.length, arm.name
+
+
+def test_the_claims_are_those_of_the_sources() -> None:
+    claims = {name: [claim.name for claim in load_experiment(name).claims] for name in experiment_names()}
+    assert claims["depth"] == ["P1", "P2", "P3"]
+    assert set(claims["block"]) >= {"B1", "B1c", "B2", "B3", "B4", "B5", "B6", "B7"}
+    assert claims["shortcuts"] == ["S1", "S2", "S2-110"]
+    assert claims["normalization"] == ["N1", "N2", "N3", "N4"]
+    assert claims["construction"] == ["K1", "K2", "K3", "K4"]
+    assert claims["features"] == ["Z1", "Z2"]
+    assert [name for name in claims["mnist"] if not name.endswith("c")] == ["M1", "M2", "M3"]
+    assert claims["fashion"] == ["F1", "F2", "F3"]
+    assert claims["auxiliary"] == ["A1"]
+    assert claims["activation"] == ["R1", "R2", "R3"]
+    assert set(claims["complexity"]) >= {f"X{number}" for number in range(1, 14)}
+
+
+def test_depth_is_table_6_with_its_warm_up() -> None:
+    depth = load_experiment("depth")
+    layers = {arm.name: arm.recipe.warm_up for arm in depth.arms if not arm.control}
+    assert list(layers) == [f"resnet-{n}" for n in (20, 32, 44, 56, 110, 1202)]
+    assert [name for name, warm_up in layers.items() if warm_up] == ["resnet-110", "resnet-1202"]
+    assert [depth.published[name]["test_error"] for name in layers] == [8.75, 7.51, 7.17, 6.97, 6.43, 7.93]
+
+
+def test_block_has_impl_ds_six_arms_and_he16s_pairs() -> None:
+    block = load_experiment("block")
+    names = [arm.name for arm in block.arms]
+    for kind in ("plain", "original", "preact"):
+        for variant, statistics in (("as-written", "frozen"), ("corrected", "batch")):
+            arm = block.arm(f"{kind}-32-{variant}")
+            assert arm.recipe.name == "impl-d"
+            assert arm.model.options["statistics"] == statistics
+    assert {f"{kind}-{depth}" for kind in ("resnet", "preact") for depth in (110, 164, 1001)} <= set(names)
+    quick, paper = (block.profile(name) for name in ("quick", "paper"))
+    assert not any("1001" in arm.name for arm in block.arms_of(quick))
+    assert paper.steps(block.arm("preact-32-corrected")) == 20_000
+    assert paper.steps(block.arm("preact-1001")) == 64_000
+
+
+def test_small_batches_see_as_many_images_at_a_rate_to_match() -> None:
+    normalization = load_experiment("normalization")
+    profile = normalization.profile("paper")
+    large, small = normalization.arm("plain-20-group"), normalization.arm("plain-20-group-batch-4")
+    images = [profile.steps(arm) * arm.recipe.batch_size for arm in (large, small)]
+    assert images[0] == images[1]
+    assert small.recipe.learning_rate / small.recipe.batch_size == large.recipe.learning_rate / large.recipe.batch_size
+
+
+def test_construction_spends_the_same_total_budget_on_every_deep_net() -> None:
+    construction = load_experiment("construction")
+    for kind in ("plain", "resnet"):
+        arms = {name: construction.arm(f"{kind}-{name}") for name in ("20", "56", "56-built", "56-on", "20-on")}
+        lineage = [arms["20"], arms["56-built"], arms["56-on"]]
+        assert [arm.start.arm for arm in lineage[1:] if arm.start] == [lineage[0].name, lineage[1].name]
+        assert sum(arm.length for arm in lineage) == arms["56"].length == arms["20"].length + arms["20-on"].length
+
+
+def test_as_written_and_corrected_differ_in_the_slip_alone() -> None:
+    mnist = load_experiment("mnist")
+    for kind in ("mlp", "cnn", "lenet"):
+        written, corrected = mnist.arm(f"{kind}-as-written"), mnist.arm(f"{kind}-corrected")
+        logits = replace(written.model, options={**written.model.options, "output": "logits"})
+        assert replace(written, name=corrected.name, model=logits) == corrected
+    assert mnist.profile("quick").steps(mnist.arms[0]) == 10 * 469
+
+
+def test_every_activation_is_searched_among_its_own_rates() -> None:
+    activation = load_experiment("activation")
+    for name in ("relu", "tanh", "sigmoid"):
+        plain, dropout = activation.arm(name), activation.arm(f"{name}-dropout")
+        assert plain.search is not None and plain.search == dropout.search
+        candidates = [activation.arm(candidate) for candidate in plain.search.arms]
+        assert [arm.recipe.learning_rate for arm in candidates] == [0.003, 0.01, 0.03, 0.1, 0.3]
+        assert all({**arm.model.options, "dropout": 0.0} == plain.model.options for arm in candidates)
+        assert all(arm.recipe.validation_images == 5_000 for arm in candidates)
+    chosen = select_arms(activation, activation.profile("quick"), "tanh")
+    assert len(chosen) == 1 + 5, "the candidates come along"
+
+
+def test_published_numbers_agree_with_the_curves(degradation: Experiment) -> None:
+    for arm in ("plain-20", "plain-56"):
+        curves = he15_error_curves(arm)
+        assert curves["test"][1][-1] == pytest.approx(degradation.published[arm]["test_error"], abs=0.1)
+        last = curves["train"][1][-10:]
+        assert sum(last) / 10 == pytest.approx(degradation.published[arm]["train_error"], abs=0.06)
+    for arm in ("plain-20", "plain-56", "resnet-20", "resnet-56"):
+        responses = he15_layer_responses(arm)
+        assert responses is not None
+        mean = sum(responses[1]) / len(responses[1])
+        assert mean == pytest.approx(degradation.published[arm]["mean_response"], abs=0.03)
+
+
+def test_experiment_files_import_no_torch() -> None:
+    code = (
+        "import sys; from resnet_repro.design.registry import load_experiment, experiment_names;"
+        "[load_experiment(name) for name in experiment_names()];"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'matplotlib', 'wandb')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPO).returncode == 0
+
+
+def test_the_readmes_experiment_is_all_it_takes(tiny_data: Path, tmp_path: Path) -> None:
+    source = re.search(r"```python\n(\"\"\"Does depth.*?)```", (REPO / "README.md").read_text(), re.S)
+    assert source is not None
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "deeper.py").write_text(source[1])
+    process = cli(
+        "run", "deeper", "--dataset", "standin-tiny", "--iterations", "1", "--data-dir", tiny_data, cwd=tmp_path
+    )
+    assert process.returncode == 0, process.stderr
+    assert "P1  undecided (stand-in data)" in process.stdout
+    *_, answer, seeds, remark, report = process.stdout.strip().splitlines()
+    assert re.fullmatch(r"After 1 steps resnet-32 has [\d.]+ % test error, resnet-20 [\d.]+ %\.", answer)
+    assert (seeds, report) == ("One seed.", "report: reports/deeper.pdf")
+    assert remark == "Trained on a stand-in for the data, these numbers say nothing of cifar10."
+    assert (tmp_path / "reports" / "deeper.pdf").exists()

@@ -1,0 +1,89 @@
+"""Receptive fields, stages, and what else tells a network's shape."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from counted_nets import counts_of
+from torch import Tensor, nn
+
+from resnet_repro.claims.comparisons import Results
+from resnet_repro.diagnostics.anatomy import measures, receptive_field, stage_ends
+from resnet_repro.diagnostics.complexity import (
+    build_on_meta,
+    layer_costs,
+)
+from resnet_repro.models.catalogue import NETS
+from resnet_repro.models.fragments import stack
+
+
+@pytest.mark.parametrize(("kernel", "count", "side"), [(3, 2, 5), (5, 1, 5), (3, 3, 7), (7, 1, 7)])
+def test_the_receptive_field_is_where_the_gradient_reaches(kernel: int, count: int, side: int) -> None:
+    net = stack(kernel, count, channels=1)
+    for parameter in net.parameters():
+        nn.init.ones_(parameter)
+    image = torch.ones(1, 1, 15, 15, requires_grad=True)
+    net(image)[0, 0, 7, 7].backward()
+    assert image.grad is not None
+    rows, columns = torch.nonzero(image.grad[0, 0], as_tuple=True)
+    assert (rows.max() - rows.min() + 1, columns.max() - columns.min() + 1) == (side, side)
+    assert measures(net, layer_costs(net, (1, 15, 15)), (1, 15, 15))["receptive_field"] == side
+
+
+def test_receptive_fields_by_hand() -> None:
+    assert receptive_field([]) == 1
+    assert receptive_field([nn.Conv2d(1, 1, 3, stride=2), nn.MaxPool2d(3, stride=2)]) == 3 + 2 * 2
+    assert receptive_field([nn.Conv2d(1, 1, 3, dilation=2)]) == 5
+    with_shortcuts, without = (
+        counts_of(build_on_meta(NETS[n].model, 10), (3, 32, 32)) for n in ("resnet-20", "plain-20")
+    )
+    # 7 convolutions at full size, 6 at half, 6 at a quarter; the first of a stage steps as the stage before.
+    assert with_shortcuts["receptive_field"] == without["receptive_field"] == 1 + 2 * 8 + 4 * 6 + 8 * 5
+
+
+def test_branches_have_no_one_receptive_field(counted: Results) -> None:
+    assert "receptive_field" not in counted.values["inception-3a"][0]
+    assert counted.of("vgg-16", "receptive_field") == {0: 212}
+
+
+def test_stages_end_at_the_last_map_of_each_size() -> None:
+    assert stage_ends([(64, 8, 8), (32, 8, 8), (32, 4, 4), (96, 4, 4)]) == [(32, 8, 8), (96, 4, 4)]
+    assert stage_ends([]) == []
+
+
+class Scaled(nn.Module):
+    """A block whose shortcut has something to learn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(8, 8, 3, padding=1)
+        self.downsample = nn.BatchNorm2d(8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv1(x) + self.downsample(x)
+
+
+def test_measures_tell_a_net_that_is_the_other_way_round() -> None:
+    upside_down = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), Scaled(), nn.Upsample(scale_factor=4), nn.Conv2d(8, 4, 2, stride=2)
+    )
+    found = counts_of(upside_down, (3, 8, 8))
+    assert found["memory_peak_depth"] == 100
+    assert found["early_memory_share"] == pytest.approx(100 * 8 * 64 / (2 * 8 * 64 + 4 * 256))
+    assert (found["fc_layers"], found["fc_params_share"], found["conv_macs_share"]) == (0, 0, 100)
+    assert (found["map_growths"], found["channel_drops"], found["channel_growth"]) == (1, 1, 0.5)
+    assert found["identity_params"] == 16
+    assert not {"pool_params", "fc_params_saved"} & set(found)
+
+
+def test_measures_of_linear_layers_tell_pooling_from_flattening() -> None:
+    def tail(*layers: nn.Module) -> dict[str, float]:
+        return counts_of(nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), *layers), (1, 8, 8))
+
+    flat = tail(nn.Flatten(), nn.Linear(256, 16), nn.Linear(16, 10))
+    pooled = tail(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
+    assert (flat["fc_layers"], flat["fc_params_saved"]) == (2, 0)
+    assert flat["fc_params_share"] == pytest.approx(100 * (257 * 16 + 17 * 10) / (40 + 257 * 16 + 17 * 10))
+    assert flat["conv_macs_share"] == pytest.approx(100 * 64 * 36 / (64 * 36 + 256 * 16 + 160))
+    assert (pooled["fc_layers"], pooled["pool_params"]) == (1, 0)
+    assert pooled["fc_params_saved"] == pytest.approx(100 * 2520 / 2570)

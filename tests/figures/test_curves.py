@@ -1,0 +1,86 @@
+"""Learning curves beside the paper's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from made_records import CIFAR100, TEST_ERROR, content_of, make_record
+
+from resnet_repro.design.experiment import Experiment
+from resnet_repro.figures.curves import error_curves
+from resnet_repro.figures.figure import Context
+from resnet_repro.figures.style import PAPER_GREY
+from resnet_repro.records.record import collect
+
+
+def _lines(experiment: Experiment, runs: Path, budget: str, iterations: int) -> tuple[int, list]:
+    spec = experiment.figures[0]
+    drawn = spec.draw(Context(collect(runs, experiment.name, budget), iterations))
+    assert drawn is not None
+    figure, _ = drawn
+    return len(figure.axes), [line for ax in figure.axes for line in ax.get_lines()]
+
+
+def test_the_papers_curves_lie_grey_behind_ours_where_budgets_are_the_same(
+    degradation: Experiment, paper_runs: Path
+) -> None:
+    panels, lines = _lines(degradation, paper_runs, "paper", 64_000)
+    grey = [line for line in lines if line.get_color() == PAPER_GREY]
+    assert panels == 2
+    assert len(grey) == 8  # four nets, training and test
+    assert {line.get_label() for line in grey} >= {"He15 plain-56 test", "He15 resnet-20 train"}
+    assert all(line.get_zorder() < 2 for line in grey)
+    assert len(lines) - len(grey) == 4 * (3 + 1) * 2  # of each net three seeds and their mean, twice
+
+
+def test_the_papers_layer_responses_lie_behind_ours_after_as_many_steps(
+    degradation: Experiment, paper_runs: Path, tmp_path: Path
+) -> None:
+    (spec,) = [spec for spec in degradation.figures if spec.name == "layer_responses"]
+    make_record(tmp_path / "short", degradation, "plain-20", 0, "quick", 391)
+    for runs, budget, iterations, panels in ((paper_runs, "paper", 64_000, 2), (tmp_path / "short", "quick", 391, 4)):
+        drawn = spec.draw(Context(collect(runs, "degradation", budget), iterations))
+        assert drawn is not None
+        axes = drawn[0].axes
+        assert len(axes) == panels
+        grey = {str(line.get_label()) for line in axes[0].get_lines() if line.get_color() == PAPER_GREY}
+        assert grey == ({f"He15 {name}" for name in TEST_ERROR if name != "plain-56-no-bn"} if panels == 2 else set())
+        assert ("The scales on the left and on the right differ." in drawn[1]) == (panels == 4)
+
+
+def test_else_they_have_panels_of_their_own(degradation: Experiment, tmp_path: Path) -> None:
+    make_record(tmp_path, degradation, "plain-20", 0, "quick", 391)
+    panels, lines = _lines(degradation, tmp_path, "quick", 391)
+    assert panels == 2  # plain nets alone have runs: ours, and the paper's below
+    assert not [line for line in lines if line.get_color() == PAPER_GREY]
+    published = next(line for line in lines if line.get_label() == "He15 plain-20 test")
+    assert max(published.get_xdata()) > 60_000
+
+
+def test_a_third_group_of_arms_has_its_panel_in_a_second_row(degradation: Experiment, paper_runs: Path) -> None:
+    groups = {arm.name: [arm] for arm in degradation.arms if arm.name != "plain-56-no-bn"}
+    drawn = error_curves(groups).draw(Context(collect(paper_runs, "degradation", "paper"), 64_000))
+    assert drawn is not None
+    for name, ax in zip(groups, drawn[0].axes, strict=True):
+        assert ax.get_title() == f"{name} (grey: He15)"
+        assert f"{name} test" in {line.get_label() for line in ax.get_lines()}
+
+
+def test_on_another_data_set_nothing_published_is_shown(degradation: Experiment, tmp_path: Path) -> None:
+    for arm in ("plain-20", "plain-56", "resnet-20"):
+        make_record(tmp_path, degradation, arm, 0, "quick-cifar100", 391, dataset=CIFAR100)
+    content = content_of(degradation, tmp_path, "quick-cifar100")
+    assert content["banners"][0].startswith("OTHER DATA SET. These nets were trained on CIFAR-100")
+    assert "published" not in content["results"][0]["header"]
+    assert "Published" not in content["results"][0]["caption"]
+    assert "9.69" not in str(content["results"])
+    verdicts = {claim["name"]: claim["verdict"] for claim in content["claims"]}
+    assert (verdicts["D1"], verdicts["D3"]) == ("observed", "undecided")
+    records = collect(tmp_path, "degradation", "quick-cifar100")
+    for spec in degradation.figures:
+        drawn = spec.draw(Context(records, 391, published=False))
+        assert drawn is not None
+        labels = [line.get_label() for ax in drawn[0].axes for line in ax.get_lines()]
+        assert labels
+        assert not any(str(label).startswith("He15") for label in labels), spec.name
+        assert "He15" not in drawn[1]

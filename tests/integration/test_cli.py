@@ -1,0 +1,294 @@
+"""The real command line, end to end on tiny data, and every kind of bad input in one sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import cli, cli_process
+
+from resnet_repro.records.record import Record, collect
+
+SMALL = ("--dataset", "standin-tiny", "--iterations", "2", "--arms", "plain-20,resnet-20")
+
+
+def one_sentence(process: subprocess.CompletedProcess) -> str:
+    """The single line on standard error of a command that refused its input."""
+    assert process.returncode == 2, process.stderr + process.stdout
+    lines = process.stderr.strip().splitlines()
+    assert len(lines) == 1, process.stderr
+    assert "Traceback" not in process.stderr
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def study(
+    tiny_data: Path, quartered: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, subprocess.CompletedProcess]:
+    """Two arms for two steps each, with a report and an offline recording, all in processes of their own."""
+    folder = tmp_path_factory.mktemp("study")
+    process = cli_process(
+        "run", "degradation", *SMALL, "--data-dir", tiny_data, "--runs-dir", folder / "runs", "--reports-dir",
+        folder / "reports", "--wandb-mode", "offline", cwd=quartered,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr + process.stdout
+    return folder, process
+
+
+def records(folder: Path) -> list[Record]:
+    return collect(folder / "runs", "degradation", "2it-standin-tiny")
+
+
+def test_a_study_leaves_records_and_a_report(study: tuple[Path, subprocess.CompletedProcess]) -> None:
+    folder, process = study
+    assert [(r.arm, r.seed, r.status) for r in records(folder)] == [
+        ("plain-20", 0, "finished"),
+        ("resnet-20", 0, "finished"),
+    ]
+    for name in ("degradation.pdf", "degradation-error_curves.svg", "degradation-error_curves.png"):
+        assert (folder / "reports" / name).stat().st_size > 1_000, name
+    assert (folder / "reports" / "degradation.pdf").read_bytes().startswith(b"%PDF")
+    assert "STAND-IN DATA" in process.stdout
+    assert re.search(r"D1\s+undecided", process.stdout)
+    assert re.search(r"plain-20 seed 0\s+finished\s+step 2/2", process.stdout)
+
+
+def test_wandb_records_offline_what_the_tables_say(study: tuple[Path, subprocess.CompletedProcess]) -> None:
+    folder, process = study
+    assert "recording offline" in process.stdout
+    assert "wandb leet" in process.stdout
+    recordings = {path.name.rsplit("-", 1)[1]: path for path in (folder / "runs" / "wandb").glob("offline-run-*")}
+    for record in records(folder):
+        run = json.loads((record.folder / "run.json").read_text())
+        file = next(recordings[run["id"]].glob("*.wandb"))
+        out = subprocess.run(
+            [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)], capture_output=True, text=True
+        )
+        text = out.stdout
+        assert out.returncode == 0, out.stderr
+        for expected in (
+            f'"{record.arm}-seed0"', '"degradation"', f'"{record.arm}"', '"2it-standin-tiny"', "STAND-IN DATA",
+            record.data["dataset"]["digest"], "loss/running_train", "error/test", "images_per_second", "learning_rate",
+        ):  # fmt: skip
+            assert expected in text, expected
+    assert len(recordings) == 3  # two runs, and the report's figures
+
+
+def test_features_reads_the_runs_of_another_experiment(
+    study: tuple[Path, subprocess.CompletedProcess], tiny_data: Path, quartered: Path
+) -> None:
+    folder, _ = study
+    process = cli(
+        "run", "features", "--dataset", "standin-tiny", "--iterations", "2", "--arms",
+        "plain-20-trained,plain-20-initial", "--data-dir", tiny_data, "--runs-dir", folder / "runs", "--reports-dir",
+        folder / "features", cwd=quartered,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr + process.stdout
+    trained, initial = sorted(collect(folder / "runs", "features", "2it-standin-tiny"), key=lambda r: r.arm)[::-1]
+    source = next(r for r in records(folder) if r.arm == "plain-20")
+    assert trained.data["parent"]["weights_sha256"] == source.data["weights_sha256"]
+    assert trained.data["weights_sha256"] == source.data["weights_sha256"]
+    assert trained.value("test_error") == source.value("test_error")
+    assert initial.data["parent"] is None
+    for record in (trained, initial):
+        assert len(record.table("features")) == 10
+        assert record.value("probe_drop") is not None
+    assert (folder / "features" / "features-probes.svg").exists()
+
+
+def test_status_tells_of_a_finished_study(study: tuple[Path, subprocess.CompletedProcess], quartered: Path) -> None:
+    folder, _ = study
+    process = cli("status", "degradation", "--runs-dir", folder / "runs", cwd=quartered)
+    assert process.returncode == 0, process.stderr
+    assert "degradation 2it-standin-tiny: 2 of 5 runs finished, 3 missing" in process.stdout
+    assert re.search(r"finished\s+plain-20 seed 0\s+test error \d", process.stdout)
+
+
+def test_finished_runs_are_not_repeated(
+    study: tuple[Path, subprocess.CompletedProcess], tiny_data: Path, quartered: Path
+) -> None:
+    folder, _ = study
+    before = {r.arm: (r.folder / "record.json").stat().st_mtime_ns for r in records(folder)}
+    process = cli(
+        "run", "degradation", *SMALL, "--data-dir", tiny_data, "--runs-dir", folder / "runs", "--no-report",
+        cwd=quartered,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr
+    assert "2 of 2 runs are finished already" in process.stdout
+    assert {r.arm: (r.folder / "record.json").stat().st_mtime_ns for r in records(folder)} == before
+
+
+def test_report_remakes_the_studys_own_pdf_from_records_alone(
+    study: tuple[Path, subprocess.CompletedProcess], quartered: Path, tmp_path: Path
+) -> None:
+    folder, _ = study
+    for reports in (tmp_path / "a", tmp_path / "b"):
+        process = cli("report", "--runs-dir", folder / "runs", "--reports-dir", reports, cwd=quartered)
+        assert process.returncode == 0, process.stderr
+    for name in ("degradation.pdf", "degradation-error_curves.svg", "degradation-gradient_norms.pdf", "summary.pdf"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+        if name != "summary.pdf":  # which a study does not write
+            assert (tmp_path / "a" / name).read_bytes() == (folder / "reports" / name).read_bytes(), name
+
+
+def test_other_settings_never_mix_with_what_is_there(
+    study: tuple[Path, subprocess.CompletedProcess], tiny_data: Path, quartered: Path
+) -> None:
+    folder, _ = study
+    there = records(folder)[0].data["precision"]
+    other = "fp32" if there == "bf16" else "bf16"
+    process = cli(
+        "run", "degradation", *SMALL, "--data-dir", tiny_data, "--runs-dir", folder / "runs", "--precision", other,
+        "--reports-dir", folder / "reports", cwd=quartered,
+    )  # fmt: skip
+    message = one_sentence(process)
+    assert f"precision {there}, not {other}: name another RUNS_DIR, or delete" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["run", "nothing"], "unknown experiment 'nothing': take one of activation, auxiliary, block"),
+        (["run", "degradation", "--arms", "plain-21"], "unknown arm 'plain-21': degradation has plain-20"),
+        (["run", "degradation", "--arms", ""], "unknown arm ''"),
+        (["run", "degradation", "--profile", "long"], "unknown profile 'long': degradation has quick, paper"),
+        (["run", "degradation", "--dataset", "cifar11"], "unknown data set 'cifar11': take auto, cifar10"),
+        (["run", "degradation", "--seeds", "one"], "SEEDS='one' is no list of seeds: write 0,1,2 or 0-4"),
+        (["run", "degradation", "--iterations", "0"], "ITERATIONS='0' is no positive whole number"),
+        (["run", "degradation", "--iterations", "-3"], "ITERATIONS='-3' is no positive whole number"),
+        (["run", "degradation", "--seeds", ""], "SEEDS='' is no list of seeds"),
+        (["run", "degradation", "--iterations", ""], "ITERATIONS='' is no positive whole number"),
+        (["run", "degradation", "--slots", "none"], "SLOTS='none' is no positive whole number"),
+        (["run", "degradation", "--devices", "tpu"], "DEVICES='tpu' names no device"),
+        (["run", "degradation", "--precision", "fp16"], "unknown precision 'fp16': take one of auto, bf16, fp32"),
+        (["run", "degradation", "--checkpoint-seconds", "soon"], "CHECKPOINT_SECONDS='soon' is no number"),
+        (["run", "degradation", "--wandb-mode", "maybe"], "unknown WANDB_MODE 'maybe'"),
+        (["run", "degradation", "--runs-dir", "/proc/nowhere"], "RUNS_DIR=/proc/nowhere cannot be written"),
+        (["run", "degradation", "--reports-dir", "/proc/no"], "REPORTS_DIR=/proc/no cannot be written"),
+        (["run", "degradation", "--data-mirror", "/nowhere"], "DATA_MIRROR=/nowhere is no folder"),
+        (["run", "degradation", "--colour", "red"], "unrecognized arguments: --colour red"),
+        (["report", "--runs-dir", "/nowhere"], "RUNS_DIR=/nowhere is no folder: run an experiment first"),
+        (["sync", "--runs-dir", "/nowhere"], "holds no recordings: run an experiment first"),
+        (["fly"], "invalid choice: 'fly'"),
+    ],
+)
+def test_bad_input_is_one_sentence(arguments: list[str], sentence: str, tmp_path: Path) -> None:
+    if arguments[:2] == ["run", "degradation"]:
+        arguments = [*arguments, "--data-dir", str(tmp_path)]
+        if "--runs-dir" not in arguments:
+            arguments += ["--runs-dir", str(tmp_path / "runs")]
+        if "--reports-dir" not in arguments:
+            arguments += ["--reports-dir", str(tmp_path / "reports")]
+    assert sentence in one_sentence(cli(*arguments))
+
+
+def test_bad_input_is_one_sentence_from_a_process_too(tmp_path: Path) -> None:
+    """Before torch is imported and after: nothing that an import or the interpreter says stands beside it."""
+    folders = ("--data-dir", tmp_path, "--runs-dir", tmp_path / "runs", "--reports-dir", tmp_path / "reports")
+    for words, sentence in (
+        (["fly"], "invalid choice"),
+        (["run", "degradation", "--devices", "tpu", *folders], "'tpu'"),
+    ):
+        assert sentence in one_sentence(cli_process(*words))
+
+
+@pytest.mark.parametrize("name", ["record.json", "run.json", "checkpoint.ckpt"])
+def test_files_that_are_cut_short_are_named(
+    name: str, study: tuple[Path, subprocess.CompletedProcess], tiny_data: Path, quartered: Path, tmp_path: Path
+) -> None:
+    source = records(study[0])[0].folder
+    folder = tmp_path / "runs" / "degradation" / "2it-standin-tiny" / "plain-20" / "seed0"
+    folder.mkdir(parents=True)
+    if name == "record.json":
+        (folder / name).write_bytes((source / name).read_bytes()[:200])
+    else:
+        (folder / "run.json").write_bytes((source / "run.json").read_bytes()[: 200 if name == "run.json" else None])
+        (folder / "checkpoint.ckpt").write_bytes(b"PK\x03\x04 cut short")
+    message = one_sentence(
+        cli(
+            "run",
+            "degradation",
+            *SMALL,
+            "--data-dir",
+            tiny_data,
+            "--runs-dir",
+            tmp_path / "runs",
+            "--reports-dir",
+            tmp_path / "reports",
+            cwd=quartered,
+        )
+    )
+    assert name in message
+    assert f"delete {folder}" in message
+
+
+def test_a_run_that_breaks_is_named_in_the_report_and_the_exit_code(
+    tiny_data: Path, quartered: Path, tmp_path: Path
+) -> None:
+    blocker = tmp_path / "runs" / "degradation" / "2it-standin-tiny" / "plain-20" / "seed0" / "metrics.csv"
+    blocker.mkdir(parents=True)  # a folder where the run wants to write a file
+    process = cli(
+        "run", "degradation", *SMALL, "--data-dir", tiny_data, "--runs-dir", tmp_path / "runs", "--reports-dir",
+        tmp_path / "reports", cwd=quartered,
+    )  # fmt: skip
+    assert process.returncode == 1
+    assert re.search(r"plain-20 seed 0 failed: IsADirectoryError.*log\.txt", process.stderr)
+    assert [r.arm for r in records(tmp_path)] == ["resnet-20"]
+    assert (tmp_path / "reports" / "degradation.pdf").exists()
+    assert re.search(r"D4\s+undecided", process.stdout)
+
+
+def test_where_every_run_breaks_there_is_no_report_and_no_traceback(tiny_data: Path, tmp_path: Path) -> None:
+    blocker = tmp_path / "runs" / "degradation" / "2it-standin-tiny" / "plain-20" / "seed0" / "metrics.csv"
+    blocker.mkdir(parents=True)
+    process = cli(
+        "run", "degradation", *SMALL[:4], "--arms", "plain-20", "--data-dir", tiny_data, "--runs-dir",
+        tmp_path / "runs", "--reports-dir", tmp_path / "reports",
+    )  # fmt: skip
+    assert process.returncode == 1
+    assert len(process.stderr.strip().splitlines()) == 1, process.stderr
+    assert "plain-20 seed 0 failed" in process.stderr
+    assert not list((tmp_path / "reports").iterdir())
+
+
+def test_ctrl_c_and_the_same_command_again(tiny_data: Path, quartered: Path, tmp_path: Path) -> None:
+    arguments = [
+        sys.executable, "-m", "resnet_repro.cli", "run", "degradation", "--dataset", "standin-tiny", "--iterations",
+        "40", "--arms", "plain-20", "--slots", "2", "--data-dir", str(tiny_data), "--runs-dir", str(tmp_path / "runs"),
+        "--no-report",
+    ]  # fmt: skip
+    folder = tmp_path / "runs" / "degradation" / "40it-standin-tiny" / "plain-20" / "seed0"
+    process = subprocess.Popen(
+        arguments, cwd=quartered, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not (folder / "metrics.csv").exists() or len((folder / "metrics.csv").read_text().splitlines()) < 4:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "run the same command to go on" in stderr
+    assert (folder / "checkpoint.ckpt").exists()
+    again = cli(*arguments[3:], cwd=quartered)
+    assert again.returncode == 0, again.stderr
+    assert "resuming plain-20 seed 0" in (folder / "log.txt").read_text()
+    assert json.loads((folder / "record.json").read_text())["iterations"] == 40
+
+
+def test_help_and_list_serve_people_without_make() -> None:
+    process = cli("run", "--help")
+    assert process.returncode == 0
+    for flag in (
+        "profile", "seeds", "iterations", "arms", "dataset", "data-dir", "data-mirror", "runs-dir", "reports-dir",
+        "devices", "slots", "precision", "checkpoint-seconds", "wandb-mode",
+    ):  # fmt: skip
+        assert f"--{flag}" in process.stdout
+    assert "degradation" in cli("list").stdout

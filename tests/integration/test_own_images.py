@@ -1,0 +1,169 @@
+"""Class folders of the user's own on the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from conftest import REPO, cli
+from made_folders import make_folders
+
+from resnet_repro.cli import main
+from resnet_repro.distributed import World
+from resnet_repro.launch.slots import one_of_group, plan_slots
+from resnet_repro.records.failures import failure_reason
+
+
+def record_in(runs: Path, experiment: str, budget: str, arm: str) -> dict:
+    return json.loads((runs / experiment / budget / arm / "seed0" / "record.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty training images of two classes and ten to score, one of each that cannot be read."""
+    root = make_folders(tmp_path_factory.mktemp("flowers") / "My Flowers", train=10, test=5)
+    for file in ("train/ant/0.png", "val/bee/1.png"):
+        (root / file).write_bytes(b"broken")
+    return root
+
+
+def test_two_processes_train_on_class_folders_through_the_command_line(folders: Path, tmp_path: Path) -> None:
+    flags = f"--arms resnet-18 --iterations 2 --resolution 32 --broken skip --runs-dir {tmp_path}/runs"
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"),
+        *("-m", "resnet_repro.cli", "run", "plain-vs-resnet", "--dataset", str(folders), *flags.split()),
+        *("--reports-dir", str(tmp_path / "reports"), "--precision", "fp32", "--data-dir", str(tmp_path / "data")),
+    ]
+    ended = subprocess.run(command, cwd=REPO, env=os.environ, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr[-2000:] + ended.stdout
+    assert ended.stdout.count("report: ") == 1 and ended.stdout.count("I1 ") == 1
+    record = record_in(tmp_path / "runs", "plain-vs-resnet", "2it-32px-folders-my-flowers", "resnet-18")
+    assert (record["processes"], record["status"]) == (2, "finished")
+    data = record["dataset"]
+    assert data["class_images"] == {name: {"train": 10, "test": 5} for name in ("ant", "bee")}
+    assert data["broken_images"] == 2 and set(data["broken"]) == {"train/ant/0.png", "val/bee/1.png"}
+    assert (record["final"]["train_images"], data["train_images"], data["test_images"]) == (19, 20, 10)
+    errors = record["final"]["test_error"] * 9 / 100, record["final"]["test_error_10crop"] * 9 / 100
+    assert errors == pytest.approx([round(error) for error in errors])
+
+
+def test_transfer_runs_on_own_images_with_own_weights(folders: Path, tmp_path: Path) -> None:
+    torch.save(torchvision.models.resnet34().state_dict(), tmp_path / "mine.pth")
+    arguments = [
+        *("run", "transfer", "--arms", "frozen-as-written,frozen-corrected", "--resolution", "32", "--broken", "skip"),
+        *("--dataset", folders, "--weights", tmp_path / "mine.pth", "--runs-dir", tmp_path / "runs"),
+        *("--reports-dir", tmp_path / "reports", "--data-dir", tmp_path / "data", "--precision", "fp32"),
+    ]
+    ended = cli(*arguments)
+    assert ended.returncode == 0, ended.stderr + ended.stdout
+    assert "SUBSTITUTE WEIGHTS" not in ended.stdout
+    budget = "quick-32px-folders-my-flowers"
+    records = [
+        record_in(tmp_path / "runs", "transfer", budget, f"frozen-{kind}") for kind in ("as-written", "corrected")
+    ]
+    for record in records:
+        assert record["weights_from"] == {"name": "mine.pth", "substitute": False}
+        assert record["model"]["trainable_parameters"] == 2 * 513
+        assert record["iterations"] == 6  # six epochs of twenty images, as the 474 steps are of 10,000
+        assert record["recipe"]["train_images"] == 0 and record["dataset"]["used"]["train"] == 20
+    assert records[1]["feature_seconds"] > 0
+    assert not (tmp_path / "runs" / "transfer" / budget / "pretrained").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            "degradation --dataset {folders}",
+            "names class folders, and the nets of degradation are made for the images of",
+        ),
+        ("plain-vs-resnet --profile paper", "wants ImageNet-1k here, .*: set DATASET to the path of its folders"),
+        (
+            "plain-vs-resnet --dataset {folders}/nothing",
+            "nothing is no folder: name the folder that holds train and val",
+        ),
+        ("plain-vs-resnet --dataset mnist", r"the images of mnist have shape \(1, 28, 28\)"),
+        ("degradation --resolution 64", "RESOLUTION=64 does not go with degradation"),
+        ("plain-vs-resnet --resolution 8", "RESOLUTION=8 is out of range: take 32 to 1024 pixels"),
+        ("plain-vs-resnet --resolution big", "RESOLUTION='big' is no positive whole number"),
+        ("plain-vs-resnet --broken maybe", "BROKEN='maybe' is unknown: take stop or skip"),
+        ("transfer --weights {folders}/none.pth --dataset {folders}", "none.pth is no file: name a file of weights"),
+        (
+            "transfer --weights {folders}/18.pth --dataset {folders}",
+            r"18.pth does not hold the weights .*missing layer1\.2\.",
+        ),
+        ("degradation --weights some.pth --dataset standin-tiny", "WEIGHTS=some.pth goes with no arm of degradation"),
+        (
+            "transfer --arms from-scratch --weights some.pth --dataset {folders}",
+            "WEIGHTS=some.pth goes with none of the arms chosen: leave it out",
+        ),
+        (
+            "transfer --dataset flowers",
+            "unknown data set 'flowers': take auto, cifar10, .* or the path of class folders",
+        ),
+        (
+            "transfer --profile paper --dataset {folders}",
+            "begins with torchvision's ResNet-34, which is not to be had here",
+        ),
+    ],
+)
+def test_what_cannot_be_is_told_in_a_sentence(
+    words: str,
+    message: str,
+    folders: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("resnet_repro.models.pretrained._download", lambda url, path: "no network")
+    if "18.pth" in words and not (folders / "18.pth").exists():
+        torch.save(torchvision.models.resnet18().state_dict(), folders / "18.pth")
+    flags = ["--runs-dir", "runs", "--reports-dir", "reports", "--data-dir", "data"]
+    flags = [str(tmp_path / flag) if not flag.startswith("--") else flag for flag in flags]
+    assert main(["run", *(word.format(folders=folders) for word in words.split()), *flags]) == 2
+    captured = capfd.readouterr().err
+    assert captured.startswith("resnet-repro: ") and len(captured.strip().splitlines()) == 1
+    assert re.search(message, captured), captured
+
+
+def test_processes_that_torchrun_has_started_go_with_spread_experiments_alone(
+    capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (
+        ("RANK", 0),
+        ("WORLD_SIZE", 2),
+        ("LOCAL_RANK", 0),
+        ("LOCAL_WORLD_SIZE", 2),
+        ("MASTER_PORT", 29500),
+    ):
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("MASTER_ADDR", "here")
+    assert main(["run", "degradation"]) == 2
+    assert "2 processes were started for degradation, whose runs take one device each" in capfd.readouterr().err
+
+
+def test_a_run_of_many_processes_says_why_it_failed(tmp_path: Path) -> None:
+    lines = ["resnet-repro: an older reason", *["..."] * 90, "resnet-repro: a.png cannot be read", "Traceback", "====="]
+    (tmp_path / "log.txt").write_text("\n".join(lines))
+    assert failure_reason(tmp_path) == "a.png cannot be read"
+    (tmp_path / "log.txt").write_text("\n".join([*lines[:91], "KeyError: 3"]))
+    assert failure_reason(tmp_path) == "KeyError: 3"
+
+
+def test_a_spread_run_takes_all_gpus_and_shares_out_the_cores() -> None:
+    (slot,) = plan_slots(["cuda:0", "cuda:2"], None, runs=4, cores=16, visible="4,5,6", spread=True)
+    assert (slot.processes, slot.threads, slot.workers, slot.environment["CUDA_VISIBLE_DEVICES"]) == (2, 8, 8, "4,6")
+    with pytest.raises(ValueError, match="SLOTS=2 does not go with runs that take all GPUs"):
+        plan_slots(["cuda:0", "cuda:1"], 2, runs=4, cores=16, spread=True)
+    (slot,) = plan_slots(["cuda:1"], None, runs=4, cores=16, spread=True)
+    assert (slot.processes, slot.environment["CUDA_VISIBLE_DEVICES"]) == (1, "1")
+    assert len(plan_slots(["cpu"], None, runs=4, cores=2, spread=True)) == 2
+    slot = one_of_group("cuda", World(5, 8, 1, 4), cores=32)
+    assert (slot.processes, slot.threads, "CUDA_VISIBLE_DEVICES" in slot.environment) == (1, 8, False)

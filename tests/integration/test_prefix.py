@@ -1,0 +1,271 @@
+"""A prefix is the beginning of the published schedule: it can be continued, and decides what its claims say it does."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import QUARTER, cli, make_settings, prepare_run
+from made_records import content_of, make_record, parent_of
+from made_results import DEEPER_IS_WORSE, judge, results
+from trained_runs import content, run_here
+
+from resnet_repro.claims.claim import Claim
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.config.schedule import learning_rate
+from resnet_repro.config.settings import RunSettings
+from resnet_repro.design.budgets import command, profile_of, split_budget
+from resnet_repro.design.experiment import Experiment
+from resnet_repro.design.registry import load_experiment
+from resnet_repro.files import read_rows, write_json
+from resnet_repro.records.layout import run_folder
+from resnet_repro.records.record import read_record
+from resnet_repro.records.resume import state_of
+from resnet_repro.records.reuse import take_over, take_up
+
+WHOLE = 30  # steps, 8 of them an epoch
+
+
+def settings_for(data: Path, prefix: int | None, **changes: object) -> RunSettings:
+    """Of a run of the published schedule, here 30 steps, or of its first `prefix`."""
+    budget = "paper" if prefix is None else f"prefix{prefix}"
+    return make_settings(data, WHOLE, **{"evaluate_every": 7, "budget": budget, "prefix": prefix, **changes})
+
+
+def train_prefix(runs: Path, data: Path, prefix: int | None) -> Path:
+    settings = settings_for(data, prefix)
+    folder = prepare_run(runs, settings, data)
+    assert run_here(folder) == "finished"
+    return folder
+
+
+@pytest.fixture(scope="module")
+def in_one_go(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int | None, Path]:
+    """The whole schedule and a prefix of 17 steps, each trained from its first step."""
+    return {prefix: train_prefix(tmp_path_factory.mktemp("one"), tiny_data, prefix) for prefix in (17, None)}
+
+
+@pytest.mark.parametrize("first", [5, 14])  # in the middle of an epoch; at an evaluation
+def test_a_continued_prefix_has_the_bits_of_one_in_one_go(
+    first: int, in_one_go: dict[int | None, Path], tiny_data: Path, tmp_path: Path
+) -> None:
+    train_prefix(tmp_path, tiny_data, first)
+    for longer in (17, None):
+        settings = settings_for(tiny_data, longer)
+        folder = run_folder(tmp_path, "degradation", settings.budget, "plain-8", 0)
+        assert take_up(folder, settings) == (first if longer else 17), "the longest one is continued"
+        assert state_of(folder, settings) == "started"
+        assert run_here(folder) == "finished"
+        assert content(folder) == content(in_one_go[longer])
+
+
+def test_a_prefix_ends_as_the_whole_schedule_passes(in_one_go: dict[int | None, Path]) -> None:
+    prefix, whole = (read_record(in_one_go[steps]) for steps in (17, None))
+    assert prefix is not None and whole is not None
+    rows, all_rows = (read_rows(record.folder / "metrics.csv") for record in (prefix, whole))
+    assert rows == all_rows[:17], "same rates, losses and evaluations at the same steps"
+    assert [row["iteration"] for row in rows if row["test_error"]] == ["7", "14"]
+    assert prefix.data["iterations"] == 17 and prefix.schedule == (17, 64_000)
+    assert prefix.data["final"]["test_images"] == prefix.data["dataset"]["test_images"]
+    assert (prefix.folder / "checkpoint.ckpt").exists(), "a longer prefix goes on from it"
+    assert not (whole.folder / "checkpoint.ckpt").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"prefix": 17},  # as long: taken over, not continued
+        {"prefix": 16},
+        {"evaluate_every": 5},
+        {"precision": "bf16"},
+        {"dataset_digest": "e" * 64},
+        {"iterations": 60},
+    ],
+)
+def test_a_run_of_another_schedule_is_not_continued(
+    changes: dict[str, object], in_one_go: dict[int | None, Path], tiny_data: Path
+) -> None:
+    runs_dir = in_one_go[17].parents[3]
+    settings = replace(settings_for(tiny_data, 20, budget="other"), **changes)  # type: ignore[arg-type]
+    folder = run_folder(runs_dir, "degradation", "other", "plain-8", 0)
+    assert take_up(folder, settings) is None
+    assert not folder.exists()
+
+
+def test_a_prefix_without_its_checkpoint_is_not_continued(tiny_data: Path, tmp_path: Path) -> None:
+    train_prefix(tmp_path, tiny_data, 3)
+    settings = settings_for(tiny_data, 4)
+    folder = run_folder(tmp_path, "degradation", settings.budget, "plain-8", 0)
+    (run_folder(tmp_path, "degradation", "prefix3", "plain-8", 0) / "checkpoint.ckpt").unlink()
+    assert take_up(folder, settings) is None
+
+
+def test_a_damaged_checkpoint_is_not_continued(tiny_data: Path, tmp_path: Path) -> None:
+    """Copied, it would fail every attempt, and deleting the copy would not help."""
+    for prefix in (3, 4):
+        train_prefix(tmp_path, tiny_data, prefix)
+    checkpoint = run_folder(tmp_path, "degradation", "prefix4", "plain-8", 0) / "checkpoint.ckpt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1_000])
+    settings = settings_for(tiny_data, 5)
+    folder = run_folder(tmp_path, "degradation", settings.budget, "plain-8", 0)
+    assert take_up(folder, settings) == 3, "the longest whole one"
+    assert not list(folder.glob(".*part"))
+
+
+@pytest.mark.parametrize(("step", "expected"), [(4, 5), (5, None), (9, None)])
+def test_a_run_that_was_begun_goes_on_from_a_longer_prefix(
+    step: int, expected: int | None, in_one_go: dict[int | None, Path], tiny_data: Path, tmp_path: Path
+) -> None:
+    train_prefix(tmp_path, tiny_data, 5)
+    settings = settings_for(tiny_data, 17)
+    folder = prepare_run(tmp_path, settings, tiny_data)
+    (folder / "checkpoint.ckpt").write_bytes(b"what the run has saved at that step")
+    write_json(folder / "progress.json", {"step": step})
+    assert take_up(folder, settings) == expected
+    assert (state_of(folder, settings) if expected else None) == ("started" if expected else None)
+    if expected:
+        assert run_here(folder) == "finished"
+        assert content(folder) == content(in_one_go[17])
+
+
+def test_a_run_that_does_not_say_how_far_it_is_keeps_its_steps(tiny_data: Path, tmp_path: Path) -> None:
+    train_prefix(tmp_path, tiny_data, 5)
+    settings = settings_for(tiny_data, 17)
+    folder = prepare_run(tmp_path, settings, tiny_data)
+    (folder / "checkpoint.ckpt").write_bytes(b"what the run has saved")
+    (folder / "progress.json").write_text('{"step": ')
+    assert take_up(folder, settings) is None
+    assert (folder / "checkpoint.ckpt").read_bytes() == b"what the run has saved"
+
+
+def test_runs_that_read_a_prefix_are_of_its_length(tmp_path: Path) -> None:
+    features = load_experiment("features")
+    profile = features.prefix(34_000)
+    assert {profile.prefix_of(arm) for arm in features.arms} == {34_000}
+    parent = parent_of("degradation", "plain-20", 0, "a" * 64, 34_000)
+    folder = make_record(
+        tmp_path, features, "plain-20-trained", 0, "prefix34000", iterations=0, prefix=34_000, parent=parent
+    )
+    record = read_record(folder)
+    assert record is not None and record.settings.stop_at == 0 and record.schedule == (34_000, 64_000)
+    banners = content_of(features, tmp_path, "prefix34000")["banners"]
+    assert banners[0].startswith("PREFIX. 34,000 of the published 64,000 iterations (prefix 53 %)")
+    assert not any(text.startswith("SHORT BUDGET") for text in banners)
+
+
+def test_an_arm_whose_share_a_prefix_covers_is_the_published_run(
+    degradation: Experiment, tiny_data: Path, tmp_path: Path
+) -> None:
+    profile = degradation.prefix(34_000)
+    lengths = {arm.name: profile.prefix_of(arm) for arm in degradation.arms}
+    assert lengths == dict.fromkeys(["plain-20", "plain-56", "resnet-20", "resnet-56"], 34_000) | {
+        "plain-56-no-bn": None  # its tenth of the schedule ends before
+    }
+    control = cifar_arm("plain", 8, QUARTER, share=0.1)
+    settings = settings_for(tiny_data, None, arm=control, budget="prefix17")
+    folder = prepare_run(tmp_path, settings, tiny_data)
+    assert run_here(folder) == "finished"
+    paper = replace(settings, budget="paper")
+    assert take_over(run_folder(tmp_path, "degradation", "paper", "plain-8", 0), paper) == "degradation"
+
+
+def test_the_profile_of_a_prefix_is_the_published_one_cut_off(degradation: Experiment) -> None:
+    paper, profile = degradation.profile("paper"), degradation.prefix(34_000)
+    assert profile == replace(paper, name="prefix34000", prefix=34_000)
+    assert profile.steps(degradation.arms[0]) == 64_000 and profile.evaluate_every(64_000) == 1_000
+    assert degradation.prefix(64_000) == paper
+    assert profile_of(degradation, "prefix34000") == profile
+    assert split_budget("prefix34000-cifar100") == ("prefix34000", "cifar100")
+    assert command(degradation, "prefix34000") == "make degradation PREFIX=34000"
+
+
+@pytest.mark.parametrize(
+    ("experiment", "words", "sentence"),
+    [
+        ("degradation", "--prefix 200 --iterations 400", "PREFIX=200 does not go with ITERATIONS=400"),
+        ("degradation", "--prefix 200 --profile quick", "PREFIX=200 does not go with PROFILE=quick"),
+        ("degradation", "--prefix 64001", "PREFIX=64001 is longer than the published schedule of 64,000 steps"),
+        ("degradation", "--prefix 0", "PREFIX='0' is no positive whole number"),
+        ("construction", "--prefix 200", "PREFIX=200 does not go with construction, where plain-56-built starts from"),
+        ("activation", "--prefix 200", "PREFIX=200 does not go with activation"),
+        ("complexity", "--prefix 200", "PREFIX=200 does not go with complexity, which trains nothing"),
+    ],
+)
+def test_a_prefix_that_makes_no_sense_is_refused(experiment: str, words: str, sentence: str, tmp_path: Path) -> None:
+    process = cli("run", experiment, *words.split(), "--runs-dir", tmp_path / "runs")
+    assert (process.returncode, process.stdout) == (2, "")
+    assert sentence in process.stderr and process.stderr.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_on_the_command_line_a_longer_prefix_goes_on(
+    tiny_data: Path, quartered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # no compiler: the whole schedule would pay for a minute's compilation
+
+    def run(prefix: int):
+        return cli(
+            "run", "degradation", "--prefix", str(prefix), "--seeds", "0", "--arms", "plain-20", "--dataset",
+            "standin-tiny", "--data-dir", tiny_data, "--runs-dir", tmp_path, "--reports-dir", tmp_path / "reports",
+            "--precision", "fp32", cwd=quartered,
+        )  # fmt: skip
+
+    assert run(2).returncode == 0
+    process = run(3)
+    assert process.returncode == 0, process.stderr
+    assert "plain-20 seed 0: its first 2 steps have been trained, and it goes on from there" in process.stdout
+    record = read_record(run_folder(tmp_path, "degradation", "prefix3-standin-tiny", "plain-20", 0))
+    assert record is not None and record.data["iterations"] == 3
+    settings = record.settings
+    rates = [float(row["learning_rate"]) for row in read_rows(record.folder / "metrics.csv")]
+    assert set(rates) <= {learning_rate(settings.arm.recipe, 64_000, step) for step in range(3)} == {0.1}
+    run_file = json.loads((record.folder / "run.json").read_text())
+    earlier = json.loads((tmp_path / "degradation/prefix2-standin-tiny/plain-20/seed0/run.json").read_text())
+    assert run_file["id"] != earlier["id"], "a recording of its own"
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "verdict", "reason"),
+    [
+        ({"deep": 34_000, "shallow": 34_000}, "reproduced", ""),
+        ({"deep": 40_000, "shallow": 64_000}, "reproduced", ""),
+        ({"deep": 33_999, "shallow": 34_000}, "undecided", "needs PREFIX=34000 or more"),
+        (
+            {"deep": 34_000},
+            "undecided",
+            "needs PREFIX=34000 or more",
+        ),  # shallow is compressed
+        ({"shallow": 34_000, "deep": 34_000, "missing": 0}, "undecided", "runs are missing"),
+    ],
+)
+def test_a_claim_names_the_prefix_that_decides_it(prefixes: dict[str, int], verdict: str, reason: str) -> None:
+    claim = Claim("D3", "He15", "", DEEPER_IS_WORSE.test, needs_paper_budget=True, from_prefix=34_000)
+    deep = [] if prefixes.pop("missing", None) == 0 else [13.1, 13.2, 13.3]
+    found = results({"deep": deep, "shallow": [9.6, 9.7, 9.8]}, short=("deep", "shallow"))
+    judgement = judge(claim, replace(found, prefixes=prefixes))
+    assert (judgement.verdict, judgement.reason) == (verdict, reason)
+
+
+def test_a_short_prefix_leaves_undecided_what_a_compressed_schedule_decides() -> None:
+    """At the published rate a deep net needs thousands of steps; the compressed schedule begins slowly."""
+    claim = Claim("D4", "He15", "", DEEPER_IS_WORSE.test, from_prefix=34_000)
+    found = results({"deep": [13.1, 13.2, 13.3], "shallow": [9.6, 9.7, 9.8]}, short=("deep", "shallow"))
+    assert judge(claim, found).verdict == "reproduced"
+    assert judge(claim, replace(found, prefixes={"deep": 400, "shallow": 400})).verdict == "undecided"
+
+
+def test_claims_past_the_first_division_of_the_rate() -> None:
+    """The prefix that is trained for them must be one that decides them."""
+    for name, claims in (
+        ("degradation", {"D1", "D2", "D3", "D4", "D6"}),
+        ("depth", {"P1"}),
+        ("shortcuts", {"S1", "S2", "S2-110"}),
+    ):
+        experiment = load_experiment(name)
+        recipe = experiment.arms[0].recipe
+        steps = {claim.name: claim.from_prefix for claim in experiment.claims if claim.from_prefix}
+        assert set(steps) == claims
+        for prefix in steps.values():
+            assert learning_rate(recipe, recipe.iterations, prefix - 1) < recipe.learning_rate

@@ -1,0 +1,78 @@
+"""Where no pretrained weights can be had: a backbone trained in their place, kept, reused, and named wherever it counts."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import THREADS
+from trained_runs import run_here
+
+from resnet_repro.cli import main
+from resnet_repro.data import catalogue
+from resnet_repro.design.registry import load_experiment
+from resnet_repro.launch import Job, Load, Outcome, Slot
+from resnet_repro.records.record import Record, collect
+from resnet_repro.report.banners import banners
+
+BUDGET = "2it-32px-standin-tiny"
+
+
+class Here:
+    """An executor that trains in this process, one run after the other in the order in which they come."""
+
+    kind, precision, leaves = "cpu", "fp32", False
+
+    def plan(self, runs: int, load: Load | None = None) -> str:
+        return "one at once, here"
+
+    def execute(self, jobs: Sequence[Job], watch: Callable[[], None]) -> list[Outcome]:
+        for job in jobs:
+            assert all(marker.exists() for marker in job.after), f"{job.name} came before what it waits for"
+            job.prepare(Slot("cpu", "cpu", THREADS, {}, 1.0))
+            assert run_here(job.marker.parent) == "finished"
+        return ["done"] * len(jobs)
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_backbone_is_trained_here_where_no_weights_can_be_had(
+    tmp_path: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = replace(catalogue.STANDIN_TINY, train_images=40, test_images=20)
+    monkeypatch.setitem(catalogue.CATALOGUE, "standin-tiny", tiny)
+    monkeypatch.setattr("resnet_repro.models.pretrained._download", lambda url, path: "no network")
+    monkeypatch.setattr("resnet_repro.study.execute.executor_for", lambda *_: Here())
+    command = [
+        *("run", "transfer", "--arms", "frozen-corrected", "--dataset", "standin-tiny", "--iterations", "2"),
+        *("--resolution", "32", "--data-dir", str(tmp_path / "data"), "--runs-dir", str(tmp_path / "runs")),
+        *("--reports-dir", str(tmp_path / "reports"), "--no-report"),
+    ]
+
+    def carried_out() -> tuple[str, Record, Record]:
+        assert main(command) == 0
+        frozen, pretrained = collect(tmp_path / "runs", "transfer", BUDGET)
+        return capfd.readouterr().out, frozen, pretrained
+
+    said, frozen, pretrained = carried_out()
+    assert "torchvision resnet34 IMAGENET1K_V1 cannot be had from https://" in said and "(no network)" in said
+    assert "SUBSTITUTE WEIGHTS: pretrained is trained in place of torchvision's weights" in said
+    assert frozen.data["weights_from"] == {"name": "the run pretrained", "substitute": True}
+    assert frozen.data["parent"]["arm"] == "pretrained" and pretrained.data["parent"] is None
+    assert frozen.data["parent"]["weights_sha256"] == pretrained.data["weights_sha256"]
+    told = banners(load_experiment("transfer"), BUDGET, [frozen, pretrained], [])
+    assert [banner.partition(".")[0] for banner in told[:2]] == ["STAND-IN DATA", "SUBSTITUTE WEIGHTS"]
+    assert "frozen-corrected begin with a backbone that was trained here" in told[1]
+
+    file = pretrained.folder / "record.json"
+    written = file.read_bytes(), file.stat().st_mtime_ns
+    shutil.rmtree(frozen.folder)
+    said, again, _ = carried_out()
+    assert "1 of 2 runs are finished already and are not repeated" in said and "SUBSTITUTE WEIGHTS" in said
+    assert (file.read_bytes(), file.stat().st_mtime_ns) == written
+    assert again.data["parent"] == frozen.data["parent"]
+    assert again.data["weights_sha256"] == frozen.data["weights_sha256"]

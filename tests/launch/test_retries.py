@@ -1,0 +1,68 @@
+"""Executors: retries, slots of a group, data fetched once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from conftest import make_settings
+from made_jobs import THIRD_TIME, job, nothing
+
+from resnet_repro.data.catalogue import dataset
+from resnet_repro.distributed import World
+from resnet_repro.launch import LaunchOptions, Slot, Wanted, executor_for
+from resnet_repro.launch.local import LocalExecutor, run_pool
+from resnet_repro.launch.slots import plan_slots
+from resnet_repro.study.run import Run
+
+
+def test_the_local_executor_takes_one_slot_of_a_group(tmp_path: Path) -> None:
+    wanted = Wanted(LaunchOptions(devices="cpu"), "fp32", tmp_path, "x", spread=True, say=nothing)
+    local = executor_for(wanted, World(1, 2, 1, 2))
+    assert isinstance(local, LocalExecutor)
+    assert local.plan(7) == "1 at once on 2 processes together (cpu)"
+    assert (local.kind, local.precision, local.leaves) == ("cpu", "fp32", False)
+
+
+@pytest.mark.parametrize(
+    ("retries", "outcome", "tries"), [(0, "failed", 1), (1, "failed", 2), (2, "done", 3), (5, "done", 3)]
+)
+def test_a_run_that_fails_is_tried_again_as_often_as_asked_for(
+    retries: int, outcome: str, tries: int, tmp_path: Path
+) -> None:
+    one = job(tmp_path / "one", THIRD_TIME)
+    assert run_pool([one], [Slot("cpu", "cpu", 1)], lambda: None, retries) == [outcome]
+    assert len((tmp_path / "one" / "tries").read_text()) == tries
+    assert one.log.exists() and one.log.read_text().count("trying again") == tries - 1
+
+
+def test_workers_that_decode_are_the_devices_share_of_the_cores() -> None:
+    assert [slot.workers for slot in plan_slots(["cpu"], 2, runs=9, cores=16)] == [8, 8]
+    assert [slot.workers for slot in plan_slots(["mps"], None, runs=9, cores=10)] == [10]
+    assert [slot.workers for slot in plan_slots(["cuda:0", "cuda:1"], None, runs=9, cores=16)] == [8, 8]
+
+
+def test_many_runs_on_a_node_without_the_data_fetch_them_once(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from resnet_repro.data import sources
+
+    fetched: list[str] = []
+
+    def obtain(name: str, data_dir: Path, mirror: str | None, say: Callable[[str], None]) -> None:
+        fetched.append(f"{name} from {mirror}")
+        time.sleep(0.3)
+        (data_dir / "cache" / name).mkdir(parents=True)
+
+    monkeypatch.setattr(sources, "obtain", obtain)
+    how = {"data_folder": str(tmp_path / "data" / "cache" / "standin-tiny")}
+    runs = [
+        Run(make_settings(tiny_data, 2, seed=seed), tmp_path / "runs", how, dataset("standin-tiny"), "a mirror")
+        for seed in range(4)
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda run: run._have_data(), runs))
+    assert fetched == ["standin-tiny from a mirror"]

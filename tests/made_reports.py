@@ -1,0 +1,89 @@
+"""Made-up records of every experiment, with tables of watches, searches and counted nets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from resnet_repro.config.arm import Arm
+from resnet_repro.config.settings import RunSettings
+from resnet_repro.design.experiment import Experiment
+from resnet_repro.design.registry import experiment_names, load_experiment
+from resnet_repro.files import Table
+from resnet_repro.records.layout import run_folder
+from resnet_repro.training.count_run import count_run
+
+
+def fill(table: Table, rows: Iterable[dict]) -> None:
+    table.rewind(-1)
+    table.append(rows)
+
+
+def add_watches(folder: Path, experiment: Experiment, arm: str) -> None:
+    """Tables of what the arm watches, made up."""
+    watch = experiment.arm(arm).watch
+    if "inputs" in watch:
+        fill(
+            Table(folder / "inputs.csv", ("layer", "name", "mean_shift", "std_shift")),
+            [
+                {"iteration": step, "layer": layer, "name": "c", "mean_shift": 0.1 * layer, "std_shift": 0.01 * layer}
+                for step in (10, 20)
+                for layer in (2, 3)
+            ],
+        )
+    if "shifts" in watch:
+        rows = [{"iteration": 20, "pixels": pixels, "error": 2.0 + 5 * pixels} for pixels in range(5)]
+        fill(Table(folder / "shifts.csv", ("pixels", "error")), rows)
+    if "distance" in watch:
+        rows = [{"iteration": step, "distance": 0.01 * step} for step in (0, 10, 20)]
+        fill(Table(folder / "distance.csv", ("distance",)), rows)
+    if "features" in watch:
+        names = ("conv1", "layer1.0", "layer2.0")
+        fill(
+            Table(folder / "features.csv", ("place", "name", "probe_error", "recovered")),
+            [
+                {"iteration": 0, "place": place, "name": name, "probe_error": 60 - place, "recovered": 1 / place}
+                for place, name in enumerate(names, start=1)
+            ],
+        )
+        fill(
+            Table(folder / "filters.csv", ("filter", "channel", "y", "x", "weight")),
+            [
+                {"iteration": 0, "filter": f, "channel": c, "y": y, "x": x, "weight": 0.1 * (f - c)}
+                for f in range(4)
+                for c in range(3)
+                for y in range(3)
+                for x in range(3)
+            ],
+        )
+        fill(
+            Table(folder / "maps.csv", ("place", "name", "channel", "y", "values")),
+            [
+                {"iteration": 0, "place": place, "name": name, "channel": channel, "y": y, "values": "0 1 2 3"}
+                for place, name in enumerate(names, start=1)
+                for channel in range(4)
+                for y in range(4)
+            ],
+        )
+
+
+def count_arm(runs: Path, experiment: Experiment, arm: Arm) -> None:
+    settings = RunSettings(experiment.name, "paper", arm, 0, 0, 1, "none", "", "fp32", "cpu")
+    count_run(run_folder(runs, experiment.name, "paper", arm.name, 0), settings)
+
+
+def found_search(experiment: Experiment, arm: Arm) -> dict:
+    """A search in which the second candidate was the best and the last one diverged."""
+    assert arm.search is not None
+    errors = [40.0, 30.0, 35.0, 45.0, None]
+    rates = [experiment.arm(name).recipe.learning_rate for name in arm.search.arms]
+    candidates = {
+        name: {"learning_rate": rate, "validation_error": error, "weights_sha256": "a" * 64}
+        for name, rate, error in zip(arm.search.arms, rates, errors, strict=True)
+    }
+    return {
+        "chosen": arm.search.arms[1], "learning_rate": rates[1], "metric": "validation_error", "candidates": candidates,
+    }  # fmt: skip
+
+
+TRAINED = [name for name in experiment_names() if not load_experiment(name).is_counted]

@@ -1,0 +1,63 @@
+"""Parts of networks that the lectures compare."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from measured_nets import multiply_adds, on_meta
+
+from resnet_repro.diagnostics.complexity import parameter_count
+from resnet_repro.models.classics import Classic, vgg
+from resnet_repro.models.fragments import googlenet_stem, inception, stack, stage, vgg_16_stem
+from resnet_repro.models.googlenet import TABLE_1, googlenet
+from resnet_repro.models.weights import state_sha256
+
+
+def test_stacks_keep_the_size_and_have_the_layers_asked_for() -> None:
+    for kernel, count in ((5, 1), (3, 2), (7, 1), (3, 3)):
+        net = on_meta(stack, kernel, count, 16)
+        assert net(torch.empty(1, 16, 9, 9, device="meta")).shape == (1, 16, 9, 9)
+        assert parameter_count(net) == count * (kernel**2 * 16**2 + 16)
+        assert multiply_adds(net, (16, 9, 9)) == 81 * count * kernel**2 * 16**2
+
+
+def test_doubling_the_channels_after_a_pooling_keeps_a_stages_cost() -> None:
+    costs = {multiply_adds(on_meta(stage, c, s), (c, s, s)) for c, s in ((64, 56), (128, 28), (256, 14))}
+    assert costs == {2 * 9 * 64**2 * 56**2}
+    assert on_meta(stage, 8, 6)(torch.empty(1, 8, 6, 6, device="meta")).shape == (1, 8, 3, 3)
+
+
+def test_bottlenecks_make_the_inception_module_cheaper() -> None:
+    shape = (192, 28, 28)
+    pixels = 28 * 28
+    full, naive = on_meta(inception, "3a"), on_meta(inception, "3a", bottlenecks=False, pool_projection=False)
+    by_hand = 192 * (64 + 96 + 16 + 32) + 9 * 96 * 128 + 25 * 16 * 32
+    assert multiply_adds(full, shape) == pixels * by_hand
+    assert multiply_adds(naive, shape) == pixels * 192 * (64 + 9 * 128 + 25 * 32)
+    assert naive(torch.empty(1, *shape, device="meta")).shape == (1, 64 + 128 + 32 + 192, 28, 28)
+    projected = on_meta(inception, "3a", bottlenecks=False)
+    assert projected(torch.empty(1, *shape, device="meta")).shape == (1, 256, 28, 28)
+
+
+def test_the_naive_modules_pooling_passes_all_channels_on() -> None:
+    x = torch.randn(1, 192, 5, 5)
+    assert torch.equal(inception(bottlenecks=False, pool_projection=False)(x)[:, -192:], F.max_pool2d(x, 3, 1, 1))
+
+
+def test_every_inception_module_fits_its_place_in_googlenet() -> None:
+    net = on_meta(googlenet)
+    for name in TABLE_1:
+        alone = {key: tensor.shape for key, tensor in on_meta(inception, name).state_dict().items()}
+        assert alone == {key: t.shape for key, t in net.get_submodule(f"trunk.{name}").state_dict().items()}
+
+
+def test_stems_are_the_first_layers_of_their_nets() -> None:
+    images = torch.empty(1, 3, 224, 224, device="meta")
+    assert on_meta(googlenet_stem)(images).shape == (1, 192, 28, 28)
+    assert on_meta(vgg_16_stem)(images).shape == (1, 256, 28, 28)
+    stem, whole = googlenet_stem(seed=2), googlenet(auxiliary=False, seed=2).stem
+    assert state_sha256(stem.state_dict()) == state_sha256(whole.state_dict())
+    net = on_meta(vgg, 16)
+    assert isinstance(net, Classic)
+    layers = list(on_meta(vgg_16_stem).named_children())
+    assert [(n, repr(m)) for n, m in layers] == [(n, repr(m)) for n, m in net.named_children()][: len(layers)]

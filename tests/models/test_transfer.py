@@ -1,0 +1,216 @@
+"""A backbone with a new head: names, what is frozen, slips of the source."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from safetensors.torch import save_file
+
+from resnet_repro.errors import UserError
+from resnet_repro.models import pretrained
+from resnet_repro.models.imagenet import imagenet_net
+from resnet_repro.models.inspect import parameter_summary
+from resnet_repro.models.pretrained import file_sha256, obtain, read_state
+from resnet_repro.models.transfer import load_backbone, transfer_net
+
+FILE = "resnet18-{}.pth"
+
+
+def test_the_backbone_is_torchvisions(torchvision_resnet18: torchvision.models.ResNet) -> None:
+    net = transfer_net(18, classes=7, seed=1).eval()
+    head = net.fc.weight.clone()
+    load_backbone(net, torchvision_resnet18.state_dict(), "torchvision")
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    body = torch.nn.Sequential(*list(torchvision_resnet18.children())[:-1], torch.nn.Flatten())
+    with torch.no_grad():
+        assert torch.allclose(net.features(images), body(images), atol=1e-5)
+        assert torch.equal(net(images), net(net.features(images)))
+    assert torch.equal(net.fc.weight, head)
+
+
+def test_a_frozen_backbone_leaves_a_416th_to_train() -> None:
+    rows = {part: (trained, frozen) for part, trained, frozen in parameter_summary(transfer_net(34, frozen=True))}
+    assert rows["total"] == (51_300, 21_284_672)
+    assert rows["fc"] == (51_300, 0) and all(
+        trained == 0 for part, (trained, _) in rows.items() if part not in ("fc", "total")
+    )
+    assert parameter_summary(transfer_net(34))[-1] == ("total", 21_335_972, 0)
+    torchvisions = sum(p.numel() for p in torchvision.models.resnet34(num_classes=100).parameters())
+    assert torchvisions == 21_335_972
+
+
+def test_the_slips_change_what_is_promised_and_no_weight() -> None:
+    nets = [
+        transfer_net(18, seed=3),
+        transfer_net(18, True, "batch", "probabilities", seed=3),
+        transfer_net(18, True, "running", seed=3),
+    ]
+    for net in nets[1:]:
+        assert all(
+            torch.equal(a, b) for a, b in zip(nets[0].state_dict().values(), net.state_dict().values(), strict=True)
+        )
+    images = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        logits, probabilities = nets[0].eval()(images), nets[1].eval()(images)
+    assert torch.allclose(probabilities, logits.softmax(1), atol=1e-6)
+    assert (
+        float(F.cross_entropy(probabilities, torch.tensor([0, 1, 2, 3]))) > 3.6
+    )  # the softmax twice: hardly under ln 100 - 1
+
+
+@pytest.mark.parametrize(("statistics", "drifts"), [("batch", True), ("running", False)])
+def test_frozen_statistics_drift_as_written_and_stay_when_corrected(statistics: str, drifts: bool) -> None:
+    net = transfer_net(18, True, statistics, classes=5).train()  # type: ignore[arg-type]
+    before = {name: buffer.clone() for name, buffer in net.named_buffers()}
+    net(torch.randn(4, 3, 32, 32)).sum().backward()
+    moved = {name for name, buffer in net.named_buffers() if not torch.equal(buffer, before[name])}
+    assert moved == (set(before) if drifts else set())
+    assert [name for name, parameter in net.named_parameters() if parameter.grad is not None] == [
+        "fc.weight",
+        "fc.bias",
+    ]
+    assert net.training and net.eval().bn1.training is False and net.train().bn1.training is drifts
+
+
+def test_running_statistics_need_a_frozen_backbone() -> None:
+    with pytest.raises(UserError, match="freeze it"):
+        transfer_net(18, statistics="running")
+    with pytest.raises(UserError, match="unknown output 'softmax'"):
+        transfer_net(18, output="softmax")  # type: ignore[arg-type]
+
+
+def test_weights_of_another_network_are_told_key_by_key(torchvision_resnet18: torchvision.models.ResNet) -> None:
+    net = transfer_net(18)
+    with pytest.raises(
+        UserError, match=r"the file .*unexpected layer1\.2\.conv1\.weight(, layer\S+){19} and \d+ more\)"
+    ):
+        load_backbone(net, imagenet_net("resnet", 34).state_dict(), "the file")
+    state = dict(torchvision_resnet18.state_dict())
+    state["conv1.weight"] = torch.zeros(64, 3, 3, 3)
+    del state["layer4.1.bn2.bias"]
+    with pytest.raises(
+        UserError, match=r"missing layer4\.1\.bn2\.bias; of another shape: conv1\.weight is 64×3×3×3, not 64×3×7×7"
+    ):
+        load_backbone(net, state, "the file")
+
+
+def test_counters_of_batches_may_be_missing_and_nothing_else(
+    torchvision_resnet18: torchvision.models.ResNet, tmp_path: Path
+) -> None:
+    """As in torchvision's older files, whose tensors are parameters besides."""
+    state = {
+        key: torch.nn.Parameter(tensor) if tensor.is_floating_point() else tensor
+        for key, tensor in torchvision_resnet18.state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
+    torch.save(state, tmp_path / "old.pth")
+    for found in (state, read_state(tmp_path / "old.pth")):
+        net = transfer_net(18, seed=1)
+        fresh = net.state_dict()
+        load_backbone(net, found, "the file")
+        loaded = net.state_dict()
+        assert loaded.keys() == fresh.keys() and int(loaded["bn1.num_batches_tracked"]) == 0
+        assert all(torch.equal(loaded[key], state[key]) for key in state if not key.startswith("fc."))
+    del state["bn1.running_mean"]
+    with pytest.raises(UserError, match=r"\(missing bn1\.running_mean\)"):
+        load_backbone(transfer_net(18), state, "the file")
+    with pytest.raises(UserError, match=r"unexpected bn3\.num_batches_tracked"):
+        load_backbone(
+            transfer_net(18),
+            torchvision_resnet18.state_dict() | {"bn3.num_batches_tracked": torch.tensor(0)},
+            "the file",
+        )
+
+
+def test_files_of_weights_are_read_whatever_wrote_them(
+    torchvision_resnet18: torchvision.models.ResNet, tmp_path: Path
+) -> None:
+    state = {key: tensor.clone() for key, tensor in torchvision_resnet18.state_dict().items()}
+    torch.save(state, tmp_path / "plain.pth")
+    torch.save(
+        {"state_dict": {f"net.{key}": tensor for key, tensor in state.items()}, "epoch": 3}, tmp_path / "lightning.ckpt"
+    )
+    torch.save({"model": {f"module.{key}": tensor for key, tensor in state.items()}}, tmp_path / "ddp.pt")
+    save_file(state, tmp_path / "plain.safetensors")
+    for name in ("plain.pth", "lightning.ckpt", "ddp.pt", "plain.safetensors"):
+        found = read_state(tmp_path / name)
+        assert found.keys() == state.keys() and all(torch.equal(found[key], state[key]) for key in state)
+
+
+class Code:
+    """What a file of weights must not hold."""
+
+    def __reduce__(self):
+        return print, ("executed",)
+
+
+def test_what_is_no_file_of_weights_is_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "text.pth").write_text("no weights")
+    (tmp_path / "list.txt").write_text("eight weights")  # which torch reads as a pickle, and answers with KeyError 101
+    (tmp_path / "cut.pth").write_bytes(b"\x80\x02}")
+    (tmp_path / "short.safetensors").write_bytes(b"\x00" * 4)
+    torch.save({"weights": Code()}, tmp_path / "code.pth")
+    torch.save([1, 2], tmp_path / "list.pth")
+    for name, message in (
+        ("none.pth", "WEIGHTS=.*none.pth is no file"),
+        ("text.pth", r"text\.pth cannot be read as weights \(it is neither a zip archive nor a pickle\)"),
+        ("list.txt", r"list\.txt cannot be read as weights \(it is neither a zip archive nor a pickle\)"),
+        ("cut.pth", r"cut\.pth cannot be read as weights \(it is damaged\): replace it by a whole copy"),
+        ("short.safetensors", r"short\.safetensors cannot be read as weights"),
+        ("code.pth", r"code\.pth holds more than weights, and nothing of it is executed"),
+        ("list.pth", r"list\.pth holds no state dict"),
+    ):
+        with pytest.raises(UserError, match=message):
+            obtain(str(tmp_path / name), 18, tmp_path, None, lambda text: None)
+    assert "executed" not in capsys.readouterr().out
+    with pytest.raises(UserError, match="is a folder without weights"):
+        obtain(str(tmp_path), 18, tmp_path, None, lambda text: None)
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that stands for torchvision's, its digest in its name, at a URL of this machine."""
+    site = tmp_path / "site"
+    site.mkdir()
+    torch.save({"fc.weight": torch.zeros(2)}, site / "file")
+    path = (site / "file").rename(site / FILE.format(file_sha256(site / "file")[:8]))
+    monkeypatch.setattr(pretrained, "torchvision_weights", lambda depth: ("torchvision's", path.as_uri()))
+    return path
+
+
+def test_torchvisions_weights_are_downloaded_once_and_checked(published: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    found = obtain(None, 18, tmp_path / "data", None, said.append)
+    assert found is not None and found.path == tmp_path / "data" / published.name
+    assert found.sha256 == hashlib.sha256(published.read_bytes()).hexdigest()
+    content = published.read_bytes()
+    published.unlink()
+    assert obtain(None, 18, tmp_path / "data", None, said.append) == found
+    assert not said
+    found.path.write_bytes(content[:-1])
+    assert obtain(None, 18, tmp_path / "data", None, said.append) is None
+    assert "passed over" in said[0] and "cannot be had" in said[1]
+    published.write_bytes(content[:-1])
+    assert obtain(None, 18, tmp_path / "other", None, said.append) is None
+    assert "its digest is not the one in its name" in said[2]
+    assert not list((tmp_path / "other").iterdir())
+
+
+@pytest.mark.parametrize("kind", ["folder", "weights", "url"])
+def test_a_mirror_comes_before_torchvision(published: Path, tmp_path: Path, kind: str) -> None:
+    mirror = tmp_path / "mirror"
+    (mirror / "weights").mkdir(parents=True)
+    published.rename((mirror / "weights" if kind == "weights" else mirror) / published.name)
+    found = obtain(None, 18, tmp_path / "data", mirror.as_uri() if kind == "url" else str(mirror), lambda text: None)
+    assert found is not None and found.name == "torchvision's"
+
+
+def test_torchvisions_addresses_are_its_own() -> None:
+    name, url = pretrained.torchvision_weights(34)
+    assert name == "torchvision resnet34 IMAGENET1K_V1"
+    assert url == torchvision.models.ResNet34_Weights.IMAGENET1K_V1.url

@@ -1,0 +1,176 @@
+"""The committed results: their records are whole, and what is printed of them is what they say."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean, stdev
+
+import pytest
+from conftest import REPO
+from reference import BUDGETS, REFERENCE, STEMS, STUDIES
+
+from resnet_repro.config.arm import Arm
+from resnet_repro.data.arrays import combined_digest
+from resnet_repro.data.catalogue import CATALOGUE
+from resnet_repro.design.budgets import profile_of
+from resnet_repro.design.registry import experiment_names, load_experiment
+from resnet_repro.records.record import Record, collect
+from resnet_repro.report.console import error_lines, verdict_lines
+from resnet_repro.report.content import build_content
+from resnet_repro.report.headline import PLACE, values_of
+from resnet_repro.report.markdown import BEGIN, END, claims_table, summary_page
+from resnet_repro.report.summary import ORDER, summary_content
+from resnet_repro.report.verdicts import judged, results_of
+
+# Compressed before such schedules began slowly: at the published rate from the first step.
+AT_FULL_RATE = {
+    ("degradation", "2000it"), ("degradation", "8000it"), ("depth", "8000it"), ("features", "8000it"),
+    ("shortcuts", "8000it"),
+}  # fmt: skip
+
+
+def arm_of_today(name: str, budget: str, arm: str) -> Arm:
+    """The arm as the experiment trains it at the budget."""
+    experiment = load_experiment(name)
+    profile, found = profile_of(experiment, budget), experiment.arm(arm)
+    assert profile is not None
+    if (name, budget) in AT_FULL_RATE:
+        return replace(found, recipe=replace(found.recipe, compressed=None))
+    return replace(found, recipe=found.recipe.at(profile.iterations or found.recipe.iterations))
+
+
+def records_of(name: str, budget: str) -> list[Record]:
+    return collect(REFERENCE, name, budget)
+
+
+@pytest.mark.parametrize(("name", "budget"), STUDIES)
+def test_a_record_says_what_it_was_made_from(name: str, budget: str) -> None:
+    for record in records_of(name, budget):
+        data = record.data
+        assert re.fullmatch(r"[0-9a-f]{12}", data["commit"]), f"{record.folder} was made from uncommitted code"
+        assert data["status"] in ("finished", "diverged", "skipped")
+        assert (data["arm"], data["seed"], record.settings.budget) == (record.arm, record.seed, budget)
+        today = arm_of_today(name, budget, record.arm)
+        assert record.settings.arm == today, f"{record.folder}: the arm has changed since"
+        assert data["hardware"] and data["seconds"] >= 0
+        if not record.is_counted:
+            facts = CATALOGUE[data["dataset"]["name"]]
+            assert not data["dataset"]["standin"]
+            assert data["dataset"]["digest"] == combined_digest(facts.digests), f"{record.folder}: other data"
+
+
+@pytest.mark.parametrize(("name", "budget"), STUDIES)
+def test_an_arm_has_one_precision_over_the_seeds(name: str, budget: str) -> None:
+    assert len({r.data["precision"] for r in records_of(name, budget) if not r.is_counted}) <= 1
+
+
+def test_no_weights_no_logs_and_no_data_are_kept() -> None:
+    kept = {path.suffix for path in REFERENCE.rglob("*") if path.is_file()}
+    assert kept <= {".json", ".csv", ".pdf", ".png", ".svg", ".md"}, kept
+    assert max(path.stat().st_size for path in REFERENCE.rglob("*.*")) < 1_000_000
+
+
+@pytest.fixture(scope="module")
+def content() -> dict:
+    experiments = [load_experiment(name) for name in experiment_names()]
+    return summary_content(experiments, BUDGETS, REFERENCE)
+
+
+def test_the_summary_is_that_of_the_records(content: dict) -> None:
+    assert summary_page(content) == (REFERENCE / "summary.md").read_text(), "make report REFERENCE=1 renews it"
+
+
+def test_the_readme_has_the_claims_of_the_records(content: dict) -> None:
+    text = (REPO / "README.md").read_text()
+    between = text.partition(BEGIN)[2].partition(END)[0].strip()
+    assert between == claims_table(content), "make report REFERENCE=1 renews it"
+
+
+def test_the_readme_shows_what_quick_prints() -> None:
+    experiment = load_experiment("degradation")
+    records = [record for record in records_of("degradation", "quick") if record.seed == 0]
+    judgements = judged(experiment, records)
+    answers = build_content(experiment, "quick", records, judgements, [], [])["answers"]
+    lines = [*verdict_lines(judgements), *error_lines(experiment, records), *answers, "report: reports/degradation.pdf"]
+    assert "\n".join(["```text", *lines, "```"]) in (REPO / "README.md").read_text()
+
+
+def test_the_readmes_errors_are_those_of_five_seeds() -> None:
+    text = (REPO / "README.md").read_text()
+    header = re.search(r"^\| `make degradation SEEDS=0-4` \| (.*) \|$", text, re.M)
+    assert header is not None
+    values = results_of(records_of("degradation", "quick"))
+    for metric, words in (("train_error", "training"), ("test_error", "test")):
+        found = [list(values.of(arm, metric).values()) for arm in header[1].split(" | ")]
+        assert {len(seeds) for seeds in found} == {5}
+        row = " | ".join(f"{mean(seeds):.1f} ± {stdev(seeds):.1f}" for seeds in found)
+        assert f"| {words} error, % | {row} |" in text
+
+
+def test_quick_shows_the_papers_finding_in_every_seed() -> None:
+    """The default run of the headline experiment has one seed, whichever the user takes."""
+    values = results_of(records_of("degradation", "quick"))
+    for metric in ("train_error", "test_error"):
+        errors = {arm: values.of(arm, metric) for arm in ("plain-20", "plain-56", "resnet-20", "resnet-56")}
+        for seed in range(5):
+            assert errors["plain-56"][seed] > errors["plain-20"][seed] + 5
+            assert errors["resnet-20"][seed] < errors["plain-20"][seed] - 5
+            assert errors["resnet-56"][seed] < errors["plain-56"][seed] - 5
+
+
+def test_every_budget_has_its_report() -> None:
+    for stem in STEMS:
+        assert (REFERENCE / f"{stem}.pdf").exists(), stem
+
+
+def test_the_pages_link_to_files_that_are_there() -> None:
+    for page in (REPO / "README.md", REPO / "reports" / "README.md"):
+        for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?(?: \"[^)]*\")?\)", page.read_text()):
+            assert (page.parent / Path(target)).exists(), f"{page.name} links to {target}"
+
+
+KINDS = dict(zip(ORDER, ("decided", "decided", "observed", "observed", "open", "open"), strict=True))
+
+
+EVIDENCE = re.compile(r'\[([^\]]+)\]\(reference/([^\s)]+) "([^"]+)"\)')
+
+
+def test_every_number_and_verdict_of_the_reading_is_that_of_the_records(content: dict) -> None:
+    strongest = {claim["name"]: claim["verdict"] for claim in content["claims"]}
+    studies = [section for section in content["experiments"] if section["ran"]]
+    verdicts = {
+        stem: {claim["name"]: claim["verdict"] for claim in section["claims"]}
+        for stem, section in zip(STEMS, studies, strict=True)
+    }
+    found = EVIDENCE.findall((REPO / "reports" / "README.md").read_text())
+    for words, target, what in found:
+        if what in ORDER:
+            assert verdicts[Path(target).stem][words] == what, f"{words} is not {what} in {target}"
+            assert KINDS[what] == KINDS[strongest[words]], f"another budget makes {words} {strongest[words]}"
+            continue
+        name, budget, arm, *seed = Path(target).parts
+        values = results_of(records_of(name, budget)).of(arm, what)
+        wanted = [values[int(seed[0].removeprefix("seed"))]] if seed else list(values.values())
+        said = re.search(r"[−+]?[\d,]+(?:\.(\d+))?", words)
+        assert wanted and said, f"{words}: {target} has no {what}"
+        digits = len(said[1] or "")
+        assert f"{mean(wanted):.{digits}f}" == said[0].replace("−", "-").replace(",", "").replace("+", ""), (
+            words,
+            target,
+        )
+    assert len(found) > 40
+
+
+def test_every_experiment_has_results_and_the_reading_speaks_of_them() -> None:
+    text = (REPO / "reports" / "README.md").read_text()
+    assert [name for name, budgets in BUDGETS.items() if not budgets or f"(reference/{name}" not in text] == []
+
+
+@pytest.mark.parametrize("name", list(BUDGETS))
+def test_answers_speak_of_metrics_that_records_have(name: str) -> None:
+    places = [place[1] for answer in load_experiment(name).answers for place in PLACE.finditer(answer)]
+    asked = {part.rpartition(".")[2] for place in places for part in re.split(r" [/-] ", place)} - {"steps"}
+    known = {metric for budget in BUDGETS[name] for record in records_of(name, budget) for metric in values_of(record)}
+    assert asked <= known | {"test_error_10crop"}  # of ImageNet, which is trained nowhere here

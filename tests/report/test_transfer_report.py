@@ -1,0 +1,161 @@
+"""What a report says of substitute weights, low resolution, own images, images left out, processes together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_records import CIFAR100, content_of, make_record
+from made_results import judge
+
+from resnet_repro.claims.claim import Claim
+from resnet_repro.claims.comparisons import Results, higher
+from resnet_repro.config.arm import Weights
+from resnet_repro.config.settings import RunSettings
+from resnet_repro.design.experiment import Experiment
+from resnet_repro.design.registry import load_experiment
+from resnet_repro.files import read_json, write_json
+from resnet_repro.records.layout import run_folder
+from resnet_repro.report.summary import summary_content
+from resnet_repro.training.count_run import count_run
+
+PART = {**CIFAR100, "used": {"train": 10_000, "test": 10_000}}
+
+
+ARMS = ("frozen-as-written", "fine-tuned-as-written", "frozen-corrected", "fine-tuned-corrected", "from-scratch")
+
+
+@pytest.fixture
+def transfer() -> Experiment:
+    return load_experiment("transfer")
+
+
+def change_settings(folder: Path, **changes: object) -> None:
+    record = read_json(folder / "record.json")
+    assert record is not None
+    settings = replace(RunSettings.from_json(record["settings"]), **changes)  # type: ignore[arg-type]
+    write_json(folder / "record.json", record | {"settings": settings.to_json()})
+
+
+def make_runs(runs: Path, transfer: Experiment, resolution: int, substitute: bool, **dataset: object) -> None:
+    """Three seeds of every arm at the published length: frozen ones err in 80 %, the others in 40 %."""
+    outside = None if substitute else Weights("torchvision resnet34", "f" * 64)
+    for seed in range(3):
+        for arm in ("pretrained", *ARMS) if substitute else ARMS:
+            error = (80.0 if "frozen" in arm or arm == "from-scratch" else 40.0) + 0.1 * seed
+            begins = transfer.arm(arm).start is not None
+            more: dict[str, Any] = {"weights_from": {"name": "w", "substitute": substitute}} if begins else {}
+            data = PART | ({"name": "cifar10", "title": "CIFAR-10"} if arm == "pretrained" else dataset)
+            folder = make_record(
+                runs, transfer, arm, seed, iterations=790, dataset=data,
+                final={"train_error": error, "test_error": error}, training_seconds=error * 7.9, **more,
+            )  # fmt: skip
+            change_settings(folder, resolution=resolution, weights=outside if begins else None)
+
+
+def verdicts(content: dict) -> dict[str, tuple[str, str]]:
+    return {claim["name"]: (claim["verdict"], claim["reason"]) for claim in content["claims"]}
+
+
+def test_with_torchvisions_weights_at_full_size_claims_are_decided(transfer: Experiment, tmp_path: Path) -> None:
+    make_runs(tmp_path, transfer, 224, substitute=False)
+    content = content_of(transfer, tmp_path)
+    found = verdicts(content)
+    assert (found["T1"][0], found["T2"][0], found["T5"][0]) == ("reproduced", "reproduced", "not reproduced")
+    banners = " ".join(content["banners"])
+    assert "SUBSTITUTE" not in banners and "RESOLUTION" not in banners and "OTHER DATA" not in banners
+    assert "pretrained" not in banners, "a run that the weights have made needless is not missed"
+    assert "10,000 of the training images used" in content["summary"]
+
+
+def test_substitute_weights_are_said_first_and_decide_nothing_about_weights(
+    transfer: Experiment, tmp_path: Path
+) -> None:
+    make_runs(tmp_path, transfer, 224, substitute=True)
+    content = content_of(transfer, tmp_path)
+    first = content["banners"][0]
+    assert first.startswith("SUBSTITUTE WEIGHTS") and "frozen-corrected" in first and "from-scratch" not in first
+    assert "CIFAR-10, 790 steps" in first
+    assert not any(text.startswith(("SHORT BUDGET", "OTHER DATA")) for text in content["banners"])
+    found = verdicts(content)
+    for claim in ("T1", "T2", "T2c", "T3"):
+        assert found[claim] == ("undecided", "substitute weights")
+    assert found["T5"] == ("not reproduced", "")
+
+
+def test_the_summary_names_what_has_substitute_weights(transfer: Experiment, tmp_path: Path) -> None:
+    for name, substitute in (("begun", True), ("torchvisions", False)):
+        make_runs(tmp_path / name, transfer, 224, substitute)
+    banner = "SUBSTITUTE WEIGHTS in transfer: no claim about pretrained weights is judged on them."
+    assert summary_content([transfer], {"transfer": ["paper"]}, tmp_path / "begun")["banners"] == [banner]
+    assert not summary_content([transfer], {"transfer": ["paper"]}, tmp_path / "torchvisions")["banners"]
+
+
+def test_features_computed_once_are_judged_whatever_the_weights(transfer: Experiment, tmp_path: Path) -> None:
+    once, each = "frozen-corrected", "frozen-corrected-each-step"
+    for arm, error, seconds, features in ((once, 60.0, 20.0, 100.0), (each, 60.2, 700.0, 0.0)):
+        make_record(
+            tmp_path, transfer, arm, 0, "quick", 474, dataset=PART, final={"train_error": error, "test_error": error},
+            training_seconds=seconds, feature_seconds=features, weights_from={"name": "w", "substitute": True},
+        )  # fmt: skip
+    claim = next(claim for claim in content_of(transfer, tmp_path, "quick")["claims"] if claim["name"] == "T6")
+    assert claim["verdict"] == "observed"
+    assert [part["effect"] for part in claim["parts"]] == ["−0.20 points", "+0.20 points", "−580.00 s"]
+
+
+def test_fewer_pixels_are_less_than_the_published_budget(transfer: Experiment, tmp_path: Path) -> None:
+    make_runs(tmp_path, transfer, 64, substitute=False)
+    content = content_of(transfer, tmp_path)
+    assert content["banners"][0] == "LOW RESOLUTION. Images of 64 pixels a side in place of 224."
+    assert verdicts(content)["T1"] == ("undecided", "needs the published budget")
+
+
+def test_own_images_and_those_left_out_are_named(transfer: Experiment, tmp_path: Path) -> None:
+    own = {"name": "folders-flowers", "title": "flowers (class folders)", "broken_images": 3, "class_images": {}}
+    make_runs(tmp_path, transfer, 224, substitute=False, **own)
+    banners = content_of(transfer, tmp_path)["banners"]
+    assert any(
+        text.startswith("OTHER DATA SET. These nets were trained on flowers (class folders);") for text in banners
+    )
+    assert any(text.startswith("LEFT OUT. 3 images could not be read") for text in banners)
+
+
+def test_processes_together_are_named(tmp_path: Path) -> None:
+    experiment = load_experiment("plain-vs-resnet")
+    make_record(
+        tmp_path, experiment, "plain-18", 0, iterations=450_450, processes=8, dataset=PART | {"class_images": {}}
+    )
+    summary = content_of(experiment, tmp_path)["summary"]
+    assert "a made-up GPU, 8 processes together" in summary
+    assert (
+        "shorter side scaled to 256 to 480 pixels for a crop of 224, horizontal flip, colours shifted by 0.1 σ"
+        in summary
+    )
+
+
+def test_what_is_trained_and_what_is_frozen_stands_in_a_table(transfer: Experiment, tmp_path: Path) -> None:
+    make_runs(tmp_path, transfer, 224, substitute=False)
+    for arm in transfer.arms:
+        if arm.counted:
+            settings = RunSettings("transfer", "paper", arm, 0, 0, 1, "none", "", "fp32", "cpu")
+            count_run(run_folder(tmp_path, "transfer", "paper", arm.name, 0), settings)
+    content = content_of(transfer, tmp_path)
+    table = content["ran"][1]
+    rows = {row[0]: row[1:] for row in table["rows"]}
+    assert table["header"][1:] == [
+        f"{arm}-counted: {kind}" for arm in ("fine-tuned", "frozen") for kind in ("trainable", "frozen")
+    ]
+    assert rows["total"] == ["21,335,972", "0", "51,300", "21,284,672"]
+    assert rows["fc"] == ["51,300", "0", "51,300", "0"]
+    assert verdicts(content)["T4"] == ("reproduced", "")
+
+
+def test_a_claim_about_weights_needs_them(tmp_path: Path) -> None:
+    values = {"a": {0: {"error": 2.0}}, "b": {0: {"error": 1.0}}}
+    claim = Claim("C", "", "", [higher("error", "a", than="b")])
+    for substitute, verdict in ((frozenset({"a"}), "undecided"), (frozenset({"other"}), "observed")):
+        assert judge(claim, Results(values, substitute=substitute)).verdict == verdict
+    any_weights = replace(claim, any_weights=True)
+    assert judge(any_weights, Results(values, substitute=frozenset({"a"}))).verdict == "observed"

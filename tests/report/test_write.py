@@ -1,0 +1,99 @@
+"""Reports are written, under their names, to the same bytes each time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from made_records import content_of, make_record
+from made_reports import TRAINED, add_watches, count_arm, found_search
+
+from resnet_repro.design.experiment import Experiment
+from resnet_repro.design.registry import load_experiment
+from resnet_repro.errors import UserError
+from resnet_repro.figures.figure import Context
+from resnet_repro.records.record import collect, read_record
+from resnet_repro.report.write import budgets_with_records, write_report
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINED if name != "degradation"])
+def test_every_experiment_that_trains_has_its_report(name: str, tmp_path: Path) -> None:
+    experiment = load_experiment(name)
+    shown = experiment.arms_of(experiment.profile("paper"))
+    for arm in shown:
+        if arm.counted:
+            count_arm(tmp_path / "runs", experiment, arm)
+            continue
+        search = found_search(experiment, arm) if arm.search else None
+        folder = make_record(tmp_path / "runs", experiment, arm.name, 0, search=search)
+        add_watches(folder, experiment, arm.name)
+    written = write_report(experiment, "paper", tmp_path / "runs", tmp_path / "reports")
+    assert sorted(written.images) == sorted(spec.name for spec in experiment.figures)
+    assert (tmp_path / "reports" / f"{name}.pdf").stat().st_size > 20_000
+    content = content_of(experiment, tmp_path / "runs")
+    compared = [arm.name for arm in shown if not arm.control and not arm.counted]
+    assert [row[0] for row in content["results"][0]["rows"]] == compared
+    assert [row[0] for row in content["ran"][0]["rows"]] == [arm.name + " (control)" * arm.control for arm in shown]
+    assert [claim["name"] for claim in content["claims"]] == [claim.name for claim in experiment.claims]
+    labels = " ".join(
+        str(text)
+        for spec in experiment.figures
+        if (drawn := spec.draw(Context(collect(tmp_path / "runs", name, "paper"), 64_000)))
+        for ax in drawn[0].axes
+        for text in (
+            *ax.get_legend_handles_labels()[1],
+            *[tick.get_text() for tick in ax.get_yticklabels()],
+            ax.get_ylabel(),
+        )
+    )
+    if name != "depth":  # whose figure has the layers on its axis
+        candidates = {candidate for arm in shown if arm.search for candidate in arm.search.arms}
+        drawn_arms = [arm.name for arm in shown if not arm.counted and arm.name not in candidates]
+        assert all(arm in labels for arm in drawn_arms), [arm for arm in drawn_arms if arm not in labels]
+
+
+def test_a_report_beside_another_is_written_under_its_own_name(
+    degradation: Experiment, paper_runs: Path, tmp_path: Path
+) -> None:
+    reports = tmp_path / "reports"
+    written = write_report(degradation, "paper", paper_runs, reports, stem="degradation-paper")
+    assert written.pdf is not None and written.pdf.exists()
+    assert written.pdf == reports / "degradation-paper.pdf"
+    assert written.images["error_curves"] == reports / "degradation-paper-error_curves.png"
+    assert all(path.name.startswith("degradation-paper") for path in reports.iterdir())
+    assert written.images["error_curves"].exists()
+
+
+def test_a_report_is_made_again_to_the_same_bytes(degradation: Experiment, paper_runs: Path, tmp_path: Path) -> None:
+    written = [write_report(degradation, "paper", paper_runs, tmp_path / name) for name in ("a", "b")]
+    names = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert names == sorted(
+        ["degradation.pdf"]
+        + [
+            f"degradation-{f}.{e}"
+            for f in ("error_curves", "gradient_norms", "layer_responses")
+            for e in ("pdf", "png", "svg")
+        ]
+    )
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+    assert written[0].images["error_curves"] == tmp_path / "a" / "degradation-error_curves.png"
+    assert any("reproduced" in line and line.startswith("D1") for line in written[0].lines)
+
+
+def test_the_longest_budget_with_records_comes_first(degradation: Experiment, paper_runs: Path) -> None:
+    make_record(paper_runs, degradation, "plain-20", 0, "quick", 391)
+    make_record(paper_runs, degradation, "plain-20", 0, "2000it", 2_000)
+    make_record(paper_runs, degradation, "plain-20", 0, "4000it-cifar100", 4_000)
+    assert budgets_with_records(paper_runs, "degradation") == ["paper", "2000it", "quick", "4000it-cifar100"]
+    assert budgets_with_records(paper_runs, "other") == []
+
+
+def test_no_records_and_records_cut_short_are_said(degradation: Experiment, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no finished run: run make degradation"):
+        write_report(degradation, "quick", tmp_path, tmp_path / "reports")
+    folder = make_record(tmp_path, degradation, "plain-20", 0)
+    path = folder / "record.json"
+    path.write_text(path.read_text()[:500])
+    with pytest.raises(UserError, match=r"record\.json cannot be read .*: delete"):
+        read_record(folder)

@@ -1,0 +1,143 @@
+"""Requests expanded: own images, resolutions, rates."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from made_records import make_record
+
+from resnet_repro.cli import main
+from resnet_repro.data.catalogue import DatasetFacts
+from resnet_repro.data.open_data import Place
+from resnet_repro.design.budgets import command, profile_of, split_budget
+from resnet_repro.design.registry import load_experiment
+from resnet_repro.study.execute import Result
+from resnet_repro.study.expand import expand
+from resnet_repro.study.request import Request, at_resolution, scaled_profile
+
+
+def test_the_rate_belongs_to_the_whole_batch() -> None:
+    """256 images and a rate of 0.1, divided by ten after 30 and 60 of 90 epochs, however many devices share them."""
+    recipe = load_experiment("plain-vs-resnet").arm("resnet-34").recipe
+    assert (recipe.batch_size, recipe.learning_rate, recipe.momentum, recipe.weight_decay) == (256, 0.1, 0.9, 1e-4)
+    epoch = -(-1_281_167 // 256)
+    assert (recipe.iterations, *recipe.milestones) == (90 * epoch, 30 * epoch, 60 * epoch)
+    assert (recipe.scale, recipe.color, recipe.ten_crop, recipe.flip) == ((256, 480), 0.1, True, True)
+
+
+def test_a_profile_at_another_resolution_says_so() -> None:
+    experiment = load_experiment("transfer")
+    quick = experiment.profile("quick")
+    assert at_resolution(experiment, scaled_profile(experiment, "quick", None), 64) == quick
+    resized = at_resolution(experiment, scaled_profile(experiment, "quick", 100), 96)
+    assert (resized.name, resized.resolution, resized.iterations) == ("100it-96px", 96, 100)
+    assert profile_of(experiment, "100it-96px-folders-my-flowers") == replace(resized, seeds=())
+    assert profile_of(experiment, "quick-96px") == quick.at(96)
+    assert split_budget("100it-96px-folders-my-flowers") == ("100it-96px", "folders-my-flowers")
+    assert command(experiment, "100it-96px-folders-my-flowers") == (
+        "make transfer ITERATIONS=100 RESOLUTION=96 DATASET=path/to/my-flowers"
+    )
+
+
+def request_for(words: str, monkeypatch: pytest.MonkeyPatch) -> Request:
+    """What the command line asks for with these words; nothing is carried out."""
+    asked: list[Request] = []
+
+    def note(request: Request, *_: object) -> Result:
+        asked.append(request)
+        return Result("", [], [], [])
+
+    monkeypatch.setattr("resnet_repro.study.execute.carry_out", note)
+    assert main(["run", *words.split()]) == 0
+    return asked[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "images", "iterations", "published"),
+    [
+        ("--profile paper", "folders-flowers", 1_000, 360, (360, 120, 240)),  # 90 epochs of four steps
+        ("--profile paper", "folders-flowers", 20, 90, (90, 30, 60)),
+        ("--profile paper", "imagenet", 1_281_167, 450_450, (450_450, 150_150, 300_300)),
+        ("--profile paper", "cifar10", 50_000, 450_450, (450_450, 150_150, 300_300)),
+        ("--profile paper --iterations 100", "folders-flowers", 1_000, 100, (360, 120, 240)),
+        ("--profile quick", "folders-flowers", 1_000, 196, (360, 120, 240)),
+    ],
+)
+def test_own_images_are_trained_on_for_as_many_epochs_as_the_papers(
+    words: str, name: str, images: int, iterations: int, published: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = request_for(f"plain-vs-resnet --arms resnet-34 --seeds 0 {words}", monkeypatch)
+    facts = DatasetFacts(name, "some images", ("a", "b"), (3, 224, 224), images, 10, {})
+    (settings,) = expand(request, "some", {"resnet-34": Place(facts, "0" * 64, Path("images"))})
+    recipe = settings.arm.recipe
+    assert settings.iterations == iterations
+    assert (recipe.iterations, *recipe.milestones) == published
+    assert ("as many epochs" in recipe.name) is (name == "folders-flowers")
+    if words == "--profile paper":
+        assert settings.evaluate_every * 90 == settings.iterations, "once an epoch"
+
+
+@pytest.mark.parametrize(
+    ("words", "chosen"),
+    [
+        ("plain-vs-resnet", "paper"),
+        ("plain-vs-resnet --dataset somewhere/imagenet", "paper"),
+        ("plain-vs-resnet --dataset imagenet", "paper"),
+        ("plain-vs-resnet --dataset {imagenet}", "paper"),
+        ("transfer --dataset {imagenet}", "quick-imagenet"),
+        ("transfer --dataset somewhere/flowers", "quick-96px-folders-flowers"),
+        ("transfer", "paper"),
+        ("transfer --resolution 64", "quick"),
+        ("transfer --resolution 96", "quick-96px"),
+        ("transfer --resolution 96 --profile quick", "quick-96px"),
+        ("transfer --resolution 64 --profile quick", "quick"),
+        ("transfer --resolution 96 --iterations 100", "100it-96px"),
+        ("transfer --resolution 96 --dataset somewhere/flowers", "quick-96px-folders-flowers"),
+        ("plain-vs-resnet transfer --resolution 224", "paper"),
+    ],
+)
+def test_reports_are_picked_by_resolution_and_by_the_path_of_class_folders(
+    words: str, chosen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for experiment, budget, iterations in (
+        ("plain-vs-resnet", "paper", 450_450),
+        ("plain-vs-resnet", "quick-cifar10", 196),
+        ("transfer", "paper", 790),
+        ("transfer", "quick", 474),
+        ("transfer", "quick-96px", 474),
+        ("transfer", "100it-96px", 100),
+        ("transfer", "quick-imagenet", 474),
+        ("transfer", "quick-96px-folders-flowers", 474),
+    ):
+        arm = "resnet-34" if experiment == "plain-vs-resnet" else "from-scratch"
+        make_record(tmp_path / "runs", load_experiment(experiment), arm, 0, budget, iterations)
+    imagenet = tmp_path / "ilsvrc"
+    if "{imagenet}" in words:
+        for index in range(1_000):
+            (imagenet / "train" / f"n{index:08}").mkdir(parents=True)
+    written: list[str] = []
+    monkeypatch.setattr("resnet_repro.cli._write", lambda name, budget, *_, **__: written.append(budget))
+    assert main(["report", *words.format(imagenet=imagenet).split(), "--runs-dir", str(tmp_path / "runs")]) == 0
+    assert set(written) == {chosen}
+
+
+def test_a_resolution_without_runs_is_told(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    make_record(tmp_path, load_experiment("degradation"), "plain-20", 0)
+    for words in ("degradation --resolution 96", "degradation --resolution 96 --profile paper"):
+        assert main(["report", *words.split(), "--runs-dir", str(tmp_path)]) == 2
+        assert (
+            "no finished runs of degradation with this PROFILE, ITERATIONS, PREFIX, RESOLUTION"
+            in capfd.readouterr().err
+        )
+    assert main(["report", "--resolution", "big", "--runs-dir", str(tmp_path)]) == 2
+    assert "RESOLUTION='big' is no positive whole number" in capfd.readouterr().err
+
+
+def test_budgets_on_imagenet_are_told_apart() -> None:
+    transfer = load_experiment("transfer")
+    assert split_budget("quick-imagenet") == ("quick", "imagenet")
+    assert split_budget("quick-folders-imagenet") == ("quick", "folders-imagenet")
+    assert profile_of(transfer, "quick-imagenet") == transfer.profile("quick")
+    assert command(transfer, "quick-imagenet") == "make transfer DATASET=path/to/imagenet"

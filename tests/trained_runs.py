@@ -1,0 +1,52 @@
+"""Runs trained in the tests' own process, and what they leave."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import torch
+
+import resnet_repro
+import resnet_repro.data.sources
+import resnet_repro.design.experiment
+from resnet_repro.files import read_rows, series
+from resnet_repro.training.train_run import Execution, train
+
+
+def run_here(folder: Path) -> str:
+    """Train in this process; the run's own signal handlers are taken back afterwards."""
+    run = json.loads((folder / "run.json").read_text())
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    threads = torch.get_num_threads()
+    try:
+        return train(
+            folder, resnet_repro.config.settings.RunSettings.from_json(run["settings"]), Execution(**run["execution"])
+        )
+    finally:
+        torch.set_num_threads(threads)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def content(folder: Path) -> dict[str, object]:
+    """Everything of a run that its settings determine."""
+    record = json.loads((folder / "record.json").read_text())
+    tables: dict[str, object] = {
+        name: (folder / f"{name}.csv").read_text() for name in ("metrics", "gradients", "responses")
+    }
+    kept: tuple[str, ...] = ("final", "best", "diagnostics", "weights_sha256", "status")
+    return tables | {key: record[key] for key in kept}
+
+
+def wait_for(condition, seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def steps_of(folder: Path) -> int:
+    return len(series(read_rows(folder / "metrics.csv"), "running_train_loss")[0])

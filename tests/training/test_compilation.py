@@ -1,0 +1,242 @@
+"""When a training step's kernels are compiled, that this is done once on a machine, and that it changes nothing else."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from conftest import make_settings, prepare_run
+from torch._dynamo.utils import counters
+from trained_runs import run_here
+
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.config.recipes import HE15_CIFAR
+from resnet_repro.config.settings import RunSettings
+from resnet_repro.data.stream import InMemoryData
+from resnet_repro.models.cifar import cifar_net
+from resnet_repro.models.weights import state_sha256
+from resnet_repro.records.record import read_record
+from resnet_repro.training import compilation, execution, train_run
+from resnet_repro.training.checkpoints import Checkpoints
+from resnet_repro.training.compilation import Share, compiled_once, compiled_step, wants_compilation
+
+
+def test_compilation_that_fails_is_said_and_leaves_the_net_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(net, **options):
+        def step(images):
+            net(images)  # changes the batch statistics first
+            raise RuntimeError("no compiler\nmore")
+
+        return step
+
+    monkeypatch.setattr(compilation.torch, "compile", broken)
+    net = cifar_net("plain", 8).train()
+    before = state_sha256(net.state_dict())
+    trial = compiled_step(net, BATCH, "fp32")
+    assert trial.step is None and trial.failed
+    assert trial.outcome == "RuntimeError: no compiler"
+    assert state_sha256(net.state_dict()) == before
+
+
+def test_a_tried_out_step_leaves_weights_statistics_and_gradients_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compilation.torch, "compile", lambda net, **options: net.forward)
+    net = cifar_net("plain", 8).train()
+    before = state_sha256(net.state_dict())
+    trial = compiled_step(net, BATCH, "fp32", measures=True)
+    assert trial.step is not None
+    assert trial.outcome == "compiled"
+    assert state_sha256(net.state_dict()) == before
+    assert all(parameter.grad is None for parameter in net.parameters())
+
+
+def test_instruction_sets_share_no_compiled_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one has compiled gives NaN under another, which counts as a diverged run."""
+    folders = []
+    for torch_level, onednn in (("AVX2", "AVX2"), ("AVX512", "AVX2"), ("AVX512", "AVX512_CORE")):
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", onednn)
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda level=torch_level: level)
+        for _ in range(2):  # a second net of the process finds the same
+            compilation.use_own_cache()
+        folders.append(Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]))
+    assert len(set(folders)) == 3
+    assert {folder.parent for folder in folders} == {tmp_path}, "below the folder that the user names"
+
+
+BATCH = (torch.randn(4, 3, 32, 32), torch.zeros(4, dtype=torch.long))
+
+
+class Compiles:
+    """`wants_compilation` for plain nets on CIFAR-10, on a machine of two slots with a compiler."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(cache))
+        monkeypatch.setattr(compilation, "has_compiler", lambda: True)
+        monkeypatch.setattr(compilation, "device_name", lambda kind: kind)
+
+    def __call__(
+        self, device: str, steps: int, runs: int = 1, depth: int = 56, precision: str = "bf16", threads: int = 1,
+        features: Literal["each step", "once"] = "each step",
+    ) -> bool:  # fmt: skip
+        share = Share(steps * runs, runs, at_once=2)
+        settings = self.settings(device, steps, depth, precision, features)
+        return wants_compilation(settings, 10, (3, 32, 32), share, threads)
+
+    @staticmethod
+    def settings(
+        device: str, steps: int, depth: int = 56, precision: str = "bf16",
+        features: Literal["each step", "once"] = "each step",
+    ) -> RunSettings:  # fmt: skip
+        arm = replace(cifar_arm("plain", depth, HE15_CIFAR), features=features)
+        return RunSettings("degradation", "paper", arm, 0, steps, steps, "cifar10", "", precision, device)
+
+
+def test_compilation_is_for_what_pays_over_all_runs_of_a_net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = Compiles(monkeypatch, tmp_path)
+    assert not wanted("cpu", 391)
+    assert wanted("cpu", 391, runs=40), "a minute's compilation, shared by forty"
+    assert wanted("cpu", 8_000)
+    assert not wanted("cpu", 391, depth=20)
+    assert not wanted("cpu", 8_000, threads=64), "so many threads are done before the compiler is"
+    assert not wanted("cpu", 64_000, features="once")
+    assert not wanted("mps", 64_000)
+    assert not wanted("cuda", 391, runs=5)
+    assert not wanted("cuda", 64_000)
+    assert wanted("cuda", 64_000, runs=5)
+    assert not wanted("cuda", 640_000, runs=5, depth=1202), "its compilation takes longer than the training"
+    monkeypatch.setattr(compilation, "has_compiler", lambda: False)
+    assert not wanted("cpu", 8_000) and not wanted("cuda", 64_000, runs=5)
+
+
+def test_what_has_been_compiled_before_costs_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compilation.torch, "compile", lambda net, **options: net.forward)
+    monkeypatch.setattr(compilation, "_gain", lambda *_: 0.2)
+    wanted = Compiles(monkeypatch, tmp_path)
+    assert not wanted("cpu", 391)
+    trial = compiled_once(cifar_net("plain", 8), BATCH, wanted.settings("cpu", 391), 10, (3, 32, 32))
+    assert trial.step is not None
+    assert wanted("cpu", 391)
+    assert not wanted("cpu", 391, precision="fp32") and not wanted("cpu", 391, depth=20), "these are other programs"
+    assert not wanted("cpu", 20)
+
+
+def test_kernels_that_are_no_faster_here_are_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on some processors in bf16; the machine remembers it, and only a run that began with them goes on with them."""
+    compiled = []
+    monkeypatch.setattr(compilation.torch, "compile", lambda net, **options: compiled.append(net) or net.forward)
+    monkeypatch.setattr(compilation, "_gain", lambda *_: -0.04)
+    wanted = Compiles(monkeypatch, tmp_path)
+    assert wanted("cpu", 64_000)
+    for _ in range(2):
+        trial = compiled_once(cifar_net("plain", 8), BATCH, wanted.settings("cpu", 64_000), 10, (3, 32, 32))
+        assert trial.step is None and not trial.failed
+        assert trial.outcome == "compiled kernels save -4 % of a step here"
+    assert len(compiled) == 1, "it is not tried again"
+    assert not wanted("cpu", 64_000)
+    trial = compiled_once(cifar_net("plain", 8), BATCH, wanted.settings("cpu", 64_000), 10, (3, 32, 32), anyway=True)
+    assert trial.step is not None
+
+
+def test_the_gain_is_measured() -> None:
+    def computes(seconds: float, waits: float = 0.0):
+        def work() -> None:
+            end = time.process_time() + seconds
+            while time.process_time() < end:
+                pass
+            time.sleep(waits)
+
+        return work
+
+    assert compilation._gain(computes(0.02), computes(0.01), on_gpu=False) == pytest.approx(0.5, abs=0.2)
+    assert compilation._gain(computes(0.01), computes(0.02), on_gpu=False) < -0.5
+    # Another run has the core for a while: it is no slower for that.
+    assert compilation._gain(computes(0.02), computes(0.01, waits=0.03), on_gpu=False) == pytest.approx(0.5, abs=0.2)
+
+
+def test_a_failed_compilation_leaves_no_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(net, **options):
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(compilation.torch, "compile", broken)
+    wanted = Compiles(monkeypatch, tmp_path)
+    trial = compiled_once(cifar_net("plain", 8), BATCH, wanted.settings("cpu", 391), 10, (3, 32, 32))
+    assert (trial.step, trial.outcome, trial.failed) == (None, "RuntimeError: no compiler", True)
+    assert compilation.known_gain(wanted.settings("cpu", 391), 10, (3, 32, 32)) is None
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_compiled_step_is_traced_once(
+    precision: str, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trial runs under what Lightning's own steps run under: else Dynamo would trace anew at the first of them."""
+    compile_ = torch.compile
+    torch._dynamo.reset()
+    counters.clear()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(execution, "wants_compilation", lambda *_: True)
+    monkeypatch.setattr(compilation.torch, "compile", lambda net, **options: compile_(net, backend="eager", **options))
+    monkeypatch.setattr(compilation, "_gain", lambda *_: 0.2)
+    folder = prepare_run(tmp_path, make_settings(tiny_data, 3, precision=precision), tiny_data)
+    assert run_here(folder) == "finished"
+    record = read_record(folder)
+    assert record is not None
+    assert record.data["compilation"] == "compiled"
+    assert counters["stats"]["unique_graphs"] == 1
+
+
+def test_a_run_goes_on_as_it_began_compiled_or_not(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a kernel rounds is part of the bits: the checkpoint says which it was, whatever would be chosen by now."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(compilation.torch, "compile", lambda net, **options: net.forward)
+    monkeypatch.setattr(compilation, "_gain", lambda *_: 0.2)
+    for began in (True, False):
+        folder = prepare_run(tmp_path / str(began), make_settings(tiny_data, 10), tiny_data)
+        with monkeypatch.context() as patch:
+            patch.setattr(execution, "wants_compilation", lambda *_, began=began: began)
+            patch.setattr(Checkpoints, "on_train_batch_start", _asked_to_stop)
+            assert run_here(folder) == "stopped"
+        monkeypatch.setattr(execution, "wants_compilation", lambda *_, began=began: not began)
+        assert run_here(folder) == "finished"
+        record = read_record(folder)
+        assert record is not None
+        assert record.data["compilation"] == ("compiled" if began else "not compiled")
+
+
+def _asked_to_stop(self: Checkpoints, trainer: pl.Trainer, *_: object) -> None:
+    self.stop_requested |= trainer.global_step == 4
+
+
+def test_a_step_is_compiled_for_the_batch_that_was_read_already(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second stream would start a second set of decoding processes for one batch; the size is the training's, also where
+    images of the first batch could not be read.
+    """
+    shapes, streams = [], []
+    made = InMemoryData.train_dataloader
+
+    def compile_(net, **options):
+        def forward(images: torch.Tensor) -> torch.Tensor:
+            shapes.append((tuple(images.shape), images.is_contiguous(memory_format=torch.channels_last)))
+            return net(images)
+
+        return forward
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(execution, "wants_compilation", lambda *_: True)
+    monkeypatch.setattr(compilation, "_gain", lambda *_: 0.2)
+    monkeypatch.setattr(compilation.torch, "compile", compile_)
+    monkeypatch.setattr(InMemoryData, "train_dataloader", lambda self: streams.append(self) or made(self))
+    monkeypatch.setattr(train_run, "first_batch", lambda data, size: next(data.batches("train", size - 3, size - 3)))
+    folder = prepare_run(tmp_path, make_settings(tiny_data, 3), tiny_data)
+    assert run_here(folder) == "finished"
+    assert set(shapes) == {((32, 3, 32, 32), True)}
+    assert len(streams) == 1

@@ -1,0 +1,224 @@
+"""Runs that are stopped, killed or started twice lose nothing."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from conftest import QUARTER, make_settings, prepare_run, start_process, start_run
+from trained_runs import content, run_here, steps_of, wait_for
+
+from resnet_repro.config.arm import WarmUp
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.config.recipes import HE15_CIFAR
+from resnet_repro.errors import UserError
+from resnet_repro.files import read_rows
+from resnet_repro.models.cifar import cifar_net
+from resnet_repro.records.record import read_record
+from resnet_repro.training import monitor
+from resnet_repro.training.checkpoints import Checkpoints
+from resnet_repro.training.classifier import Classifier
+
+
+@pytest.mark.parametrize(
+    ("signal_number", "code", "interruptions"),
+    [
+        (signal.SIGKILL, -9, (5, 13)),  # in the first and in the second epoch, in the middle of both
+        (signal.SIGTERM, 143, (5, 13)),
+        (signal.SIGINT, 143, (11,)),
+    ],
+)
+def test_interrupted_anywhere_a_run_ends_as_if_it_had_not_been(
+    signal_number: signal.Signals,
+    code: int,
+    interruptions: tuple[int, ...],
+    whole_run: Path,
+    tiny_data: Path,
+    tmp_path: Path,
+) -> None:
+    settings = make_settings(tiny_data, 30)
+    interval = 0.0 if signal_number == signal.SIGKILL else 60.0
+    folder = prepare_run(tmp_path, settings, tiny_data, checkpoint_seconds=interval)
+    for steps in interruptions:
+        process = start_run(folder)
+        wait_for(lambda steps=steps: steps_of(folder) >= steps)
+        process.send_signal(signal_number)
+        process.wait()
+        assert process.returncode == code, (folder / "log.txt").read_text()
+        assert (folder / "checkpoint.ckpt").exists()
+        assert not (folder / "record.json").exists()
+        assert steps_of(folder) < 30
+    if signal_number == signal.SIGKILL:  # a line that the kill has cut
+        with (folder / "metrics.csv").open("a") as file:
+            file.write("29,3.")
+    assert run_here(folder) == "finished"
+    assert content(folder) == content(whole_run)
+
+
+@pytest.mark.parametrize(("hook", "step"), [("on_train_batch_end", 5), ("on_train_start", 0)])
+def test_a_signal_at_the_worst_moment_loses_no_step(
+    hook: str, step: int, whole_run: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Right after a step was seen to, and before the first."""
+    folder = prepare_run(tmp_path, make_settings(tiny_data, 30), tiny_data)
+    seen_to = getattr(Checkpoints, hook)
+
+    def interrupted(self: Checkpoints, trainer: pl.Trainer, *rest: object) -> None:
+        seen_to(self, trainer, *rest)
+        if trainer.global_step == step:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Checkpoints, hook, interrupted)
+    assert run_here(folder) == "stopped"
+    assert steps_of(folder) == step + 1
+    assert torch.load(folder / "checkpoint.ckpt", weights_only=True)["global_step"] == step + 1
+    monkeypatch.undo()
+    assert run_here(folder) == "finished"
+    assert content(folder) == content(whole_run)
+
+
+def test_a_run_ends_when_its_launcher_does(tiny_data: Path, tmp_path: Path) -> None:
+    folder = prepare_run(tmp_path, make_settings(tiny_data, 5_000), tiny_data)
+    process = start_run(folder)
+    wait_for(lambda: (folder / "metrics.csv").exists())
+    assert process.stdin is not None
+    process.stdin.close()  # as the kernel does for a launcher that was killed
+    assert process.wait(30) == 143
+    assert (folder / "checkpoint.ckpt").exists()
+
+
+def test_a_finished_run_is_not_trained_again(whole_run: Path) -> None:
+    before = (whole_run / "record.json").read_bytes()
+    assert start_run(whole_run).wait() == 0
+    assert (whole_run / "record.json").read_bytes() == before
+    assert (whole_run / "log.txt").read_text().count("starting plain-8") == 1
+
+
+def test_a_full_disk_loses_nothing_saved(whole_run: Path, tiny_data: Path, tmp_path: Path) -> None:
+    """A limit on the size of files stands for the full disk: checkpoints can no longer be written."""
+    folder = prepare_run(tmp_path, make_settings(tiny_data, 30), tiny_data, checkpoint_seconds=0.0)
+    process = start_run(folder)
+    wait_for(lambda: steps_of(folder) >= 4)
+    process.kill()
+    process.wait()
+    saved = (folder / "checkpoint.ckpt").read_bytes()
+    previous = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(saved) // 2, previous[1]))
+    try:
+        process = start_process(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, previous)
+    process.wait()
+    assert process.returncode not in (0, 143)
+    assert (folder / "checkpoint.ckpt").read_bytes() == saved
+    assert not list(folder.glob(".*.part"))
+    process = start_run(folder)
+    process.wait()
+    assert process.returncode == 0
+    assert content(folder) == content(whole_run)
+
+
+def test_a_run_folder_serves_one_process_at_a_time(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from resnet_repro.training import train_run
+
+    monkeypatch.setattr(train_run, "LOCK_WAIT_SECONDS", 0.1)
+    folder = prepare_run(tmp_path, make_settings(tiny_data, 2), tiny_data)
+    with train_run._lock(folder), pytest.raises(UserError, match="another process trains"):
+        train_run._lock(folder)
+    train_run._lock(folder).close()
+
+
+# A threshold that several batches of the first half come under, so that no single image near a tie decides the test.
+WARM_UP = cifar_arm("plain", 8, replace(QUARTER, warm_up=WarmUp(0.01, until_error=80.0)))
+
+
+def test_the_warm_up_ends_by_the_running_error_also_after_a_resume(tiny_data: Path, tmp_path: Path) -> None:
+    whole = prepare_run(tmp_path / "whole", make_settings(tiny_data, 60, WARM_UP), tiny_data)
+    assert run_here(whole) == "finished"
+    rows = read_rows(whole / "metrics.csv")
+    under = next(int(row["iteration"]) for row in rows if float(row["running_train_error"]) < 80)
+    record = read_record(whole)
+    assert record is not None
+    assert record.data["warmed_up_at"] == under
+    assert 3 < under < 30, "the test needs a warm-up that ends in the first half"
+    rates = [float(row["learning_rate"]) for row in rows]
+    assert rates == [0.01] * under + [0.1] * (30 - under) + [0.01] * 15 + [0.001] * 15
+    # Stopped once while it warms up and once after.
+    folder = prepare_run(tmp_path / "parts", make_settings(tiny_data, 60, WARM_UP), tiny_data)
+    for steps in (under - 2, under + 3):
+        process = start_run(folder)
+        wait_for(lambda steps=steps: steps_of(folder) >= steps)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 143, (folder / "log.txt").read_text()
+    assert run_here(folder) == "finished"
+    assert content(folder) == content(whole)
+
+
+def test_a_checkpoint_is_the_same_with_and_without_a_compiled_step() -> None:
+    """So that a run goes on where nothing is compiled, as on several processes or without a compiler."""
+    plain, compiled = (Classifier(cifar_net("plain", 8), HE15_CIFAR, 10) for _ in range(2))
+    compiled.call_compiled(torch.compile(compiled.net, backend="eager"))
+    assert list(compiled.state_dict()) == list(plain.state_dict())
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(compiled.step_net(images), plain.step_net(images))
+    earlier = {"state_dict": {**plain.state_dict(), "step_net._orig_mod.conv1.weight": torch.zeros(1)}}
+    plain.on_load_checkpoint(earlier)
+    plain.load_state_dict(earlier["state_dict"])
+
+
+def test_checkpoints_need_no_room_in_the_folder_for_temporary_files(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    folder = prepare_run(tmp_path, make_settings(tiny_data, 3), tiny_data)
+    monkeypatch.setattr("tempfile.mkstemp", full)
+    assert run_here(folder) == "finished"
+
+
+def test_a_machine_that_goes_down_loses_no_row_of_a_checkpoint(
+    whole_run: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was not synced when it went down is gone: of each table all that the last checkpoint did not see to disk."""
+    on_disk: dict[Path, bytes] = {}
+    real = os.fsync
+
+    def fsync(file: int) -> None:
+        real(file)
+        path = Path(os.readlink(f"/proc/self/fd/{file}"))
+        if path.suffix == ".csv":
+            on_disk[path] = path.read_bytes()
+
+    class Down(Exception):
+        pass
+
+    def goes_down(self: Checkpoints, trainer: pl.Trainer, *_: object) -> None:
+        if trainer.global_step == 13:
+            self._save(trainer)
+        if trainer.global_step == 17:
+            raise Down
+
+    folder = prepare_run(tmp_path, make_settings(tiny_data, 30), tiny_data)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        patch.setattr(monitor, "PROGRESS_SECONDS", 0.0)  # all rows are written, and only those of the checkpoint synced
+        patch.setattr(Checkpoints, "on_train_batch_end", goes_down)
+        with pytest.raises(Down):
+            run_here(folder)
+    for name in ("metrics", "gradients"):
+        table = folder / f"{name}.csv"
+        written = read_rows(table)
+        assert int(written[-1]["iteration"]) == 17
+        table.write_bytes(on_disk[table])
+        assert int(read_rows(table)[-1]["iteration"]) == 13
+    assert run_here(folder) == "finished"
+    assert content(folder) == content(whole_run)

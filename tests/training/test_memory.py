@@ -1,0 +1,94 @@
+"""Activations stored or recomputed, by measured memory; runs that are timed only."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import QUARTER, make_settings, prepare_run
+from trained_runs import run_here
+
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.config.recipes import HE15_CIFAR
+from resnet_repro.files import read_rows
+from resnet_repro.models import build
+from resnet_repro.records.record import read_record
+from resnet_repro.training import memory
+from resnet_repro.training.memory import choose_activations
+from resnet_repro.training.start import Skip
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("wanted", "total", "share", "expected"),
+    [
+        ("auto", 24 * GIB, 1.0, "stored"),
+        ("auto", 2**20, 1.0, "recomputed"),
+        ("auto", 64 * 2**20, 1.0, "stored"),
+        ("auto", 64 * 2**20, 0.1, "recomputed"),
+        ("recomputed", 24 * GIB, 1.0, "recomputed"),
+        ("stored", 2**20, 1.0, "stored"),
+    ],
+)
+def test_measured_memory_decides_on_recomputation(
+    wanted: str, total: int, share: float, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "total_memory", lambda device: total)
+    monkeypatch.setattr(memory, "free_memory", lambda device: 24 * GIB)
+    net = build(cifar_arm("resnet", 8, HE15_CIFAR).model, 10, seed=0)
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    batch = torch.randn(16, 3, 32, 32), torch.arange(16) % 10
+    choice, measured = choose_activations(wanted, net, batch, "fp32", share)
+    assert choice == expected
+    assert 5 * 2**20 < measured < 30 * 2**20
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+    assert all(parameter.grad is None for parameter in net.parameters())
+
+
+def test_1202_layers_are_recomputed_however_large_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """He15's batch of 128 takes several GiB more than a run is to have on a CPU; 110 layers are far from it."""
+    monkeypatch.setattr(memory, "total_memory", lambda device: 512 * GIB)
+    monkeypatch.setattr(memory, "PROBE_IMAGES", 1)  # bytes are proportional to images, and so is the time
+    batch = torch.randn(128, 3, 32, 32), torch.arange(128) % 10
+    found = {}
+    for depth in (110, 1202):
+        with torch.device("meta"):
+            net = build(cifar_arm("resnet", depth, HE15_CIFAR).model, 10, seed=0)
+        found[depth] = choose_activations("auto", net.to_empty(device="cpu"), batch, "bf16", 1.0)
+    assert [found[depth][0] for depth in (110, 1202)] == ["stored", "recomputed"]
+    assert found[1202][1] > memory.CPU_LIMIT > 4 * found[110][1]
+
+
+def test_what_does_not_fit_is_skipped_with_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda device: 2**29)
+    net = build(cifar_arm("resnet", 8, HE15_CIFAR).model, 10, seed=0)
+    with pytest.raises(Skip, match=r"takes about 1\.0 GiB, and 0\.5 GiB are free"):
+        choose_activations("stored", net, (torch.randn(16, 3, 32, 32), torch.arange(16) % 10), "fp32", 1.0)
+
+
+def test_a_recomputing_run_is_the_storing_run_to_the_bit(tiny_data: Path, tmp_path: Path) -> None:
+    found = {}
+    for activations in ("stored", "recomputed"):
+        arm = cifar_arm("resnet", 20, QUARTER, activations=activations)
+        folder = prepare_run(tmp_path / activations, make_settings(tiny_data, 3, arm, evaluate_every=3), tiny_data)
+        assert run_here(folder) == "finished"
+        found[activations] = json.loads((folder / "record.json").read_text())
+        found[activations]["metrics"] = (folder / "metrics.csv").read_text()
+    for key in ("weights_sha256", "final", "metrics", "activation_mib"):
+        assert found["stored"][key] == found["recomputed"][key], key
+    assert [found[key]["activations"] for key in ("stored", "recomputed")] == ["stored", "recomputed"]
+    assert found["stored"]["peak_memory_mib"] > 100
+
+
+def test_a_stretch_is_timed_and_not_scored(tiny_data: Path, tmp_path: Path) -> None:
+    settings = make_settings(tiny_data, 20, stretch=3)
+    folder = prepare_run(tmp_path, settings, tiny_data)
+    assert run_here(folder) == "finished"
+    record = read_record(folder)
+    assert record is not None
+    assert (record.data["iterations"], record.data["final"], record.value("test_error")) == (3, {}, None)
+    assert record.data["training_seconds"] > 0
+    assert [row["learning_rate"] for row in read_rows(folder / "metrics.csv")] == ["0.1"] * 3

@@ -1,0 +1,182 @@
+"""Learning rates that are searched: candidates first, the best one's rate taken, and nothing mixed when they change."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import cli, make_settings, prepare_run, start_run
+from trained_runs import run_here, steps_of, wait_for
+
+from resnet_repro.config.arm import Arm, ModelSpec, Search
+from resnet_repro.config.recipes import FOUR_LAYERS
+from resnet_repro.config.settings import RunSettings
+from resnet_repro.errors import UserError
+from resnet_repro.files import read_rows, series, write_json
+from resnet_repro.records.layout import run_folder, source_folders
+from resnet_repro.records.record import Record, read_record
+from resnet_repro.records.resume import state_of
+from resnet_repro.training.start import Skip, found_rate
+
+RECIPE = replace(FOUR_LAYERS, batch_size=32, validation_images=200, train_images=200)
+
+
+NET = ModelSpec("four_layers.four_layers", {"activation": "relu"})
+
+
+RATES = {"slow": 0.001, "good": 0.02, "wild": 1e30}
+
+
+CANDIDATES = {
+    name: Arm(name, NET, replace(RECIPE, learning_rate=rate), control=True, share=0.5) for name, rate in RATES.items()
+}
+
+
+SEARCHED = Arm("searched", NET, RECIPE, search=Search(tuple(CANDIDATES)))
+
+
+def settings_of(arm: Arm, data: Path, **changes: object) -> RunSettings:
+    return make_settings(data, 12, arm, experiment="activation", **changes)
+
+
+def done(folder: Path) -> Record:
+    record = read_record(folder)
+    assert record is not None
+    return record
+
+
+@pytest.fixture(scope="module")
+def study(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Three candidates, one of which diverges, and the arm that is searched among them."""
+    runs_dir = tmp_path_factory.mktemp("search")
+    folders = {}
+    for arm in (*CANDIDATES.values(), SEARCHED):
+        folders[arm.name] = prepare_run(runs_dir, settings_of(arm, tiny_data), tiny_data)
+        assert run_here(folders[arm.name]) == ("diverged" if arm.name == "wild" else "finished")
+    return folders
+
+
+def test_the_rate_of_the_best_candidate_is_taken(study: dict[str, Path], tiny_data: Path) -> None:
+    errors = {name: done(study[name]).value("validation_error") for name in ("slow", "good")}
+    best = min(errors, key=lambda name: (errors[name], RATES[name]))
+    search = done(study["searched"]).data["search"]
+    assert (search["chosen"], search["learning_rate"], search["metric"]) == (best, RATES[best], "validation_error")
+    assert search["candidates"]["wild"]["validation_error"] is None
+    assert search["candidates"]["slow"]["validation_error"] == errors["slow"]
+    rates = series(read_rows(study["searched"] / "metrics.csv"), "learning_rate")[1]
+    assert set(rates) == {RATES[best]}
+    assert done(study["searched"]).data["recipe"]["learning_rate"] == RATES[best]
+    assert state_of(study["searched"], settings_of(SEARCHED, tiny_data)) == "done"
+
+
+def make_candidates(folder: Path, settings: RunSettings, scores: dict[str, tuple[float, float | None]]) -> Path:
+    """Records of candidates with (rate, validation error), None for one that diverged; the searching run's folder."""
+    assert settings.arm.search is not None
+    arm = replace(settings.arm, search=replace(settings.arm.search, arms=tuple(scores)))
+    settings = replace(settings, arm=arm)
+    mine = run_folder(folder, settings.experiment, settings.budget, arm.name, settings.seed)
+    for source, (rate, error) in zip(source_folders(mine, settings), scores.values(), strict=True):
+        source.mkdir(parents=True)
+        data = {
+            "format": 2, "settings": settings.to_json(), "arm": source.parent.name, "seed": settings.seed,
+            "status": "finished" if error is not None else "diverged", "final": {"validation_error": error},
+            "best": {}, "diagnostics": {}, "weights_sha256": "a" * 64, "parent": None,
+            "recipe": {"learning_rate": rate},
+        }  # fmt: skip
+        write_json(source / "record.json", data)
+    return mine
+
+
+def rate_of(folder: Path, data: Path, scores: dict[str, tuple[float, float | None]]) -> float:
+    settings = settings_of(SEARCHED, data)
+    mine = make_candidates(folder, settings, scores)
+    assert settings.arm.search is not None
+    searched = replace(settings.arm, search=replace(settings.arm.search, arms=tuple(scores)))
+    return found_rate(mine, replace(settings, arm=searched))[0].learning_rate
+
+
+def test_the_lowest_error_wins_and_of_equals_the_lower_rate(tiny_data: Path, tmp_path: Path) -> None:
+    assert rate_of(tmp_path / "a", tiny_data, {"a": (0.1, 40.0), "b": (0.01, 50.0), "c": (0.3, 30.0)}) == 0.3
+    assert rate_of(tmp_path / "b", tiny_data, {"a": (0.1, 40.0), "b": (0.01, 40.0), "c": (0.3, 45.0)}) == 0.01
+    assert rate_of(tmp_path / "c", tiny_data, {"a": (0.1, None), "b": (0.01, 90.0)}) == 0.01
+
+
+def test_a_search_without_a_survivor_is_skipped_and_one_without_records_is_named(
+    tiny_data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(Skip, match="none of its 2 candidates was trained to the end"):
+        rate_of(tmp_path, tiny_data, {"a": (0.1, None), "b": (0.01, None)})
+    settings = settings_of(SEARCHED, tiny_data)
+    mine = run_folder(tmp_path / "empty", settings.experiment, settings.budget, "searched", 0)
+    with pytest.raises(UserError, match=r"slow/seed0 holds no finished run, and searched is searched with it"):
+        found_rate(mine, settings)
+
+
+def test_a_run_searched_among_other_candidates_is_not_taken_for_done(
+    study: dict[str, Path], tiny_data: Path, tmp_path: Path
+) -> None:
+    runs_dir = tmp_path / "runs"
+    shutil.copytree(study["searched"].parents[3], runs_dir)
+    searched = run_folder(runs_dir, "activation", "12it", "searched", 0)
+    slow = run_folder(runs_dir, "activation", "12it", "slow", 0) / "record.json"
+    slow.write_text(json.dumps(json.loads(slow.read_text()) | {"weights_sha256": "0" * 64}))
+    with pytest.raises(UserError, match=r"found among other runs than .*slow/seed0 now holds: delete .*searched/seed0"):
+        state_of(searched, settings_of(SEARCHED, tiny_data))
+
+
+def test_a_checkpoint_of_another_rate_is_not_continued(tiny_data: Path, tmp_path: Path) -> None:
+    settings = make_settings(tiny_data, 60, replace(SEARCHED, search=Search(("a", "b"))), experiment="activation")
+    make_candidates(tmp_path, settings, {"a": (0.01, 40.0), "b": (0.02, 50.0)})
+    folder = prepare_run(tmp_path, settings, tiny_data, checkpoint_seconds=0.0)
+    process = start_run(folder)
+    wait_for(lambda: steps_of(folder) >= 2)
+    process.kill()
+    process.wait()
+    other = run_folder(tmp_path, "activation", "60it", "b", 0) / "record.json"
+    other.write_text(json.dumps(json.loads(other.read_text()) | {"final": {"validation_error": 30.0}}))
+    with pytest.raises(UserError, match="whose learning rate was found among other runs than there are now"):
+        run_here(folder)
+
+
+EXPERIMENT = '''"""Which rate is best for a small net?  A test."""
+
+from dataclasses import replace
+
+from resnet_repro.claims.claim import Claim
+from resnet_repro.claims.comparisons import below
+from resnet_repro.config.arm import Arm, ModelSpec, Search
+from resnet_repro.design.experiment import Experiment, Profile
+from resnet_repro.config.recipes import FOUR_LAYERS
+
+RECIPE = replace(FOUR_LAYERS, batch_size=32, validation_images=100, train_images=200)
+NET = ModelSpec("four_layers.four_layers", {"activation": "relu"})
+
+
+def rates() -> Experiment:
+    candidates = [Arm(f"at-{r}", NET, replace(RECIPE, learning_rate=r), control=True, share=0.5) for r in (0.001, 0.01)]
+    searched = Arm("searched", NET, RECIPE, search=Search(tuple(arm.name for arm in candidates)))
+    return Experiment(
+        name="rates", title="Rates", question="Which?", source="a test", dataset="cifar10", arms=[searched, *candidates],
+        profiles=[Profile("quick", iterations=4, seeds=(0,), evaluations=1)],
+        claims=[Claim("Q1", "a test", "It learns.", test=[below("test_error", "searched", 100.0, unit="%")])],
+        figures=[], published={}, published_note="", deviations=[],
+    )
+'''
+
+
+def test_a_study_trains_the_candidates_first_and_reports_the_search(tiny_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "rates.py").write_text(EXPERIMENT)
+    process = cli(
+        "run", "rates", "--arms", "searched", "--dataset", "standin-tiny", "--data-dir", tiny_data, cwd=tmp_path
+    )
+    assert process.returncode == 0, process.stderr
+    budget = tmp_path / "runs" / "rates" / "quick-standin-tiny"
+    searched = done(budget / "searched" / "seed0")
+    for candidate in ("at-0.001", "at-0.01"):
+        assert done(budget / candidate / "seed0").data["finished_at"] <= searched.data["finished_at"]
+    assert searched.data["search"]["learning_rate"] in (0.001, 0.01)
+    assert (tmp_path / "reports" / "rates.pdf").exists()

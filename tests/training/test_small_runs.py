@@ -1,0 +1,47 @@
+"""Runs of nets with dropout, heads, or no convolution."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+from conftest import make_settings, prepare_run, start_run
+from trained_runs import content, run_here, steps_of, wait_for
+
+from resnet_repro.config.arm import Arm, ModelSpec
+from resnet_repro.config.recipes import BLOG_E_MNIST, HE15_CIFAR, HE15_CIFAR_WITHOUT_BN
+from resnet_repro.data.sources import obtain
+from resnet_repro.records.record import read_record
+
+
+def test_a_net_with_dropout_and_heads_stops_and_goes_on_to_the_same_bits(tiny_data: Path, tmp_path: Path) -> None:
+    """Masks are a function of (seed, step): nothing that was drawn before a checkpoint is missed after it."""
+    model = ModelSpec("googlenet.small_googlenet", {"auxiliary": True, "width": 8})
+    arm = Arm("headed", model, replace(HE15_CIFAR_WITHOUT_BN, batch_size=16, train_images=125))  # 8 steps an epoch
+    settings = make_settings(tiny_data, 12, arm)
+    whole = prepare_run(tmp_path / "whole", settings, tiny_data)
+    assert run_here(whole) == "finished"
+    cut = prepare_run(tmp_path / "cut", settings, tiny_data)
+    process = start_run(cut)
+    wait_for(lambda: steps_of(cut) >= 4)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 143
+    assert run_here(cut) == "finished"
+    assert content(cut) == content(whole)
+    record = read_record(whole)
+    assert record is not None and record.value("early_gradient") is not None
+
+
+def test_a_perceptron_leaves_a_record_without_responses(tiny_data: Path, tmp_path: Path) -> None:
+    arrays = obtain("standin-grey-tiny", tiny_data, None, lambda text: None)
+    arm = Arm("mlp", ModelSpec("mnist.mnist_net", {"kind": "mlp"}), BLOG_E_MNIST, watch=("shifts",))
+    settings = make_settings(tiny_data, 4, arm, dataset="standin-grey-tiny", dataset_digest=arrays.digest)
+    folder = prepare_run(tmp_path, settings, tiny_data)
+    assert run_here(folder) == "finished"
+    record = read_record(folder)
+    assert record is not None
+    assert record.value("mean_response") is None
+    assert {row["name"] for row in record.table("gradients")} == {"layers.1", "layers.3"}
+    assert record.value("shift_error") is not None
+    assert record.settings.arm.recipe != HE15_CIFAR

@@ -1,0 +1,276 @@
+"""Runs that start from other runs: built networks, training on, what the record says, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import QUARTER, cli, make_settings, prepare_run, start_run
+from torch import nn
+from trained_runs import content, run_here, steps_of, wait_for
+
+import resnet_repro
+from resnet_repro.config.arm import Arm, Start
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.config.recipes import HE15_CIFAR
+from resnet_repro.config.settings import RunSettings
+from resnet_repro.errors import UserError
+from resnet_repro.files import read_rows, series
+from resnet_repro.models import build
+from resnet_repro.records.record import Record, read_record
+from resnet_repro.records.resume import state_of
+from resnet_repro.training.start import draws
+
+EIGHTH = replace(QUARTER, batch_size=16, train_images=125)  # 8 steps an epoch
+
+
+PARENT = cifar_arm("plain", 8, EIGHTH)
+
+
+BUILT = cifar_arm("plain", 14, EIGHTH, name="plain-14-built", length=0, start=Start("plain-8", "deepen"))
+
+
+ON = cifar_arm(
+    "plain", 14, EIGHTH, name="plain-14-on", start=Start("plain-14-built", "copy"), watch=("distance", "inputs")
+)
+
+
+def settings_of(arm: Arm, data: Path, **changes: object) -> RunSettings:
+    settings = make_settings(data, 20, arm, experiment="construction")
+    values = {"iterations": round(20 * arm.length), "evaluate_every": 10, **changes}
+    return replace(settings, **values)  # type: ignore[arg-type]
+
+
+def done(folder: Path) -> Record:
+    record = read_record(folder)
+    assert record is not None, (folder / "log.txt").read_text() if (folder / "log.txt").exists() else "no record"
+    return record
+
+
+@pytest.fixture(scope="module")
+def lineage(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A trained net, the deeper one built from it, and that one trained on, none of them interrupted."""
+    runs_dir = tmp_path_factory.mktemp("lineage")
+    folders = {}
+    for arm in (PARENT, BUILT, ON):
+        folders[arm.name] = prepare_run(runs_dir, settings_of(arm, tiny_data), tiny_data)
+        assert run_here(folders[arm.name]) == "finished"
+    return folders
+
+
+def test_a_built_net_has_its_parents_errors_and_names_it(lineage: dict[str, Path]) -> None:
+    parent, built = done(lineage["plain-8"]), done(lineage["plain-14-built"])
+    for split, images in (("train", 125), ("test", 500)):
+        error, loss = f"{split}_error", f"{split}_loss"
+        # To rounding: an image whose two best classes lie that near to each other may get the other one.
+        assert built.value(error) == pytest.approx(parent.value(error), abs=100 / images + 1e-9)
+        assert built.value(loss) == pytest.approx(parent.value(loss), rel=1e-5)
+        assert built.value(f"{error}_change") == built.value(error) - parent.value(error)  # type: ignore[operator]
+    assert built.data["iterations"] == 0
+    assert built.data["parent"] == {
+        "experiment": "construction",
+        "arm": "plain-8",
+        "seed": 0,
+        "weights_sha256": parent.data["weights_sha256"],
+        "iterations": 20,
+        "published_iterations": 64_000,
+    }
+    assert built.schedule == (20, 64_000)
+    assert series(read_rows(built.folder / "metrics.csv"), "test_error")[0] == [0]
+
+
+def test_training_on_starts_from_the_parents_weights(lineage: dict[str, Path]) -> None:
+    built, on = done(lineage["plain-14-built"]), done(lineage["plain-14-on"])
+    assert on.data["parent"]["weights_sha256"] == built.data["weights_sha256"]
+    assert on.schedule == (40, 128_000)
+    steps, distances = series(read_rows(on.folder / "distance.csv"), "distance")
+    assert (steps[0], distances[0]) == (0, 0.0)
+    assert distances[1] > 0
+    ends = [
+        torch.cat([p.detach().flatten() for p in resnet_repro.load_run(run.folder).parameters()]) for run in (built, on)
+    ]
+    expected = float((ends[1] - ends[0]).norm() / ends[0].norm())
+    assert distances[-1] == on.value("distance") == pytest.approx(expected, rel=1e-5)
+
+
+def test_interrupted_it_goes_on_from_its_checkpoint_not_from_its_parent(
+    lineage: dict[str, Path], tiny_data: Path
+) -> None:
+    settings = settings_of(replace(ON, name="plain-14-again"), tiny_data)
+    folder = prepare_run(lineage["plain-8"].parents[3], settings, tiny_data)
+    process = start_run(folder)
+    wait_for(lambda: steps_of(folder) >= 7)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 143
+    assert run_here(folder) == "finished"
+    assert content(folder) == content(lineage["plain-14-on"])
+    for table in ("distance.csv", "inputs.csv"):
+        assert (folder / table).read_text() == (lineage["plain-14-on"] / table).read_text()
+
+
+def test_other_weights_of_the_parent_are_not_mixed_in(
+    lineage: dict[str, Path], tiny_data: Path, tmp_path: Path
+) -> None:
+    folders = {}
+    for arm in (PARENT, BUILT):
+        folders[arm.name] = prepare_run(tmp_path, settings_of(arm, tiny_data), tiny_data)
+        assert run_here(folders[arm.name]) == "finished"
+    settings = settings_of(BUILT, tiny_data)
+    assert state_of(folders["plain-14-built"], settings) == "done"
+    record = json.loads((folders["plain-8"] / "record.json").read_text())
+    (folders["plain-8"] / "record.json").write_text(json.dumps(record | {"weights_sha256": "0" * 64}))
+    with pytest.raises(UserError, match=r"started from other weights than .*plain-8/seed0 now holds: delete"):
+        state_of(folders["plain-14-built"], settings)
+
+
+def test_a_checkpoint_of_other_weights_is_not_continued(tiny_data: Path, tmp_path: Path) -> None:
+    on = replace(ON, start=Start("plain-8", "deepen"), watch=())
+    parent = prepare_run(tmp_path, settings_of(PARENT, tiny_data), tiny_data)
+    assert run_here(parent) == "finished"
+    folder = prepare_run(tmp_path, settings_of(on, tiny_data), tiny_data, checkpoint_seconds=0.0)
+    process = start_run(folder)
+    wait_for(lambda: steps_of(folder) >= 3)
+    process.kill()
+    process.wait()
+    (parent / "record.json").unlink()
+    longer = replace(settings_of(PARENT, tiny_data), iterations=10)
+    prepare_run(tmp_path, longer, tiny_data)
+    assert run_here(parent) == "finished"
+    with pytest.raises(UserError, match="started from other weights of its parent"):
+        run_here(folder)
+
+
+def test_a_run_whose_parent_diverged_is_skipped_and_says_so(tiny_data: Path, tmp_path: Path) -> None:
+    wild = cifar_arm("plain", 8, replace(EIGHTH, learning_rate=1e30))
+    parent = prepare_run(tmp_path, settings_of(wild, tiny_data), tiny_data)
+    assert run_here(parent) == "diverged"
+    folder = prepare_run(tmp_path, settings_of(BUILT, tiny_data), tiny_data)
+    assert run_here(folder) == "skipped"
+    record = done(folder)
+    assert record.status == "skipped"
+    assert record.data["skipped"] == "it starts from plain-8 seed 0, which is diverged"
+    assert record.value("test_error") is None
+
+
+def test_a_skipped_run_is_tried_again(tiny_data: Path, tmp_path: Path) -> None:
+    """What it lacked may be there by now: memory, or a parent that has not diverged."""
+    wild = cifar_arm("plain", 8, replace(EIGHTH, learning_rate=1e30))
+    parent = prepare_run(tmp_path, settings_of(wild, tiny_data), tiny_data)
+    run_here(parent)
+    folder = prepare_run(tmp_path, settings_of(BUILT, tiny_data), tiny_data)
+    assert run_here(folder) == "skipped"
+    assert state_of(folder, settings_of(BUILT, tiny_data)) == "new"
+    shutil.rmtree(parent)
+    parent = prepare_run(tmp_path, replace(settings_of(PARENT, tiny_data), iterations=2), tiny_data)
+    assert run_here(parent) == "finished"
+    assert run_here(folder) == "finished"
+    assert state_of(folder, settings_of(BUILT, tiny_data)) == "done"
+
+
+def net_of(arm: Arm, seed: int = 0) -> nn.Module:
+    return build(arm.model, 10, seed)
+
+
+def test_runs_share_their_draws_where_chance_gave_them_the_same(tiny_data: Path) -> None:
+    """Pairing by seed rests on it: the same first weights on the main path, and the same images in the same order."""
+    plain = cifar_arm("plain", 20, HE15_CIFAR)
+    key = draws(net_of(plain), settings_of(plain, tiny_data))
+    same = [
+        cifar_arm("resnet", 20, HE15_CIFAR),
+        cifar_arm("resnet", 20, HE15_CIFAR, shortcut="B"),
+        cifar_arm("resnet", 20, HE15_CIFAR, shortcut="C"),
+        cifar_arm("resnet", 20, HE15_CIFAR, span=1),
+        cifar_arm("plain", 20, HE15_CIFAR, norm="group"),
+        cifar_arm("plain", 20, replace(HE15_CIFAR, learning_rate=0.01)),
+    ]
+    for arm in same:
+        assert draws(net_of(arm), settings_of(arm, tiny_data)) == key, arm.name
+    other = [
+        cifar_arm("plain", 32, HE15_CIFAR),
+        cifar_arm("plain", 20, replace(HE15_CIFAR, batch_size=4)),
+        cifar_arm("plain", 20, replace(HE15_CIFAR, padding=0)),
+        cifar_arm("plain", 20, replace(HE15_CIFAR, flip=False)),
+        cifar_arm("plain", 20, replace(HE15_CIFAR, validation_images=100)),
+    ]
+    for arm in other:
+        assert draws(net_of(arm), settings_of(arm, tiny_data)) != key, arm
+    assert draws(net_of(plain, 1), settings_of(plain, tiny_data)) != key  # as one that starts from a trained net
+    assert draws(net_of(plain), settings_of(plain, tiny_data, seed=1)) != key
+    assert draws(net_of(plain), settings_of(plain, tiny_data, dataset_digest="0" * 64)) != key
+
+
+def test_a_run_without_its_parent_says_which_is_missing(tiny_data: Path, tmp_path: Path) -> None:
+    folder = prepare_run(tmp_path, settings_of(BUILT, tiny_data), tiny_data)
+    with pytest.raises(UserError, match=r"plain-8/seed0 holds no finished run, and plain-14-built starts from it"):
+        run_here(folder)
+
+
+SHALLOW_AND_DEEP = '''"""A net and the deeper one that is built from it.  A test."""
+
+from dataclasses import replace
+
+from resnet_repro.claims.claim import Claim
+from resnet_repro.claims.comparisons import below
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.design.experiment import Experiment, Profile
+from resnet_repro.config.arm import Start
+from resnet_repro.config.recipes import HE15_CIFAR
+
+
+RECIPE = replace(HE15_CIFAR, batch_size=32, train_images=250)
+
+
+def lineage() -> Experiment:
+    built = cifar_arm("plain", 14, RECIPE, name="built", length=0, start=Start("plain-8", "deepen"))
+    return Experiment(
+        name="lineage", title="Lineage", question="?", source="a test", dataset="cifar10",
+        arms=[cifar_arm("plain", 8, RECIPE), built],
+        profiles=[Profile("quick", iterations=2, seeds=(0,), evaluations=1)],
+        claims=[Claim("Q1", "a test", "It learns.", test=[below("test_error", "built", 100.0, unit="%")])],
+        figures=[], published={}, published_note="", deviations=[],
+    )
+'''
+
+
+def test_arms_bring_those_that_they_start_from(tiny_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "lineage.py").write_text(SHALLOW_AND_DEEP)
+    arguments = [
+        "run", "lineage", "--arms", "built", "--dataset", "standin-tiny", "--slots", "2", "--data-dir", tiny_data,
+        "--runs-dir", tmp_path / "runs", "--no-report",
+    ]  # fmt: skip
+    process = cli(*arguments, cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    budget = tmp_path / "runs" / "lineage" / "quick-standin-tiny"
+    parent, built = (done(budget / arm / "seed0") for arm in ("plain-8", "built"))
+    assert built.data["parent"]["weights_sha256"] == parent.data["weights_sha256"]
+    assert built.data["finished_at"] >= parent.data["finished_at"]
+    # A parent that is trained again and ends with other weights, as it may on other hardware.
+    parent_data = json.loads((parent.folder / "record.json").read_text())
+    stored = json.loads((built.folder / "record.json").read_text())
+    stored["parent"]["weights_sha256"] = "0" * 64
+    (built.folder / "record.json").write_text(json.dumps(stored))
+    shutil.rmtree(parent.folder)
+    process = cli(*arguments, cwd=tmp_path)
+    assert process.returncode == 2
+    assert process.stderr.splitlines()[-1].endswith(f"delete {built.folder} to train it again")
+    assert "Traceback" not in process.stderr
+    assert done(parent.folder).data["weights_sha256"] == parent_data["weights_sha256"]
+
+
+def test_runs_of_another_experiment_must_be_there(tiny_data: Path, tmp_path: Path) -> None:
+    process = cli(
+        "run", "features", "--dataset", "standin-tiny", "--iterations", "2", "--seeds", "0,1", "--data-dir", tiny_data,
+        "--runs-dir", tmp_path / "runs", "--reports-dir", tmp_path / "reports",
+    )  # fmt: skip
+    assert process.returncode == 2
+    assert process.stderr.strip() == (
+        f"resnet-repro: features reads finished runs of degradation, and {tmp_path / 'runs'} lacks plain-20 seed 0, "
+        "plain-56 seed 0, resnet-20 seed 0, resnet-56 seed 0 and 4 more: run make degradation ITERATIONS=2 "
+        f"DATASET=standin-tiny SEEDS=0,1 RUNS_DIR={tmp_path / 'runs'} first"
+    )
