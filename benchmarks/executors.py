@@ -33,7 +33,7 @@ from resnet_repro.config.settings import RunSettings
 from resnet_repro.data.catalogue import dataset
 from resnet_repro.data.sources import obtain
 from resnet_repro.hardware import cpu_cores, device_name
-from resnet_repro.launch import Executor, Job, LaunchOptions, Outcome, Wanted, executor_for
+from resnet_repro.launch import Executor, ExecutorSpec, Job, LaunchOptions, Outcome, executor_for
 from resnet_repro.launch.job import close
 from resnet_repro.records.layout import WEIGHTS
 from resnet_repro.study.run import Run
@@ -64,7 +64,7 @@ def available() -> list[str]:
 
 def opened(name: str, runs_dir: Path, jobs: int) -> Executor:
     runs_dir.mkdir(parents=True, exist_ok=True)
-    executor = executor_for(Wanted(OPTIONS[name], "fp32", runs_dir, "benchmark", say=lambda text: None))
+    executor = executor_for(ExecutorSpec(OPTIONS[name], "fp32", runs_dir, "benchmark", say=lambda text: None))
     executor.plan(jobs)
     return executor
 
@@ -153,12 +153,12 @@ def queue_and_measure(name: str, count: int) -> None:
         jobs = jobs_that(WAITS, runs_dir, count)
         begin = time.monotonic()
 
-        def watch() -> None:
+        def poll() -> None:
             if time.monotonic() - begin > 5:
                 print(json.dumps({"empty": empty, "queued": _resident()}), flush=True)
                 os.kill(os.getpid(), signal.SIGINT)
 
-        outcomes: list[Outcome] = executor.execute(jobs, watch)
+        outcomes: list[Outcome] = executor.execute(jobs, poll)
         executor.close()
         assert set(outcomes) == {"stopped"}, set(outcomes)
 

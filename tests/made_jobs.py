@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
-from resnet_repro.launch import Job, LaunchOptions, Load, Wanted, executor_for
+from resnet_repro.launch import ExecutorSpec, Job, LaunchOptions, Load, executor_for
 
 
 def nothing(text: str) -> None:
@@ -15,7 +15,7 @@ def nothing(text: str) -> None:
 
 
 def executor(options: LaunchOptions, runs_dir: Path, spread: bool = False, say: Callable[[str], None] = nothing):
-    return executor_for(Wanted(options, "fp32", runs_dir, "study-quick", spread, say))
+    return executor_for(ExecutorSpec(options, "fp32", runs_dir, "study-quick", spread, say))
 
 
 THIRD_TIME = """

@@ -1,4 +1,4 @@
-"""Made-up records of every experiment, with tables of watches, searches and counted nets."""
+"""Made-up records of every experiment, with tables of diagnostics, searches and counted nets."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def fill(table: Table, rows: Iterable[dict]) -> None:
     table.append(rows)
 
 
-def add_watches(folder: Path, experiment: Experiment, arm: str) -> None:
-    """Tables of what the arm watches, made up."""
+def add_tables(folder: Path, experiment: Experiment, arm: str) -> None:
+    """Tables of the arm's own diagnostics, made up."""
     watch = experiment.arm(arm).watch
     if "inputs" in watch:
         fill(

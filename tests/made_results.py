@@ -15,12 +15,12 @@ def results(
     arms: Mapping[str, list[float]],
     short: tuple[str, ...] = (),
     standin: bool = False,
-    draws: dict[str, list[str]] | None = None,
+    pairing_keys: dict[str, list[str]] | None = None,
 ) -> Results:
     """Values of the metric `error` by seed for each arm."""
     values = {arm: {seed: {"error": value} for seed, value in enumerate(column)} for arm, column in arms.items()}
-    keys = {arm: dict(enumerate(column)) for arm, column in (draws or {}).items()}
-    return Results(values, standin=standin, short=frozenset(short), draws=keys)
+    keys = {arm: dict(enumerate(column)) for arm, column in (pairing_keys or {}).items()}
+    return Results(values, standin=standin, short=frozenset(short), pairing_keys=keys)
 
 
 def judge(claim: Claim, found: Results) -> Judgement:

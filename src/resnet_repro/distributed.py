@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class World:
+class DistContext:
     """`size` processes, of which this one is number `rank`; by default one that is alone.
 
     local_rank, local_size: its number among those of its machine, and how many these are.
@@ -36,7 +36,7 @@ class World:
         """
         return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
-    def total(self, values: Tensor) -> Tensor:
+    def all_reduce_sum(self, values: Tensor) -> Tensor:
         """The sum over all processes, element by element, in place."""
         if self.size > 1:
             import torch.distributed
@@ -44,8 +44,8 @@ class World:
             torch.distributed.all_reduce(values)
         return values
 
-    def largest(self, value: int) -> int:
-        """The largest value that one of them has. Waits for the other processes, and for no device."""
+    def all_reduce_max(self, value: int) -> int:
+        """The largest value of all processes. Waits for the other processes, and for no device."""
         if self.size == 1:
             return value
         import torch
@@ -55,8 +55,8 @@ class World:
         torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
         return int(found.item())
 
-    def told(self, value: Any) -> Any:
-        """What the main process has; any object that can be pickled."""
+    def broadcast(self, value: Any) -> Any:
+        """The value of rank 0, in all processes; any object that can be pickled."""
         if self.size == 1:
             return value
         import torch.distributed
@@ -65,8 +65,8 @@ class World:
         torch.distributed.broadcast_object_list(box, src=0)
         return box[0]
 
-    def gathered(self, value: Any) -> list[Any]:
-        """What each process has, by rank."""
+    def all_gather(self, value: Any) -> list[Any]:
+        """The values of all processes, by rank."""
         if self.size == 1:
             return [value]
         import torch.distributed
@@ -84,11 +84,11 @@ class World:
                 torch.distributed.broadcast(buffer, src=0)
 
 
-ALONE = World()
+ALONE = DistContext()
 
 
-def world_from(environment: Mapping[str, str]) -> World:
-    """The world that torchrun, or whoever sets its variables, has put this process into; `ALONE` outside one.
+def dist_context(environment: Mapping[str, str]) -> DistContext:
+    """This process's place among those that torchrun, or whoever sets its variables, has started; `ALONE` without any.
 
     Raises UserError where the variables contradict each other.
     """
@@ -106,4 +106,4 @@ def world_from(environment: Mapping[str, str]) -> World:
         raise UserError(
             f"rank {rank} of {size} processes, {local_size} on this machine: start as many on every machine"
         )
-    return World(rank, size, local_rank, local_size)
+    return DistContext(rank, size, local_rank, local_size)

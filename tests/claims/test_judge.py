@@ -112,12 +112,12 @@ def test_pairs_are_made_where_the_records_say_so_and_nowhere_else() -> None:
     a, b = [10.0, 12.0, 14.0, 16.0], [9.5, 11.4, 13.5, 15.4]
     keys = ["k0", "k1", "k2", "k3"]
     claim = Claim("C", "", "", [higher("error", "a", than="b")])
-    paired = judge(claim, results({"a": a, "b": b}, draws={"a": keys, "b": keys}))
+    paired = judge(claim, results({"a": a, "b": b}, pairing_keys={"a": keys, "b": keys}))
     assert paired.parts[0].paired
     assert paired.parts[0].interval == paired_interval(a, b)
     assert paired.verdict == "reproduced"
-    for draws in (None, {"a": keys}, {"a": keys, "b": ["k0", "k1", "k2", "other"]}):
-        unpaired = judge(claim, results({"a": a, "b": b}, draws=draws))
+    for pairing_keys in (None, {"a": keys}, {"a": keys, "b": ["k0", "k1", "k2", "other"]}):
+        unpaired = judge(claim, results({"a": a, "b": b}, pairing_keys=pairing_keys))
         assert not unpaired.parts[0].paired
         assert unpaired.parts[0].interval == welch_interval(a, b)
         assert unpaired.verdict == "undecided"
@@ -125,7 +125,7 @@ def test_pairs_are_made_where_the_records_say_so_and_nowhere_else() -> None:
 
 def test_pairs_are_of_common_seeds() -> None:
     keys = ["k0", "k1", "k2", "k3"]
-    found = results({"a": [1.0, 2.0, 3.0, 9.0], "b": [0.0, 1.0, 2.0]}, draws={"a": keys, "b": keys})
+    found = results({"a": [1.0, 2.0, 3.0, 9.0], "b": [0.0, 1.0, 2.0]}, pairing_keys={"a": keys, "b": keys})
     part = judge(Claim("C", "", "", [higher("error", "a", than="b")]), found).parts[0]
     assert (part.paired, part.seeds) == (True, 3)
     assert part.interval is not None

@@ -13,7 +13,7 @@ from resnet_repro.config.recipes import BLOG_E_TRANSFER, HE15_IMAGENET
 from resnet_repro.data.folder_stream import FolderData
 from resnet_repro.data.folders import scan
 from resnet_repro.data.stream import IMAGENET_MEAN, IMAGENET_STD, draw_epoch
-from resnet_repro.distributed import ALONE, World
+from resnet_repro.distributed import ALONE, DistContext
 from resnet_repro.errors import UserError
 from resnet_repro.training.train_run import first_batch
 
@@ -79,7 +79,9 @@ def test_an_epoch_means_the_same_as_for_images_in_memory(root: Path) -> None:
 @pytest.mark.parametrize("processes", [2, 3])
 def test_processes_share_every_batch_and_weigh_to_its_mean(root: Path, processes: int) -> None:
     whole = list(open_folders(root, DRAWN).train_dataloader())
-    parts = [list(open_folders(root, DRAWN, world=World(r, processes)).train_dataloader()) for r in range(processes)]
+    parts = [
+        list(open_folders(root, DRAWN, dist=DistContext(r, processes)).train_dataloader()) for r in range(processes)
+    ]
     for (images, labels), *mine in zip(whole, *parts, strict=True):
         assert torch.equal(torch.cat([part[0] for part in mine]), images)
         assert torch.equal(torch.cat([part[1] for part in mine]), labels)
@@ -88,7 +90,7 @@ def test_processes_share_every_batch_and_weigh_to_its_mean(root: Path, processes
 
 
 def test_more_processes_than_images_of_a_batch(root: Path) -> None:
-    parts = [list(open_folders(root, stop=3, world=World(rank, 4)).train_dataloader())[-1] for rank in range(4)]
+    parts = [list(open_folders(root, stop=3, dist=DistContext(rank, 4)).train_dataloader())[-1] for rank in range(4)]
     assert sorted(weight for *_, weight in parts) == [0.0, 4 / 3, 4 / 3, 4 / 3]
     assert all(len(images) == len(labels) == 1 for images, labels, _ in parts)
 
@@ -126,7 +128,7 @@ def test_pixels_are_scaled_as_imagenets_and_colours_shifted_before(root: Path) -
 def test_scored_is_every_image_once_over_all_processes(root: Path) -> None:
     data = open_folders(root, DRAWN)
     labels = torch.cat([labels for _, labels in data.batches("test", size=2)])
-    parts = [torch.cat([y for _, y in data.batches("test", size=2, share=World(rank, 3))]) for rank in range(3)]
+    parts = [torch.cat([y for _, y in data.batches("test", size=2, share=DistContext(rank, 3))]) for rank in range(3)]
     assert len(labels) == 7 and torch.equal(torch.cat(parts), labels)
     assert sum(len(y) for _, y in data.batches("train", 5)) == 5
     views = next(iter(data.ten_views("test")))[0]
@@ -190,7 +192,7 @@ def test_a_share_of_broken_images_alone_counts_for_nothing(broken: Path) -> None
     first_batch = draw_epoch(len(files), 0, 0, padding=0, flip=False).order[: PLAIN.batch_size]
     for index in first_batch:
         (broken / files[index].path).write_bytes(b"")
-    data = open_folders(broken, stop=1, skip_broken=True, world=ALONE)
+    data = open_folders(broken, stop=1, skip_broken=True, dist=ALONE)
     ((images, labels, weight),) = list(data.train_dataloader())
     assert (len(images), len(labels), weight) == (1, 1, 0.0)
 

@@ -14,7 +14,7 @@ from conftest import REPO, cli
 
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.design.registry import experiment_names, load_experiment, summary
-from resnet_repro.diagnostics.watches import WATCHES
+from resnet_repro.diagnostics.along_training import DIAGNOSTICS
 from resnet_repro.figures.published import he15_error_curves, he15_layer_responses
 from resnet_repro.models import build
 from resnet_repro.study.request import select_arms
@@ -66,7 +66,7 @@ def test_every_profile_trains_arms_that_are_there_and_what_its_claims_need(name:
 @pytest.mark.parametrize("name", experiment_names())
 def test_every_arm_can_be_built_and_has_watches_that_exist(name: str) -> None:
     for arm in load_experiment(name).arms:
-        assert set(arm.watch) <= set(WATCHES), arm.name
+        assert set(arm.watch) <= set(DIAGNOSTICS), arm.name
         with torch.device("meta"):
             build(arm.model, 10, seed=0)
         assert not arm.counted or not arm.length, arm.name

@@ -16,9 +16,9 @@ from resnet_repro.config.recipes import HE15_CIFAR
 from resnet_repro.data.sources import obtain
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.diagnostics import representations as features
+from resnet_repro.diagnostics.along_training import make_diagnostics
+from resnet_repro.diagnostics.diagnostic import DiagnosticContext
 from resnet_repro.diagnostics.representations import Features, places, probe_error, recovery_r2
-from resnet_repro.diagnostics.watch import Subject
-from resnet_repro.diagnostics.watches import make_watches
 from resnet_repro.files import read_rows
 from resnet_repro.models import build
 from resnet_repro.records.record import read_record
@@ -26,10 +26,10 @@ from resnet_repro.records.record import read_record
 CPU = torch.device("cpu")
 
 
-def subject(folder: Path, data: Path, arm: Arm) -> Subject:
+def context(folder: Path, data: Path, arm: Arm) -> DiagnosticContext:
     arrays = obtain("standin-tiny", data, None, lambda text: None)
     settings = make_settings(data, 20, arm)
-    return Subject(settings, folder, InMemoryData(arrays, arm.recipe, 0, 1, CPU), CPU)
+    return DiagnosticContext(settings, folder, InMemoryData(arrays, arm.recipe, 0, 1, CPU), CPU)
 
 
 def test_recovery_finds_what_is_there_and_nothing_where_nothing_is() -> None:
@@ -68,11 +68,11 @@ def test_probes_read_classes_that_are_there() -> None:
 
 def test_recovery_is_scored_on_test_images(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Training images are known to the net itself."""
-    arm = cifar_arm("plain", 8, HE15_CIFAR, length=0, watch=("features",))
-    watch = make_watches(subject(tmp_path, tiny_data, arm))["features"]
-    assert isinstance(watch, Features)
+    arm = cifar_arm("plain", 8, HE15_CIFAR, length=0, diagnostic=("features",))
+    diagnostic = make_diagnostics(context(tmp_path, tiny_data, arm))["features"]
+    assert isinstance(diagnostic, Features)
     asked: list[tuple[str, int]] = []
-    data, batches = watch.subject.data, InMemoryData.batches
+    data, batches = diagnostic.context.data, InMemoryData.batches
 
     def spy(self: InMemoryData, split: str, limit: int | None = None, size: int | None = None):
         asked.append((split, limit or data.images(split)))
@@ -84,13 +84,13 @@ def test_recovery_is_scored_on_test_images(tiny_data: Path, tmp_path: Path, monk
         features, "recovery_r2", lambda x, y, parts: sizes.append((len(x), len(y), *parts)) or (0.0, 1.0)
     )
     with torch.inference_mode():
-        watch._recovered(build(arm.model, 10, seed=0))
+        diagnostic._recovered(build(arm.model, 10, seed=0))
     assert set(sizes) == {(1_499, 1_499, 833, 166, 500)}
     assert set(asked) == {("train", 999), ("test", 500)}
 
 
 def test_features_look_after_the_first_convolution_and_every_block(tiny_data: Path, tmp_path: Path) -> None:
-    arm = cifar_arm("resnet", 8, HE15_CIFAR, length=0, watch=("features",))
+    arm = cifar_arm("resnet", 8, HE15_CIFAR, length=0, diagnostic=("features",))
     folder = prepare_run(tmp_path, make_settings(tiny_data, 0, arm), tiny_data)
     assert run_here(folder) == "finished"
     names = ["conv1", "layer1.0", "layer2.0", "layer3.0"]
@@ -109,13 +109,13 @@ def test_features_look_after_the_first_convolution_and_every_block(tiny_data: Pa
 
 
 def test_features_are_the_same_after_a_kill_in_their_middle(tiny_data: Path, tmp_path: Path) -> None:
-    arm = cifar_arm("plain", 8, QUARTER, length=0, watch=("features",))
-    watch = make_watches(subject(tmp_path, tiny_data, arm))["features"]
-    assert isinstance(watch, Features)
+    arm = cifar_arm("plain", 8, QUARTER, length=0, diagnostic=("features",))
+    diagnostic = make_diagnostics(context(tmp_path, tiny_data, arm))["features"]
+    assert isinstance(diagnostic, Features)
     net = build(arm.model, 10, seed=0)
-    first = watch.finish(net)
+    first = diagnostic.finish(net)
     table = (tmp_path / "features.csv").read_text()
     with (tmp_path / "features.csv").open("a") as file:
         file.write("0,9,cut")
-    assert watch.finish(net) == first
+    assert diagnostic.finish(net) == first
     assert (tmp_path / "features.csv").read_text() == table

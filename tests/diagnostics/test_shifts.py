@@ -13,8 +13,8 @@ from resnet_repro.config.arm import Arm, ModelSpec
 from resnet_repro.config.recipes import BLOG_E_MNIST
 from resnet_repro.data.sources import obtain
 from resnet_repro.data.stream import InMemoryData, shifted
+from resnet_repro.diagnostics.diagnostic import DiagnosticContext
 from resnet_repro.diagnostics.shifts import Shifts, shift_diagnostics
-from resnet_repro.diagnostics.watch import Subject
 from resnet_repro.files import read_rows
 
 CPU = torch.device("cpu")
@@ -43,7 +43,7 @@ def test_the_shift_test_is_the_mean_over_directions(tiny_data: Path, tmp_path: P
     arrays = obtain("standin-grey-tiny", tiny_data, None, lambda text: None)
     data = InMemoryData(arrays, arm.recipe, 0, 1, CPU)
     settings = make_settings(tiny_data, 1, arm, dataset="standin-grey-tiny", dataset_digest=arrays.digest)
-    found = Shifts(Subject(settings, tmp_path, data, CPU)).finish(Corner())
+    found = Shifts(DiagnosticContext(settings, tmp_path, data, CPU)).finish(Corner())
     labels = torch.from_numpy(arrays.test.labels.astype("int64"))
     images = torch.from_numpy(arrays.test.images.copy())
 

@@ -16,7 +16,7 @@ from conftest import REPO, cli
 from made_folders import make_folders
 
 from resnet_repro.cli import main
-from resnet_repro.distributed import World
+from resnet_repro.distributed import DistContext
 from resnet_repro.launch.slots import one_of_group, plan_slots
 from resnet_repro.records.failures import failure_reason
 
@@ -165,5 +165,5 @@ def test_a_spread_run_takes_all_gpus_and_shares_out_the_cores() -> None:
     (slot,) = plan_slots(["cuda:1"], None, runs=4, cores=16, spread=True)
     assert (slot.processes, slot.environment["CUDA_VISIBLE_DEVICES"]) == (1, "1")
     assert len(plan_slots(["cpu"], None, runs=4, cores=2, spread=True)) == 2
-    slot = one_of_group("cuda", World(5, 8, 1, 4), cores=32)
+    slot = one_of_group("cuda", DistContext(5, 8, 1, 4), cores=32)
     assert (slot.processes, slot.threads, "CUDA_VISIBLE_DEVICES" in slot.environment) == (1, 8, False)

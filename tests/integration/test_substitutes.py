@@ -29,7 +29,7 @@ class Here:
     def plan(self, runs: int, load: Load | None = None) -> str:
         return "one at once, here"
 
-    def execute(self, jobs: Sequence[Job], watch: Callable[[], None]) -> list[Outcome]:
+    def execute(self, jobs: Sequence[Job], poll: Callable[[], None]) -> list[Outcome]:
         for job in jobs:
             assert all(marker.exists() for marker in job.after), f"{job.name} came before what it waits for"
             job.prepare(Slot("cpu", "cpu", THREADS, {}, 1.0))

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from resnet_repro.launch.display import ROWS, Display, Watched
+from resnet_repro.launch.display import ROWS, Display, ShownRun
 
 
-def watched(folder: Path, statuses: list[str]) -> list[Watched]:
+def shown_runs(folder: Path, statuses: list[str]) -> list[ShownRun]:
     runs = []
     for index, status in enumerate(statuses):
         run = folder / f"run{index}"
@@ -21,7 +21,7 @@ def watched(folder: Path, statuses: list[str]) -> list[Watched]:
         (run / "progress.json").write_text(json.dumps(state))
         if status == "finished":
             (run / "record.json").write_text("{}")
-        runs.append(Watched(f"arm seed {index}", run, 1.0))
+        runs.append(ShownRun(f"arm seed {index}", run, 1.0))
     return runs
 
 
@@ -32,7 +32,7 @@ def terminal() -> tuple[Console, io.StringIO]:
 
 def test_of_many_runs_those_at_work_are_shown_and_the_others_counted(tmp_path: Path) -> None:
     console, out = terminal()
-    with Display(watched(tmp_path, ["running", "finished", *["waiting"] * 400]), console) as display:
+    with Display(shown_runs(tmp_path, ["running", "finished", *["waiting"] * 400]), console) as display:
         display.refresh(force=True)
     text = out.getvalue()
     assert "arm seed 0 " in text and "3/10" in text
@@ -42,14 +42,14 @@ def test_of_many_runs_those_at_work_are_shown_and_the_others_counted(tmp_path: P
 
 def test_few_runs_are_all_shown(tmp_path: Path) -> None:
     console, out = terminal()
-    with Display(watched(tmp_path, ["running", "finished", *["waiting"] * (ROWS - 2)]), console) as display:
+    with Display(shown_runs(tmp_path, ["running", "finished", *["waiting"] * (ROWS - 2)]), console) as display:
         display.refresh(force=True)
     assert all(f"arm seed {index} " in out.getvalue() for index in range(ROWS))
 
 
 def test_what_has_ended_is_not_read_again(tmp_path: Path) -> None:
     console, out = terminal()
-    runs = watched(tmp_path, ["finished", "running"])
+    runs = shown_runs(tmp_path, ["finished", "running"])
     with Display(runs, console) as display:
         display.refresh(force=True)
         for run in runs:

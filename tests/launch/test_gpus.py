@@ -16,9 +16,9 @@ import torch
 from conftest import cli, make_settings, prepare_run
 
 from resnet_repro import hardware as devices
-from resnet_repro.distributed import World
+from resnet_repro.distributed import DistContext
 from resnet_repro.errors import UserError
-from resnet_repro.launch import LaunchOptions, Load, Wanted, sharing
+from resnet_repro.launch import ExecutorSpec, LaunchOptions, Load, sharing
 from resnet_repro.launch.local import LocalExecutor
 from resnet_repro.launch.sharing import Mps, offers_mps, runs_a_gpu
 from resnet_repro.records.failures import failure_reason
@@ -61,7 +61,7 @@ def local(
     said: list[str] | None = None, spread: bool = False, precision: str = "auto", **options: object
 ) -> LocalExecutor:
     say = (said if said is not None else []).append
-    return LocalExecutor(Wanted(LaunchOptions(**options), precision, Path(), "x", spread, say))  # type: ignore[arg-type]
+    return LocalExecutor(ExecutorSpec(LaunchOptions(**options), precision, Path(), "x", spread, say))  # type: ignore[arg-type]
 
 
 def test_the_first_line_names_devices_and_how_many_run_at_once(machine: Callable) -> None:
@@ -142,7 +142,7 @@ def test_a_process_that_does_not_see_its_gpu_says_why(
     with pytest.raises(
         UserError, match=r"process 1 of this machine sees 1 GPU: .*without --gpus-per-task and --gpu-bind"
     ):
-        train(folder, settings, execution, World(1, 2, 1, 2))
+        train(folder, settings, execution, DistContext(1, 2, 1, 2))
 
 
 def test_a_gpu_that_takes_one_process_at_a_time_is_named(tmp_path: Path) -> None:

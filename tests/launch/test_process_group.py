@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from resnet_repro.distributed import World
+from resnet_repro.distributed import DistContext
 from resnet_repro.errors import UserError
 from resnet_repro.launch.process_group import Group, group_of
 
@@ -22,7 +22,7 @@ def test_a_group_is_found_under_torchrun_and_srun() -> None:
     assert group_of({}) is None
     assert group_of({"SLURM_JOB_ID": "123", "SLURM_NTASKS": "8"}) is None  # a job's script, not one of its tasks
     group = group_of(SLURM)
-    assert group == Group(World(5, 8, 1, 4), "gpu07", 20_123)
+    assert group == Group(DistContext(5, 8, 1, 4), "gpu07", 20_123)
     assert group is not None
     environment = group.environment(run=3)
     assert (environment["MASTER_PORT"], environment["MASTER_ADDR"], environment["GROUP_RANK"]) == (
@@ -31,7 +31,7 @@ def test_a_group_is_found_under_torchrun_and_srun() -> None:
         "1",
     )
     torchrun = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
-    assert group_of({**torchrun, "MASTER_ADDR": "a", "MASTER_PORT": "7"}) == Group(World(1, 2, 1, 2), "a", 7)
+    assert group_of({**torchrun, "MASTER_ADDR": "a", "MASTER_PORT": "7"}) == Group(DistContext(1, 2, 1, 2), "a", 7)
     with pytest.raises(ValueError, match="MASTER_ADDR"):
         group_of(torchrun)
     with pytest.raises(ValueError, match="8 tasks on 3 nodes: give every node as many"):

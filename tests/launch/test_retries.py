@@ -12,16 +12,16 @@ from conftest import make_settings
 from made_jobs import THIRD_TIME, job, nothing
 
 from resnet_repro.data.catalogue import dataset
-from resnet_repro.distributed import World
-from resnet_repro.launch import LaunchOptions, Slot, Wanted, executor_for
+from resnet_repro.distributed import DistContext
+from resnet_repro.launch import ExecutorSpec, LaunchOptions, Slot, executor_for
 from resnet_repro.launch.local import LocalExecutor, run_pool
 from resnet_repro.launch.slots import plan_slots
 from resnet_repro.study.run import Run
 
 
 def test_the_local_executor_takes_one_slot_of_a_group(tmp_path: Path) -> None:
-    wanted = Wanted(LaunchOptions(devices="cpu"), "fp32", tmp_path, "x", spread=True, say=nothing)
-    local = executor_for(wanted, World(1, 2, 1, 2))
+    wanted = ExecutorSpec(LaunchOptions(devices="cpu"), "fp32", tmp_path, "x", spread=True, say=nothing)
+    local = executor_for(wanted, DistContext(1, 2, 1, 2))
     assert isinstance(local, LocalExecutor)
     assert local.plan(7) == "1 at once on 2 processes together (cpu)"
     assert (local.kind, local.precision, local.leaves) == ("cpu", "fp32", False)

@@ -16,7 +16,7 @@ from made_jobs import CPU, SMALL_LOAD, THIRD_TIME, executor, job, nothing
 
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_json, write_json
-from resnet_repro.launch import Job, LaunchOptions, Load, Wanted, executor_for, slurm
+from resnet_repro.launch import ExecutorSpec, Job, LaunchOptions, Load, executor_for, slurm
 
 FAKE = """#!{python}
 import json, pathlib, sys
@@ -186,7 +186,9 @@ def test_small_runs_share_the_gpu_of_an_element(fake: FakeSlurm, tmp_path: Path)
 
 def test_what_slurm_is_asked_for_follows_from_the_runs(tmp_path: Path) -> None:
     def planned(load: Load, runs: int = 25, decodes: bool = False, **options: Any) -> str:
-        wanted = Wanted(LaunchOptions("slurm", dry_run=True, **options), "bf16", tmp_path, "x", False, nothing, decodes)
+        wanted = ExecutorSpec(
+            LaunchOptions("slurm", dry_run=True, **options), "bf16", tmp_path, "x", False, nothing, decodes
+        )
         return executor_for(wanted).plan(runs, load).removeprefix("as elements of an array, each ")
 
     assert planned(SMALL_LOAD) == "6 runs together, 1 GPU, 6 threads"

@@ -9,7 +9,7 @@ from torch import nn
 from resnet_repro.config.arm import ModelSpec
 from resnet_repro.errors import UserError
 from resnet_repro.models import build
-from resnet_repro.models.inspect import main_path_layers, watched_layers
+from resnet_repro.models.inspect import gradient_layers, main_path_layers
 
 
 def net_of(builder: str, classes: int = 10, seed: int = 0, **options: object) -> nn.Module:
@@ -58,7 +58,7 @@ def test_fashions_resnet_has_the_layers_of_its_name(width: int, block: str, laye
 def test_the_four_layers_differ_in_their_activation_alone(name: str) -> None:
     net, relu = net_of("four_layers.four_layers", activation=name), net_of("four_layers.four_layers", activation="relu")
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), relu.parameters(), strict=True))
-    assert [layer for layer, _ in watched_layers(net)] == ["conv1", "conv2", "fc1", "fc2"]
+    assert [layer for layer, _ in gradient_layers(net)] == ["conv1", "conv2", "fc1", "fc2"]
     images = torch.randn(3, 3, 32, 32)
     assert net(images).shape == (3, 10)
     assert torch.equal(net(images), relu(images)) == (name == "relu")
@@ -90,8 +90,8 @@ def test_unknown_options_are_refused(builder: str, options: dict, sentence: str)
 
 def test_watched_are_the_convolutions_and_where_nets_are_deep_in_them_the_linear_layers() -> None:
     residual = net_of("cifar.cifar_net", kind="resnet", depth=8, shortcut="B")
-    assert all(isinstance(layer, nn.Conv2d) for _, layer in watched_layers(residual))
-    assert [name for name, _ in watched_layers(net_of("mnist.mnist_net", kind="mlp"))] == ["layers.1", "layers.3"]
+    assert all(isinstance(layer, nn.Conv2d) for _, layer in gradient_layers(residual))
+    assert [name for name, _ in gradient_layers(net_of("mnist.mnist_net", kind="mlp"))] == ["layers.1", "layers.3"]
     headed = net_of("googlenet.small_googlenet", auxiliary=True, width=8)
     bare = net_of("googlenet.small_googlenet", auxiliary=False, width=8)
-    assert [name for name, _ in watched_layers(headed)] == [name for name, _ in watched_layers(bare)]
+    assert [name for name, _ in gradient_layers(headed)] == [name for name, _ in gradient_layers(bare)]

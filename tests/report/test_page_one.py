@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from drawn_pages import emptiest_part, pages_of
 from made_records import DIVERGED, content_of, make_record
-from made_reports import TRAINED, add_watches, count_arm, found_search
+from made_reports import TRAINED, add_tables, count_arm, found_search
 from PIL import Image
 from reference import REFERENCE, STEMS
 
@@ -85,7 +85,7 @@ def made_context(experiment: Experiment, runs: Path, seeds: int = 2) -> Context:
             continue
         search = found_search(experiment, arm) if arm.search else None
         for seed in range(seeds):
-            add_watches(make_record(runs, experiment, arm.name, seed, search=search), experiment, arm.name)
+            add_tables(make_record(runs, experiment, arm.name, seed, search=search), experiment, arm.name)
     return Context(collect(runs, experiment.name, "paper"), 64_000)
 
 

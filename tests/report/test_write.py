@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from made_records import content_of, make_record
-from made_reports import TRAINED, add_watches, count_arm, found_search
+from made_reports import TRAINED, add_tables, count_arm, found_search
 
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.design.registry import load_experiment
@@ -26,7 +26,7 @@ def test_every_experiment_that_trains_has_its_report(name: str, tmp_path: Path) 
             continue
         search = found_search(experiment, arm) if arm.search else None
         folder = make_record(tmp_path / "runs", experiment, arm.name, 0, search=search)
-        add_watches(folder, experiment, arm.name)
+        add_tables(folder, experiment, arm.name)
     written = write_report(experiment, "paper", tmp_path / "runs", tmp_path / "reports")
     assert sorted(written.images) == sorted(spec.name for spec in experiment.figures)
     assert (tmp_path / "reports" / f"{name}.pdf").stat().st_size > 20_000

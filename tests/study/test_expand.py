@@ -10,7 +10,7 @@ from made_records import make_record
 
 from resnet_repro.cli import main
 from resnet_repro.data.catalogue import DatasetFacts
-from resnet_repro.data.open_data import Place
+from resnet_repro.data.open_data import LocatedDataset
 from resnet_repro.design.budgets import command, profile_of, split_budget
 from resnet_repro.design.registry import load_experiment
 from resnet_repro.study.execute import Result
@@ -70,7 +70,7 @@ def test_own_images_are_trained_on_for_as_many_epochs_as_the_papers(
 ) -> None:
     request = request_for(f"plain-vs-resnet --arms resnet-34 --seeds 0 {words}", monkeypatch)
     facts = DatasetFacts(name, "some images", ("a", "b"), (3, 224, 224), images, 10, {})
-    (settings,) = expand(request, "some", {"resnet-34": Place(facts, "0" * 64, Path("images"))})
+    (settings,) = expand(request, "some", {"resnet-34": LocatedDataset(facts, "0" * 64, Path("images"))})
     recipe = settings.arm.recipe
     assert settings.iterations == iterations
     assert (recipe.iterations, *recipe.milestones) == published

@@ -22,7 +22,7 @@ from resnet_repro.config.families import cifar_arm
 from resnet_repro.config.recipes import FOUR_LAYERS
 from resnet_repro.data.sources import obtain
 from resnet_repro.data.stream import InMemoryData
-from resnet_repro.launch.display import Display, Watched
+from resnet_repro.launch.display import Display, ShownRun
 from resnet_repro.models import build
 from resnet_repro.models.weights import state_sha256
 from resnet_repro.records.record import read_record
@@ -30,9 +30,7 @@ from resnet_repro.training import classifier, train_run
 from resnet_repro.training.captured import EAGER_STEPS, CapturedStep
 from resnet_repro.training.checkpoints import Checkpoints
 
-STEPS = (
-    80  # ten epochs of 8 steps, whose last batch is short; evaluated after 40, gradients watched at every other step
-)
+STEPS = 80  # ten epochs of 8 steps, whose last batch is short; evaluated after 40, gradients read at every other step
 
 
 REPLAYED = len(range(3, STEPS, 2)) - EAGER_STEPS
@@ -91,7 +89,7 @@ def test_a_step_that_updates_by_itself_leaves_the_same_bits(
     assert run_here(captured) == "finished"
     assert content(captured) == content(plain)
     assert recorder.captures == 1
-    assert recorder.replays == REPLAYED, "short batches and watched steps are taken eagerly"
+    assert recorder.replays == REPLAYED, "short batches and steps whose gradients are read are taken eagerly"
     records = [json.loads((folder / "record.json").read_text()) for folder in (plain, captured)]
     assert [record["step"] for record in records] == ["eager", "one CUDA graph"]
 
@@ -161,7 +159,7 @@ def test_a_step_that_cannot_be_captured_is_taken_eagerly_and_said(
     assert record is not None
     assert record.data["step"] == f"eager (no graph: {reason})"
     console = Console(record=True, width=200)
-    display = Display([Watched(name, folder, 1.0) for name in ("plain-8 seed 0", "plain-8 seed 1")], console)
+    display = Display([ShownRun(name, folder, 1.0) for name in ("plain-8 seed 0", "plain-8 seed 1")], console)
     display.refresh(force=True)
     display.refresh(force=True)
     said = console.export_text()

@@ -53,7 +53,7 @@ DROPOUT = Arm(
 )
 
 
-STEPS = 80  # ten epochs: ten short batches; evaluated after 40, gradients watched at every other step
+STEPS = 80  # ten epochs: ten short batches; evaluated after 40, gradients read at every other step
 
 
 def losses(folder: Path) -> list[float]:
@@ -100,7 +100,7 @@ def test_bf16_is_near_float32(tiny_data: Path, tmp_path: Path) -> None:
 def test_a_captured_step_has_the_bits_of_an_eager_one(
     arm: Arm, precision: str, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Short batches, watched steps and an evaluation in between; the same algorithms, chosen before the capture."""
+    """Short batches, steps with gradients read, an evaluation in between; the same algorithms, chosen before the capture."""
     captured = trained(tmp_path, tiny_data, "captured", arm, precision=precision)
     assert record_of(captured)["step"] == "one CUDA graph"
     monkeypatch.setattr(train_run, "choose_graph", lambda *_: None)
@@ -120,7 +120,7 @@ def test_compiled_kernels_inside_the_graph(
     torch._dynamo.reset()
     counters.clear()
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(monitor, "GRADIENT_POINTS", 8)  # so that few of the steps are watched
+    monkeypatch.setattr(monitor, "GRADIENT_POINTS", 8)  # so that the gradients of few steps are read
     monkeypatch.setattr(execution, "FEWEST_CAPTURED", 8)
     eager = trained(tmp_path, tiny_data, "eager", precision=precision, steps=24)
     monkeypatch.setattr(execution, "wants_compilation", lambda *_: True)
@@ -198,12 +198,12 @@ def test_scores_are_the_cpus(tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_step_waits_for_nothing(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither an eager one nor a replay; the capture itself, between the two, waits once."""
     step = Classifier.training_step
-    watched = []
+    strictly = []
 
     def strict(self: Classifier, *arguments: object):
         replays = self.captured is not None and self.captured.is_captured
         strict = replays or 2 <= self.global_step < 5
-        watched.append(replays if strict else None)
+        strictly.append(replays if strict else None)
         torch.cuda.set_sync_debug_mode("error" if strict else "default")
         try:
             return step(self, *arguments)  # type: ignore[arg-type]
@@ -212,7 +212,7 @@ def test_a_step_waits_for_nothing(tiny_data: Path, tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(Classifier, "training_step", strict)
     trained(tmp_path, tiny_data, "watched")
-    assert watched.count(True) > 20 and watched.count(False) == 3
+    assert strictly.count(True) > 20 and strictly.count(False) == 3
 
 
 def mps_processes() -> set[str]:
@@ -264,8 +264,8 @@ def test_two_processes_have_the_loss_curve_of_one(tiny_data: Path, tmp_path: Pat
     for rank in range(2):
         places = (rank, 2, 0) if several else (0, 1, rank)
         names = ("LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK")
-        world = {"RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        variables = {k: str(v) for k, v in (world | dict(zip(names, places, strict=True))).items()}
+        dist = {"RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        variables = {k: str(v) for k, v in (dist | dict(zip(names, places, strict=True))).items()}
         with (folder / "log.txt").open("a") as log:
             processes.append(
                 subprocess.Popen(

@@ -24,7 +24,7 @@ from resnet_repro.files import read_rows, series
 from resnet_repro.models import build
 from resnet_repro.records.record import Record, read_record
 from resnet_repro.records.resume import state_of
-from resnet_repro.training.start import draws
+from resnet_repro.training.start import pairing_key
 
 EIGHTH = replace(QUARTER, batch_size=16, train_images=125)  # 8 steps an epoch
 
@@ -179,7 +179,7 @@ def net_of(arm: Arm, seed: int = 0) -> nn.Module:
 def test_runs_share_their_draws_where_chance_gave_them_the_same(tiny_data: Path) -> None:
     """Pairing by seed rests on it: the same first weights on the main path, and the same images in the same order."""
     plain = cifar_arm("plain", 20, HE15_CIFAR)
-    key = draws(net_of(plain), settings_of(plain, tiny_data))
+    key = pairing_key(net_of(plain), settings_of(plain, tiny_data))
     same = [
         cifar_arm("resnet", 20, HE15_CIFAR),
         cifar_arm("resnet", 20, HE15_CIFAR, shortcut="B"),
@@ -189,7 +189,7 @@ def test_runs_share_their_draws_where_chance_gave_them_the_same(tiny_data: Path)
         cifar_arm("plain", 20, replace(HE15_CIFAR, learning_rate=0.01)),
     ]
     for arm in same:
-        assert draws(net_of(arm), settings_of(arm, tiny_data)) == key, arm.name
+        assert pairing_key(net_of(arm), settings_of(arm, tiny_data)) == key, arm.name
     other = [
         cifar_arm("plain", 32, HE15_CIFAR),
         cifar_arm("plain", 20, replace(HE15_CIFAR, batch_size=4)),
@@ -198,10 +198,10 @@ def test_runs_share_their_draws_where_chance_gave_them_the_same(tiny_data: Path)
         cifar_arm("plain", 20, replace(HE15_CIFAR, validation_images=100)),
     ]
     for arm in other:
-        assert draws(net_of(arm), settings_of(arm, tiny_data)) != key, arm
-    assert draws(net_of(plain, 1), settings_of(plain, tiny_data)) != key  # as one that starts from a trained net
-    assert draws(net_of(plain), settings_of(plain, tiny_data, seed=1)) != key
-    assert draws(net_of(plain), settings_of(plain, tiny_data, dataset_digest="0" * 64)) != key
+        assert pairing_key(net_of(arm), settings_of(arm, tiny_data)) != key, arm
+    assert pairing_key(net_of(plain, 1), settings_of(plain, tiny_data)) != key  # as one that starts from a trained net
+    assert pairing_key(net_of(plain), settings_of(plain, tiny_data, seed=1)) != key
+    assert pairing_key(net_of(plain), settings_of(plain, tiny_data, dataset_digest="0" * 64)) != key
 
 
 def test_a_run_without_its_parent_says_which_is_missing(tiny_data: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from trained_runs import content, run_here, steps_of, wait_for
 from resnet_repro.config.families import cifar_arm
 from resnet_repro.config.recipes import HE15_CIFAR
 from resnet_repro.data.open_data import open_data
-from resnet_repro.distributed import ALONE, World, world_from
+from resnet_repro.distributed import ALONE, DistContext, dist_context
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_rows, series
 from resnet_repro.models import build
@@ -145,7 +145,7 @@ def test_all_stop_where_one_is_asked_to_after_the_last_step(
     """Else the others would score the network, and wait for that one's part. Here another one is asked to."""
     looks: list[int] = []
 
-    def largest(self: World, value: int) -> int:
+    def largest(self: DistContext, value: int) -> int:
         looks.append(value)
         return max(value, int(len(looks) == all_looks))
 
@@ -153,7 +153,7 @@ def test_all_stop_where_one_is_asked_to_after_the_last_step(
 
     folder = prepare_run(tmp_path, make_settings(tiny_data, STEPS, GROUP), tiny_data)
     with monkeypatch.context() as patch:
-        patch.setattr(World, "largest", largest)
+        patch.setattr(DistContext, "largest", largest)
         assert run_here(folder) == "stopped"
     assert len(looks) == all_looks
     assert steps_of(folder) == STEPS and read_record(folder) is None
@@ -178,7 +178,7 @@ def test_batch_statistics_are_those_of_each_process_part(tiny_data: Path, tmp_pa
     net = build(settings.arm.model, data.classes, settings.seed).to(memory_format=torch.channels_last)
     with torch.no_grad():
         whole = float(F.cross_entropy(net(images), labels))
-        parts = [World(rank, 2).share(123) for rank in range(2)]
+        parts = [DistContext(rank, 2).share(123) for rank in range(2)]
         halves = sum(float(F.cross_entropy(net(images[part]), labels[part], reduction="sum")) for part in parts) / 123
     (loss,) = losses(folder)
     assert loss == pytest.approx(halves, rel=1e-5)
@@ -188,7 +188,7 @@ def test_batch_statistics_are_those_of_each_process_part(tiny_data: Path, tmp_pa
 @pytest.mark.parametrize("processes", [1, 2, 3, 7])
 def test_shares_cover_each_thing_once(processes: int) -> None:
     for count in (0, 1, 5, 123, 500):
-        parts = [World(rank, processes).share(count) for rank in range(processes)]
+        parts = [DistContext(rank, processes).share(count) for rank in range(processes)]
         assert [i for part in parts for i in range(count)[part]] == list(range(count))
         sizes = [part.stop - part.start for part in parts]
         assert max(sizes) - min(sizes) <= 1
@@ -200,10 +200,10 @@ def test_shared_batches_hold_each_image_once_an_epoch_and_weigh_to_the_mean(proc
     settings = make_settings(tiny_data, 5, replace(GROUP, recipe=recipe))
     folder, cpu = tiny_data / "cache" / "standin-tiny", torch.device("cpu")
 
-    def stream(world: World) -> list:
-        return list(open_data(settings, folder, cpu, world).train_dataloader())
+    def stream(dist: DistContext) -> list:
+        return list(open_data(settings, folder, cpu, dist).train_dataloader())
 
-    parts = [stream(World(rank, processes)) for rank in range(processes)]
+    parts = [stream(DistContext(rank, processes)) for rank in range(processes)]
     for whole, *mine in zip(stream(ALONE), *parts, strict=True):
         images, labels = whole
         assert torch.equal(torch.cat([part[0] for part in mine if part[2]]), images)
@@ -216,18 +216,18 @@ def test_a_process_without_an_image_of_a_short_batch_counts_for_nothing(tiny_dat
     recipe = replace(UNEVEN, batch_size=111, validation_images=1000 - 112)  # 111 images, then one
     settings = make_settings(tiny_data, 2, replace(GROUP, recipe=recipe))
     folder, cpu = tiny_data / "cache" / "standin-tiny", torch.device("cpu")
-    last = [list(open_data(settings, folder, cpu, World(rank, 2)).train_dataloader())[-1] for rank in range(2)]
+    last = [list(open_data(settings, folder, cpu, DistContext(rank, 2)).train_dataloader())[-1] for rank in range(2)]
     assert [(len(labels), weight) for _, labels, weight in last] == [(1, 0.0), (1, 2.0)]
 
 
 def test_the_world_is_what_torchrun_says() -> None:
-    assert world_from({}) == world_from({"WORLD_SIZE": "1", "RANK": "0"}) == ALONE
+    assert dist_context({}) == dist_context({"WORLD_SIZE": "1", "RANK": "0"}) == ALONE
     variables = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
-    assert world_from(variables) == World(5, 8, 1, 4)
+    assert dist_context(variables) == DistContext(5, 8, 1, 4)
     with pytest.raises(UserError, match=r"WORLD_SIZE=8 .*LOCAL_RANK"):
-        world_from({"WORLD_SIZE": "8", "RANK": "1"})
+        dist_context({"WORLD_SIZE": "8", "RANK": "1"})
     with pytest.raises(UserError, match="as many on every machine"):
-        world_from(variables | {"LOCAL_WORLD_SIZE": "3"})
+        dist_context(variables | {"LOCAL_WORLD_SIZE": "3"})
 
 
 def test_processes_store_or_recompute_activations_together(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,16 +236,16 @@ def test_processes_store_or_recompute_activations_together(monkeypatch: pytest.M
     batch = torch.randn(4, 3, 32, 32), torch.zeros(4, dtype=torch.long)
     asked = []
 
-    def largest(self: World, value: int) -> int:
+    def largest(self: DistContext, value: int) -> int:
         asked.append(value)
         return max(value, others)
 
-    monkeypatch.setattr(World, "largest", largest)
+    monkeypatch.setattr(DistContext, "largest", largest)
     others = 0
-    assert choose_activations("auto", net, batch, "fp32", 1.0, World(0, 2))[0] == "stored"
-    assert choose_activations("stored", net, batch, "fp32", 1.0, World(0, 2))[0] == "stored"
+    assert choose_activations("auto", net, batch, "fp32", 1.0, DistContext(0, 2))[0] == "stored"
+    assert choose_activations("stored", net, batch, "fp32", 1.0, DistContext(0, 2))[0] == "stored"
     assert asked[0] == 0 and asked[1] < 0, "this one has room"
     others = 2**30
-    assert choose_activations("auto", net, batch, "fp32", 1.0, World(0, 2))[0] == "recomputed"
+    assert choose_activations("auto", net, batch, "fp32", 1.0, DistContext(0, 2))[0] == "recomputed"
     with pytest.raises(Skip, match="storing its activations takes"):
-        choose_activations("stored", net, batch, "fp32", 1.0, World(0, 2))
+        choose_activations("stored", net, batch, "fp32", 1.0, DistContext(0, 2))

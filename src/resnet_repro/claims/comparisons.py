@@ -17,7 +17,7 @@ SEEDS_TO_DECIDE = 3
 class Results:
     """What claims are judged on.
 
-    values: {arm: {seed: {metric: value}}}. draws: {arm: {seed: key}}; two runs have the same key where they shared their
+    values: {arm: {seed: {metric: value}}}. pairing_keys: {arm: {seed: key}}; two runs have the same key where they shared their
     first weights on the main path and the order of their data. origins: {arm: {seed: key}}; two runs have the same key
     where they go back to the same trained net, None where they began untrained. short: arms with a run below its
     published budget. prefixes: {arm: steps} of arms whose runs are the beginning of the published schedule. substitute:
@@ -28,7 +28,7 @@ class Results:
     standin: bool = False
     short: frozenset[str] = frozenset()
     prefixes: Mapping[str, int] = field(default_factory=dict)
-    draws: Mapping[str, Mapping[int, str | None]] = field(default_factory=dict)
+    pairing_keys: Mapping[str, Mapping[int, str | None]] = field(default_factory=dict)
     origins: Mapping[str, Mapping[int, str | None]] = field(default_factory=dict)
     substitute: frozenset[str] = frozenset()
 
@@ -42,7 +42,7 @@ class Results:
         It is where their runs had the same first weights and data order, and where they go back to the same trained net,
         whose luck both inherit.
         """
-        return any(_agree(keys, arms, seeds) for keys in (self.draws, self.origins))
+        return any(_agree(keys, arms, seeds) for keys in (self.pairing_keys, self.origins))
 
     def without(self, arm: str, metric: str) -> list[int]:
         """Seeds whose run has ended and left no such value."""

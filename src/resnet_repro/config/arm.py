@@ -147,7 +147,7 @@ class Arm:
     start: the run whose weights it starts from; None for an initialization of its own.
     search: the arms among which its learning rate is found; None for the recipe's.
     counted: of an arm whose network is counted, layer by layer, and never trained; it has one run, that of seed 0.
-    watch: measurements beyond those that every run takes, by the names in `diagnostics.watches`.
+    watch: measurements beyond those that every run takes, by the names in `diagnostics.along_training`.
     dataset: the data set of the catalogue that the arm is trained on, where that is not the experiment's.
     features: of a network with a frozen backbone: whether the features that its last layer sees are computed at each
     step, or once, before the first. It needs a recipe that draws nothing on the images.

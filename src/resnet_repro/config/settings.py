@@ -14,7 +14,7 @@ SCORED_WHOLE = 2_000  # steps from which on scoring all images costs little besi
 
 
 # Steps of a run from which on its step is one CUDA graph: recording it takes as long as some eager steps, and in shorter runs
-# most steps are watched.
+# the gradients of most steps are read.
 FEWEST_CAPTURED = 80
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from resnet_repro.config.arm import Recipe
 from resnet_repro.data.catalogue import DatasetFacts
-from resnet_repro.distributed import ALONE, World
+from resnet_repro.distributed import ALONE, DistContext
 
 # (images (B, C, H, W) float32, labels (B,) int64), and a weight of the batch's loss where that is not 1.
 Batch = tuple[Any, ...]
@@ -33,7 +33,7 @@ class Data(pl.LightningDataModule, ABC):
     seed: int
     stop: int
     device: torch.device
-    world: World
+    dist: DistContext
 
     @property
     def classes(self) -> int:
@@ -59,7 +59,7 @@ class Data(pl.LightningDataModule, ABC):
         limit: int | None = None,
         size: int | None = None,
         shift: tuple[int, int] = (0, 0),
-        share: World = ALONE,
+        share: DistContext = ALONE,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """The un-augmented images of a split in their order, the first `limit` of them, `size` at a time.
 
@@ -68,7 +68,7 @@ class Data(pl.LightningDataModule, ABC):
         """
 
     def ten_views(
-        self, split: str, limit: int | None = None, share: World = ALONE
+        self, split: str, limit: int | None = None, share: DistContext = ALONE
     ) -> Iterator[tuple[Tensor, Tensor]] | None:
         """The first `limit` images of a split as ten crops each, (B, 10, C, H, W); None where they are no larger than one
         crop.

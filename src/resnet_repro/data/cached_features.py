@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from resnet_repro.data.base import Data
 from resnet_repro.data.stream import Draw, Normalization, TrainStream, evaluation_batch
-from resnet_repro.distributed import ALONE, World
+from resnet_repro.distributed import ALONE, DistContext
 
 
 class FeatureStream(TrainStream):
@@ -32,12 +32,12 @@ class FeatureData(Data):
         if recipe.padding or recipe.flip or recipe.color or recipe.scale:
             raise ValueError(f"recipe {recipe.name} changes the images at every step: features cannot be computed once")
         self.facts, self.digest, self.shape = data.facts, data.digest, data.shape
-        self.recipe, self.seed, self.stop, self.device, self.world = (
+        self.recipe, self.seed, self.stop, self.device, self.dist = (
             recipe,
             data.seed,
             data.stop,
             data.device,
-            data.world,
+            data.dist,
         )
         self._data = data
         was_training = net.training
@@ -69,7 +69,7 @@ class FeatureData(Data):
 
     def train_dataloader(self) -> FeatureStream:
         unused = Normalization.fixed("unit", self.device)
-        return FeatureStream(*self._features["train"], unused, self.recipe, self.seed, self.stop, None, self.world)
+        return FeatureStream(*self._features["train"], unused, self.recipe, self.seed, self.stop, None, self.dist)
 
     def batches(
         self,
@@ -77,7 +77,7 @@ class FeatureData(Data):
         limit: int | None = None,
         size: int | None = None,
         shift: tuple[int, int] = (0, 0),
-        share: World = ALONE,
+        share: DistContext = ALONE,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Data.batches`; features cannot be shifted, which raises ValueError."""
         if any(shift):

@@ -22,7 +22,7 @@ from resnet_repro.data.color import color_shift
 from resnet_repro.data.folders import ClassFolders, File
 from resnet_repro.data.pictures import BrokenPicture, evaluation_view, read_picture, ten_views, training_view
 from resnet_repro.data.stream import Normalization, draw_epoch, evaluation_batch, sent, shared, shifted, steps_per_epoch
-from resnet_repro.distributed import ALONE, World
+from resnet_repro.distributed import ALONE, DistContext
 from resnet_repro.errors import UserError
 
 PREFETCHED = 2  # batches that each worker has ready, in shared memory
@@ -99,12 +99,12 @@ class FolderData(Data):
         *,
         resolution: int,
         workers: int = 0,
-        world: World = ALONE,
+        dist: DistContext = ALONE,
         skip_broken: bool = False,
     ) -> None:
         super().__init__()
         self.facts, self.digest, self.folders = folders.facts, folders.digest, folders
-        self.recipe, self.seed, self.stop, self.device, self.world = recipe, seed, stop, device, world
+        self.recipe, self.seed, self.stop, self.device, self.dist = recipe, seed, stop, device, dist
         self.resolution, self.workers, self.skip_broken = resolution, workers, skip_broken
         self.shape = (3, resolution, resolution)
         self.normalization = Normalization.fixed(recipe.scaling, device)
@@ -167,7 +167,7 @@ class FolderData(Data):
         limit: int | None = None,
         size: int | None = None,
         shift: tuple[int, int] = (0, 0),
-        share: World = ALONE,
+        share: DistContext = ALONE,
         views: int = 1,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Data.batches`. views: 1, or 10 for images (B, 10, C, H, W) at the corners and in the middle."""
@@ -183,7 +183,9 @@ class FolderData(Data):
                 images, labels = self.to_device(collated)
                 yield (shifted(images, *shift) if any(shift) else images), labels
 
-    def ten_views(self, split: str, limit: int | None = None, share: World = ALONE) -> Iterator[tuple[Tensor, Tensor]]:
+    def ten_views(
+        self, split: str, limit: int | None = None, share: DistContext = ALONE
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         return self.batches(split, limit, share=share, views=10)
 
     def load(self, split: str, jobs: Sequence[list[Job]]) -> Iterator[Collated]:
@@ -249,7 +251,7 @@ class FolderStream:
             images, labels = data.to_device(collated)
             if not len(labels):
                 labels = torch.zeros(1, dtype=torch.int64, device=data.device)
-            yield (images, labels) if weight == 1.0 and data.world.size == 1 else (images, labels, weight)
+            yield (images, labels) if weight == 1.0 and data.dist.size == 1 else (images, labels, weight)
 
 
 class _Plan(Sequence):
@@ -272,13 +274,13 @@ class _Plan(Sequence):
             images = self.data.images("train")
             self._order = draw_epoch(images, self.data.seed, epoch, padding=0, flip=False).order.tolist()
             self._epoch = epoch
-        part, _ = shared(self.data.world, *self._whole(step))
+        part, _ = shared(self.data.dist, *self._whole(step))
         return [(epoch, image) for image in self._order[part]]
 
     def weight(self, step: int, good: int) -> float:
         """Of the mean loss over `good` images, for the mean over all processes to be that over the whole batch."""
         first, count = self._whole(step)
-        part, weight = shared(self.data.world, first, count)
+        part, weight = shared(self.data.dist, first, count)
         return weight * good / (part.stop - part.start)
 
     def _whole(self, step: int) -> tuple[int, int]:

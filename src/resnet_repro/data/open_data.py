@@ -13,14 +13,14 @@ from resnet_repro.data.base import Data
 from resnet_repro.data.catalogue import CATALOGUE, DatasetFacts
 from resnet_repro.data.folders import scan
 from resnet_repro.data.stream import InMemoryData
-from resnet_repro.distributed import World
+from resnet_repro.distributed import DistContext
 from resnet_repro.errors import UserError
 
 FOLDER_RESOLUTION = 224
 
 
 @dataclass(frozen=True)
-class Place:
+class LocatedDataset:
     """A data set that has been found: its facts, the digest of its contents, the folder of its cache or its images."""
 
     facts: DatasetFacts
@@ -34,7 +34,12 @@ class Place:
 
 
 def open_data(
-    settings: RunSettings, folder: Path, device: torch.device, world: World, workers: int = 0, skip_broken: bool = False
+    settings: RunSettings,
+    folder: Path,
+    device: torch.device,
+    dist: DistContext,
+    workers: int = 0,
+    skip_broken: bool = False,
 ) -> Data:
     """The data that a run's settings name, for one of the processes that train it.
 
@@ -48,7 +53,7 @@ def open_data(
             raise UserError(
                 f"{folder} no longer holds the data of this run: delete that folder and run the same command"
             )
-        return InMemoryData(arrays, recipe, seed, stop, device, settings.resolution, world)
+        return InMemoryData(arrays, recipe, seed, stop, device, settings.resolution, dist)
     from resnet_repro.data.folder_stream import FolderData  # torchvision takes a second, and runs in memory do without
 
     folders = scan(folder)
@@ -65,6 +70,6 @@ def open_data(
         device,
         resolution=resolution,
         workers=workers,
-        world=world,
+        dist=dist,
         skip_broken=skip_broken,
     )

@@ -19,7 +19,7 @@ from resnet_repro.config.arm import Recipe
 from resnet_repro.data.arrays import Arrays, Split
 from resnet_repro.data.base import Batch, Data
 from resnet_repro.data.color import color_shift
-from resnet_repro.distributed import ALONE, World
+from resnet_repro.distributed import ALONE, DistContext
 from resnet_repro.errors import UserError
 
 EVALUATION_IMAGES = 10_000  # training images scored along the way
@@ -181,11 +181,11 @@ class TrainStream:
         seed: int,
         stop: int,
         resolution: int | None = None,
-        world: World = ALONE,
+        dist: DistContext = ALONE,
     ) -> None:
         self.images, self.labels, self.normalization = images, labels, normalization
         self.recipe, self.seed, self.stop = recipe, seed, stop
-        self.resolution, self.world = resolution, world
+        self.resolution, self.dist = resolution, dist
         self.steps_per_epoch = steps_per_epoch(len(labels), recipe.batch_size)
         self.step = 0
 
@@ -210,10 +210,10 @@ class TrainStream:
             first = (self.step % self.steps_per_epoch) * recipe.batch_size
             count = min(recipe.batch_size, len(self.labels) - first)
             self.step += 1
-            if self.world.size == 1:
+            if self.dist.size == 1:
                 yield self._batch(draw, slice(first, first + count))
             else:
-                part, weight = shared(self.world, first, count)
+                part, weight = shared(self.dist, first, count)
                 yield *self._batch(draw, part), weight
 
     def _batch(self, draw: Draw, part: slice) -> tuple[Tensor, Tensor]:
@@ -229,17 +229,17 @@ class TrainStream:
         return images, self.labels[index]
 
 
-def shared(world: World, first: int, count: int) -> tuple[slice, float]:
+def shared(dist: DistContext, first: int, count: int) -> tuple[slice, float]:
     """A process's part of the batch of `count` images from position `first` on, and the weight of its mean loss.
 
     The weight makes the mean over the processes that over all images of the batch. A part that would be empty is the
     batch's last image, with weight 0.
     """
-    share = world.share(count)
+    share = dist.share(count)
     images = share.stop - share.start
     if not images:
         return slice(first + count - 1, first + count), 0.0
-    return slice(first + share.start, first + share.stop), images * world.size / count
+    return slice(first + share.start, first + share.stop), images * dist.size / count
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
@@ -262,10 +262,10 @@ class InMemoryData(Data):
         stop: int,
         device: torch.device,
         resolution: int | None = None,
-        world: World = ALONE,
+        dist: DistContext = ALONE,
     ) -> None:
         super().__init__()
-        self.recipe, self.seed, self.stop, self.device, self.world = recipe, seed, stop, device, world
+        self.recipe, self.seed, self.stop, self.device, self.dist = recipe, seed, stop, device, dist
         self.facts, self.digest, self.resolution = arrays.facts, arrays.digest, resolution
         channels, height, width = arrays.facts.shape
         self.shape = (channels, resolution or height, resolution or width)
@@ -295,7 +295,7 @@ class InMemoryData(Data):
     def train_dataloader(self) -> TrainStream:
         images, labels = self._on_device["train"]
         return TrainStream(
-            images, labels, self.normalization, self.recipe, self.seed, self.stop, self.resolution, self.world
+            images, labels, self.normalization, self.recipe, self.seed, self.stop, self.resolution, self.dist
         )
 
     def images(self, split: str) -> int:
@@ -307,7 +307,7 @@ class InMemoryData(Data):
         limit: int | None = None,
         size: int | None = None,
         shift: tuple[int, int] = (0, 0),
-        share: World = ALONE,
+        share: DistContext = ALONE,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         images, labels = self._on_device[split]
         mine = share.share(min(limit or len(labels), len(labels)))

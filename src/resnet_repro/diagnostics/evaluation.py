@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnet_repro.distributed import ALONE, World
+from resnet_repro.distributed import ALONE, DistContext
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,17 @@ def evaluate(
     batches: Iterable[tuple[Tensor, Tensor]],
     device: torch.device,
     precision: str,
-    world: World = ALONE,
+    dist: DistContext = ALONE,
 ) -> Score:
     """Score `net` in evaluation mode (running batch statistics) on batches of (images (B, C, H, W), labels (B,)).
 
     Images (B, V, C, H, W) are V views of each, whose predictions, as probabilities, are averaged (Krizhevsky 2012,
-    section 4.1). world: the processes that go through the batches together, each through its own; the score is that on
+    section 4.1). dist: the processes that go through the batches together, each through its own; the score is that on
     all of them. The mode that the net was in is restored. Raises ValueError for no batches.
     """
     was_training = net.training
     net.eval()
-    world.same_buffers(net)
+    dist.same_buffers(net)
     sums = torch.zeros(3, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
         for images, labels in batches:
@@ -47,7 +47,7 @@ def evaluate(
             sums[1] += (predicted.argmax(1) != labels).sum()
             sums[2] += len(labels)
     net.train(was_training)
-    loss, wrong, count = world.total(sums).tolist()
+    loss, wrong, count = dist.all_reduce_sum(sums).tolist()
     if not count:
         raise ValueError("no batches to evaluate on: give at least one image")
     return Score(loss / count, 100 * wrong / count, int(count))

@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from torch import Tensor, nn
 
-from resnet_repro.diagnostics.watch import Subject, Watch
+from resnet_repro.diagnostics.diagnostic import Diagnostic, DiagnosticContext
 from resnet_repro.files import Table
 from resnet_repro.models.inspect import main_path_convolutions
 
@@ -101,7 +101,7 @@ def probe_error(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, t
     return 100 * float(np.mean(model.predict(test) != test_labels))
 
 
-class Features(Watch):
+class Features(Diagnostic):
     """Probes and recovery of the finished network, its first filters, and feature maps of one image.
 
     features.csv: for each place the error of a linear probe (logistic regression on the channels' means, fitted on
@@ -113,9 +113,9 @@ class Features(Watch):
     filters.csv, maps.csv: for the figures.
     """
 
-    def __init__(self, subject: Subject) -> None:
-        super().__init__(subject)
-        folder = subject.folder
+    def __init__(self, context: DiagnosticContext) -> None:
+        super().__init__(context)
+        folder = context.folder
         self.features = Table(
             folder / "features.csv", ("place", "name", "channels", "probe_error", "recovered", "penalty")
         )
@@ -137,7 +137,7 @@ class Features(Watch):
             net.train(was_training)
         rows = [
             {
-                "iteration": self.subject.settings.stop_at,
+                "iteration": self.context.settings.stop_at,
                 "place": index,
                 "name": name,
                 "channels": channels,
@@ -160,8 +160,8 @@ class Features(Watch):
         """({name: (N, D) features}, images (N, 3·8·8) averaged to 8×8, labels (N,)) of the first images of a split."""
         parts: dict[str, list[Tensor]] = {name: [] for name, _ in looked_at}
         inputs, labels = [], []
-        with _outputs(looked_at, take) as found, self.subject.autocast():
-            for images, classes in self.subject.data.batches(split, limit):
+        with _outputs(looked_at, take) as found, self.context.autocast():
+            for images, classes in self.context.data.batches(split, limit):
                 net(images)
                 for name, output in found.items():
                     parts[name].append(output)
@@ -174,7 +174,7 @@ class Features(Watch):
         def means(output: Tensor) -> Tensor:
             return output.mean((2, 3))
 
-        looked_at, test_images = places(net), self.subject.data.images("test")
+        looked_at, test_images = places(net), self.context.data.images("test")
         train, _, train_labels = self._collect(net, looked_at, "train", PROBE_IMAGES, means)
         test, _, test_labels = self._collect(net, looked_at, "test", test_images, means)
         return {
@@ -186,7 +186,7 @@ class Features(Watch):
         def small(output: Tensor) -> Tensor:
             return F.adaptive_avg_pool2d(output, RECOVERY_SIZE).flatten(1)
 
-        data = self.subject.data
+        data = self.context.data
         # Of a small data set the same parts.
         fraction = min(1.0, data.images("train") / (RECOVERY_IMAGES + CHOICE_IMAGES))
         fit, choose = int(RECOVERY_IMAGES * fraction), int(CHOICE_IMAGES * fraction)
@@ -202,7 +202,7 @@ class Features(Watch):
         return found
 
     def _write_pictures(self, net: nn.Module) -> None:
-        step = self.subject.settings.stop_at
+        step = self.context.settings.stop_at
         first = main_path_convolutions(net)[0][1].weight.detach().float().cpu().numpy()
         self.filters.append(
             {"iteration": step, "filter": f, "channel": c, "y": y, "x": x, "weight": round(float(weight), 5)}
@@ -211,8 +211,8 @@ class Features(Watch):
         looked_at = places(net)
         chosen = [looked_at[round(i)] for i in np.linspace(0, len(looked_at) - 1, min(SHOWN_UNITS, len(looked_at)))]
         indices = {name: index for index, (name, _) in enumerate(looked_at, start=1)}
-        with _outputs(chosen, lambda output: output[0]) as maps, self.subject.autocast():
-            for images, _ in self.subject.data.batches("test", 1):
+        with _outputs(chosen, lambda output: output[0]) as maps, self.context.autocast():
+            for images, _ in self.context.data.batches("test", 1):
                 net(images)
         for name, _ in chosen:
             strongest = maps[name].flatten(1).std(1).argsort(descending=True)[:SHOWN_CHANNELS].tolist()

@@ -7,37 +7,37 @@ from statistics import mean
 
 from torch import nn
 
+from resnet_repro.diagnostics.diagnostic import Diagnostic, DiagnosticContext
 from resnet_repro.diagnostics.evaluation import evaluate
-from resnet_repro.diagnostics.watch import Subject, Watch
 from resnet_repro.files import Table
 
 DISTANCES = range(5)  # pixels
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))  # down, up, right, left
 
 
-class Shifts(Watch):
+class Shifts(Diagnostic):
     """Test error of the finished network on images shifted by 0 to 4 pixels, mean over the four directions.
 
     Writes shifts.csv: one row a distance in pixels, error in percent. Diagnostics: shift_error, the mean over distances
     of 1 to 4 pixels; shift_loss, that less the error without a shift, in points: what the shifts cost.
     """
 
-    def __init__(self, subject: Subject) -> None:
-        super().__init__(subject)
-        self.tables = [Table(subject.folder / "shifts.csv", ("pixels", "error"))]
+    def __init__(self, context: DiagnosticContext) -> None:
+        super().__init__(context)
+        self.tables = [Table(context.folder / "shifts.csv", ("pixels", "error"))]
 
     def finish(self, net: nn.Module) -> dict[str, float]:
         errors = {distance: self._error(net, distance) for distance in DISTANCES}
-        step = self.subject.settings.stop_at
+        step = self.context.settings.stop_at
         self.tables[0].rewind(-1)  # a kill may have left it from an earlier attempt
         self.tables[0].append({"iteration": step, "pixels": d, "error": error} for d, error in errors.items())
         return shift_diagnostics(errors)
 
     def _error(self, net: nn.Module, distance: int) -> float:
-        subject = self.subject
+        context = self.context
         ways = [(down * distance, right * distance) for down, right in DIRECTIONS] if distance else [(0, 0)]
         return mean(
-            evaluate(net, subject.data.batches("test", shift=way), subject.device, subject.settings.precision).error
+            evaluate(net, context.data.batches("test", shift=way), context.device, context.settings.precision).error
             for way in ways
         )
 

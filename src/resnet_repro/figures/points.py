@@ -12,7 +12,7 @@ from resnet_repro.figures.figure import Context, FigureSpec
 from resnet_repro.figures.published import HE15_STEPS, he15_errors_at
 from resnet_repro.figures.seeds import PALE
 from resnet_repro.figures.style import COLOURS, MARKERS, PAPER_GREY, WIDTH
-from resnet_repro.records.metrics import counted
+from resnet_repro.records.metrics import metrics_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -151,5 +151,5 @@ def _published(context: Context, arms: Sequence[Arm]) -> tuple[Mapping[int, floa
 
 
 def _values(context: Context, arm: Arm, metric: str) -> list[float]:
-    found = (counted(record).get(metric) for record in context.of(arm.name))
+    found = (metrics_of(record).get(metric) for record in context.of(arm.name))
     return [value for value in found if value is not None]

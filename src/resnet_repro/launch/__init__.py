@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from resnet_repro.distributed import World
+from resnet_repro.distributed import DistContext
 from resnet_repro.launch.job import Job, Outcome
-from resnet_repro.launch.options import LaunchOptions, Wanted
+from resnet_repro.launch.options import ExecutorSpec, LaunchOptions
 from resnet_repro.launch.sharing import Load
 from resnet_repro.launch.slots import Slot
 
-__all__ = ["Executor", "Job", "LaunchOptions", "Load", "Outcome", "Slot", "Wanted", "executor_for"]
+__all__ = ["Executor", "ExecutorSpec", "Job", "LaunchOptions", "Load", "Outcome", "Slot", "executor_for"]
 
 
 class Executor(Protocol):
@@ -37,10 +37,10 @@ class Executor(Protocol):
         """
         ...
 
-    def execute(self, jobs: Sequence[Job], watch: Callable[[], None]) -> list[Outcome]:
+    def execute(self, jobs: Sequence[Job], poll: Callable[[], None]) -> list[Outcome]:
         """Carry out all jobs and say how each ended, in the order of `jobs`.
 
-        watch is called a few times a second, for a display. Ending this, in whatever way, ends the jobs, but for those
+        poll is called a few times a second, for a display. Ending this, in whatever way, ends the jobs, but for those
         that were handed over.
         """
         ...
@@ -50,21 +50,21 @@ class Executor(Protocol):
         ...
 
 
-def executor_for(wanted: Wanted, world: World | None = None) -> Executor:
+def executor_for(spec: ExecutorSpec, dist: DistContext | None = None) -> Executor:
     """The executor that is asked for, ready for the study's runs.
 
-    world: of the processes that were started together to carry out each run.
+    dist: of the processes that were started together to carry out each run.
     Raises UserError, in one sentence, for options that cannot be met; nothing is then started.
     """
-    executor = wanted.options.check().executor
+    executor = spec.options.check().executor
     if executor == "ray":
         from resnet_repro.launch.ray_cluster import RayExecutor
 
-        return RayExecutor(wanted)
+        return RayExecutor(spec)
     if executor == "slurm":
         from resnet_repro.launch.slurm import SlurmExecutor
 
-        return SlurmExecutor(wanted)
+        return SlurmExecutor(spec)
     from resnet_repro.launch.local import LocalExecutor
 
-    return LocalExecutor(wanted, world)
+    return LocalExecutor(spec, dist)

@@ -27,7 +27,7 @@ REFRESH_SECONDS, BUSY_SHARE = 0.5, 0.1  # between two looks, and how much of the
 
 
 @dataclass(frozen=True)
-class Watched:
+class ShownRun:
     """A run to show: its name, its folder, and its expected cost in any unit that is the same for all."""
 
     name: str
@@ -38,7 +38,7 @@ class Watched:
 class Display:
     """Use as a context manager; call `refresh` as often as you like."""
 
-    def __init__(self, runs: Sequence[Watched], console: Console) -> None:
+    def __init__(self, runs: Sequence[ShownRun], console: Console) -> None:
         self.runs, self.console = runs, console
         self._live = Live(console=console, auto_refresh=False, transient=False) if console.is_terminal else None
         self._started = time.monotonic()
@@ -73,7 +73,7 @@ class Display:
         now = time.monotonic()
         self._due = now + max(REFRESH_SECONDS, (now - begin) / BUSY_SHARE)  # thousands of runs take long to look at
 
-    def _state(self, run: Watched) -> dict[str, Any]:
+    def _state(self, run: ShownRun) -> dict[str, Any]:
         if run.name in self._ended:
             return self._ended[run.name]
         state = shown_progress(run.folder)
@@ -81,7 +81,7 @@ class Display:
             self._ended[run.name] = state
         return state
 
-    def _remark(self, states: list[tuple[Watched, dict[str, Any]]]) -> None:
+    def _remark(self, states: list[tuple[ShownRun, dict[str, Any]]]) -> None:
         """Print what runs say of how they are carried out; of several that say the same the first."""
         for run, state in states:
             for remark in state.get("remarks", ()):
@@ -89,7 +89,7 @@ class Display:
                     self._remarked.add(remark)
                     self.console.print(f"{run.name}: {remark}", highlight=False, markup=False, soft_wrap=True)
 
-    def _time_left(self, states: list[tuple[Watched, dict[str, Any]]]) -> float | None:
+    def _time_left(self, states: list[tuple[ShownRun, dict[str, Any]]]) -> float | None:
         """Seconds until all are done, from the share of the work done since the display began."""
         total = sum(run.cost for run, _ in states)
         share = sum(run.cost * share_done(state) for run, state in states) / total if total else 1.0
@@ -98,7 +98,7 @@ class Display:
         gained = share - self._first_share
         return (time.monotonic() - self._started) * (1 - share) / gained if gained > 0.01 else None
 
-    def _table(self, states: list[tuple[Watched, dict[str, Any]]], left: float | None) -> Table:
+    def _table(self, states: list[tuple[ShownRun, dict[str, Any]]], left: float | None) -> Table:
         title = f"all runs: {clock(left)} left" if left is not None else "all runs"
         table = Table(title=title, title_justify="left", box=None)
         for column in ("run", "state", "", "step", "loss", "error %", "test error %", "left"):
@@ -123,7 +123,7 @@ class Display:
             table.caption_justify = "left"
         return table
 
-    def _lines(self, states: list[tuple[Watched, dict[str, Any]]], left: float | None) -> None:
+    def _lines(self, states: list[tuple[ShownRun, dict[str, Any]]], left: float | None) -> None:
         now = time.monotonic()
         for run, state in states:
             status = state["status"]

@@ -8,34 +8,34 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from resnet_repro.distributed import World
+from resnet_repro.distributed import DistContext
 from resnet_repro.errors import UserError
 from resnet_repro.launch.job import POLL_SECONDS, Attempts, Interrupts, Job, Outcome, Patience, blocked, close, stop_all
-from resnet_repro.launch.options import Wanted
+from resnet_repro.launch.options import ExecutorSpec
 from resnet_repro.launch.sharing import Load, Mps, offers_mps, runs_a_gpu, service_for
 from resnet_repro.launch.slots import Slot, one_of_group, parse_devices, plan_slots
 from resnet_repro.records.failures import SAID
 
 
 class LocalExecutor:
-    """A pool of processes on this machine; with a world, the part of it that this one of several launchers has.
+    """A pool of processes on this machine; with a `dist`, the part of it that this one of several launchers has.
 
     Raises UserError for devices that are not there or that this torch cannot use.
     """
 
     leaves = False
 
-    def __init__(self, wanted: Wanted, world: World | None = None) -> None:
+    def __init__(self, spec: ExecutorSpec, dist: DistContext | None = None) -> None:
         # torch takes seconds to import, and bad input should be answered before that.
         from resnet_repro.hardware import best_device, gpu_count, gpu_trouble, resolve_precision, usable_gpus
 
-        self.options, self.spread, self.world, self.say = wanted.options, wanted.spread, world, wanted.say
+        self.options, self.spread, self.dist, self.say = spec.options, spec.spread, dist, spec.say
         trouble = gpu_trouble()
         self.devices = parse_devices(self.options.devices, best_device(), gpu_count(), usable_gpus(), trouble)
         self.kind = self.devices[0].partition(":")[0]
         if trouble and self.options.devices in ("auto", "cuda"):
             self.say(f"{trouble}; until then runs are on {', '.join(self.devices)}")
-        self.precision = resolve_precision(wanted.precision, self.kind, self._gpus())
+        self.precision = resolve_precision(spec.precision, self.kind, self._gpus())
         self.slots: list[Slot] = []
         self.mps = Mps(start=False)
 
@@ -51,8 +51,8 @@ class LocalExecutor:
         from resnet_repro.hardware import cpu_cores
 
         cores, visible = cpu_cores(), os.environ.get("CUDA_VISIBLE_DEVICES")
-        if self.world:
-            self.slots = [one_of_group(self.kind, self.world, cores)]
+        if self.dist:
+            self.slots = [one_of_group(self.kind, self.dist, cores)]
             return f"{len(self.slots)} at once on {self.slots[0].label}"
         count = self.options.slots
         if self.kind == "cuda" and not self.spread:
@@ -86,16 +86,16 @@ class LocalExecutor:
         how = "all together" if slot.processes > 1 else "sharing it through MPS" if self.mps.environment else ""
         return ", ".join(part for part in (devices, how, threads) if part)
 
-    def execute(self, jobs: Sequence[Job], watch: Callable[[], None]) -> list[Outcome]:
+    def execute(self, jobs: Sequence[Job], poll: Callable[[], None]) -> list[Outcome]:
         # A client of MPS that dies by a fault may take others with it.
-        return run_pool(jobs, self.slots, watch, max(self.options.retries, int(bool(self.mps.environment))))
+        return run_pool(jobs, self.slots, poll, max(self.options.retries, int(bool(self.mps.environment))))
 
     def close(self) -> None:
         """End the service that was started for the runs."""
         self.mps.close()
 
 
-def run_pool(jobs: Sequence[Job], slots: Sequence[Slot], watch: Callable[[], None], retries: int = 0) -> list[Outcome]:
+def run_pool(jobs: Sequence[Job], slots: Sequence[Slot], poll: Callable[[], None], retries: int = 0) -> list[Outcome]:
     """Run every job in a slot, in order, as slots become free; a job that fails stops no other but those after it.
 
     A job waits for the markers in its `after`, and those behind it in the list may overtake it. Where a marker is
@@ -147,7 +147,7 @@ def run_pool(jobs: Sequence[Job], slots: Sequence[Slot], watch: Callable[[], Non
                     for job in blocked(jobs, waiting, [job for job, _ in running.values()]):
                         outcomes[job] = "blocked"
                         waiting.remove(job)
-                watch()
+                poll()
                 _pause([process for _, process in running.values()])
         finally:
             stop_all([process for _, process in running.values()])

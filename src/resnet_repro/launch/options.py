@@ -71,7 +71,7 @@ class LaunchOptions:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ExecutorSpec:
     """What an executor is told of a study.
 
     precision: "auto", "bf16" or "fp32". runs_dir: where the runs' folders are. name: of the study, for lists that others

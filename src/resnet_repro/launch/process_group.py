@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from resnet_repro.distributed import World, world_from
+from resnet_repro.distributed import DistContext, dist_context
 from resnet_repro.errors import UserError
 
 SLURM_PORTS = range(20_000, 40_000)
@@ -15,19 +15,19 @@ SLURM_PORTS = range(20_000, 40_000)
 class Group:
     """This process among those that were started together, and where the main one can be reached."""
 
-    world: World
+    dist: DistContext
     address: str
     port: int
 
     def environment(self, run: int) -> dict[str, str]:
         """What the process of the `run`-th run finds in its environment; each run meets at a port of its own."""
-        world = self.world
+        dist = self.dist
         return {
-            "RANK": str(world.rank),
-            "WORLD_SIZE": str(world.size),
-            "LOCAL_RANK": str(world.local_rank),
-            "LOCAL_WORLD_SIZE": str(world.local_size),
-            "GROUP_RANK": str(world.rank // world.local_size),
+            "RANK": str(dist.rank),
+            "WORLD_SIZE": str(dist.size),
+            "LOCAL_RANK": str(dist.local_rank),
+            "LOCAL_WORLD_SIZE": str(dist.local_size),
+            "GROUP_RANK": str(dist.rank // dist.local_size),
             "MASTER_ADDR": self.address,
             "MASTER_PORT": str(self.port + 1 + run),
             "TORCHELASTIC_USE_AGENT_STORE": "False",  # torchrun's own meeting place knows the first run only
@@ -41,14 +41,14 @@ def group_of(environment: Mapping[str, str]) -> Group | None:
     """
     if environment.get("SLURM_STEP_NUM_TASKS", "").strip() not in ("", "1") and "WORLD_SIZE" not in environment:
         environment = {**environment, **_from_slurm(environment)}
-    world = world_from(environment)
-    if world.size == 1:
+    dist = dist_context(environment)
+    if dist.size == 1:
         return None
     try:
-        return Group(world, environment["MASTER_ADDR"], int(environment["MASTER_PORT"]))
+        return Group(dist, environment["MASTER_ADDR"], int(environment["MASTER_PORT"]))
     except (KeyError, ValueError) as error:
         raise UserError(
-            f"WORLD_SIZE={world.size} is set, and {error} is not as torchrun sets it: start with torchrun or srun"
+            f"WORLD_SIZE={dist.size} is set, and {error} is not as torchrun sets it: start with torchrun or srun"
         ) from error
 
 

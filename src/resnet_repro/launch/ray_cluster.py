@@ -22,7 +22,7 @@ from urllib.parse import urlparse
 
 from resnet_repro.errors import UserError
 from resnet_repro.launch.job import POLL_SECONDS, Attempts, Interrupts, Job, Outcome, Patience, blocked, close, stop
-from resnet_repro.launch.options import Wanted
+from resnet_repro.launch.options import ExecutorSpec
 from resnet_repro.launch.sharing import UNKNOWN_MEMORY, Load, runs_a_gpu
 from resnet_repro.launch.slots import Slot, environment_of
 
@@ -41,19 +41,19 @@ class RayExecutor:
 
     leaves = False
 
-    def __init__(self, wanted: Wanted) -> None:
-        options = wanted.options
+    def __init__(self, spec: ExecutorSpec) -> None:
+        options = spec.options
         if options.devices not in KINDS:
             raise UserError(
                 f"DEVICES={options.devices!r} does not go with EXECUTOR=ray, which chooses: take auto, cuda or cpu"
             )
         if find_spec("ray") is None:
             raise UserError("EXECUTOR=ray needs the package ray, which is not installed: make setup-ray installs it")
-        self.options, self.say = options, wanted.say
-        self._join(os.environ.get("RAY_ADDRESS", ""), wanted.name)
+        self.options, self.say = options, spec.say
+        self._join(os.environ.get("RAY_ADDRESS", ""), spec.name)
         try:
-            self._find_room(wanted.spread)
-            self._look_around(wanted.runs_dir, wanted.precision)
+            self._find_room(spec.spread)
+            self._look_around(spec.runs_dir, spec.precision)
         except BaseException:
             self.close()
             raise
@@ -158,7 +158,7 @@ class RayExecutor:
         count = f"{len(self.nodes)} node{'s' * (len(self.nodes) > 1)}"
         return f"{min(at_once, runs)} at once on {count} of a Ray cluster, each {what}{threads}"
 
-    def execute(self, jobs: Sequence[Job], watch: Callable[[], None]) -> list[Outcome]:
+    def execute(self, jobs: Sequence[Job], poll: Callable[[], None]) -> list[Outcome]:
         """Hand every job to Ray as soon as those before it have ended, and wait.
 
         A job whose worker or node is lost starts again elsewhere. On SIGINT and SIGTERM what was handed over is
@@ -200,7 +200,7 @@ class RayExecutor:
                     for reference in pending:
                         ray.cancel(reference, force=True)
                     break
-                watch()
+                poll()
         return outcomes
 
     def _slot(self) -> Slot:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from resnet_repro.distributed import World
+from resnet_repro.distributed import DistContext
 from resnet_repro.errors import UserError
 
 # Training allocates and frees the same large blocks each step. Told to keep them, glibc neither maps them anew nor
@@ -113,12 +113,12 @@ def plan_slots(
     return slots
 
 
-def one_of_group(kind: str, world: World, cores: int) -> Slot:
+def one_of_group(kind: str, dist: DistContext, cores: int) -> Slot:
     """The slot of one of the processes that torchrun or srun has started together; each takes one device of `kind`."""
-    threads = max(1, cores // world.local_size)
+    threads = max(1, cores // dist.local_size)
     environment = environment_of(kind, threads)
-    label = f"{world.size} processes together ({kind})"
-    return Slot(kind, label, threads, environment, 1 / (world.local_size if kind == "cpu" else 1), workers=threads)
+    label = f"{dist.size} processes together ({kind})"
+    return Slot(kind, label, threads, environment, 1 / (dist.local_size if kind == "cpu" else 1), workers=threads)
 
 
 def _spread(devices: Sequence[str], cores: int, visible: str | None) -> Slot:

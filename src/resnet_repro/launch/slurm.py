@@ -19,7 +19,7 @@ from pathlib import Path
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_json, write_json
 from resnet_repro.launch.job import Job, Outcome
-from resnet_repro.launch.options import Wanted
+from resnet_repro.launch.options import ExecutorSpec
 from resnet_repro.launch.sharing import UNKNOWN_MEMORY, Load, runs_a_gpu
 from resnet_repro.launch.slots import Slot, environment_of
 from resnet_repro.records.progress import amend_progress, progress_of
@@ -39,27 +39,27 @@ class SlurmExecutor:
 
     leaves = True
 
-    def __init__(self, wanted: Wanted) -> None:
-        options = wanted.options
+    def __init__(self, spec: ExecutorSpec) -> None:
+        options = spec.options
         if options.devices not in ("auto", "cpu", "cuda"):
             raise UserError(
                 f"DEVICES={options.devices!r} does not go with EXECUTOR=slurm, which chooses: take auto, cuda or cpu"
             )
-        self.options, self.runs_dir, self.name, self.say = options, wanted.runs_dir, wanted.name, wanted.say
+        self.options, self.runs_dir, self.name, self.say = options, spec.runs_dir, spec.name, spec.say
         self.kind = "cpu" if options.devices == "cpu" or options.gpus == 0 else "cuda"
         self.gpus = (options.gpus or 1) if self.kind == "cuda" else 0
         self.nodes = options.nodes or 1
         if options.devices == "cpu" and options.gpus:
             raise UserError(f"GPUS={options.gpus} does not go with DEVICES=cpu: leave one of them out")
-        if not wanted.spread and (self.gpus > 1 or self.nodes > 1):
+        if not spec.spread and (self.gpus > 1 or self.nodes > 1):
             raise UserError(
                 f"GPUS={self.gpus} NODES={self.nodes} does not go with runs that take one device each: leave them out"
             )
-        alone = THREADS_THAT_DECODE if wanted.decodes else THREADS_WITH_A_GPU
+        alone = THREADS_THAT_DECODE if spec.decodes else THREADS_WITH_A_GPU
         self.threads = options.threads or (alone if self.kind == "cuda" else 1)
-        self.may_share = self.kind == "cuda" and not wanted.spread and not wanted.decodes
+        self.may_share = self.kind == "cuda" and not spec.spread and not spec.decodes
         self.each = options.slots or 1
-        self.precision = wanted.precision
+        self.precision = spec.precision
         if self.precision == "auto":
             self.precision = "bf16" if self.kind == "cuda" else _precision_here()
             other = "fp32" if self.precision == "bf16" else "bf16"
@@ -94,7 +94,7 @@ class SlurmExecutor:
         least = THREADS_WITH_A_GPU if self.each > 1 and self.kind == "cuda" else 1
         return max(least, self.each * self.threads)
 
-    def execute(self, jobs: Sequence[Job], watch: Callable[[], None]) -> list[Outcome]:
+    def execute(self, jobs: Sequence[Job], poll: Callable[[], None]) -> list[Outcome]:
         """Submit all jobs but those that are queued already, of an earlier call.
 
         Raises UserError where Slurm refuses one of the arrays; those before it are then taken back.
@@ -177,7 +177,7 @@ class SlurmExecutor:
         options, tasks = self.options, self.nodes * max(1, self.gpus)
         lead = options.signal_seconds or SIGNAL_SECONDS
         together = tasks > 1
-        wanted = {
+        headers = {
             "job-name": self.name,
             "array": f"0-{math.ceil(runs / self.each) - 1}",
             "output": f"{folder}/%a.txt",
@@ -194,7 +194,7 @@ class SlurmExecutor:
             "dependency": f"afterany:{':'.join(before)}" if before else None,
         }
         lines = ["#!/bin/bash"]
-        lines += [f"#SBATCH --{name}={value}" for name, value in wanted.items() if value is not None]
+        lines += [f"#SBATCH --{name}={value}" for name, value in headers.items() if value is not None]
         lines += ["#SBATCH --requeue"]
         lines += [f"#SBATCH {options.sbatch}"] if options.sbatch else []
         element = (

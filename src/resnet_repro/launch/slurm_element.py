@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
         jobs = [replace(job, environment={**job.environment, **more}) for job in jobs]
         # A client of MPS that dies by a fault may take others with it.
         outcomes = _carry_out(jobs, notice, max(stored["retries"], int(bool(mps.environment))))
-        return _told(jobs, outcomes, notice, group is None or group.world.is_main)
+        return _told(jobs, outcomes, notice, group is None or group.dist.is_main)
 
 
 def _told(jobs: Sequence[Job], outcomes: Sequence[tuple[Outcome, int]], notice: Notice, is_main: bool) -> int:

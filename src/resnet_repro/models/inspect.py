@@ -18,7 +18,7 @@ def main_path_layers(net: nn.Module) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
     return [(name, module) for name, module in _main_path(net) if isinstance(module, nn.Conv2d | nn.Linear)]
 
 
-def watched_layers(net: nn.Module) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
+def gradient_layers(net: nn.Module) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
     """The layers whose gradients are recorded: the convolutions, as He15 looks at them.
 
     In nets with several linear layers on the main path those are recorded too, since they are where such a net is deep.

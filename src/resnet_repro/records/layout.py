@@ -8,7 +8,7 @@ A run's folder, `RUNS_DIR/<experiment>/<profile or budget>/<arm>/seed<k>/`:
     speed.csv            images a second by iteration: what the machine made of it
     gradients.csv        gradient norm of every convolution at the evaluations
     responses.csv        layer responses of the finished network (He15 figure 7)
-    inputs.csv, ...      what an arm's watches measured (`diagnostics.watches`)
+    inputs.csv, ...      what an arm's own diagnostics measured (`diagnostics.along_training`)
     checkpoint.ckpt      where an interrupted run, or a longer prefix, goes on; gone when the whole schedule is finished
     weights.safetensors  final parameters and buffers
     record.json          the result; its presence says that the run is done

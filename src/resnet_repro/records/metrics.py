@@ -17,7 +17,7 @@ COUNTS = ("parameters", "trainable_parameters", "multiply_adds")
 LOSSES = ("train_loss", "test_loss", "validation_loss", "mean_validation_loss")
 
 
-def counted(record: Record) -> dict[str, float]:
+def metrics_of(record: Record) -> dict[str, float]:
     """{metric: value}: final errors and losses, and diagnostics.
 
     A run that diverged counts with the error of guessing, in percent, and its loss, in nats. train_error_of_guessing is

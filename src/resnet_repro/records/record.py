@@ -65,7 +65,7 @@ class Record:
         return None if value is None or not math.isfinite(value) else float(value)
 
     def table(self, name: str) -> list[dict[str, str]]:
-        """The rows of `metrics`, `speed`, `gradients`, `responses`, a watch's table, or a counted net's `layers`."""
+        """The rows of `metrics`, `speed`, `gradients`, `responses`, a diagnostic's table, or a counted net's `layers`."""
         return read_rows(self.folder / f"{name}.csv")
 
 

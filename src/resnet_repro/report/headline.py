@@ -25,7 +25,7 @@ from statistics import fmean
 
 from resnet_repro.claims.judge import Judgement
 from resnet_repro.design.experiment import Experiment
-from resnet_repro.records.metrics import counted
+from resnet_repro.records.metrics import metrics_of
 from resnet_repro.records.record import Record
 from resnet_repro.report.banners import has_substitute_weights, is_other_data
 
@@ -91,7 +91,7 @@ class _Values:
 def values_of(record: Record) -> dict[str, float]:
     """{metric: value} of a run, of which answers can speak: what it is counted with, and the memory it took."""
     peak = None if record.is_counted else record.data["peak_memory_mib"]
-    return counted(record) | ({"peak_memory_gib": peak / 1024} if peak else {})
+    return metrics_of(record) | ({"peak_memory_gib": peak / 1024} if peak else {})
 
 
 def _steps(record: Record) -> tuple[int, int]:

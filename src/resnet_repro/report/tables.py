@@ -10,7 +10,7 @@ from typing import Any
 from resnet_repro.config.arm import Arm
 from resnet_repro.design.experiment import Column, Experiment
 from resnet_repro.figures.published import he15_errors_at, he15_figure_of
-from resnet_repro.records.metrics import COUNTS, counted
+from resnet_repro.records.metrics import COUNTS, metrics_of
 from resnet_repro.records.record import Record
 
 ARM_HEADER = (
@@ -123,7 +123,7 @@ def result_of(record: Record, metric: str) -> float | None:
     if metric == "best_test_error":
         best = record.data["best"]
         return best["test_error"] if best and record.status == "finished" else None
-    return counted(record).get(metric)
+    return metrics_of(record).get(metric)
 
 
 def _of(arm: Arm, records: Sequence[Record]) -> list[Record]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from resnet_repro.claims.comparisons import Results
 from resnet_repro.claims.judge import Judgement, judge_all
 from resnet_repro.design.experiment import Experiment
-from resnet_repro.records.metrics import counted
+from resnet_repro.records.metrics import metrics_of
 from resnet_repro.records.record import Record
 from resnet_repro.report.banners import has_substitute_weights, is_coarse
 
@@ -16,12 +16,12 @@ from resnet_repro.report.banners import has_substitute_weights, is_coarse
 def results_of(records: Sequence[Record], resolution: int | None = None) -> Results:
     """What the claims are judged on. resolution: the published one, in pixels; a lower one is short of the budget too."""
     values: dict[str, dict[int, dict[str, float]]] = defaultdict(dict)
-    draws: dict[str, dict[int, str | None]] = defaultdict(dict)
+    pairing_keys: dict[str, dict[int, str | None]] = defaultdict(dict)
     origins: dict[str, dict[int, str | None]] = defaultdict(dict)
     runs = {(record.settings.experiment, record.arm, record.seed): record for record in records}
     for record in records:
-        values[record.arm][record.seed] = counted(record)
-        draws[record.arm][record.seed] = record.data["draws"]
+        values[record.arm][record.seed] = metrics_of(record)
+        pairing_keys[record.arm][record.seed] = record.data["draws"]
         origins[record.arm][record.seed] = _origin(record, runs)
     return Results(
         values,
@@ -29,7 +29,7 @@ def results_of(records: Sequence[Record], resolution: int | None = None) -> Resu
         short=frozenset(r.arm for r in records if not r.is_counted and (_is_short(r) or is_coarse(r, resolution))),
         prefixes={r.arm: r.settings.prefix for r in records if r.settings.prefix is not None},
         substitute=frozenset(r.arm for r in records if has_substitute_weights(r)),
-        draws=draws,
+        pairing_keys=pairing_keys,
         origins=origins,
     )
 

@@ -17,8 +17,8 @@ from resnet_repro.data.catalogue import CATALOGUE
 from resnet_repro.design.budgets import budget_name, command
 from resnet_repro.design.registry import load_experiment
 from resnet_repro.errors import UserError
-from resnet_repro.launch import Executor, Job, Outcome, Wanted, executor_for
-from resnet_repro.launch.display import Display, Watched
+from resnet_repro.launch import Executor, ExecutorSpec, Job, Outcome, executor_for
+from resnet_repro.launch.display import Display, ShownRun
 from resnet_repro.launch.process_group import Group, group_of
 from resnet_repro.records.layout import parent_folder
 from resnet_repro.records.record import read_record
@@ -26,7 +26,7 @@ from resnet_repro.records.resume import check_sources, state_of
 from resnet_repro.records.reuse import take_over, take_up
 from resnet_repro.study.cost import expected_costs, heaviest, with_descendants
 from resnet_repro.study.expand import counted_budget, expand
-from resnet_repro.study.inputs import backbone_arms, place_of, weights_for
+from resnet_repro.study.inputs import backbone_arms, located_for, weights_for
 from resnet_repro.study.request import Request
 from resnet_repro.study.run import Run, tell_of_siblings
 
@@ -60,7 +60,7 @@ def carry_out(request: Request, console: Console, follow: Callable[[list[Path]],
     """
     say = _plain_line(console)
     group = _group(request)
-    if group and not group.world.is_main:
+    if group and not group.dist.is_main:
         say = _nothing
     _check_writable(request.runs_dir, "RUNS_DIR")
     _check_writable(request.reports_dir, "REPORTS_DIR")
@@ -102,17 +102,17 @@ class _Plan:
 def _plan(request: Request, executor: Executor, say: Callable[[str], None]) -> _Plan:
     """Find the data and the weights, and expand the request into runs. Raises UserError where any is not to be had."""
     # Here and below: torch takes seconds to import, and bad input should be answered before that.
-    from resnet_repro.study.inputs import find_place
+    from resnet_repro.study.inputs import locate
 
     experiment = request.experiment
     sources = (request.data_dir, request.data_mirror, say, request.data_dir_named)
-    place = find_place(request.dataset, experiment, *sources)
-    if place.facts.standin:
-        say(f"STAND-IN DATA: {place.facts.title}; no claim about {experiment.dataset} is judged on it")
-    budget = budget_name(experiment, request.profile, place.facts.name)
+    located = locate(request.dataset, experiment, *sources)
+    if located.facts.standin:
+        say(f"STAND-IN DATA: {located.facts.title}; no claim about {experiment.dataset} is judged on it")
+    budget = budget_name(experiment, request.profile, located.facts.name)
     weights = weights_for(request, say)
     arms = [arm for arm in request.arms if not (weights and arm.name in backbone_arms(request.arms))]
-    places = {arm.name: place_of(arm, place, sources) for arm in arms}
+    data = {arm.name: located_for(arm, located, sources) for arm in arms}
     how = {
         "checkpoint_seconds": request.checkpoint_seconds,
         "workers": request.workers,
@@ -120,11 +120,11 @@ def _plan(request: Request, executor: Executor, say: Callable[[str], None]) -> _
         "weights": str(weights.path.resolve()) if weights else None,
     }
     runs = []
-    for settings in expand(replace(request, arms=arms), budget, places, executor.precision, executor.kind, weights):
-        found = places[settings.arm.name]
+    for settings in expand(replace(request, arms=arms), budget, data, executor.precision, executor.kind, weights):
+        found = data[settings.arm.name]
         where = {"data_folder": str(found.folder.resolve())}
         runs.append(Run(settings, request.runs_dir, {**how, **where}, found.facts, request.data_mirror))
-    return _Plan(budget, runs, {found.facts.name: found.facts for found in places.values()})
+    return _Plan(budget, runs, {found.facts.name: found.facts for found in data.values()})
 
 
 def _train(
@@ -139,7 +139,7 @@ def _train(
     runs = plan.trained
     _check_parents(request, runs)
     states = [state_of(run.folder, run.settings) for run in runs]
-    is_main = group is None or group.world.is_main
+    is_main = group is None or group.dist.is_main
     if is_main and not request.launch.dry_run:
         # Only of one process: another would wait in vain for a run that this one knows to be done.
         both = zip(runs, states, strict=True)
@@ -157,7 +157,7 @@ def _train(
         pending.sort(key=lambda run: -urgency[run.name])
         tell_of_siblings(pending)
         if group:
-            jobs = [run.job(group.environment(runs.index(run)), group.world.is_main) for run in pending]
+            jobs = [run.job(group.environment(runs.index(run)), group.dist.is_main) for run in pending]
         else:
             jobs = [run.job() for run in pending]
         where = executor.plan(len(runs), heaviest(runs, plan.datasets) if executor.kind == "cuda" else None)
@@ -212,15 +212,15 @@ def _launch(
     for job in jobs:
         job.announce()  # here already: the display shows no state of an earlier attempt
     message = follow([run.folder for run in pending])
-    watched = [Watched(run.name, run.folder, costs[run.name]) for run in pending]
-    with Display(watched, console) as display:
+    shown = [ShownRun(run.name, run.folder, costs[run.name]) for run in pending]
+    with Display(shown, console) as display:
 
-        def watch() -> None:
+        def poll() -> None:
             if text := message():
                 say(text)
             display.refresh()
 
-        return executor.execute(jobs, watch)
+        return executor.execute(jobs, poll)
 
 
 def _look_over(runs: Sequence[Run], outcomes: Mapping[str, Outcome]) -> None:
@@ -239,17 +239,19 @@ def _group(request: Request) -> Group | None:
     if group and not (request.experiment.spread and request.launch.is_local):
         name = request.experiment.name
         why = f"{name}, whose runs take one device each" if request.launch.is_local else "one executor"
-        raise UserError(f"{group.world.size} processes were started for {why}: start one process")
+        raise UserError(f"{group.dist.size} processes were started for {why}: start one process")
     return group
 
 
 def _executor(request: Request, group: Group | None, say: Callable[[str], None]) -> Executor:
     """The executor that the user asks for; a process of a group carries out its part of the runs itself."""
     name = f"{request.experiment.name}-{request.profile.name}"
-    world = group.world if group else None
+    dist = group.dist if group else None
     decodes = request.dataset not in CATALOGUE and request.dataset != "auto"
-    wanted = Wanted(request.launch, request.precision, request.runs_dir, name, request.experiment.spread, say, decodes)
-    return executor_for(wanted, world)
+    wanted = ExecutorSpec(
+        request.launch, request.precision, request.runs_dir, name, request.experiment.spread, say, decodes
+    )
+    return executor_for(wanted, dist)
 
 
 def _result(budget: str, runs: Sequence[Run], outcomes: Mapping[str, Outcome], is_main: bool = True) -> Result:

@@ -12,7 +12,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.study.request import Request
 
 if TYPE_CHECKING:
-    from resnet_repro.data.open_data import Place
+    from resnet_repro.data.open_data import LocatedDataset
     from resnet_repro.models.pretrained import Weights as WeightsFile
 
 NO_DATA = "none"  # the data set of arms that are counted
@@ -21,14 +21,14 @@ NO_DATA = "none"  # the data set of arms that are counted
 def expand(
     request: Request,
     budget: str,
-    places: Mapping[str, Place] | None = None,
+    data: Mapping[str, LocatedDataset] | None = None,
     precision: str = "fp32",
     device: str = "cpu",
     weights: WeightsFile | None = None,
 ) -> list[RunSettings]:
     """Arms × seeds of the request, seed by seed. What is counted knows no data, precision or device.
 
-    places: where the data of each arm lie.
+    data: where the data of each arm lie.
     """
     profile = request.profile
     settings = []
@@ -38,11 +38,11 @@ def expand(
                 if not index:
                     settings.append(_counted_settings(request, budget, arm))
                 continue
-            assert places is not None
-            place = places[arm.name]
+            assert data is not None
+            located = data[arm.name]
             iterations, longer = profile.steps(arm), 1.0
-            if place.is_folders and place.facts.name != request.experiment.dataset:
-                own, factor = _for_as_many_epochs(arm, place.facts.train_images, request.experiment.dataset)
+            if located.is_folders and located.facts.name != request.experiment.dataset:
+                own, factor = _for_as_many_epochs(arm, located.facts.train_images, request.experiment.dataset)
                 # A profile's steps are so many epochs where the source takes a sample, elsewhere what a machine can afford.
                 if not profile.asked_for and (arm.recipe.train_images or profile.iterations is None):
                     iterations, longer = round(iterations * factor), factor
@@ -58,8 +58,8 @@ def expand(
                     seed=seed,
                     iterations=iterations,
                     evaluate_every=profile.evaluate_every(iterations),
-                    dataset=place.facts.name,
-                    dataset_digest=place.digest,
+                    dataset=located.facts.name,
+                    dataset_digest=located.digest,
                     precision=precision,
                     device=device,
                     stretch=profile.stretches.get(arm.name),

@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING
 from resnet_repro.config.arm import Arm
 from resnet_repro.data.catalogue import CATALOGUE, CIFAR10
 from resnet_repro.data.folders import IMAGENET, names_folders, scan
-from resnet_repro.data.open_data import Place
+from resnet_repro.data.open_data import LocatedDataset
 from resnet_repro.data.sources import obtain
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.errors import UserError
 from resnet_repro.study.request import Request
 
 if TYPE_CHECKING:
-    from resnet_repro.data.open_data import Place
+    from resnet_repro.data.open_data import LocatedDataset
     from resnet_repro.models.pretrained import Weights as WeightsFile
 
 
-def find_place(
+def locate(
     dataset: str,
     experiment: Experiment,
     data_dir: Path,
     mirror: str | None,
     say: Callable[[str], None],
     data_dir_named: bool,
-) -> Place:
+) -> LocatedDataset:
     """Where the data set lies that the user asks for, by a name of the catalogue or by the path of class folders.
 
     "auto" is the experiment's own, or CIFAR-10 for one whose own is ImageNet; else a stand-in. Raises UserError, see
@@ -41,7 +41,7 @@ def find_place(
             )
         say(f"looking through {dataset}")
         folders = scan(Path(dataset))
-        return Place(folders.facts, folders.digest, Path(dataset))
+        return LocatedDataset(folders.facts, folders.digest, Path(dataset))
     if dataset == IMAGENET and experiment.folders:
         raise UserError(
             f"{experiment.name} wants ImageNet-1k here, which nobody may pass on: set DATASET to the path of its folders "
@@ -54,15 +54,15 @@ def find_place(
         )
     own = experiment.dataset if experiment.dataset in CATALOGUE else CIFAR10.name
     arrays = obtain(dataset, data_dir, mirror, say, own, data_dir_named)
-    return Place(arrays.facts, arrays.digest, arrays.folder)
+    return LocatedDataset(arrays.facts, arrays.digest, arrays.folder)
 
 
 def find_named(
     name: str, data_dir: Path, mirror: str | None, say: Callable[[str], None], data_dir_named: bool
-) -> Place:
+) -> LocatedDataset:
     """Where a data set of the catalogue lies; its stand-in where it cannot be had."""
     arrays = obtain("auto", data_dir, mirror, say, name, data_dir_named)
-    return Place(arrays.facts, arrays.digest, arrays.folder)
+    return LocatedDataset(arrays.facts, arrays.digest, arrays.folder)
 
 
 def backbone_arms(arms: Sequence[Arm]) -> set[str]:
@@ -102,10 +102,10 @@ def weights_for(request: Request, say: Callable[[str], None]) -> WeightsFile | N
     return found
 
 
-def place_of(arm: Arm, place: Place, sources: tuple) -> Place:
+def located_for(arm: Arm, located: LocatedDataset, sources: tuple) -> LocatedDataset:
     """Where the data of an arm lie: those of the study, or its own; a stand-in stands for these too."""
-    if arm.dataset is None or place.facts.standin or arm.dataset == place.facts.name:
-        return place
+    if arm.dataset is None or located.facts.standin or arm.dataset == located.facts.name:
+        return located
     from resnet_repro.study.inputs import find_named
 
     return find_named(arm.dataset, *sources)

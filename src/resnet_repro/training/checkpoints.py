@@ -13,7 +13,7 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback
 
-from resnet_repro.distributed import ALONE, World
+from resnet_repro.distributed import ALONE, DistContext
 from resnet_repro.files import sync_to_disk
 from resnet_repro.records.layout import CHECKPOINT
 
@@ -35,8 +35,8 @@ class Checkpoints(Callback):
     request to any of them.
     """
 
-    def __init__(self, folder: Path, seconds: float, stop_at: int, world: World = ALONE) -> None:
-        self.path, self.seconds, self.stop_at, self.world = folder / CHECKPOINT, seconds, stop_at, world
+    def __init__(self, folder: Path, seconds: float, stop_at: int, dist: DistContext = ALONE) -> None:
+        self.path, self.seconds, self.stop_at, self.dist = folder / CHECKPOINT, seconds, stop_at, dist
         self.stop_requested = False
         self._saved = time.monotonic()
 
@@ -52,13 +52,13 @@ class Checkpoints(Callback):
 
     def is_to_stop(self) -> bool:
         """Whether any of the processes was asked to stop, also after the last step's look; all of them call this."""
-        return bool(self.world.largest(int(self.stop_requested)))
+        return bool(self.dist.all_reduce_max(int(self.stop_requested)))
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Lightning's own handler would stand before ours from here on. It ends the training where it is, with nothing
         # saved when the signal comes after our look at a step, and talks to other processes from within the signal.
         trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
-        if self.world.size > 1:
+        if self.dist.size > 1:
             # Lightning's loop asks the device of every process at every step; ours ask the hosts.
             trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
 
@@ -68,9 +68,9 @@ class Checkpoints(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        due = self.world.is_main and time.monotonic() - self._saved >= self.seconds
+        due = self.dist.is_main and time.monotonic() - self._saved >= self.seconds
         wanted = 2 if self.stop_requested else int(due)
-        wanted = self.world.largest(wanted)
+        wanted = self.dist.all_reduce_max(wanted)
         if wanted or trainer.global_step == self.stop_at:
             self._save(trainer)
         if wanted == 2:
@@ -81,10 +81,10 @@ class Checkpoints(Callback):
         temporary = self.path.with_name(f".{self.path.name}.part")
         try:
             trainer.save_checkpoint(temporary, weights_only=False)
-            if self.world.is_main:
+            if self.dist.is_main:
                 sync_to_disk(temporary)
                 temporary.replace(self.path)
         finally:
-            if self.world.is_main:
+            if self.dist.is_main:
                 temporary.unlink(missing_ok=True)
         self._saved = time.monotonic()

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from resnet_repro.config.arm import Recipe
 from resnet_repro.config.schedule import learning_rate
 from resnet_repro.data.base import Batch
-from resnet_repro.distributed import ALONE, World
+from resnet_repro.distributed import ALONE, DistContext
 from resnet_repro.models.heads import training_loss
-from resnet_repro.models.inspect import watched_layers
+from resnet_repro.models.inspect import gradient_layers
 from resnet_repro.training.captured import CapturedStep, cuda_graph
 
 
@@ -23,16 +23,18 @@ class Classifier(pl.LightningModule):
     """Trains `net` by `recipe`, its schedule scaled to `iterations` steps.
 
     The masks of dropout are a function of (seed, step), as all that is drawn here, and of the process where several
-    (`world`) train together. Then a batch is the process's part of the whole one, with the weight of its loss.
+    (`dist`) train together. Then a batch is the process's part of the whole one, with the weight of its loss.
     step_net: what the training step calls; the compiled network where there is one, else `net` itself.
     captured: the step on whole batches as one graph, where it may be replayed; it then updates the weights within
     `training_step`, which returns None, and Lightning finds nothing left to do.
     Nothing here waits for the device: losses and errors are summed where they arise and read by the monitor.
     """
 
-    def __init__(self, net: nn.Module, recipe: Recipe, iterations: int, seed: int = 0, world: World = ALONE) -> None:
+    def __init__(
+        self, net: nn.Module, recipe: Recipe, iterations: int, seed: int = 0, dist: DistContext = ALONE
+    ) -> None:
         super().__init__()
-        self.world = world
+        self.dist = dist
         self.net = net
         self.seed = seed
         self.drops_out = any(isinstance(module, nn.Dropout) and module.p for module in net.modules())
@@ -48,8 +50,8 @@ class Classifier(pl.LightningModule):
         )  # of the step under way: a graph would keep a Python number
         self.rate: Tensor | None = None  # the learning rate where the optimizer reads it from the device
         self.warmed_up_at: int | None = None  # the first step after the warm-up, where the recipe has one
-        self.watched = [(name, layer) for name, layer in watched_layers(net) if layer.weight.requires_grad]
-        self.watch_gradients = False
+        self.gradient_layers = [(name, layer) for name, layer in gradient_layers(net) if layer.weight.requires_grad]
+        self.reads_gradients = False
         self.gradient_norms: Tensor | None = None
 
     def call_compiled(self, step: Callable[[Tensor], Tensor]) -> None:
@@ -99,12 +101,12 @@ class Classifier(pl.LightningModule):
         images, labels, *rest = batch
         weight = rest[0] if rest else 1.0
         if self.drops_out:
-            torch.manual_seed(_mask_seed(self.seed, self.global_step, self.world.rank))
+            torch.manual_seed(_mask_seed(self.seed, self.global_step, self.dist.rank))
         self.step_number.fill_(self.global_step + 1)
         whole = len(labels) == self.recipe.batch_size
         if weight:
             self.images += len(labels)
-        if self.captured and whole and not rest and not self.watch_gradients and self.captured(images, labels):
+        if self.captured and whole and not rest and not self.reads_gradients and self.captured(images, labels):
             return None
         output = self.step_net(images) if whole else self.net(images)
         loss = self._summed_loss(output, labels, counts=bool(weight))
@@ -133,8 +135,8 @@ class Classifier(pl.LightningModule):
         optimizer.step()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        if self.watch_gradients and self.watched:
-            gradients = [layer.weight.grad for _, layer in self.watched]
+        if self.reads_gradients and self.gradient_layers:
+            gradients = [layer.weight.grad for _, layer in self.gradient_layers]
             self.gradient_norms = torch.stack([g.norm() for g in gradients if g is not None])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -168,9 +170,9 @@ class Classifier(pl.LightningModule):
 
         The one place that waits for the device. diverged_at is then the same in all of them.
         """
-        loss, wrong, images = self.world.total(self.unread()).tolist()
-        if self.world.size > 1:
-            found = [step for step in self.world.gathered(int(self.diverged_at)) if step > 0]
+        loss, wrong, images = self.dist.all_reduce_sum(self.unread()).tolist()
+        if self.dist.size > 1:
+            found = [step for step in self.dist.all_gather(int(self.diverged_at)) if step > 0]
             self.diverged_at.fill_(min(found, default=-1))
         self.sums.zero_()
         self.images = 0

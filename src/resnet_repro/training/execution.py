@@ -59,7 +59,7 @@ def choose_kernels(
     """
     if activations == "recomputed":
         return "not compiled (activations are recomputed)", None
-    if data.world.size > 1:
+    if data.dist.size > 1:
         return "not compiled (several processes)", None
     began = _began_compiled(checkpoint)
     wants = began
@@ -81,7 +81,7 @@ def choose_kernels(
 
 def choose_graph(module: Classifier, data: Data, settings: RunSettings) -> None:
     """Let `module` replay its step as one CUDA graph where that can be done and is worth while."""
-    if data.device.type == "cuda" and data.world.size == 1 and settings.stop_at >= FEWEST_CAPTURED:
+    if data.device.type == "cuda" and data.dist.size == 1 and settings.stop_at >= FEWEST_CAPTURED:
         module.capture_steps()
 
 

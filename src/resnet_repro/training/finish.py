@@ -26,9 +26,9 @@ from resnet_repro.records.layout import RECORD, WEIGHTS, parent_folder
 from resnet_repro.records.provenance import versions
 from resnet_repro.records.record import FORMAT, read_record
 from resnet_repro.training.classifier import Classifier
+from resnet_repro.training.diagnostics_callback import DiagnosticsCallback
 from resnet_repro.training.monitor import Monitor
 from resnet_repro.training.start import Parent
-from resnet_repro.training.watching import Watching
 
 RESPONSE_IMAGES = 1_000
 
@@ -37,7 +37,7 @@ BROKEN_NAMED = 20  # in a record; all are counted
 
 
 @dataclass(frozen=True)
-class Circumstances:
+class RunInfo:
     """What a record says of how the run was carried out. step: how steps were taken, see `Classifier.how_taken`.
     activation_bytes: what storing the activations takes.
 
@@ -47,7 +47,7 @@ class Circumstances:
 
     commit: str | None
     parent: Parent | None
-    draws: str | None
+    pairing_key: str | None
     compilation: str
     step: str
     activations: str
@@ -63,8 +63,8 @@ def finish(
     data: Data,
     module: Classifier,
     monitor: Monitor,
-    watching: Watching,
-    how: Circumstances,
+    along: DiagnosticsCallback,
+    how: RunInfo,
     step: int,
 ) -> str:
     """Score the network after its last step, and write weights and record; the record last, as it says "done".
@@ -79,8 +79,8 @@ def finish(
     if status == "finished" and settings.stretch is None:
         monitor.say("evaluating", step)
         final = _score(settings, module, monitor, step)
-    broken = sorted({image for images in data.world.gathered(data.broken()) for image in images})
-    if not data.world.is_main:  # whose tables lack what was written before it resumed
+    broken = sorted({image for images in data.dist.all_gather(data.broken()) for image in images})
+    if not data.dist.is_main:  # whose tables lack what was written before it resumed
         return status
     diagnostics = gradient_diagnostics(monitor.gradients.path, settings.iterations)
     if final:
@@ -90,7 +90,7 @@ def finish(
             folder, settings, final
         )
         diagnostics |= _responses(folder, settings, module, monitor, step)
-        diagnostics |= watching.finish(module)
+        diagnostics |= along.finish(module)
     weights = None
     if status == "finished":
         save_weights(module.net, folder / WEIGHTS)
@@ -130,7 +130,7 @@ def write_skipped(folder: Path, settings: RunSettings, data: Data, reason: str, 
         "images_per_second": 0.0,
         "weights_sha256": None,
     }
-    how = Circumstances(commit, None, None, "not compiled", "none", "none", None, 0.0)
+    how = RunInfo(commit, None, None, "not compiled", "none", "none", None, 0.0)
     write_record(folder, settings, data, outcome, how)
 
 
@@ -139,7 +139,7 @@ def write_record(
     settings: RunSettings,
     data: Data,
     outcome: dict[str, Any],
-    how: Circumstances,
+    how: RunInfo,
     broken: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Put the record into the run's folder. broken: (file, reason) of images that were left out. Raises OSError."""
@@ -158,11 +158,11 @@ def write_record(
             "parent": asdict(how.parent) if how.parent else None,
             **({"search": how.search} if how.search else {}),
             **_weights_from(settings, how),
-            "draws": how.draws,
+            "draws": how.pairing_key,
             "model": describe(settings.arm.model, data.classes, data.shape),
             "recipe": recipe,
             "dataset": data.facts_for_record() | _left_out(broken),
-            "processes": data.world.size,
+            "processes": data.dist.size,
             "precision": settings.precision,
             "device": settings.device,
             "hardware": device_name(settings.device),
@@ -180,7 +180,7 @@ def write_record(
     )
 
 
-def _weights_from(settings: RunSettings, how: Circumstances) -> dict[str, Any]:
+def _weights_from(settings: RunSettings, how: RunInfo) -> dict[str, Any]:
     """Of a run that begins with a pretrained backbone, where that comes from; whether in place of the wanted weights."""
     start = settings.arm.start
     if start is None or start.how != "backbone":
@@ -198,11 +198,11 @@ def _left_out(broken: Sequence[tuple[str, str]]) -> dict[str, Any]:
 
 def _score(settings: RunSettings, module: Classifier, monitor: Monitor, step: int) -> dict[str, Any]:
     final = monitor.score_finished(module, step)
-    world = monitor.data.world
+    dist = monitor.data.dist
     limit = settings.scored and settings.scored.test
-    views = monitor.data.ten_views("test", limit, world) if settings.arm.recipe.ten_crop else None
+    views = monitor.data.ten_views("test", limit, dist) if settings.arm.recipe.ten_crop else None
     if views is not None:
-        final["test_error_10crop"] = evaluate(module.net, views, module.device, settings.precision, world).error
+        final["test_error_10crop"] = evaluate(module.net, views, module.device, settings.precision, dist).error
     return final
 
 

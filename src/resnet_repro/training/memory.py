@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from resnet_repro.distributed import ALONE, World
+from resnet_repro.distributed import ALONE, DistContext
 from resnet_repro.models.recompute import can_recompute, stored_bytes
 from resnet_repro.training.start import Skip
 
@@ -30,14 +30,14 @@ def choose_activations(
     batch: tuple[Tensor, Tensor],
     precision: str,
     share: float,
-    world: World = ALONE,
+    dist: DistContext = ALONE,
 ) -> tuple[Activations, int]:
     """What to do with the activations of a step on `batch`, and how many bytes they take when stored.
 
     Measured on a few images and scaled to the batch. "auto" stores them up to 4 GiB on a CPU, and up to half of the
     run's `share` of the device's memory anywhere; of nets without stages of blocks it always does.
     Batch statistics and gradients of `net` are left as they were.
-    Processes that train together (`world`) do the same: what the one with the least memory can do.
+    Processes that train together (`dist`) do the same: what the one with the least memory can do.
     Raises Skip where they are to be stored and the memory that is free does not hold them.
     """
     images, labels = batch
@@ -48,7 +48,9 @@ def choose_activations(
         return "recomputed", measured
     if wanted == "stored":
         need = round(measured * HEADROOM) + BASE
-        lacking = world.largest(need - free_memory(images.device))  # one that skipped would leave the others waiting
+        lacking = dist.all_reduce_max(
+            need - free_memory(images.device)
+        )  # one that skipped would leave the others waiting
         if lacking > 0:
             have = max(0, need - lacking)
             raise Skip(f"storing its activations takes about {need / GIB:.1f} GiB, and {have / GIB:.1f} GiB are free")
@@ -56,7 +58,7 @@ def choose_activations(
     limit = total_memory(images.device) * share / 2
     if images.device.type == "cpu":
         limit = min(limit, CPU_LIMIT)
-    is_too_much = world.largest(int(measured > limit))
+    is_too_much = dist.all_reduce_max(int(measured > limit))
     return ("recomputed" if is_too_much and can_recompute(net) else "stored"), measured
 
 

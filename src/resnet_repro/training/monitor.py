@@ -92,7 +92,7 @@ class Monitor(Callback):
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict) -> None:
         assert isinstance(pl_module, Classifier)
-        *sums, images = self.data.world.total(pl_module.unread()).cpu()
+        *sums, images = self.data.dist.all_reduce_sum(pl_module.unread()).cpu()
         checkpoint["running_sums"] = torch.stack(sums)
         checkpoint["running_images"] = int(images)
         checkpoint["diverged_at"] = pl_module.diverged_at.cpu()
@@ -113,7 +113,7 @@ class Monitor(Callback):
                 f"delete {self.folder} to train it again"
             )
         pl_module.warmed_up_at = checkpoint["warmed_up_at"]
-        mine = int(self.data.world.is_main)  # the sums over all processes: one of them goes on with them
+        mine = int(self.data.dist.is_main)  # the sums over all processes: one of them goes on with them
         pl_module.sums = checkpoint["running_sums"] * mine
         pl_module.images = checkpoint["running_images"] * mine
         pl_module.diverged_at = checkpoint["diverged_at"]
@@ -149,7 +149,7 @@ class Monitor(Callback):
         step = trainer.global_step + 1
         # Not at the end of an arm's share: the steps of a short control are then among those of the other arms.
         every = (self.gradients_every, self.settings.evaluate_every, self.settings.iterations)
-        pl_module.watch_gradients = step == 1 or any(step % interval == 0 for interval in every)
+        pl_module.reads_gradients = step == 1 or any(step % interval == 0 for interval in every)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -278,12 +278,12 @@ class Monitor(Callback):
 
     def _evaluate(self, module: Classifier, split: str, limit: int | None = None) -> Score:
         data = self.data
-        batches = data.batches(split, limit, share=data.world)
-        return evaluate(module.net, batches, module.device, self.settings.precision, data.world)
+        batches = data.batches(split, limit, share=data.dist)
+        return evaluate(module.net, batches, module.device, self.settings.precision, data.dist)
 
     def _write_gradients(self, module: Classifier, step: int) -> None:
         assert module.gradient_norms is not None
-        names = [name for name, _ in module.watched]
+        names = [name for name, _ in module.gradient_layers]
         self.gradients.hold(
             {"iteration": step, "layer": layer, "name": name, "norm": norm}
             for layer, (name, norm) in enumerate(zip(names, module.gradient_norms.tolist(), strict=True), start=1)

@@ -121,7 +121,7 @@ def found_rate(folder: Path, settings: RunSettings) -> tuple[Recipe, dict[str, A
     return replace(recipe, learning_rate=rate), found
 
 
-def draws(net: nn.Module, settings: RunSettings) -> str:
+def pairing_key(net: nn.Module, settings: RunSettings) -> str:
     """A digest of what chance gave a run: first weights on the main path, and the order and augmentation of the data.
 
     Runs of two arms may be compared pair by pair where it is the same. Shortcut projections and auxiliary heads are

@@ -29,9 +29,9 @@ from resnet_repro.config.settings import RunSettings
 from resnet_repro.data.base import Data
 from resnet_repro.data.cached_features import FeatureData
 from resnet_repro.data.open_data import open_data
-from resnet_repro.diagnostics.watch import Subject
-from resnet_repro.diagnostics.watches import make_watches
-from resnet_repro.distributed import ALONE, World, world_from
+from resnet_repro.diagnostics.along_training import make_diagnostics
+from resnet_repro.diagnostics.diagnostic import DiagnosticContext
+from resnet_repro.distributed import ALONE, DistContext, dist_context
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_json
 from resnet_repro.models.recompute import recompute_activations
@@ -41,30 +41,30 @@ from resnet_repro.records.layout import CHECKPOINT, LOCK, RECORD, RUN
 from resnet_repro.records.progress import STOPPED
 from resnet_repro.training.checkpoints import Checkpoints, InPlace
 from resnet_repro.training.classifier import Classifier
+from resnet_repro.training.diagnostics_callback import DiagnosticsCallback
 from resnet_repro.training.execution import Execution, choose_graph, choose_kernels
-from resnet_repro.training.finish import Circumstances, finish, write_skipped
+from resnet_repro.training.finish import RunInfo, finish, write_skipped
 from resnet_repro.training.memory import choose_activations, peak_memory_mib
 from resnet_repro.training.monitor import Monitor
-from resnet_repro.training.start import Skip, draws, first_weights, found_rate
-from resnet_repro.training.watching import Watching
+from resnet_repro.training.start import Skip, first_weights, found_rate, pairing_key
 
 LAUNCHER_LOST_GRACE_SECONDS = 60
 LOCK_WAIT_SECONDS = LAUNCHER_LOST_GRACE_SECONDS + 10
 
 
-def train(folder: Path, settings: RunSettings, execution: Execution, world: World = ALONE) -> str:
+def train(folder: Path, settings: RunSettings, execution: Execution, dist: DistContext = ALONE) -> str:
     """Train one run to its record. Returns "finished", "diverged", "skipped" or "stopped" (saved; call again to go on).
 
-    world: the processes that do so together, each calling this; the main one's files are the run's.
+    dist: the processes that do so together, each calling this; the main one's files are the run's.
     Raises UserError where the data are not those of the settings, OSError where the folder cannot be written.
     """
-    device = torch.device("cuda", world.local_rank) if settings.device == "cuda" else torch.device(settings.device)
+    device = torch.device("cuda", dist.local_rank) if settings.device == "cuda" else torch.device(settings.device)
     if settings.device == "cpu":
         torch.set_num_threads(execution.threads)
     elif settings.device == "cuda":
-        if world.local_rank >= (seen := torch.cuda.device_count()):
+        if dist.local_rank >= (seen := torch.cuda.device_count()):
             raise UserError(
-                f"process {world.local_rank} of this machine sees {seen} GPU{'s' * (seen != 1)}: let each process see all of "
+                f"process {dist.local_rank} of this machine sees {seen} GPU{'s' * (seen != 1)}: let each process see all of "
                 "the machine's, without --gpus-per-task and --gpu-bind"
             )
         torch.cuda.set_device(device)
@@ -72,17 +72,17 @@ def train(folder: Path, settings: RunSettings, execution: Execution, world: Worl
     torch.backends.cudnn.benchmark = execution.memory_share == 1.0
     torch.backends.cudnn.allow_tf32 = False  # fp32 is to mean float32
     torch.backends.cuda.matmul.allow_tf32 = False
-    data = open_data(settings, Path(execution.data_folder), device, world, execution.workers, execution.skip_broken)
-    with _own_folder(folder, world) as own:
+    data = open_data(settings, Path(execution.data_folder), device, dist, execution.workers, execution.skip_broken)
+    with _own_folder(folder, dist) as own:
         outcome = _train(folder, own, settings, execution, data)
-        world.gathered(None)  # the record is there when any of the processes ends
+        dist.all_gather(None)  # the record is there when any of the processes ends
     return outcome
 
 
 @contextlib.contextmanager
-def _own_folder(folder: Path, world: World) -> Iterator[Path]:
+def _own_folder(folder: Path, dist: DistContext) -> Iterator[Path]:
     """Where this process writes: the run's folder, or one that is thrown away where another process writes that."""
-    if world.is_main:
+    if dist.is_main:
         yield folder
     else:
         with tempfile.TemporaryDirectory() as scratch:
@@ -90,19 +90,19 @@ def _own_folder(folder: Path, world: World) -> Iterator[Path]:
 
 
 def _train(folder: Path, own: Path, settings: RunSettings, execution: Execution, data: Data) -> str:
-    device, world = data.device, data.world
+    device, dist = data.device, data.dist
     try:
         recipe, search = found_rate(folder, settings)
         net, parent = first_weights(folder, settings, data, execution.weights)
-        batch = first_batch(data, -(-recipe.batch_size // world.size))
+        batch = first_batch(data, -(-recipe.batch_size // dist.size))
         activations, activation_bytes = choose_activations(
-            settings.arm.activations, net, batch, settings.precision, execution.memory_share, world
+            settings.arm.activations, net, batch, settings.precision, execution.memory_share, dist
         )
     except Skip as skip:
         write_skipped(own, settings, data, str(skip), execution.commit)
         print(f"skipped: {skip}", flush=True)
         return "skipped"
-    chance = draws(net, settings)
+    key = pairing_key(net, settings)
     feature_seconds = None
     if settings.arm.features == "once":
         assert isinstance(net, TransferNet), (
@@ -112,12 +112,14 @@ def _train(folder: Path, own: Path, settings: RunSettings, execution: Execution,
         data = FeatureData(data, net, net.features, settings.precision)
         feature_seconds = round(time.monotonic() - begin, 3)
         print(f"features of {data.images('train'):,} training images in {feature_seconds:.1f} s", flush=True)
-    module = Classifier(net, recipe, settings.iterations, settings.seed, world)
+    module = Classifier(net, recipe, settings.iterations, settings.seed, dist)
     monitor = Monitor(settings, own, data, parent)
-    watching = Watching(make_watches(Subject(settings, own, data, device)), monitor, settings.iterations)
-    for watch in watching.watches.values():
-        watch.begin(net)
-    checkpoints = Checkpoints(folder, execution.checkpoint_seconds, settings.stop_at, world)
+    diagnostics = DiagnosticsCallback(
+        make_diagnostics(DiagnosticContext(settings, own, data, device)), monitor, settings.iterations
+    )
+    for diagnostic in diagnostics.diagnostics.values():
+        diagnostic.begin(net)
+    checkpoints = Checkpoints(folder, execution.checkpoint_seconds, settings.stop_at, dist)
     checkpoints.follow_signals()
     monitor.say("starting", 0)
     if activations == "recomputed":
@@ -128,15 +130,15 @@ def _train(folder: Path, own: Path, settings: RunSettings, execution: Execution,
     choose_graph(module, data, settings)
     step = 0
     if settings.stop_at:
-        step = _fit(folder, settings, module, data, [monitor, watching, checkpoints])
+        step = _fit(folder, settings, module, data, [monitor, diagnostics, checkpoints])
     module.to(device)
     if checkpoints.is_to_stop():
         monitor.say("stopped", step)
         return "stopped"
-    how = Circumstances(
+    how = RunInfo(
         execution.commit,
         parent,
-        chance,
+        key,
         compilation,
         module.how_taken,
         activations,
@@ -145,9 +147,9 @@ def _train(folder: Path, own: Path, settings: RunSettings, execution: Execution,
         search,
         feature_seconds,
     )
-    status = finish(folder, settings, data, module, monitor, watching, how, step)
+    status = finish(folder, settings, data, module, monitor, diagnostics, how, step)
     is_continued = settings.prefix is not None and status == "finished"  # by a longer prefix, from its checkpoint
-    if world.is_main and not is_continued:
+    if dist.is_main and not is_continued:
         (folder / CHECKPOINT).unlink(missing_ok=True)
     monitor.say(status, step)
     return status
@@ -164,12 +166,12 @@ def first_batch(data: Data, size: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _fit(folder: Path, settings: RunSettings, module: Classifier, data: Data, callbacks: list[pl.Callback]) -> int:
     """Train from the last checkpoint, or from the start, to the end or to a request to stop; the step reached."""
-    world = data.world
-    together = world.size > 1
+    dist = data.dist
+    together = dist.size > 1
     trainer = pl.Trainer(
         accelerator={"cuda": "gpu"}.get(settings.device, settings.device),
-        devices=world.local_size,
-        num_nodes=world.size // world.local_size,
+        devices=dist.local_size,
+        num_nodes=dist.size // dist.local_size,
         strategy=DDPStrategy() if together else "auto",
         use_distributed_sampler=False,
         # Lightning is not to guess: inside a Slurm job a run may well be one process.
@@ -222,33 +224,33 @@ def _lock(folder: Path) -> IO[str]:
             return file
 
 
-def _join(world: World) -> None:
+def _join(dist: DistContext) -> None:
     """Meet the other processes, at the address that torchrun's variables give."""
-    if world.size > 1:
+    if dist.size > 1:
         if hasattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch"):  # since torch 2.10
             # Lightning wraps the network on a stream of its own, which is of no concern to us and costs a warning.
             torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        torch.distributed.init_process_group(backend, rank=world.rank, world_size=world.size)
+        torch.distributed.init_process_group(backend, rank=dist.rank, world_size=dist.size)
 
 
 def main(arguments: list[str]) -> int:
     folder = Path(arguments[0])
     _follow_launcher()
     try:
-        world = world_from(os.environ)
-        lock = _lock(folder) if world.is_main else None  # held until the process ends
-        _join(world)
-        run = world.told(read_json(folder / RUN) if world.is_main else None)
+        dist = dist_context(os.environ)
+        lock = _lock(folder) if dist.is_main else None  # held until the process ends
+        _join(dist)
+        run = dist.broadcast(read_json(folder / RUN) if dist.is_main else None)
         if run is None:
             raise UserError(f"{folder} holds no {RUN}: start runs with resnet-repro run")
         outcome = "finished"
-        if not world.told((folder / RECORD).exists()):  # else another launcher's process has finished the run
-            outcome = train(folder, RunSettings.from_json(run["settings"]), Execution(**run["execution"]), world)
+        if not dist.broadcast((folder / RECORD).exists()):  # else another launcher's process has finished the run
+            outcome = train(folder, RunSettings.from_json(run["settings"]), Execution(**run["execution"]), dist)
     except UserError as error:
         print(f"{SAID}{error}", file=sys.stderr, flush=True)
         return 2
-    if world.size > 1:
+    if dist.size > 1:
         torch.distributed.destroy_process_group()
     if lock:
         lock.close()

@@ -13,8 +13,8 @@ from statistics import mean
 import torch
 from torch import Tensor, nn
 
+from resnet_repro.diagnostics.diagnostic import Diagnostic, DiagnosticContext
 from resnet_repro.diagnostics.shifts import Shifts
-from resnet_repro.diagnostics.watch import Subject, Watch
 from resnet_repro.files import Table, read_rows
 from resnet_repro.models.inspect import main_path_convolutions
 from resnet_repro.models.recompute import frozen_statistics
@@ -23,7 +23,7 @@ INPUT_IMAGES = 500
 MODE_IMAGES = 2_000
 
 
-class InputShift(Watch):
+class InputShift(Diagnostic):
     """How far the distribution of each layer's input moves between two points, the layer before it having learned.
 
     For the input of every convolution but the first, in training mode over fixed images: mean and standard deviation
@@ -32,9 +32,9 @@ class InputShift(Watch):
     means over layers and points. (S. Ioffe and C. Szegedy, 2015, call this motion internal covariate shift.)
     """
 
-    def __init__(self, subject: Subject) -> None:
-        super().__init__(subject)
-        self.tables = [Table(subject.folder / "inputs.csv", ("layer", "name", "mean_shift", "std_shift"))]
+    def __init__(self, context: DiagnosticContext) -> None:
+        super().__init__(context)
+        self.tables = [Table(context.folder / "inputs.csv", ("layer", "name", "mean_shift", "std_shift"))]
 
     def along(self, net: nn.Module, step: int) -> None:
         now = self._measure(net)
@@ -67,8 +67,8 @@ class InputShift(Watch):
         was_training = net.training
         net.train()
         try:
-            with frozen_statistics(net), self.subject.autocast():
-                for images, _ in self.subject.data.batches("train", INPUT_IMAGES, size=INPUT_IMAGES):
+            with frozen_statistics(net), self.context.autocast():
+                for images, _ in self.context.data.batches("train", INPUT_IMAGES, size=INPUT_IMAGES):
                     net(images)
         finally:
             net.train(was_training)
@@ -85,12 +85,12 @@ class InputShift(Watch):
         return {name: mean(values) for name, values in found.items() if values}
 
 
-class Distance(Watch):
+class Distance(Diagnostic):
     """How far the parameters are from those the run started with: |θ - θ₀| / |θ₀|, all of them as one vector."""
 
-    def __init__(self, subject: Subject) -> None:
-        super().__init__(subject)
-        self.tables = [Table(subject.folder / "distance.csv", ("distance",))]
+    def __init__(self, context: DiagnosticContext) -> None:
+        super().__init__(context)
+        self.tables = [Table(context.folder / "distance.csv", ("distance",))]
 
     def begin(self, net: nn.Module) -> None:
         self._start = self._vector(net)
@@ -109,7 +109,7 @@ class Distance(Watch):
         return torch.cat([parameter.detach().flatten() for parameter in net.parameters()]).clone()
 
 
-class Modes(Watch):
+class Modes(Diagnostic):
     """How much the finished network depends on the other images of a batch.
 
     mode_change: percent of the first 2,000 test images whose predicted class differs between evaluation mode and
@@ -118,12 +118,12 @@ class Modes(Watch):
 
     @torch.inference_mode()
     def finish(self, net: nn.Module) -> dict[str, float]:
-        size = self.subject.settings.arm.recipe.batch_size
+        size = self.context.settings.arm.recipe.batch_size
         changed = count = 0
         was_training = net.training
         try:
-            with frozen_statistics(net), self.subject.autocast():
-                for images, _ in self.subject.data.batches("test", MODE_IMAGES, size=size):
+            with frozen_statistics(net), self.context.autocast():
+                for images, _ in self.context.data.batches("test", MODE_IMAGES, size=size):
                     classes = [net.train(training)(images).argmax(1) for training in (True, False)]
                     changed += int((classes[0] != classes[1]).sum())
                     count += len(images)
@@ -132,14 +132,14 @@ class Modes(Watch):
         return {"mode_change": 100 * changed / count}
 
 
-def _features(subject: Subject) -> Watch:
+def _features(context: DiagnosticContext) -> Diagnostic:
     # scikit-learn takes seconds to import, and few arms need it.
     from resnet_repro.diagnostics.representations import Features
 
-    return Features(subject)
+    return Features(context)
 
 
-WATCHES: dict[str, Callable[[Subject], Watch]] = {
+DIAGNOSTICS: dict[str, Callable[[DiagnosticContext], Diagnostic]] = {
     "inputs": InputShift,
     "distance": Distance,
     "modes": Modes,
@@ -148,6 +148,6 @@ WATCHES: dict[str, Callable[[Subject], Watch]] = {
 }
 
 
-def make_watches(subject: Subject) -> dict[str, Watch]:
-    """The watches of the run's arm by name. Raises KeyError for one that does not exist."""
-    return {name: WATCHES[name](subject) for name in subject.settings.arm.watch}
+def make_diagnostics(context: DiagnosticContext) -> dict[str, Diagnostic]:
+    """The diagnostics of the run's arm by name. Raises KeyError for one that does not exist."""
+    return {name: DIAGNOSTICS[name](context) for name in context.settings.arm.watch}

@@ -1,4 +1,4 @@
-"""Takes an arm's own measurements while it trains."""
+"""Takes the diagnostics of an arm while it trains."""
 
 from __future__ import annotations
 
@@ -8,29 +8,34 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from resnet_repro.diagnostics.watch import POINTS, Watch
+from resnet_repro.diagnostics.diagnostic import POINTS, Diagnostic
 from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.monitor import Monitor
 
 
-class Watching(Callback):
-    """Calls the watches at their points; stands between the monitor and the checkpoints in the list of callbacks."""
+class DiagnosticsCallback(Callback):
+    """Calls the diagnostics at their points; stands between the monitor and the checkpoints in the list of callbacks."""
 
-    def __init__(self, watches: dict[str, Watch], monitor: Monitor, iterations: int) -> None:
-        self.watches, self.monitor = watches, monitor
+    def __init__(self, diagnostics: dict[str, Diagnostic], monitor: Monitor, iterations: int) -> None:
+        self.diagnostics, self.monitor = diagnostics, monitor
         self.every = max(1, iterations // POINTS)
 
+    @property
+    def state_key(self) -> str:
+        """Under which checkpoints hold its state: the name that the class had when the first of them were written."""
+        return "Watching"
+
     def state_dict(self) -> dict[str, Any]:
-        return {name: watch.state for name, watch in self.watches.items()}
+        return {name: diagnostic.state for name, diagnostic in self.diagnostics.items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for name, state in state_dict.items():
-            self.watches[name].state = state
+            self.diagnostics[name].state = state
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
-        for watch in self.watches.values():
-            for table in watch.tables:
+        for diagnostic in self.diagnostics.values():
+            for table in diagnostic.tables:
                 table.rewind(trainer.global_step if trainer.global_step else -1)
         if trainer.global_step == 0:
             self._along(pl_module, 0)
@@ -43,16 +48,16 @@ class Watching(Callback):
             self._along(pl_module, trainer.global_step)
 
     def _along(self, module: Classifier, step: int) -> None:
-        if not self.watches:
+        if not self.diagnostics:
             return
         begin = time.monotonic()
-        for watch in self.watches.values():
-            watch.along(module.net, step)
+        for diagnostic in self.diagnostics.values():
+            diagnostic.along(module.net, step)
         self.monitor.exclude(time.monotonic() - begin)
 
     def finish(self, module: Classifier) -> dict[str, float]:
-        """Diagnostics of the finished network, from all watches."""
+        """Diagnostics of the finished network, from all diagnostics."""
         found: dict[str, float] = {}
-        for watch in self.watches.values():
-            found |= watch.finish(module.net)
+        for diagnostic in self.diagnostics.values():
+            found |= diagnostic.finish(module.net)
         return found

@@ -17,8 +17,8 @@ POINTS = 20
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What a watch looks at: the run's settings, folder and data, and its device."""
+class DiagnosticContext:
+    """What a diagnostic looks at: the run's settings, folder and data, and its device."""
 
     settings: RunSettings
     folder: Path
@@ -29,11 +29,11 @@ class Subject:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16")
 
 
-class Watch:
+class Diagnostic:
     """One measurement. `tables` are rewound when a run goes on; `state` travels in its checkpoint."""
 
-    def __init__(self, subject: Subject) -> None:
-        self.subject = subject
+    def __init__(self, context: DiagnosticContext) -> None:
+        self.context = context
         self.tables: list[Table] = []
         self.state: dict[str, Any] = {}
 

@@ -14,54 +14,54 @@ from resnet_repro.config.families import cifar_arm
 from resnet_repro.config.recipes import HE15_CIFAR
 from resnet_repro.data.sources import obtain
 from resnet_repro.data.stream import InMemoryData
-from resnet_repro.diagnostics.watch import Subject
-from resnet_repro.diagnostics.watches import InputShift, Modes
+from resnet_repro.diagnostics.along_training import InputShift, Modes
+from resnet_repro.diagnostics.diagnostic import DiagnosticContext
 from resnet_repro.files import read_rows
 from resnet_repro.models import build
 
 CPU = torch.device("cpu")
 
 
-def subject(folder: Path, data: Path, arm: Arm) -> Subject:
+def context(folder: Path, data: Path, arm: Arm) -> DiagnosticContext:
     arrays = obtain("standin-tiny", data, None, lambda text: None)
     settings = make_settings(data, 20, arm)
-    return Subject(settings, folder, InMemoryData(arrays, arm.recipe, 0, 1, CPU), CPU)
+    return DiagnosticContext(settings, folder, InMemoryData(arrays, arm.recipe, 0, 1, CPU), CPU)
 
 
 def test_the_shift_of_an_input_is_measured_in_its_own_spread(tiny_data: Path, tmp_path: Path) -> None:
-    arm = cifar_arm("plain", 8, HE15_CIFAR, watch=("inputs",))
-    watch = InputShift(subject(tmp_path, tiny_data, arm))
-    watch.tables[0].rewind(-1)
+    arm = cifar_arm("plain", 8, HE15_CIFAR, diagnostic=("inputs",))
+    diagnostic = InputShift(context(tmp_path, tiny_data, arm))
+    diagnostic.tables[0].rewind(-1)
     net = build(arm.model, 10, seed=0)
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    watch.along(net, 0)
-    watch.along(net, 1)
+    diagnostic.along(net, 0)
+    diagnostic.along(net, 1)
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
     assert {float(row["mean_shift"]) for row in read_rows(tmp_path / "inputs.csv")} == {0.0}
     seen: list[torch.Tensor] = []
     first = net.get_submodule("layer1.0.conv1")
     handle = first.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
-    images = torch.cat([x for x, _ in watch.subject.data.batches("train", 500)])
+    images = torch.cat([x for x, _ in diagnostic.context.data.batches("train", 500)])
     net.train()
     net(images)
     with torch.no_grad():
         net.bn1.bias += 5.0  # type: ignore[operator]  far from the ReLU's corner: every input rises by nearly 5
     net(images)
     handle.remove()
-    watch.along(net, 2)
+    diagnostic.along(net, 2)
     row = next(r for r in read_rows(tmp_path / "inputs.csv") if (r["iteration"], r["layer"]) == ("2", "2"))
     old, new = (x.mean((0, 2, 3)) for x in seen)
     spread = seen[0].var((0, 2, 3), correction=0).mean().sqrt()
     assert float(row["mean_shift"]) == pytest.approx(float((new - old).square().mean().sqrt() / spread), rel=1e-3)
-    assert watch.finish(net)["input_mean_shift"] > 0
+    assert diagnostic.finish(net)["input_mean_shift"] > 0
 
 
 @pytest.mark.parametrize(("norm", "depends"), [("batch", True), ("group", False), ("layer", False), ("none", False)])
 def test_only_batch_statistics_make_a_class_depend_on_the_mode(
     norm: str, depends: bool, tiny_data: Path, tmp_path: Path
 ) -> None:
-    arm = cifar_arm("plain", 8, replace(HE15_CIFAR, batch_size=4), norm=norm, watch=("modes",))
+    arm = cifar_arm("plain", 8, replace(HE15_CIFAR, batch_size=4), norm=norm, diagnostic=("modes",))
     net = build(arm.model, 10, seed=0)
-    change = Modes(subject(tmp_path, tiny_data, arm)).finish(net)["mode_change"]
+    change = Modes(context(tmp_path, tiny_data, arm)).finish(net)["mode_change"]
     assert (change > 1) if depends else (change == 0)
     assert net.training
