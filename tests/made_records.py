@@ -6,9 +6,9 @@ from pathlib import Path
 
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.design.experiment import Experiment
-from resnet_repro.files import Table, write_json
-from resnet_repro.records.layout import run_folder
-from resnet_repro.records.record import FORMAT, collect
+from resnet_repro.files import Table, read_json, write_json
+from resnet_repro.records.layout import RECORD, run_folder
+from resnet_repro.records.record import Dataset, ModelFacts, Record, collect
 from resnet_repro.report.content import build_content
 from resnet_repro.report.verdicts import judged
 
@@ -28,6 +28,45 @@ def parent_of(experiment: str, arm: str, seed: int, weights: str, iterations: in
         "experiment": experiment, "arm": arm, "seed": seed, "weights_sha256": weights,
         "iterations": iterations, "published_iterations": 64_000,
     }  # fmt: skip
+
+
+def record_in(folder: Path, settings: RunSettings, **changes: object) -> Path:
+    """Write the record of a finished run. changes: entries as JSON has them."""
+    record = Record(
+        folder=folder,
+        experiment=settings.experiment,
+        arm=settings.arm.name,
+        seed=settings.seed,
+        budget=settings.budget,
+        status="finished",
+        iterations=settings.stop_at,
+        final={"test_error": 9.5},
+        best={},
+        diagnostics={},
+        seconds=3_600.0,
+        training_seconds=3_200.0,
+        images_per_second=9_000.0,
+        weights_sha256="a" * 64,
+        parent=None,
+        pairing_key=None,
+        model=ModelFacts(20, 269_722, 40_551_040),
+        recipe=settings.arm.recipe,
+        dataset=Dataset("cifar10", "CIFAR-10", "d" * 64, False, 10, 50_000, 10_000),
+        precision="bf16",
+        device="cuda",
+        hardware="a made-up GPU",
+        threads=None,
+        compilation="compiled",
+        activations="stored",
+        peak_memory_mib=800.0,
+        versions={"torch": "2.14.1"},
+        commit="0123456789ab",
+        finished_at="2026-01-01T00:00:00Z",
+        settings=settings,
+    )
+    record.write()
+    write_json(folder / RECORD, (read_json(folder / RECORD) or {}) | changes)
+    return folder
 
 
 def make_record(
@@ -78,15 +117,7 @@ def make_record(
     responses.rewind(0)
     responses.append({"iteration": iterations, "layer": i, "name": f"conv{i}", "std": 1 / i} for i in range(1, 10))
     response = {"plain-20": 1.82, "plain-56": 1.52, "resnet-20": 1.62, "resnet-56": 1.13}.get(arm, 0.1)
-    data = {
-        "format": FORMAT,
-        "experiment": experiment.name,
-        "arm": arm,
-        "seed": seed,
-        "profile": budget,
-        "iterations": settings.stop_at,
-        "status": "finished",
-        "diverged_at": None,
+    results = {
         "final": {"train_error": error / 2, "test_error": error},
         "best": {"test_error": error - 0.2, "iteration": iterations - 1_000},
         "diagnostics": {
@@ -94,33 +125,8 @@ def make_record(
             "early_gradient": (-4.0 if arm == "plain-56-no-bn" else -1.0) + 0.01 * seed,
             "gradient_decay": 0.1 + 0.01 * seed,
         },
-        "model": {"layers": 20, "parameters": 269_722, "multiply_adds": 40_551_040},
-        "recipe": settings.to_json()["arm"]["recipe"],
-        "dataset": {
-            "name": "cifar10", "title": "CIFAR-10", "digest": "d" * 64, "standin": False, "train_images": 50_000,
-            "test_images": 10_000, "classes": 10,
-        },
-        "precision": "bf16",
-        "device": "cuda",
-        "hardware": "a made-up GPU",
-        "threads": None,
-        "compilation": "compiled",
-        "activations": "stored",
-        "peak_memory_mib": 800.0,
-        "seconds": 3_600.0,
-        "training_seconds": 3_200.0,
-        "images_per_second": 9_000.0,
-        "versions": {"torch": "2.14.1"},
-        "commit": "0123456789ab",
-        "finished_at": "2026-01-01T00:00:00Z",
-        "weights_sha256": "a" * 64,
-        "parent": None,
-        "draws": None,
-        "warmed_up_at": None,
-        "settings": settings.to_json(),
-    }  # fmt: skip
-    write_json(folder / "record.json", data | changes)
-    return folder
+    }
+    return record_in(folder, settings, **results | changes)
 
 
 def content_of(experiment: Experiment, runs: Path, budget: str = "paper") -> dict:

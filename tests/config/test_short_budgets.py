@@ -152,15 +152,14 @@ def test_a_record_says_on_how_many_images_it_was_scored(tiny_data: Path, tmp_pat
     folder = prepare_run(tmp_path, settings, tiny_data)
     assert run_here(folder) == "finished"
     record = read_record(folder)
-    assert record is not None
-    assert (record.data["final"]["train_images"], record.data["final"]["test_images"]) == (70, 90)
+    assert (record.final["train_images"], record.final["test_images"]) == (70, 90)
     rows = {int(row["iteration"]): row for row in read_rows(folder / "metrics.csv") if row["test_error"]}
     assert {step: (row["train_images"], row["test_images"]) for step, row in rows.items()} == {
         2: ("40", "40"),
         4: ("40", "40"),
         6: ("70", "90"),
     }
-    best = record.data["best"]
+    best = record.best
     assert (best["iteration"], best["test_images"]) == (6, 90), "of the scores on most images"
     held_out = replace(QUARTER, validation_images=50)
     settings = make_settings(

@@ -100,7 +100,6 @@ def test_features_look_after_the_first_convolution_and_every_block(tiny_data: Pa
     # The input is nearly all there after the first convolution, and less after three blocks.
     assert float(rows[0]["recovered"]) > max(0.5, float(rows[-1]["recovered"]))
     record = read_record(folder)
-    assert record is not None
     probes = [float(row["probe_error"]) for row in rows]
     assert record.value("probe_drop") == pytest.approx(probes[0] - probes[-1])
     filters = read_rows(folder / "filters.csv")

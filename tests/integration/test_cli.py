@@ -75,7 +75,7 @@ def test_wandb_records_offline_what_the_tables_say(study: tuple[Path, subprocess
         assert out.returncode == 0, out.stderr
         for expected in (
             f'"{record.arm}-seed0"', '"degradation"', f'"{record.arm}"', '"2it-standin-tiny"', "STAND-IN DATA",
-            record.data["dataset"]["digest"], "loss/running_train", "error/test", "images_per_second", "learning_rate",
+            record.dataset.digest, "loss/running_train", "error/test", "images_per_second", "learning_rate",
         ):  # fmt: skip
             assert expected in text, expected
     assert len(recordings) == 3  # two runs, and the report's figures
@@ -93,10 +93,10 @@ def test_features_reads_the_runs_of_another_experiment(
     assert process.returncode == 0, process.stderr + process.stdout
     trained, initial = sorted(collect(folder / "runs", "features", "2it-standin-tiny"), key=lambda r: r.arm)[::-1]
     source = next(r for r in records(folder) if r.arm == "plain-20")
-    assert trained.data["parent"]["weights_sha256"] == source.data["weights_sha256"]
-    assert trained.data["weights_sha256"] == source.data["weights_sha256"]
+    assert trained.parent and trained.parent.weights_sha256 == source.weights_sha256
+    assert trained.weights_sha256 == source.weights_sha256
     assert trained.value("test_error") == source.value("test_error")
-    assert initial.data["parent"] is None
+    assert initial.parent is None
     for record in (trained, initial):
         assert len(record.table("features")) == 10
         assert record.value("probe_drop") is not None
@@ -142,7 +142,7 @@ def test_other_settings_never_mix_with_what_is_there(
     study: tuple[Path, subprocess.CompletedProcess], tiny_data: Path, quartered: Path
 ) -> None:
     folder, _ = study
-    there = records(folder)[0].data["precision"]
+    there = records(folder)[0].precision
     other = "fp32" if there == "bf16" else "bf16"
     process = cli(
         "run", "degradation", *SMALL, "--data-dir", tiny_data, "--runs-dir", folder / "runs", "--precision", other,

@@ -67,8 +67,8 @@ def test_a_prefix_ends_as_the_whole_schedule_passes(in_one_go: dict[int | None, 
     rows, all_rows = (read_rows(record.folder / "metrics.csv") for record in (prefix, whole))
     assert rows == all_rows[:17], "same rates, losses and evaluations at the same steps"
     assert [row["iteration"] for row in rows if row["test_error"]] == ["7", "14"]
-    assert prefix.data["iterations"] == 17 and prefix.schedule == (17, 64_000)
-    assert prefix.data["final"]["test_images"] == prefix.data["dataset"]["test_images"]
+    assert prefix.iterations == 17 and prefix.schedule == (17, 64_000)
+    assert prefix.final["test_images"] == prefix.dataset.test_images
     assert (prefix.folder / "checkpoint.ckpt").exists(), "a longer prefix goes on from it"
     assert not (whole.folder / "checkpoint.ckpt").exists()
 
@@ -149,7 +149,7 @@ def test_runs_that_read_a_prefix_are_of_its_length(tmp_path: Path) -> None:
         tmp_path, features, "plain-20-trained", 0, "prefix34000", iterations=0, prefix=34_000, parent=parent
     )
     record = read_record(folder)
-    assert record is not None and record.settings.stop_at == 0 and record.schedule == (34_000, 64_000)
+    assert record.settings.stop_at == 0 and record.schedule == (34_000, 64_000)
     banners = content_of(features, tmp_path, "prefix34000")["banners"]
     assert banners[0].startswith("PREFIX. 34,000 of the published 64,000 iterations (prefix 53 %)")
     assert not any(text.startswith("SHORT BUDGET") for text in banners)
@@ -217,7 +217,7 @@ def test_on_the_command_line_a_longer_prefix_goes_on(
     assert process.returncode == 0, process.stderr
     assert "plain-20 seed 0: its first 2 steps have been trained, and it goes on from there" in process.stdout
     record = read_record(run_folder(tmp_path, "degradation", "prefix3-standin-tiny", "plain-20", 0))
-    assert record is not None and record.data["iterations"] == 3
+    assert record.iterations == 3
     settings = record.settings
     rates = [float(row["learning_rate"]) for row in read_rows(record.folder / "metrics.csv")]
     assert set(rates) <= {learning_rate(settings.arm.recipe, 64_000, step) for step in range(3)} == {0.1}

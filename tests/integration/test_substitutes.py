@@ -15,7 +15,7 @@ from resnet_repro.cli import main
 from resnet_repro.data import catalogue
 from resnet_repro.design.registry import load_experiment
 from resnet_repro.launch import Job, Load, Outcome, Slot
-from resnet_repro.records.record import Record, collect
+from resnet_repro.records.record import Record, WeightsFrom, collect
 from resnet_repro.report.banners import banners
 
 BUDGET = "2it-32px-standin-tiny"
@@ -61,9 +61,9 @@ def test_a_backbone_is_trained_here_where_no_weights_can_be_had(
     said, frozen, pretrained = carried_out()
     assert "torchvision resnet34 IMAGENET1K_V1 cannot be had from https://" in said and "(no network)" in said
     assert "SUBSTITUTE WEIGHTS: pretrained is trained in place of torchvision's weights" in said
-    assert frozen.data["weights_from"] == {"name": "the run pretrained", "substitute": True}
-    assert frozen.data["parent"]["arm"] == "pretrained" and pretrained.data["parent"] is None
-    assert frozen.data["parent"]["weights_sha256"] == pretrained.data["weights_sha256"]
+    assert frozen.weights_from == WeightsFrom("the run pretrained", substitute=True)
+    assert frozen.parent and frozen.parent.arm == "pretrained" and pretrained.parent is None
+    assert frozen.parent.weights_sha256 == pretrained.weights_sha256
     told = banners(load_experiment("transfer"), BUDGET, [frozen, pretrained], [])
     assert [banner.partition(".")[0] for banner in told[:2]] == ["STAND-IN DATA", "SUBSTITUTE WEIGHTS"]
     assert "frozen-corrected begin with a backbone that was trained here" in told[1]
@@ -74,5 +74,5 @@ def test_a_backbone_is_trained_here_where_no_weights_can_be_had(
     said, again, _ = carried_out()
     assert "1 of 2 runs are finished already and are not repeated" in said and "SUBSTITUTE WEIGHTS" in said
     assert (file.read_bytes(), file.stat().st_mtime_ns) == written
-    assert again.data["parent"] == frozen.data["parent"]
-    assert again.data["weights_sha256"] == frozen.data["weights_sha256"]
+    assert again.parent == frozen.parent
+    assert again.weights_sha256 == frozen.weights_sha256

@@ -27,7 +27,6 @@ from resnet_repro.records.reuse import take_over
 def settings_of(folder: Path, **changes: object) -> RunSettings:
     """Those of `shortcuts` for the run in a folder of `degradation`."""
     record = read_record(folder)
-    assert record is not None
     return replace(record.settings, experiment="shortcuts", **changes)  # type: ignore[arg-type]
 
 
@@ -51,7 +50,7 @@ def test_the_same_run_of_another_experiment_is_taken_over(trained: Path, tmp_pat
     assert state_of(folder, settings) == "done"
     mine, theirs = json.loads((folder / RECORD).read_text()), json.loads((trained / RECORD).read_text())
     assert (mine["experiment"], mine["taken_over_from"]) == ("shortcuts", "degradation")
-    assert mine["final"] == theirs["final"] and "taken_over_from" not in theirs
+    assert mine["final"] == theirs["final"] and theirs["taken_over_from"] is None
     for name in ("metrics.csv", "gradients.csv", "responses.csv", "weights.safetensors"):
         assert (folder / name).read_bytes() == (trained / name).read_bytes()
     assert not (folder / "log.txt").exists(), "nothing was trained here"
@@ -109,7 +108,6 @@ def test_a_run_that_begins_with_another_is_not(tmp_path: Path) -> None:
     construction = load_experiment("construction")
     folder = make_record(tmp_path, construction, "plain-20-on", 0)
     record = read_record(folder)
-    assert record is not None
     other = run_folder(tmp_path, "other", "paper", "plain-20-on", 0)
     assert take_over(other, replace(record.settings, experiment="other")) is None
 
@@ -196,7 +194,6 @@ def test_on_the_command_line_the_bits_are_those_of_a_training(tiny_data: Path, t
         read_record(run_folder(tmp_path / name, "shortcuts", "2it-standin-tiny", "plain-20", 0))
         for name in ("together", "alone")
     )
-    assert taken is not None and own is not None
-    assert taken.data["weights_sha256"] == own.data["weights_sha256"]
-    assert taken.data["final"] == own.data["final"] and taken.data["diagnostics"] == own.data["diagnostics"]
-    assert taken.data["taken_over_from"] == "degradation" and "taken_over_from" not in own.data
+    assert taken.weights_sha256 == own.weights_sha256
+    assert taken.final == own.final and taken.diagnostics == own.diagnostics
+    assert (taken.taken_over_from, own.taken_over_from) == ("degradation", None)

@@ -25,7 +25,6 @@ def ended(tmp_path: Path) -> Run:
     """A run that has its record."""
     folder = make_record(tmp_path, load_experiment("degradation"), "plain-20", 0)
     record = read_record(folder)
-    assert record is not None
     run = Run(record.settings, tmp_path)
     assert run.folder == folder
     return run
@@ -80,17 +79,17 @@ def test_a_resumed_run_keeps_its_threads_where_they_are_known(
 )
 def test_a_record_of_wrong_content_is_named(changes: dict[str, object], ended: Run) -> None:
     change(ended.folder / RECORD, **changes)
-    with pytest.raises(UserError, match=r"seed0/record\.json is no record of this version: delete .*seed0 to train"):
+    with pytest.raises(
+        UserError, match=r"seed0/record\.json is no record of this version \(.*\): delete .*seed0 to train"
+    ):
         read_record(ended.folder)
 
 
 def test_settings_of_another_version_are_named_with_their_file(ended: Run) -> None:
     data = json.loads((ended.folder / RECORD).read_text())
     change(ended.folder / RECORD, settings=data["settings"] | {"colour": "red"})
-    record = read_record(ended.folder)
-    assert record is not None
-    with pytest.raises(UserError, match=r"seed0/record\.json cannot be read: these are settings of another version"):
-        _ = record.settings
+    with pytest.raises(UserError, match=r"record\.json cannot be read: these are settings of another version .*colour"):
+        read_record(ended.folder)
 
 
 def test_a_table_that_is_no_text_is_named(tmp_path: Path) -> None:

@@ -48,22 +48,20 @@ def records_of(name: str, budget: str) -> list[Record]:
 @pytest.mark.parametrize(("name", "budget"), STUDIES)
 def test_a_record_says_what_it_was_made_from(name: str, budget: str) -> None:
     for record in records_of(name, budget):
-        data = record.data
-        assert re.fullmatch(r"[0-9a-f]{12}", data["commit"]), f"{record.folder} was made from uncommitted code"
-        assert data["status"] in ("finished", "diverged", "skipped")
-        assert (data["arm"], data["seed"], record.settings.budget) == (record.arm, record.seed, budget)
+        assert re.fullmatch(r"[0-9a-f]{12}", record.commit or ""), f"{record.folder} was made from uncommitted code"
+        assert (record.settings.arm.name, record.settings.seed, record.budget) == (record.arm, record.seed, budget)
         today = arm_of_today(name, budget, record.arm)
         assert record.settings.arm == today, f"{record.folder}: the arm has changed since"
-        assert data["hardware"] and data["seconds"] >= 0
+        assert record.hardware and record.seconds >= 0
         if not record.is_counted:
-            facts = CATALOGUE[data["dataset"]["name"]]
-            assert not data["dataset"]["standin"]
-            assert data["dataset"]["digest"] == combined_digest(facts.digests), f"{record.folder}: other data"
+            facts = CATALOGUE[record.dataset.name]
+            assert not record.dataset.standin
+            assert record.dataset.digest == combined_digest(facts.digests), f"{record.folder}: other data"
 
 
 @pytest.mark.parametrize(("name", "budget"), STUDIES)
 def test_an_arm_has_one_precision_over_the_seeds(name: str, budget: str) -> None:
-    assert len({r.data["precision"] for r in records_of(name, budget) if not r.is_counted}) <= 1
+    assert len({r.precision for r in records_of(name, budget) if not r.is_counted}) <= 1
 
 
 def test_no_weights_no_logs_and_no_data_are_kept() -> None:

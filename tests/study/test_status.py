@@ -15,7 +15,11 @@ from typing import Any
 
 import pytest
 from conftest import cli_process
+from made_records import record_in
 
+from resnet_repro.config.arm import Arm, ModelSpec
+from resnet_repro.config.recipes import HE15_CIFAR
+from resnet_repro.config.settings import RunSettings
 from resnet_repro.errors import UserError
 from resnet_repro.parsing import parse_seeds
 from resnet_repro.records.layout import run_folder
@@ -86,21 +90,11 @@ def make_run(
 
 def end_run(folder: Path, status: str = "finished", **changes: Any) -> Path:
     """Write the record of a run."""
-    record = {
-        "format": FORMAT,
-        "settings": {},
-        "arm": folder.parent.name,
-        "seed": int(folder.name.removeprefix("seed")),
-        "status": status,
-        "diverged_at": 7 if status == "diverged" else None,
-        "final": {"test_error": 9.5} if status == "finished" else {},
-        "best": {},
-        "diagnostics": {},
-        "weights_sha256": None,
-        "parent": None,
-    }
-    (folder / "record.json").write_text(json.dumps({**record, **changes}))
-    return folder
+    arm = Arm(folder.parent.name, ModelSpec("cifar.cifar_net"), HE15_CIFAR)
+    seed = int(folder.name.removeprefix("seed"))
+    settings = RunSettings("depth", "quick", arm, seed, 391, 100, "cifar10", "d" * 64, "bf16", "cpu")
+    about = {"status": status, "diverged_at": 7} if status == "diverged" else {"status": status}
+    return record_in(folder, settings, **about | changes)
 
 
 HOLDER = """
@@ -290,9 +284,9 @@ def test_damage_is_named_and_the_rest_still_told(runs: Path) -> None:
     assert text.splitlines()[0] == "depth quick: 1 of 6 runs finished, 5 damaged"
     for finding in (
         f"{half}/record.json cannot be read (",
-        f"{old}/record.json is no record of this version: delete {old} to train this run again",
+        f"{old}/record.json is no record of this version (format {FORMAT + 1}, not {FORMAT}): delete {old} to",
         f"{other} (its record is that of resnet-20 seed 2)",
-        f"{odd}/record.json is no record of this version: delete {odd} to train this run again",
+        f"{odd}/record.json is no record of this version (Expected `object`, got `array` - at `$.final`): delete {odd} to",
         f"{cut}/progress.json (it cannot be read: delete this file alone)",
         "runs/depth/quick/plain-21 (depth has no such arm)",
         "runs/depth/quick/plain-20/seedy (no folder of a seed)",

@@ -111,8 +111,7 @@ def test_a_captured_step_is_that_of_a_plain_loop(
         F.cross_entropy(net(images), labels).backward()
         update.step()
     record = read_record(folder)
-    assert record is not None
-    assert record.data["weights_sha256"] == state_sha256(net.state_dict())
+    assert record.weights_sha256 == state_sha256(net.state_dict())
 
 
 def test_a_captured_run_stops_and_goes_on_as_if_it_had_not(
@@ -156,8 +155,7 @@ def test_a_step_that_cannot_be_captured_is_taken_eagerly_and_said(
     assert len(tries) == 1, "it is not tried again"
     reason = "RuntimeError: operation not permitted when stream is capturing"
     record = read_record(folder)
-    assert record is not None
-    assert record.data["step"] == f"eager (no graph: {reason})"
+    assert record.step == f"eager (no graph: {reason})"
     console = Console(record=True, width=200)
     display = Display([ShownRun(name, folder, 1.0) for name in ("plain-8 seed 0", "plain-8 seed 1")], console)
     display.refresh(force=True)

@@ -185,8 +185,7 @@ def test_a_compiled_step_is_traced_once(
     folder = prepare_run(tmp_path, make_settings(tiny_data, 3, precision=precision), tiny_data)
     assert run_here(folder) == "finished"
     record = read_record(folder)
-    assert record is not None
-    assert record.data["compilation"] == "compiled"
+    assert record.compilation == "compiled"
     assert counters["stats"]["unique_graphs"] == 1
 
 
@@ -206,8 +205,7 @@ def test_a_run_goes_on_as_it_began_compiled_or_not(
         monkeypatch.setattr(execution, "wants_compilation", lambda *_, began=began: not began)
         assert run_here(folder) == "finished"
         record = read_record(folder)
-        assert record is not None
-        assert record.data["compilation"] == ("compiled" if began else "not compiled")
+        assert record.compilation == ("compiled" if began else "not compiled")
 
 
 def _asked_to_stop(self: Checkpoints, trainer: pl.Trainer, *_: object) -> None:

@@ -20,7 +20,7 @@ from resnet_repro.files import read_rows, series
 from resnet_repro.models.pretrained import file_sha256
 from resnet_repro.models.transfer import TransferNet
 from resnet_repro.records.layout import run_folder
-from resnet_repro.records.record import collect, read_record
+from resnet_repro.records.record import WeightsFrom, collect, read_record
 from resnet_repro.report.verdicts import results_of
 from resnet_repro.training.count_run import count_run
 
@@ -62,13 +62,12 @@ def test_features_computed_once_train_the_same_head(
     curves = [series(read_rows(folder / "metrics.csv"), "running_train_loss")[1] for folder in (once, each)]
     assert curves[0] == pytest.approx(curves[1], rel=1e-4)
     records = [read_record(folder) for folder in (once, each)]
-    assert records[0] is not None and records[1] is not None
     for metric in ("train_loss", "test_loss"):
         assert records[0].value(metric) == pytest.approx(records[1].value(metric), rel=1e-4)
-    data = records[0].data
-    assert data["weights_from"] == {"name": "resnet18.pth", "substitute": False} and data["parent"] is None
-    assert data["model"]["trainable_parameters"] == 5_130
-    assert data["dataset"]["used"]["train"] == 500
+    record = records[0]
+    assert record.weights_from == WeightsFrom("resnet18.pth", substitute=False) and record.parent is None
+    assert record.model.trainable_parameters == 5_130
+    assert record.dataset.used["train"] == 500
 
 
 def test_other_weights_than_those_begun_with_are_told(resnet18_file: Path, tiny_data: Path, tmp_path: Path) -> None:

@@ -233,7 +233,7 @@ def test_runs_share_the_gpu(tiny_data: Path, quartered: Path, tmp_path: Path) ->
     assert ("through MPS" in process.stdout) == offers_mps()
     (budget,) = (path.name for path in (tmp_path / "degradation").iterdir())
     records = collect(tmp_path, "degradation", budget)
-    assert [record.data["step"] for record in records] == ["one CUDA graph"] * 2
+    assert [record.step for record in records] == ["one CUDA graph"] * 2
     if "CUDA_MPS_PIPE_DIRECTORY" not in os.environ:
         deadline = time.monotonic() + 15
         while (left := mps_processes()) - before:

@@ -146,8 +146,7 @@ def test_the_warm_up_ends_by_the_running_error_also_after_a_resume(tiny_data: Pa
     rows = read_rows(whole / "metrics.csv")
     under = next(int(row["iteration"]) for row in rows if float(row["running_train_error"]) < 80)
     record = read_record(whole)
-    assert record is not None
-    assert record.data["warmed_up_at"] == under
+    assert record.warmed_up_at == under
     assert 3 < under < 30, "the test needs a warm-up that ends in the first half"
     rates = [float(row["learning_rate"]) for row in rows]
     assert rates == [0.01] * under + [0.1] * (30 - under) + [0.01] * 15 + [0.001] * 15

@@ -88,7 +88,6 @@ def test_a_stretch_is_timed_and_not_scored(tiny_data: Path, tmp_path: Path) -> N
     folder = prepare_run(tmp_path, settings, tiny_data)
     assert run_here(folder) == "finished"
     record = read_record(folder)
-    assert record is not None
-    assert (record.data["iterations"], record.data["final"], record.value("test_error")) == (3, {}, None)
-    assert record.data["training_seconds"] > 0
+    assert (record.iterations, record.final, record.value("test_error")) == (3, {}, None)
+    assert record.training_seconds > 0
     assert [row["learning_rate"] for row in read_rows(folder / "metrics.csv")] == ["0.1"] * 3

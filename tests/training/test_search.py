@@ -17,7 +17,7 @@ from resnet_repro.config.settings import RunSettings
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_rows, series, write_json
 from resnet_repro.records.layout import run_folder, source_folders
-from resnet_repro.records.record import Record, read_record
+from resnet_repro.records.record import read_record
 from resnet_repro.records.resume import state_of
 from resnet_repro.training.start import Skip, found_rate
 
@@ -42,12 +42,6 @@ def settings_of(arm: Arm, data: Path, **changes: object) -> RunSettings:
     return make_settings(data, 12, arm, experiment="activation", **changes)
 
 
-def done(folder: Path) -> Record:
-    record = read_record(folder)
-    assert record is not None
-    return record
-
-
 @pytest.fixture(scope="module")
 def study(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Three candidates, one of which diverges, and the arm that is searched among them."""
@@ -60,15 +54,14 @@ def study(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 
 def test_the_rate_of_the_best_candidate_is_taken(study: dict[str, Path], tiny_data: Path) -> None:
-    errors = {name: done(study[name]).value("validation_error") for name in ("slow", "good")}
+    errors = {name: read_record(study[name]).value("validation_error") for name in ("slow", "good")}
     best = min(errors, key=lambda name: (errors[name], RATES[name]))
-    search = done(study["searched"]).data["search"]
-    assert (search["chosen"], search["learning_rate"], search["metric"]) == (best, RATES[best], "validation_error")
-    assert search["candidates"]["wild"]["validation_error"] is None
-    assert search["candidates"]["slow"]["validation_error"] == errors["slow"]
+    search = read_record(study["searched"]).search
+    assert search and (search.chosen, search.learning_rate, search.metric) == (best, RATES[best], "validation_error")
+    assert (search.score("wild"), search.score("slow")) == (None, errors["slow"])
     rates = series(read_rows(study["searched"] / "metrics.csv"), "learning_rate")[1]
     assert set(rates) == {RATES[best]}
-    assert done(study["searched"]).data["recipe"]["learning_rate"] == RATES[best]
+    assert read_record(study["searched"]).recipe.learning_rate == RATES[best]
     assert state_of(study["searched"], settings_of(SEARCHED, tiny_data)) == "done"
 
 
@@ -115,7 +108,7 @@ def test_a_search_without_a_survivor_is_skipped_and_one_without_records_is_named
         found_rate(mine, settings)
 
 
-def test_a_run_searched_among_other_candidates_is_not_taken_for_done(
+def test_a_run_searched_among_other_candidates_is_not_taken_for_read_record(
     study: dict[str, Path], tiny_data: Path, tmp_path: Path
 ) -> None:
     runs_dir = tmp_path / "runs"
@@ -175,8 +168,8 @@ def test_a_study_trains_the_candidates_first_and_reports_the_search(tiny_data: P
     )
     assert process.returncode == 0, process.stderr
     budget = tmp_path / "runs" / "rates" / "quick-standin-tiny"
-    searched = done(budget / "searched" / "seed0")
+    searched = read_record(budget / "searched" / "seed0")
     for candidate in ("at-0.001", "at-0.01"):
-        assert done(budget / candidate / "seed0").data["finished_at"] <= searched.data["finished_at"]
-    assert searched.data["search"]["learning_rate"] in (0.001, 0.01)
+        assert read_record(budget / candidate / "seed0").finished_at <= searched.finished_at
+    assert searched.search and searched.search.learning_rate in (0.001, 0.01)
     assert (tmp_path / "reports" / "rates.pdf").exists()

@@ -30,7 +30,7 @@ def test_a_net_with_dropout_and_heads_stops_and_goes_on_to_the_same_bits(tiny_da
     assert run_here(cut) == "finished"
     assert content(cut) == content(whole)
     record = read_record(whole)
-    assert record is not None and record.value("early_gradient") is not None
+    assert record.value("early_gradient") is not None
 
 
 def test_a_perceptron_leaves_a_record_without_responses(tiny_data: Path, tmp_path: Path) -> None:
@@ -40,7 +40,6 @@ def test_a_perceptron_leaves_a_record_without_responses(tiny_data: Path, tmp_pat
     folder = prepare_run(tmp_path, settings, tiny_data)
     assert run_here(folder) == "finished"
     record = read_record(folder)
-    assert record is not None
     assert record.value("mean_response") is None
     assert {row["name"] for row in record.table("gradients")} == {"layers.1", "layers.3"}
     assert record.value("shift_error") is not None

@@ -22,7 +22,7 @@ from resnet_repro.config.settings import RunSettings
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_rows, series
 from resnet_repro.models import build
-from resnet_repro.records.record import Record, read_record
+from resnet_repro.records.record import Parent, read_record
 from resnet_repro.records.resume import state_of
 from resnet_repro.training.start import pairing_key
 
@@ -46,12 +46,6 @@ def settings_of(arm: Arm, data: Path, **changes: object) -> RunSettings:
     return replace(settings, **values)  # type: ignore[arg-type]
 
 
-def done(folder: Path) -> Record:
-    record = read_record(folder)
-    assert record is not None, (folder / "log.txt").read_text() if (folder / "log.txt").exists() else "no record"
-    return record
-
-
 @pytest.fixture(scope="module")
 def lineage(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A trained net, the deeper one built from it, and that one trained on, none of them interrupted."""
@@ -64,29 +58,22 @@ def lineage(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
 
 def test_a_built_net_has_its_parents_errors_and_names_it(lineage: dict[str, Path]) -> None:
-    parent, built = done(lineage["plain-8"]), done(lineage["plain-14-built"])
+    parent, built = read_record(lineage["plain-8"]), read_record(lineage["plain-14-built"])
     for split, images in (("train", 125), ("test", 500)):
         error, loss = f"{split}_error", f"{split}_loss"
         # To rounding: an image whose two best classes lie that near to each other may get the other one.
         assert built.value(error) == pytest.approx(parent.value(error), abs=100 / images + 1e-9)
         assert built.value(loss) == pytest.approx(parent.value(loss), rel=1e-5)
         assert built.value(f"{error}_change") == built.value(error) - parent.value(error)  # type: ignore[operator]
-    assert built.data["iterations"] == 0
-    assert built.data["parent"] == {
-        "experiment": "construction",
-        "arm": "plain-8",
-        "seed": 0,
-        "weights_sha256": parent.data["weights_sha256"],
-        "iterations": 20,
-        "published_iterations": 64_000,
-    }
+    assert built.iterations == 0
+    assert built.parent == Parent("construction", "plain-8", 0, parent.weights_sha256 or "", 20, 64_000)
     assert built.schedule == (20, 64_000)
     assert series(read_rows(built.folder / "metrics.csv"), "test_error")[0] == [0]
 
 
 def test_training_on_starts_from_the_parents_weights(lineage: dict[str, Path]) -> None:
-    built, on = done(lineage["plain-14-built"]), done(lineage["plain-14-on"])
-    assert on.data["parent"]["weights_sha256"] == built.data["weights_sha256"]
+    built, on = read_record(lineage["plain-14-built"]), read_record(lineage["plain-14-on"])
+    assert on.parent and on.parent.weights_sha256 == built.weights_sha256
     assert on.schedule == (40, 128_000)
     steps, distances = series(read_rows(on.folder / "distance.csv"), "distance")
     assert (steps[0], distances[0]) == (0, 0.0)
@@ -151,9 +138,9 @@ def test_a_run_whose_parent_diverged_is_skipped_and_says_so(tiny_data: Path, tmp
     assert run_here(parent) == "diverged"
     folder = prepare_run(tmp_path, settings_of(BUILT, tiny_data), tiny_data)
     assert run_here(folder) == "skipped"
-    record = done(folder)
+    record = read_record(folder)
     assert record.status == "skipped"
-    assert record.data["skipped"] == "it starts from plain-8 seed 0, which is diverged"
+    assert record.skipped == "it starts from plain-8 seed 0, which is diverged"
     assert record.value("test_error") is None
 
 
@@ -247,9 +234,9 @@ def test_arms_bring_those_that_they_start_from(tiny_data: Path, tmp_path: Path) 
     process = cli(*arguments, cwd=tmp_path)
     assert process.returncode == 0, process.stderr
     budget = tmp_path / "runs" / "lineage" / "quick-standin-tiny"
-    parent, built = (done(budget / arm / "seed0") for arm in ("plain-8", "built"))
-    assert built.data["parent"]["weights_sha256"] == parent.data["weights_sha256"]
-    assert built.data["finished_at"] >= parent.data["finished_at"]
+    parent, built = (read_record(budget / arm / "seed0") for arm in ("plain-8", "built"))
+    assert built.parent and built.parent.weights_sha256 == parent.weights_sha256
+    assert built.finished_at >= parent.finished_at
     # A parent that is trained again and ends with other weights, as it may on other hardware.
     parent_data = json.loads((parent.folder / "record.json").read_text())
     stored = json.loads((built.folder / "record.json").read_text())
@@ -260,7 +247,7 @@ def test_arms_bring_those_that_they_start_from(tiny_data: Path, tmp_path: Path) 
     assert process.returncode == 2
     assert process.stderr.splitlines()[-1].endswith(f"delete {built.folder} to train it again")
     assert "Traceback" not in process.stderr
-    assert done(parent.folder).data["weights_sha256"] == parent_data["weights_sha256"]
+    assert read_record(parent.folder).weights_sha256 == parent_data["weights_sha256"]
 
 
 def test_runs_of_another_experiment_must_be_there(tiny_data: Path, tmp_path: Path) -> None:

@@ -55,22 +55,20 @@ def test_losses_are_the_golden_ones(tiny_data: Path, tmp_path: Path) -> None:
 
 def test_a_finished_run_holds_what_is_promised(whole_run: Path) -> None:
     record = read_record(whole_run)
-    assert record is not None
-    data = record.data
-    assert (data["experiment"], data["arm"], data["seed"], data["profile"]) == ("degradation", "plain-8", 0, "30it")
-    assert (data["iterations"], data["status"], data["precision"], data["device"]) == (30, "finished", "fp32", "cpu")
-    assert data["dataset"]["standin"] is True
-    assert len(data["dataset"]["digest"]) == len(data["weights_sha256"]) == 64
-    assert data["recipe"]["learning_rate"] == 0.1
-    assert data["versions"]["torch"] == torch.__version__.split("+")[0]
-    assert data["seconds"] > 0
+    assert (record.experiment, record.arm, record.seed, record.budget) == ("degradation", "plain-8", 0, "30it")
+    assert (record.iterations, record.status, record.precision, record.device) == (30, "finished", "fp32", "cpu")
+    assert record.dataset.standin is True
+    assert len(record.dataset.digest) == len(record.weights_sha256 or "") == 64
+    assert record.recipe.learning_rate == 0.1
+    assert record.versions["torch"] == torch.__version__.split("+")[0]
+    assert record.seconds > 0
     rows = read_rows(whole_run / "metrics.csv")
     assert [int(row["iteration"]) for row in rows] == list(range(1, 31))
     last, evaluations = rows[-1], series(rows, "test_error")
     assert evaluations[0] == [15, 30]
-    assert float(last["test_error"]) == data["final"]["test_error"] == evaluations[1][-1]
-    assert data["best"]["test_error"] == min(evaluations[1])
-    assert data["final"]["train_images"] == 250
+    assert float(last["test_error"]) == record.final["test_error"] == evaluations[1][-1]
+    assert record.best["test_error"] == min(evaluations[1])
+    assert record.final["train_images"] == 250
     assert float(rows[14]["learning_rate"]) == 0.1
     assert float(rows[15]["learning_rate"]) == 0.01
     assert float(last["learning_rate"]) == 0.001
@@ -81,16 +79,15 @@ def test_a_finished_run_holds_what_is_promised(whole_run: Path) -> None:
 
 def test_weights_load_into_the_plain_model(whole_run: Path, tiny_data: Path) -> None:
     record = read_record(whole_run)
-    assert record is not None
     net = resnet_repro.load_run(whole_run)
     state = load_file(whole_run / "weights.safetensors")
-    assert state_sha256(state) == state_sha256(net.state_dict()) == record.data["weights_sha256"]
+    assert state_sha256(state) == state_sha256(net.state_dict()) == record.weights_sha256
     assert state.keys() == cifar_net("plain", 8).state_dict().keys()
     settings = record.settings
     arrays = resnet_repro.data.sources.obtain("standin-tiny", tiny_data, None, lambda text: None)
     data = InMemoryData(arrays, settings.arm.recipe, 0, 1, CPU)
     score = evaluate(net, data.batches("test"), CPU, "fp32")
-    assert score.error == record.data["final"]["test_error"]
+    assert score.error == record.final["test_error"]
     assert sum(len(labels) for _, labels in data.batches("test")) == 500
 
 
@@ -108,9 +105,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_diverged(tiny_data: Path, tmp
     folder = prepare_run(tmp_path, make_settings(tiny_data, 12, arm), tiny_data)
     assert run_here(folder) == "diverged"
     record = read_record(folder)
-    assert record is not None
     assert record.status == "diverged"
-    assert record.data["diverged_at"] == 2  # the first step's loss is fine, its update is not
+    assert record.diverged_at == 2  # the first step's loss is fine, its update is not
     assert record.value("test_error") is None
     json.loads((folder / "record.json").read_text(), parse_constant=pytest.fail)
 
@@ -123,8 +119,7 @@ def test_an_update_that_is_not_finite_ends_the_run_as_diverged(
     folder = prepare_run(tmp_path, make_settings(tiny_data, 1, arm), tiny_data)
     assert run_here(folder) == "diverged"
     record = read_record(folder)
-    assert record is not None
-    assert (record.data["diverged_at"], record.data["final"]) == (1, {})
+    assert (record.diverged_at, record.final) == (1, {})
 
 
 @pytest.mark.parametrize(
@@ -211,8 +206,7 @@ def test_adam_and_a_validation_split_train_and_resume(tiny_data: Path, tmp_path:
     assert run_here(folders[1]) == "finished"
     assert content(folders[0]) == content(folders[1])
     record = read_record(folders[0])
-    assert record is not None
-    assert record.data["final"]["train_images"] == 200
+    assert record.final["train_images"] == 200
     rows = read_rows(folders[0] / "metrics.csv")
     losses, errors = (series(rows, f"validation_{name}")[1] for name in ("loss", "error"))
     assert len(losses) == 2

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from resnet_repro.config.arm import Arm, Compressed, Counted, ModelSpec, Recipe, Search, Start, WarmUp, Weights
+import msgspec
+
+from resnet_repro.config.arm import Arm, Weights
 from resnet_repro.errors import UserError
 
 SCORED_WHOLE = 2_000  # steps from which on scoring all images costs little beside the training
@@ -85,29 +87,27 @@ class RunSettings:
         return self.stop_at if self.prefix is None else self.whole
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """As JSON gives it back: tuples are lists."""
+        return msgspec.json.decode(msgspec.json.encode(self))
 
     @staticmethod
-    def from_json(data: Mapping[str, Any]) -> RunSettings:
-        """The settings that `to_json` gave. Raises UserError for those of another version."""
+    def from_json(data: object) -> RunSettings:
+        """The settings that `to_json` gave, in this version or an earlier one; fields added since have their defaults.
+
+        Raises UserError for those of another version.
+        """
         try:
-            arm = dict(data["arm"])
-            recipe = dict(arm["recipe"])
-            recipe["milestones"] = tuple(recipe["milestones"])
-            recipe["scale"] = tuple(recipe["scale"]) if recipe.get("scale") else None
-            recipe["warm_up"] = WarmUp(**recipe["warm_up"]) if recipe["warm_up"] else None
-            if compressed := recipe.get("compressed"):
-                recipe["compressed"] = Compressed(compressed["name"], WarmUp(**compressed["warm_up"]))
-            arm["recipe"] = Recipe(**recipe)
-            arm["model"] = ModelSpec(**arm["model"])
-            arm["start"] = Start(**arm["start"]) if arm["start"] else None
-            arm["watch"] = tuple(arm["watch"])
-            if search := arm.get("search"):
-                arm["search"] = Search(tuple(search["arms"]), search["metric"])
-            if counted := arm.get("counted"):
-                arm["counted"] = Counted(tuple(counted["shape"]), counted["classes"])
-            weights = Weights(**data["weights"]) if data.get("weights") else None
-            scored = Scored(**data["scored"]) if data.get("scored") else None
-            return RunSettings(**{**data, "arm": Arm(**arm), "weights": weights, "scored": scored})
-        except (KeyError, TypeError, ValueError) as error:
+            settings = msgspec.convert(data, RunSettings)
+            if unknown := _unknown(data, settings.to_json()):
+                raise ValueError(f"it knows no {', '.join(unknown)}")
+        except ValueError as error:
             raise UserError(f"these are settings of another version ({error}): train the run again") from error
+        return settings
+
+
+def _unknown(data: Any, known: Any) -> list[str]:
+    """Keys of nested objects that the same objects of this version lack."""
+    if not (isinstance(data, Mapping) and isinstance(known, Mapping)):
+        return []
+    deeper = [key for name in data.keys() & known.keys() for key in _unknown(data[name], known[name])]
+    return sorted(data.keys() - known.keys()) + deeper

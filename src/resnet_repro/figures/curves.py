@@ -196,7 +196,7 @@ def _our_lines(ax: Axes, runs: Sequence[Record], look: dict, arm: str, dashed: s
 def _to_the_end(record: Record, column: str) -> Curve:
     """A column of metrics.csv with the final score, which has no row there where the last step was no evaluation."""
     x, y = series(record.table("metrics"), column)
-    final, end = record.value(column), record.data["iterations"]
+    final, end = record.value(column), record.iterations
     if final is not None and (not x or x[-1] < end):
         return [*x, end], [*y, final]
     return x, y

@@ -28,16 +28,17 @@ def metrics_of(record: Record) -> dict[str, float]:
     trained, multiply_adds: of the network.
     """
     row: dict[str, float] = {}
-    for metric in record.data["final"].keys() | record.data["diagnostics"].keys():
+    for metric in record.final.keys() | record.diagnostics.keys():
         value = record.value(metric)
         if value is not None:
             row[metric] = value
-    model = record.data["model"]
-    row |= {quantity: float(model[quantity]) for quantity in COUNTS if quantity in model}
-    if record.status == "finished" and record.data["iterations"]:
-        row["step_seconds"] = record.data["training_seconds"] / record.data["iterations"]
-        row["training_seconds"] = record.data["training_seconds"] + record.data.get("feature_seconds", 0.0)
-    classes = record.data["dataset"]["classes"]
+    for quantity in COUNTS:
+        if (count := getattr(record.model, quantity)) is not None:
+            row[quantity] = float(count)
+    if record.status == "finished" and record.iterations:
+        row["step_seconds"] = record.training_seconds / record.iterations
+        row["training_seconds"] = record.training_seconds + (record.feature_seconds or 0.0)
+    classes = record.dataset.classes
     guessing = 100 * (1 - 1 / classes)
     if record.status == "diverged":
         row.update((error, guessing) for error in ERRORS)

@@ -1,106 +1,222 @@
-"""record.json: the result of a run, as everything after the training reads it. No torch here."""
+"""record.json: the result of a run, written and read here alone. No torch."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
+
+from resnet_repro.config.arm import Recipe
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.errors import UserError
-from resnet_repro.files import read_json, read_rows
+from resnet_repro.files import read_json, read_rows, write_json
 from resnet_repro.records.layout import RECORD
 
 FORMAT = 2
 
+Number = int | float
 
-@dataclass(frozen=True)
-class Record:
-    """A run that has ended, as its folder tells it."""
+
+class Parent(msgspec.Struct, frozen=True):
+    """The run whose weights another one starts from.
+
+    iterations, published_iterations: steps of the schedules that led to those weights, and as published.
+    """
+
+    experiment: str
+    arm: str
+    seed: int
+    weights_sha256: str
+    iterations: int
+    published_iterations: int
+
+
+class Candidate(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A run among which a learning rate was searched, with the metric of the search; None where it diverged."""
+
+    learning_rate: float
+    weights_sha256: str | None
+    validation_error: float | None = None
+    validation_loss: float | None = None
+
+
+class FoundRate(msgspec.Struct, frozen=True):
+    """The learning rate that a search has found. candidates: by arm, all at the run's seed."""
+
+    chosen: str
+    learning_rate: float
+    metric: Literal["validation_error", "validation_loss"]
+    candidates: dict[str, Candidate]
+
+    def score(self, arm: str) -> float | None:
+        """The metric of a candidate; None where it diverged."""
+        return getattr(self.candidates[arm], self.metric)
+
+
+class WeightsFrom(msgspec.Struct, frozen=True):
+    """Where a pretrained backbone comes from. substitute: whether in place of the weights wanted."""
+
+    name: str
+    substitute: bool
+
+
+class ModelFacts(msgspec.Struct, frozen=True):
+    """layers: those with weights on the main path. multiply_adds: for one image. parts: (name, trainable, frozen parameters)
+    of each part, for networks that are counted. trainable_parameters: None in records that do not tell.
+    """
+
+    layers: int
+    parameters: int
+    multiply_adds: int
+    trainable_parameters: int | None = None
+    parts: tuple[tuple[str, int, int], ...] | None = None
+
+
+class Dataset(msgspec.Struct, frozen=True):
+    """The data set of a run. digest: of the contents, of class folders that of their listing. shape: (C, H, W) as the
+    network sees an image. used: images of each split. class_images: {class: {split: images}} of class folders. broken:
+    {file: reason} of the first of the broken_images that could not be read.
+    """
+
+    name: str
+    title: str
+    digest: str
+    standin: bool
+    classes: int
+    train_images: int
+    test_images: int
+    shape: tuple[int, ...] | None = None
+    used: dict[str, int] = {}
+    class_images: dict[str, dict[str, int]] | None = None
+    broken_images: int = 0
+    broken: dict[str, str] = {}
+
+
+# Entries that had other names when the first records were written.
+OLD_NAMES = {"budget": "profile", "pairing_key": "draws"}
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, rename=OLD_NAMES):
+    """A run that has ended, as its folder tells it. Fields with defaults are missing from older records.
+
+    status: "skipped" is a run that could not be carried out; `skipped` says why. iterations: steps taken. final, best,
+    diagnostics: metrics by name; a value that was not finite is None. seconds: of training and evaluation; feature_seconds:
+    those in which features were computed once, before the training. pairing_key: a digest of what chance gave the run.
+    processes: that carried it out together. step: how steps were taken, see `Classifier.how_taken`. activation_mib: what
+    storing the activations takes; peak_memory_mib: the most that a process held. taken_over_from: the experiment that
+    trained the run.
+    """
 
     folder: Path
-    data: Mapping[str, Any]
-
-    @property
-    def arm(self) -> str:
-        return self.data["arm"]
-
-    @property
-    def seed(self) -> int:
-        return self.data["seed"]
-
-    @property
-    def status(self) -> str:
-        """ "finished", "diverged", or "skipped" for a run that could not be carried out and says why."""
-        return self.data["status"]
+    format: int = FORMAT
+    experiment: str
+    arm: str
+    seed: int
+    budget: str
+    status: Literal["finished", "diverged", "skipped"]
+    skipped: str | None = None
+    iterations: int = 0
+    diverged_at: int | None = None
+    warmed_up_at: int | None = None
+    final: dict[str, Number | None]
+    best: dict[str, Number]
+    diagnostics: dict[str, Number]
+    seconds: float = 0.0
+    training_seconds: float = 0.0
+    feature_seconds: float | None = None
+    images_per_second: float = 0.0
+    weights_sha256: str | None
+    parent: Parent | None
+    search: FoundRate | None = None
+    weights_from: WeightsFrom | None = None
+    pairing_key: str | None
+    model: ModelFacts
+    recipe: Recipe
+    dataset: Dataset
+    processes: int = 1
+    precision: str
+    device: str
+    hardware: str
+    threads: int | None
+    compilation: str
+    step: str = "eager"
+    activations: str
+    activation_mib: float | None = None
+    peak_memory_mib: float | None
+    versions: dict[str, str]
+    commit: str | None
+    finished_at: str
+    settings: RunSettings
+    taken_over_from: str | None = None
 
     @property
     def is_counted(self) -> bool:
         """Whether the network was counted and not trained."""
         return self.settings.arm.counted is not None
 
-    @cached_property
-    def settings(self) -> RunSettings:
-        try:
-            return RunSettings.from_json(self.data["settings"])
-        except UserError as error:
-            raise UserError(f"{self.folder / RECORD} cannot be read: {error}") from error
-
-    @cached_property
+    @property
     def schedule(self) -> tuple[int, int]:
         """(steps, published steps) of the schedules that led to the weights, with those of the runs it started from.
 
         Of a prefix the steps are its own.
         """
-        settings, parent = self.settings, self.data["parent"] or {"iterations": 0, "published_iterations": 0}
+        settings, parent = self.settings, self.parent
+        before, published_before = (parent.iterations, parent.published_iterations) if parent else (0, 0)
         published = round(settings.arm.recipe.iterations * settings.arm.length)
-        return settings.followed + parent["iterations"], published + parent["published_iterations"]
+        return settings.followed + before, published + published_before
 
     def value(self, metric: str) -> float | None:
         """A final error or a diagnostic by name; None where the run has none, as one that diverged."""
-        value = self.data["final"].get(metric, self.data["diagnostics"].get(metric))
+        value = self.final.get(metric, self.diagnostics.get(metric))
         return None if value is None or not math.isfinite(value) else float(value)
 
     def table(self, name: str) -> list[dict[str, str]]:
         """The rows of `metrics`, `speed`, `gradients`, `responses`, a diagnostic's table, or a counted net's `layers`."""
         return read_rows(self.folder / f"{name}.csv")
 
+    def write(self) -> None:
+        """Put the record into the run's folder, in one piece. Raises OSError."""
+        data = msgspec.to_builtins(self, enc_hook=str)
+        write_json(self.folder / RECORD, {name: value for name, value in data.items() if name != "folder"})
 
-def read_record(folder: Path) -> Record | None:
+
+def find_record(folder: Path) -> Record | None:
     """The record in a run's folder, None where the run has not ended. Raises UserError for a damaged one."""
     data = read_json(folder / RECORD)
-    if data is None:
-        return None
-    required = {
-        "format",
-        "settings",
-        "arm",
-        "seed",
-        "status",
-        "final",
-        "best",
-        "diagnostics",
-        "weights_sha256",
-        "parent",
-    }
-    objects = all(isinstance(data.get(key), dict) for key in ("settings", "final", "diagnostics"))
-    whole = objects and isinstance(data.get("parent"), dict | None) and all(map(_is_number, data["final"].values()))
-    if not required <= set(data) or data["format"] != FORMAT or not whole:
-        raise UserError(f"{folder / RECORD} is no record of this version: delete {folder} to train this run again")
-    return Record(folder, data)
+    return None if data is None else _decoded(folder, data)
 
 
-def _is_number(value: object) -> bool:
-    return value is None or isinstance(value, int | float)
+def read_record(folder: Path) -> Record:
+    """The record in a run's folder. Raises UserError where the run has not ended, and for a damaged one."""
+    record = find_record(folder)
+    if record is None:
+        raise UserError(f"{folder} holds no finished run: train it first")
+    return record
+
+
+def _decoded(folder: Path, data: dict[str, Any]) -> Record:
+    path, settings = folder / RECORD, data.get("settings")
+    try:
+        if isinstance(settings, dict):
+            settings = RunSettings.from_json(settings)
+        record = msgspec.convert({**data, "settings": settings, "folder": folder}, Record)
+        if record.format != FORMAT:
+            raise ValueError(f"format {record.format}, not {FORMAT}")
+    except UserError as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    except ValueError as error:
+        raise UserError(
+            f"{path} is no record of this version ({error}): delete {folder} to train this run again"
+        ) from error
+    return record
 
 
 def collect(runs_dir: Path, experiment: str, budget: str) -> list[Record]:
     """All records of an experiment at a budget, by arm folder and seed. Raises UserError for a damaged one."""
     folders = sorted((runs_dir / experiment / budget).glob("*/seed*"), key=lambda f: (f.parent.name, _seed(f)))
-    return [record for folder in folders if (record := read_record(folder)) is not None]
+    return [record for folder in folders if (record := find_record(folder)) is not None]
 
 
 def _seed(folder: Path) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from resnet_repro.config.settings import RunSettings
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_json
 from resnet_repro.records.layout import CHECKPOINT, RUN, candidate_folders, parent_folder
-from resnet_repro.records.record import Record, read_record
+from resnet_repro.records.record import Record, find_record
 
 
 def state_of(folder: Path, settings: RunSettings) -> str:
@@ -21,22 +21,20 @@ def state_of(folder: Path, settings: RunSettings) -> str:
     Raises UserError, naming the difference and the remedy, where it holds a run of other settings, or a record or
     checkpoint that is cut short: a run is never continued as a mixture.
     """
-    record = read_record(folder)
-    stored = record.data if record else read_json(folder / RUN)
+    record = find_record(folder)
+    stored = record.settings if record else _prepared(folder)
     if stored is None:
         if (folder / CHECKPOINT).exists():
             raise UserError(f"{folder} holds a checkpoint without its {RUN}: delete the folder to train this run again")
         return "new"
-    remedy = f"name another RUNS_DIR, or delete {folder} to train this run again"
-    asked, found = settings.to_json(), stored.get("settings")
-    if not isinstance(found, dict):
-        raise UserError(f"{folder} holds no settings: {remedy}")
-    found = _with_defaults(found)
-    ignored = {"device"} if record else set()
-    for key in asked.keys() | found.keys():
-        if key not in ignored and _plain(asked.get(key)) != _plain(found.get(key)):
-            now, then = _difference(_plain(asked.get(key)), _plain(found.get(key)))
-            raise UserError(f"{folder} holds a run made with {key} {then}, not {now}: {remedy}")
+    if record:  # finished: on which device does not matter any more
+        stored = replace(stored, device=settings.device)
+    if stored.to_json() != settings.to_json():
+        now, then = _difference(settings.to_json(), stored.to_json())
+        raise UserError(
+            f"{folder} holds a run made with {then}, not {now}: name another RUNS_DIR, or delete {folder} to train this run "
+            "again"
+        )
     if record:
         check_sources(folder, settings, record)
         return "new" if record.status == "skipped" else "done"
@@ -61,38 +59,34 @@ def check_sources(folder: Path, settings: RunSettings, record: Record) -> None:
     """Raise UserError where the run started from other weights than its parent now has, or was searched among others."""
     remedy = f"delete {folder} to train it again"
     source = parent_folder(folder, settings)
-    parent = read_record(source) if source else None
-    started_from = record.data["parent"]
-    if parent is not None and started_from and started_from["weights_sha256"] != parent.data["weights_sha256"]:
+    parent = find_record(source) if source else None
+    if parent and record.parent and record.parent.weights_sha256 != parent.weights_sha256:
         raise UserError(f"{folder} holds a run that started from other weights than {source} now holds: {remedy}")
-    search = record.data.get("search") or {"candidates": {}}
-    for arm, row in search["candidates"].items():
-        candidate = candidate_folders(folder, settings)[arm]
-        found = read_record(candidate)
-        if found is not None and found.data["weights_sha256"] != row["weights_sha256"]:
+    for arm, candidate in (record.search.candidates if record.search else {}).items():
+        source = candidate_folders(folder, settings)[arm]
+        trained = find_record(source)
+        if trained and trained.weights_sha256 != candidate.weights_sha256:
             raise UserError(
-                f"{folder} holds a run whose learning rate was found among other runs than {candidate} now holds: {remedy}"
+                f"{folder} holds a run whose learning rate was found among other runs than {source} now holds: {remedy}"
             )
 
 
-def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
-    """Stored settings with the fields that this version has added; as they are where this version cannot read them."""
+def _prepared(folder: Path) -> RunSettings | None:
+    """The settings of a run that has not ended, None where it has not been started."""
+    run = read_json(folder / RUN)
+    if run is None:
+        return None
     try:
-        return RunSettings.from_json(settings).to_json()
-    except UserError:
-        return settings
+        return RunSettings.from_json(run.get("settings"))
+    except UserError as error:
+        raise UserError(f"{folder / RUN} cannot be read: {error}") from error
 
 
-def _plain(value: Any) -> Any:
-    """As JSON would give it back, so that tuples equal lists."""
-    return json.loads(json.dumps(value))
-
-
-def _difference(asked: Any, found: Any) -> tuple[str, str]:
+def _difference(asked: Any, stored: Any) -> tuple[str, str]:
     """The two values, or where both are objects the first part in which they differ."""
-    if isinstance(asked, dict) and isinstance(found, dict):
-        for key in sorted(asked.keys() | found.keys()):
-            if asked.get(key) != found.get(key):
-                now, then = _difference(asked.get(key), found.get(key))
+    if isinstance(asked, dict) and isinstance(stored, dict):
+        for key in sorted(asked.keys() | stored.keys()):
+            if asked.get(key) != stored.get(key):
+                now, then = _difference(asked.get(key), stored.get(key))
                 return f"{key} {now}", f"{key} {then}"
-    return str(asked), str(found)
+    return str(asked), str(stored)

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
+
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_json, sync_to_disk, write_json
@@ -88,9 +90,9 @@ def _copy_result(twin: Record, folder: Path, settings: RunSettings) -> None:
         if file.name not in OWN and not file.name.startswith("."):
             shutil.copyfile(file, folder / file.name)
     _copy_request(twin, folder, settings)
-    source = twin.data.get("taken_over_from") or twin.settings.experiment
-    about = {"experiment": settings.experiment, "profile": settings.budget, "taken_over_from": source}
-    write_json(folder / RECORD, dict(twin.data) | {"settings": settings.to_json()} | about)  # last, as it says "done"
+    own = {"folder": folder, "settings": settings, "experiment": settings.experiment, "budget": settings.budget}
+    source = twin.taken_over_from or twin.settings.experiment
+    msgspec.structs.replace(twin, **own, taken_over_from=source).write()  # last, as it says "done"
 
 
 def _copy_beginning(prefix: Record, folder: Path, settings: RunSettings) -> None:
@@ -125,16 +127,15 @@ def _alike(folder: Path, settings: RunSettings) -> Iterator[Record]:
     for path in sorted(runs_dir.glob(f"*/*/{folder.parent.name}/{folder.name}/{RECORD}")):
         try:
             record = read_record(path.parent)
-            if record is not None and record.status != "skipped" and path.parent != folder:
-                _ = record.settings  # raises where they are those of another version
-                yield record
         except UserError:
             continue
+        if record.status != "skipped" and path.parent != folder:
+            yield record
 
 
 def _is_twin(record: Record, settings: RunSettings) -> bool:
     """Whether the run has the same settings, and its weights are there."""
-    whole = record.data["weights_sha256"] is None or (record.folder / WEIGHTS).exists()
+    whole = record.weights_sha256 is None or (record.folder / WEIGHTS).exists()
     return whole and _trained_as(record, settings) == settings
 
 

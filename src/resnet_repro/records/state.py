@@ -17,7 +17,7 @@ from resnet_repro.files import read_json
 from resnet_repro.records.failures import failure_reason
 from resnet_repro.records.layout import CHECKPOINT, LOCK, LOG, PROGRESS, RUN
 from resnet_repro.records.progress import clock, seconds_left, share_done
-from resnet_repro.records.record import Record, read_record
+from resnet_repro.records.record import Record, find_record
 
 State = Literal[
     "running", "silent", "waiting", "interrupted", "failed", "diverged", "skipped", "damaged", "finished", "missing"
@@ -46,7 +46,7 @@ def run_state(folder: Path, arm: str, seed: int, now: float) -> RunState:
     """How the run in `folder` stands at `now`, in seconds since the epoch. Damage of any kind is a state, never raised."""
     try:
         locked = is_locked(folder)  # first: a run that ends while this reads then has its record
-        if record := read_record(folder):
+        if record := find_record(folder):
             return _ended(record, arm, seed)
         try:
             progress = read_json(folder / PROGRESS)
@@ -92,11 +92,9 @@ def _ended(record: Record, arm: str, seed: int) -> RunState:
     if (record.arm, record.seed) != (arm, seed):
         raise UserError(f"{path} (its record is that of {record.arm} seed {record.seed})")
     if record.status == "diverged":
-        return RunState(arm, seed, "diverged", f"at step {record.data.get('diverged_at')}")
+        return RunState(arm, seed, "diverged", f"at step {record.diverged_at}")
     if record.status == "skipped":
-        return RunState(arm, seed, "skipped", str(record.data.get("skipped")))
-    if record.status != "finished":
-        raise UserError(f"{path} (its record says {record.status!r})")
+        return RunState(arm, seed, "skipped", str(record.skipped))
     return RunState(arm, seed, "finished", test_error=record.value("test_error"))
 
 

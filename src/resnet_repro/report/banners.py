@@ -34,16 +34,14 @@ def banners(experiment: Experiment, budget: str, records: Sequence[Record], fail
 def is_other_data(experiment: Experiment, records: Sequence[Record]) -> bool:
     """Whether the runs are on real data other than the experiment's own, so that published numbers do not apply."""
     datasets = {
-        (r.data["dataset"]["name"], r.data["dataset"]["standin"])
-        for r in records
-        if not r.is_counted and r.settings.arm.dataset is None
+        (r.dataset.name, r.dataset.standin) for r in records if not r.is_counted and r.settings.arm.dataset is None
     }
     return any(name != experiment.dataset and not standin for name, standin in datasets)
 
 
 def has_substitute_weights(record: Record) -> bool:
     """Whether the run began with a backbone that was trained in place of the weights wanted."""
-    return record.data.get("weights_from", {}).get("substitute", False)
+    return record.weights_from is not None and record.weights_from.substitute
 
 
 def _backbone_arm(record: Record) -> str | None:
@@ -62,7 +60,7 @@ def _substitute_weights(records: Sequence[Record]) -> str:
     if not begun:
         return ""
     sources = [record for record in records if record.arm in {_backbone_arm(other) for other in begun}]
-    how = sorted({f"{r.data['dataset']['title']}, {r.settings.iterations:,} steps" for r in sources})
+    how = sorted({f"{r.dataset.title}, {r.settings.iterations:,} steps" for r in sources})
     return (
         f"SUBSTITUTE WEIGHTS. In place of torchvision's ImageNet weights {', '.join(sorted({r.arm for r in begun}))} begin "
         f"with a backbone that was trained here ({'; '.join(how)}). No claim about pretrained weights is judged on them."
@@ -78,7 +76,7 @@ def _coarse(experiment: Experiment, records: Sequence[Record]) -> str:
 
 
 def _standin(records: Sequence[Record]) -> str:
-    titles = sorted({r.data["dataset"]["title"] for r in records if r.data["dataset"]["standin"]})
+    titles = sorted({r.dataset.title for r in records if r.dataset.standin})
     if not titles:
         return ""
     return (
@@ -90,7 +88,7 @@ def _standin(records: Sequence[Record]) -> str:
 def _other_data(experiment: Experiment, records: Sequence[Record]) -> str:
     if not is_other_data(experiment, records):
         return ""
-    titles = ", ".join(sorted({r.data["dataset"]["title"] for r in records if r.settings.arm.dataset is None}))
+    titles = ", ".join(sorted({r.dataset.title for r in records if r.settings.arm.dataset is None}))
     return (
         f"OTHER DATA SET. These nets were trained on {titles}; the published numbers are for {experiment.dataset} and "
         "are not shown. Verdicts speak of this data set."
@@ -159,7 +157,7 @@ def schedules(records: Sequence[Record]) -> list[tuple[int, int]]:
         for s in (record.settings for record in cut or records)
         if s.arm.length
     }
-    return sorted(trained or {r.schedule for r in records if r.data["parent"]})
+    return sorted(trained or {r.schedule for r in records if r.parent})
 
 
 def _stretches(records: Sequence[Record]) -> str:
@@ -171,7 +169,7 @@ def _stretches(records: Sequence[Record]) -> str:
 
 
 def _broken(records: Sequence[Record]) -> str:
-    counts = [record.data["dataset"].get("broken_images", 0) for record in records]
+    counts = [record.dataset.broken_images for record in records]
     if not any(counts):
         return ""
     return f"LEFT OUT. {max(counts):,} images could not be read; the records name the first of them."
@@ -198,14 +196,14 @@ def _needless(experiment: Experiment, records: Sequence[Record]) -> set[str]:
 
 
 def _diverged(records: Sequence[Record]) -> str:
-    names = [f"{r.arm} seed {r.seed} at step {r.data['diverged_at']:,}" for r in records if r.status == "diverged"]
+    names = [f"{r.arm} seed {r.seed} at step {r.diverged_at:,}" for r in records if r.status == "diverged"]
     if not names:
         return ""
     return f"DIVERGED. {_listed(names)}: the loss was no longer finite. They count with the error of guessing."
 
 
 def _skipped(records: Sequence[Record]) -> str:
-    names = [f"{r.arm} seed {r.seed}: {r.data['skipped']}" for r in records if r.status == "skipped"]
+    names = [f"{r.arm} seed {r.seed}: {r.skipped}" for r in records if r.status == "skipped"]
     return f"SKIPPED. {'; '.join(names)}." if names else ""
 
 

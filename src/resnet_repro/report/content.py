@@ -77,7 +77,7 @@ def _tables(experiment: Experiment, records: Sequence[Record], published: bool) 
     note = _published_note(experiment, records) if published else ""
     if experiment.is_counted:
         return {"ran": [], "results": [totals_table(experiment, records)]}
-    caption = ARMS_CAPTION + (FEATURES_CAPTION if any(r.data.get("feature_seconds") for r in records) else "")
+    caption = ARMS_CAPTION + (FEATURES_CAPTION if any(r.feature_seconds for r in records) else "")
     scored = [_scored_on(experiment, records, split) for split in ("train", "test")]
     further = [table for table in (search_table(experiment, records), parameters_table(records)) if table]
     return {
@@ -105,9 +105,9 @@ def _scored_on(experiment: Experiment, records: Sequence[Record], split: str) ->
     """
     shown = [record for record in records if not experiment.arm(record.arm).control and not record.is_counted]
     counts = {
-        (record.data["final"][f"{split}_images"], record.data["dataset"][f"{split}_images"])
+        (record.final[f"{split}_images"], getattr(record.dataset, f"{split}_images"))
         for record in shown
-        if f"{split}_images" in record.data["final"]
+        if f"{split}_images" in record.final
     }
     words = [f"all {scored:,}" if scored == there else f"{scored:,} of {there:,}" for scored, there in sorted(counts)]
     return " or ".join(words) or "all"
@@ -175,23 +175,22 @@ def number(value: float, sign: bool) -> str:
 
 def _step_of(record: Record) -> str:
     """How the steps of a run were taken. On a CPU, and in records of earlier versions, compiled or not says all."""
-    step = record.data.get("step", "eager")
-    return record.data["compilation"] + ("" if step in ("eager", "none") else f", {step}")
+    return record.compilation + ("" if record.step in ("eager", "none") else f", {record.step}")
 
 
 def _provenance(records: Sequence[Record]) -> list[list[str]]:
     versions: dict[str, set[str]] = defaultdict(set)
     for record in records:
-        for package, number in record.data["versions"].items():
+        for package, number in record.versions.items():
             versions[package].add(number)
     parents = [
-        f"{r.arm}/{r.seed} from {p['experiment']}/{p['arm']}/{p['seed']} ({p['weights_sha256'][:10]})"
+        f"{r.arm}/{r.seed} from {p.experiment}/{p.arm}/{p.seed} ({p.weights_sha256[:10]})"
         for r in records
-        if (p := r.data["parent"])
+        if (p := r.parent)
     ]
     trained = [record for record in records if not record.is_counted] or records
     rows = [
-        ["records", f"{len(records)}, the last of {max(str(r.data['finished_at']) for r in records)}"],
+        ["records", f"{len(records)}, the last of {max(r.finished_at for r in records)}"],
         ["commit", all_of(records, "commit")],
         ["hardware", all_of(records, "hardware")],
         ["precision", all_of(trained, "precision")],
@@ -202,11 +201,11 @@ def _provenance(records: Sequence[Record]) -> list[list[str]]:
             "versions",
             ", ".join(f"{package} {' / '.join(sorted(found))}" for package, found in sorted(versions.items())),
         ],
-        ["data digest", ", ".join(sorted({r.data["dataset"]["digest"] for r in trained}))],
-        ["weights", ", ".join(f"{r.arm}/{r.seed}: {(r.data['weights_sha256'] or 'none')[:10]}" for r in trained)],
+        ["data digest", ", ".join(sorted({r.dataset.digest for r in trained}))],
+        ["weights", ", ".join(f"{r.arm}/{r.seed}: {(r.weights_sha256 or 'none')[:10]}" for r in trained)],
     ]
     if all(record.is_counted for record in records):
         rows = [row for row in rows if row[0] in ("records", "commit", "versions")]
-    taken = [f"{r.arm}/{r.seed} from {source}" for r in records if (source := r.data.get("taken_over_from"))]
+    taken = [f"{r.arm}/{r.seed} from {source}" for r in records if (source := r.taken_over_from)]
     further = (("started from", parents), ("taken over", taken))
     return rows + [[heading, ", ".join(words)] for heading, words in further if words]

@@ -90,7 +90,7 @@ class _Values:
 
 def values_of(record: Record) -> dict[str, float]:
     """{metric: value} of a run, of which answers can speak: what it is counted with, and the memory it took."""
-    peak = None if record.is_counted else record.data["peak_memory_mib"]
+    peak = None if record.is_counted else record.peak_memory_mib
     return metrics_of(record) | ({"peak_memory_gib": peak / 1024} if peak else {})
 
 
@@ -99,9 +99,9 @@ def _steps(record: Record) -> tuple[int, int]:
     an untrained one took."""
     if record.is_counted:
         return 0, 0
-    settings, parent = record.settings, record.data["parent"]
+    settings, parent = record.settings, record.parent
     if not settings.iterations and parent:
-        return parent["iterations"], 0 if settings.prefix is None else parent["published_iterations"]
+        return parent.iterations, 0 if settings.prefix is None else parent.published_iterations
     return settings.stop_at, 0 if settings.prefix is None else settings.iterations
 
 
@@ -210,10 +210,10 @@ def _remarks(experiment: Experiment, records: Sequence[Record]) -> list[str]:
     """What keeps the numbers of these runs from being what they seem."""
     trained = [record for record in records if not record.is_counted]
     remarks = []
-    if any(record.data["dataset"]["standin"] for record in trained):
+    if any(record.dataset.standin for record in trained):
         remarks.append(f"Trained on a stand-in for the data, these numbers say nothing of {experiment.dataset}.")
     elif is_other_data(experiment, trained):
-        titles = sorted({record.data["dataset"]["title"] for record in trained if record.settings.arm.dataset is None})
+        titles = sorted({record.dataset.title for record in trained if record.settings.arm.dataset is None})
         remarks.append(f"The data set is {', '.join(titles)}, not {experiment.dataset}.")
     if any(has_substitute_weights(record) for record in trained):
         remarks.append("The pretrained weights are substitutes that were trained here.")

@@ -59,7 +59,7 @@ def summary_content(
     for experiment in experiments:
         for budget in budgets.get(experiment.name, ()):
             records = collect(runs_dir, experiment.name, budget)
-            if any(r.data["dataset"]["standin"] for r in records):
+            if any(r.dataset.standin for r in records):
                 standins.append(experiment.name)
             if any(has_substitute_weights(r) for r in records):
                 substitutes.append(experiment.name)
@@ -132,14 +132,14 @@ def _ran(experiment: Experiment, budget: str, records: Sequence[Record]) -> dict
     for record in records:
         seeds.setdefault(record.arm, []).extend([] if record.is_counted else [record.seed])
     per_arm = sorted(Counter(record.arm for record in trained).values())
-    data = {f"{r.data['dataset']['title']} {r.data['dataset']['digest'][:8]}" for r in trained}
+    data = {f"{r.dataset.title} {r.dataset.digest[:8]}" for r in trained}
     return {
         "commands": commands_for(experiment, budget, seeds),
         "runs": str(len(records)),
         "seeds": " to ".join(dict.fromkeys(map(str, (*per_arm[:1], *per_arm[-1:])))) or "–",
         "data": ", ".join(sorted(data)) or "–",
         "hardware": f"{all_of(trained, 'precision')} on {all_of(trained, 'hardware')}" if trained else "–",
-        "minutes": f"{sum(record.data['seconds'] for record in records) / 60:.0f}",
+        "minutes": f"{sum(record.seconds for record in records) / 60:.0f}",
         "commit": all_of(trained or records, "commit"),
     }
 
@@ -150,7 +150,7 @@ def _budget(experiment: Experiment, budget: str, records: Sequence[Record]) -> s
     profile = profile_of(experiment, budget)
     if any(r.settings.stretch is not None for r in records):
         parts.append("some arms a stretch only")
-    titles = sorted({r.data["dataset"]["title"] for r in records if not r.is_counted})
+    titles = sorted({r.dataset.title for r in records if not r.is_counted})
     if experiment.is_counted:
         parts.append(f"{len(records)} networks counted")
     if profile is not None:

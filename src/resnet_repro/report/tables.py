@@ -68,20 +68,20 @@ def published_values(experiment: Experiment, records: Sequence[Record]) -> Mappi
 def search_table(experiment: Experiment, records: Sequence[Record]) -> dict[str, Any] | None:
     """Where each searching arm found its learning rate: the candidates' scores by rate; None where none searched."""
     found = [
-        (arm.name, record.seed, record.data["search"])
+        (arm.name, record.seed, record.search)
         for arm in experiment.arms
         for record in _of(arm, records)
-        if record.data.get("search")
+        if record.search is not None
     ]
     if not found:
         return None
-    rates = sorted({row["learning_rate"] for _, _, search in found for row in search["candidates"].values()})
-    metrics = sorted({search["metric"].replace("_", " ") for _, _, search in found})
+    rates = sorted({candidate.learning_rate for _, _, search in found for candidate in search.candidates.values()})
+    metrics = sorted({search.metric.replace("_", " ") for _, _, search in found})
     rows = []
     for arm, seed, search in found:
-        scores = {row["learning_rate"]: row[search["metric"]] for row in search["candidates"].values()}
+        scores = {candidate.learning_rate: search.score(name) for name, candidate in search.candidates.items()}
         cells = ["–" if rate not in scores else _score(scores[rate]) for rate in rates]
-        rows.append([arm, str(seed), *cells, f"{search['learning_rate']:g}"])
+        rows.append([arm, str(seed), *cells, f"{search.learning_rate:g}"])
     return {
         "header": ["arm", "seed", *[f"{rate:g}" for rate in rates], "taken"],
         "align": ["left", *["right"] * (len(rates) + 2)],
@@ -95,15 +95,15 @@ def search_table(experiment: Experiment, records: Sequence[Record]) -> dict[str,
 
 def parameters_table(records: Sequence[Record]) -> dict[str, Any] | None:
     """Parameters of each part of the counted networks that are frozen in part, and of their twins; None without any."""
-    counted_nets = [record for record in records if record.is_counted and "parts" in record.data["model"]]
-    frozen = [record for record in counted_nets if any(frozen for _, _, frozen in record.data["model"]["parts"])]
+    parts = {record.arm: record.model.parts for record in records if record.is_counted and record.model.parts}
+    frozen = [of_net for of_net in parts.values() if any(frozen for _, _, frozen in of_net)]
     if not frozen:
         return None
-    names = [part for part, _, _ in frozen[0].data["model"]["parts"]]
-    shown = [record for record in counted_nets if [part for part, _, _ in record.data["model"]["parts"]] == names]
-    header = ["part", *(f"{record.arm}: {kind}" for record in shown for kind in ("trainable", "frozen"))]
+    names = [part for part, _, _ in frozen[0]]
+    shown = {arm: of_net for arm, of_net in parts.items() if [part for part, _, _ in of_net] == names}
+    header = ["part", *(f"{arm}: {kind}" for arm in shown for kind in ("trainable", "frozen"))]
     rows = [
-        [name, *(f"{count:,}" for record in shown for count in record.data["model"]["parts"][index][1:])]
+        [name, *(f"{count:,}" for of_net in shown.values() for count in of_net[index][1:])]
         for index, name in enumerate(names)
     ]
     return {
@@ -121,8 +121,7 @@ def _score(value: float | None) -> str:
 def result_of(record: Record, metric: str) -> float | None:
     """A metric by name as `counted`, "best_test_error" among them; None where the run has none."""
     if metric == "best_test_error":
-        best = record.data["best"]
-        return best["test_error"] if best and record.status == "finished" else None
+        return record.best.get("test_error") if record.status == "finished" else None
     return metrics_of(record).get(metric)
 
 
@@ -131,28 +130,23 @@ def _of(arm: Arm, records: Sequence[Record]) -> list[Record]:
 
 
 def _arm_row(arm: Arm, mine: Sequence[Record]) -> list[str]:
-    model = mine[0].data["model"]
+    model = mine[0].model
     ran = [record for record in mine if record.status != "skipped" and not record.is_counted]
-    trained = [record for record in ran if record.data["iterations"]]
-    rates = [record.data["images_per_second"] for record in trained]
-    seconds = [record.data["training_seconds"] / record.data["iterations"] for record in trained]
+    trained = [record for record in ran if record.iterations]
+    rates = [record.images_per_second for record in trained]
+    seconds = [record.training_seconds / record.iterations for record in trained]
     return [
         arm.name + (" (control)" if arm.control else ""),
-        str(model["layers"]),
-        f"{model['parameters'] / 1e6:.2f} M",
-        f"{model['multiply_adds'] / 1e6:.1f} M",
+        str(model.layers),
+        f"{model.parameters / 1e6:.2f} M",
+        f"{model.multiply_adds / 1e6:.1f} M",
         _steps(mine),
         "–" if mine[0].is_counted else ", ".join(str(record.seed) for record in mine),
-        _mean([(record.data["seconds"] + _feature_seconds(record)) / 60 for record in ran], 1),
+        _mean([(record.seconds + (record.feature_seconds or 0.0)) / 60 for record in ran], 1),
         _mean(rates, 0),
         _mean(seconds, 3 if seconds and mean(seconds) < 1 else 1),
         _memory(ran),
     ]
-
-
-def _feature_seconds(record: Record) -> float:
-    """What computing a resting backbone's features took, before the training."""
-    return record.data.get("feature_seconds") or 0.0
 
 
 def _steps(mine: Sequence[Record]) -> str:
@@ -166,16 +160,16 @@ def _steps(mine: Sequence[Record]) -> str:
         return "not trained"
     is_part = settings.stretch is not None or settings.prefix is not None
     whole = settings.iterations if is_part else settings.stop_at
-    ends = sorted({r.data["diverged_at"] if r.status == "diverged" else settings.stop_at for r in mine})
+    ends = sorted({r.diverged_at or settings.stop_at for r in mine})
     return f"{', '.join(f'{end:,}' for end in ends)}" + (f" of {whole:,}" if ends != [whole] else "")
 
 
 def _memory(ran: Sequence[Record]) -> str:
-    peaks = [record.data["peak_memory_mib"] for record in ran if record.data["peak_memory_mib"]]
+    peaks = [record.peak_memory_mib for record in ran if record.peak_memory_mib]
     if not peaks:
         return "–"
     text = f"{max(peaks):,.0f} MiB"
-    return text + ("*" if any(record.data["activations"] == "recomputed" for record in ran) else "")
+    return text + ("*" if any(record.activations == "recomputed" for record in ran) else "")
 
 
 def _result_row(

@@ -21,11 +21,11 @@ def results_of(records: Sequence[Record], resolution: int | None = None) -> Resu
     runs = {(record.settings.experiment, record.arm, record.seed): record for record in records}
     for record in records:
         values[record.arm][record.seed] = metrics_of(record)
-        pairing_keys[record.arm][record.seed] = record.data["draws"]
+        pairing_keys[record.arm][record.seed] = record.pairing_key
         origins[record.arm][record.seed] = _origin(record, runs)
     return Results(
         values,
-        standin=any(r.data["dataset"]["standin"] for r in records),
+        standin=any(r.dataset.standin for r in records),
         short=frozenset(r.arm for r in records if not r.is_counted and (_is_short(r) or is_coarse(r, resolution))),
         prefixes={r.arm: r.settings.prefix for r in records if r.settings.prefix is not None},
         substitute=frozenset(r.arm for r in records if has_substitute_weights(r)),
@@ -36,13 +36,13 @@ def results_of(records: Sequence[Record], resolution: int | None = None) -> Resu
 
 def _origin(record: Record, runs: Mapping[tuple[str, str, int], Record]) -> str | None:
     """The digest of the first trained net that a run goes back to, by way of other runs; None if it began untrained."""
-    parent = record.data["parent"]
+    parent = record.parent
     if parent is None:
         return None
-    earlier = runs.get((parent["experiment"], parent["arm"], parent["seed"]))
-    if earlier is None or earlier.data["weights_sha256"] != parent["weights_sha256"]:
-        return parent["weights_sha256"]
-    return _origin(earlier, runs) or parent["weights_sha256"]
+    earlier = runs.get((parent.experiment, parent.arm, parent.seed))
+    if earlier is None or earlier.weights_sha256 != parent.weights_sha256:
+        return parent.weights_sha256
+    return _origin(earlier, runs) or parent.weights_sha256
 
 
 def _is_short(record: Record) -> bool:

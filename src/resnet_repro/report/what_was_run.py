@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
-from resnet_repro.config.arm import WarmUp
+from resnet_repro.config.arm import Recipe, WarmUp
 from resnet_repro.config.schedule import warm_up_threshold
 from resnet_repro.records.record import Record
 
@@ -31,14 +30,14 @@ def summary_of_runs(records: Sequence[Record]) -> str:
 def _trained(records: Sequence[Record]) -> str:
     datasets: dict[str, list[Record]] = {}
     for record in records:
-        datasets.setdefault(record.data["dataset"]["title"], []).append(record)
+        datasets.setdefault(record.dataset.title, []).append(record)
     seeds = sorted({r.seed for r in records})
-    minutes = sum(r.data["seconds"] for r in records) / 60
+    minutes = sum(r.seconds for r in records) / 60
     recipes: dict[str, list[Record]] = {}
     candidates = {arm for record in records for arm in _candidates(record)}
     for record in records:
         if record.settings.iterations and record.arm not in candidates:
-            recipes.setdefault(record.data["recipe"]["name"], []).append(record)
+            recipes.setdefault(record.recipe.name, []).append(record)
     return " ".join(
         [
             f"{' and '.join(_on(mine) for mine in datasets.values())}, {len(seeds)} seed{'s' * (len(seeds) > 1)} "
@@ -51,81 +50,80 @@ def _trained(records: Sequence[Record]) -> str:
 
 def _on(records: Sequence[Record]) -> str:
     """So many runs on a data set, and what that is."""
-    data = records[0].data["dataset"]
-    digests = sorted({r.data["dataset"]["digest"][:12] for r in records})
+    dataset = records[0].dataset
+    digests = sorted({r.dataset.digest[:12] for r in records})
     sides = sorted({r.settings.resolution for r in records if r.settings.resolution})
     pixels = f" at {' and '.join(f'{side}×{side}' for side in sides)} pixels" if sides else ""
-    of = "listing" if "class_images" in data else "contents"
+    of = "listing" if dataset.class_images else "contents"
     return (
-        f"{len(records)} run{'s' * (len(records) > 1)} on {data['title']}{pixels} ({data['train_images']:,} training and "
-        f"{data['test_images']:,} test images, {of} digest {', '.join(digests)}…)"
+        f"{len(records)} run{'s' * (len(records) > 1)} on {dataset.title}{pixels} ({dataset.train_images:,} training and "
+        f"{dataset.test_images:,} test images, {of} digest {', '.join(digests)}…)"
     )
 
 
 def _candidates(record: Record) -> Collection[str]:
     """The arms among which the run's learning rate was searched; the table of the search shows them."""
-    return (record.data.get("search") or {"candidates": {}})["candidates"]
+    return record.search.candidates if record.search else ()
 
 
 def _recipe(records: Sequence[Record]) -> str:
     """One recipe in a sentence, with the lengths that its runs have."""
-    recipe: Mapping[str, Any] = records[0].data["recipe"]
+    recipe, dataset = records[0].recipe, records[0].dataset
     lengths = sorted({(r.settings.iterations, r.settings.prefix) for r in records if r.settings.prefix is not None})
     lengths = lengths or sorted({(r.settings.iterations, None) for r in records})
     steps = [f"the first {cut:,} of {n:,}" if cut is not None else f"{n:,}" for n, cut in lengths]
-    optimizer = ("Adam, β₁" if recipe["optimizer"] == "adam" else "SGD, momentum") + f" {recipe['momentum']:g}"
+    optimizer = ("Adam, β₁" if recipe.optimizer == "adam" else "SGD, momentum") + f" {recipe.momentum:g}"
     searched = any(_candidates(record) for record in records)
-    rate = "learning rate searched for" if searched else f"learning rate {recipe['learning_rate']:g}"
-    if recipe["milestones"]:
-        fractions = " and ".join(f"{100 * m / recipe['iterations']:.3g}" for m in recipe["milestones"])
-        rate += f" divided by {recipe['divide_by']:g} at {fractions} % of the steps"
+    rate = "learning rate searched for" if searched else f"learning rate {recipe.learning_rate:g}"
+    if recipe.milestones:
+        fractions = " and ".join(f"{100 * m / recipe.iterations:.3g}" for m in recipe.milestones)
+        rate += f" divided by {recipe.divide_by:g} at {fractions} % of the steps"
     if warm_up := records[0].settings.arm.recipe.warm_up:
         rate += _warm_up(warm_up, records)
     parts = [
         optimizer,
-        f"weight decay {recipe['weight_decay']:g}",
+        f"weight decay {recipe.weight_decay:g}",
         rate,
-        SCALINGS[recipe["scaling"]],
-        _augmentation(recipe, "class_images" in records[0].data["dataset"]),
+        SCALINGS[recipe.scaling],
+        _augmentation(recipe, in_folders=dataset.class_images is not None),
     ]
-    used = records[0].data["dataset"].get("used", {}).get("train")
-    if recipe.get("train_images") and used:
-        parts.append(f"{used:,} of the training images used")
-    if recipe["validation_images"]:
-        parts.append(f"{recipe['validation_images']:,} of the training images held out for validation")
+    if recipe.train_images and "train" in dataset.used:
+        parts.append(f"{dataset.used['train']:,} of the training images used")
+    if recipe.validation_images:
+        parts.append(f"{recipe.validation_images:,} of the training images held out for validation")
     return (
-        f"Recipe {recipe['name']} ({recipe['source']}): {' or '.join(steps)} steps of batch "
-        f"{recipe['batch_size']}; {'; '.join(parts)}."
+        f"Recipe {recipe.name} ({recipe.source}): {' or '.join(steps)} steps of batch "
+        f"{recipe.batch_size}; {'; '.join(parts)}."
     )
 
 
 def _warm_up(warm_up: WarmUp, records: Sequence[Record]) -> str:
     if warm_up.until_error is None:
         return f", at most {warm_up.learning_rate:g} for the first {warm_up.steps:,} steps"
-    ends = sorted({r.data["warmed_up_at"] for r in records if r.data["warmed_up_at"]})
-    until = warm_up_threshold(warm_up.until_error, records[0].data["dataset"]["classes"])
+    ends = sorted({r.warmed_up_at for r in records if r.warmed_up_at})
+    until = warm_up_threshold(warm_up.until_error, records[0].dataset.classes)
     words = f", {warm_up.learning_rate:g} until the running training error is under {until:.3g} %"
     return words + (f" (at step {', '.join(f'{end:,}' for end in ends)})" if ends else " (not reached)")
 
 
-def _augmentation(recipe: Mapping[str, Any], in_folders: bool) -> str:
+def _augmentation(recipe: Recipe, in_folders: bool) -> str:
     """What is drawn on an image: pad and crop of images in memory, scale and crop of those of class folders."""
-    if recipe.get("scale") and in_folders:
-        low, high = recipe["scale"]
+    if recipe.scale and in_folders:
+        low, high = recipe.scale
         parts = [f"shorter side scaled to {low} to {high} pixels for a crop of 224"]
     else:
-        parts = [f"pad {recipe['padding']}, random crop"] if recipe["padding"] else []
-    parts += ["horizontal flip"] if recipe["flip"] else []
-    parts += [f"colours shifted by {recipe['color']:g} σ"] if recipe.get("color") else []
+        parts = [f"pad {recipe.padding}, random crop"] if recipe.padding else []
+    parts += ["horizontal flip"] if recipe.flip else []
+    parts += [f"colours shifted by {recipe.color:g} σ"] if recipe.color else []
     return ", ".join(parts) or "no augmentation"
 
 
 def _together(records: Sequence[Record]) -> str:
     """How many processes, each on a device of its own, carried out a run; nothing where it was one."""
-    counts = sorted({record.data.get("processes", 1) for record in records} - {1})
+    counts = sorted({record.processes for record in records} - {1})
     return f", {' or '.join(map(str, counts))} processes together" if counts else ""
 
 
 def all_of(records: Sequence[Record], key: str) -> str:
     """The values that the records have of an entry, each once."""
-    return ", ".join(sorted({str(record.data[key]) for record in records}))
+    return ", ".join(sorted({str(getattr(record, key)) for record in records}))

@@ -21,7 +21,7 @@ from resnet_repro.launch import Executor, ExecutorSpec, Job, Outcome, executor_f
 from resnet_repro.launch.display import Display, ShownRun
 from resnet_repro.launch.process_group import Group, group_of
 from resnet_repro.records.layout import parent_folder
-from resnet_repro.records.record import read_record
+from resnet_repro.records.record import find_record
 from resnet_repro.records.resume import check_sources, state_of
 from resnet_repro.records.reuse import take_over, take_up
 from resnet_repro.study.cost import expected_costs, heaviest, with_descendants
@@ -226,7 +226,7 @@ def _launch(
 def _look_over(runs: Sequence[Run], outcomes: Mapping[str, Outcome]) -> None:
     """Mark the runs that failed. Raises UserError where a source trained again left its children with other weights."""
     for run in runs:
-        if record := read_record(run.folder):
+        if record := find_record(run.folder):
             check_sources(run.folder, run.settings, record)
     for run in runs:
         if outcomes[run.name] == "failed":
@@ -284,7 +284,7 @@ def _check_parents(request: Request, runs: Sequence[Run]) -> None:
         if start is not None and start.experiment is not None and run.settings.weights is None:
             source = parent_folder(run.folder, run.settings)
             assert source is not None
-            if read_record(source) is None:
+            if find_record(source) is None:
                 missing.setdefault(start.experiment, []).append(f"{start.arm} seed {run.settings.seed}")
     seeds = ",".join(map(str, request.seeds))
     where = "" if request.runs_dir == Path("runs") else f" RUNS_DIR={request.runs_dir}"

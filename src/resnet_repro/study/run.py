@@ -18,7 +18,7 @@ from resnet_repro.launch import Job, Slot
 from resnet_repro.records.layout import CHECKPOINT, LOG, RECORD, RUN, run_folder, source_folders
 from resnet_repro.records.progress import amend_progress, progress_of, write_progress
 from resnet_repro.records.provenance import commit
-from resnet_repro.records.record import read_record
+from resnet_repro.records.record import find_record
 
 if TYPE_CHECKING:
     from resnet_repro.data.catalogue import DatasetFacts
@@ -109,7 +109,7 @@ class Run:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            record = read_record(self.folder)
+            record = find_record(self.folder)
             if record is not None and record.status != "skipped":
                 return
             write_progress(self.folder, progress_of(self.folder) | {"status": "waiting", "queued": False})

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import msgspec
 import torch
 
 from resnet_repro.config.settings import RunSettings
@@ -19,16 +20,15 @@ from resnet_repro.diagnostics.evaluation import evaluate
 from resnet_repro.diagnostics.gradients import gradient_diagnostics
 from resnet_repro.diagnostics.learning_curve import along_the_way
 from resnet_repro.diagnostics.responses import layer_responses
-from resnet_repro.files import Table, write_json
+from resnet_repro.files import Table
 from resnet_repro.hardware import device_name
 from resnet_repro.models.weights import save_weights, state_sha256
-from resnet_repro.records.layout import RECORD, WEIGHTS, parent_folder
+from resnet_repro.records.layout import WEIGHTS, parent_folder
 from resnet_repro.records.provenance import versions
-from resnet_repro.records.record import FORMAT, read_record
+from resnet_repro.records.record import Dataset, FoundRate, ModelFacts, Parent, Record, WeightsFrom, find_record
 from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.diagnostics_callback import DiagnosticsCallback
 from resnet_repro.training.monitor import Monitor
-from resnet_repro.training.start import Parent
 
 RESPONSE_IMAGES = 1_000
 
@@ -38,23 +38,18 @@ BROKEN_NAMED = 20  # in a record; all are counted
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a record says of how the run was carried out. step: how steps were taken, see `Classifier.how_taken`.
-    activation_bytes: what storing the activations takes.
-
-    search: where the learning rate was found, see `start.found_rate`. feature_seconds: what it took to compute the
-    features of all images, where that was done once.
-    """
+    """What a record says of how its run was carried out; fields as in `Record`."""
 
     commit: str | None
-    parent: Parent | None
-    pairing_key: str | None
-    compilation: str
-    step: str
-    activations: str
-    activation_bytes: int | None
-    peak_memory_mib: float
-    search: dict[str, Any] | None = None
+    parent: Parent | None = None
+    pairing_key: str | None = None
+    search: FoundRate | None = None
     feature_seconds: float | None = None
+    compilation: str = "not compiled"
+    step: str = "none"
+    activations: str = "none"
+    activation_bytes: int | None = None
+    peak_memory_mib: float = 0.0
 
 
 def finish(
@@ -96,98 +91,85 @@ def finish(
         save_weights(module.net, folder / WEIGHTS)
         weights = state_sha256(module.net.state_dict())
     monitor.tick()
-    outcome = {
-        "status": status,
-        "iterations": step,
-        "diverged_at": monitor.diverged_at or None,
-        "warmed_up_at": module.warmed_up_at,
-        "final": final,
-        "best": monitor.best or {},
-        "diagnostics": {name: value for name, value in diagnostics.items() if math.isfinite(value)},
-        "seconds": round(monitor.seconds, 1),
-        "training_seconds": round(monitor.training_seconds, 3),
-        **({} if how.feature_seconds is None else {"feature_seconds": how.feature_seconds}),
-        "images_per_second": round(monitor.training_images / max(monitor.training_seconds, 1e-9), 1),
-        "weights_sha256": weights,
-    }
-    write_record(folder, settings, data, outcome, how, broken)
+    _record(
+        folder,
+        settings,
+        data,
+        how,
+        broken,
+        status=status,
+        iterations=step,
+        diverged_at=monitor.diverged_at or None,
+        warmed_up_at=module.warmed_up_at,
+        final=final,
+        best=monitor.best or {},
+        diagnostics={name: value for name, value in diagnostics.items() if math.isfinite(value)},
+        seconds=round(monitor.seconds, 1),
+        training_seconds=round(monitor.training_seconds, 3),
+        images_per_second=round(monitor.training_images / max(monitor.training_seconds, 1e-9), 1),
+        weights_sha256=weights,
+    ).write()
     return status
 
 
 def write_skipped(folder: Path, settings: RunSettings, data: Data, reason: str, commit: str | None) -> None:
-    """The record of a run that could not be carried out, and why."""
-    outcome: dict[str, Any] = {
-        "status": "skipped",
-        "skipped": reason,
-        "iterations": 0,
-        "diverged_at": None,
-        "warmed_up_at": None,
-        "final": {},
-        "best": {},
-        "diagnostics": {},
-        "seconds": 0.0,
-        "training_seconds": 0.0,
-        "images_per_second": 0.0,
-        "weights_sha256": None,
-    }
-    how = RunInfo(commit, None, None, "not compiled", "none", "none", None, 0.0)
-    write_record(folder, settings, data, outcome, how)
+    """The record of a run that could not be carried out, and why. Raises OSError."""
+    nothing = {"final": {}, "best": {}, "diagnostics": {}, "weights_sha256": None}
+    _record(folder, settings, data, RunInfo(commit), status="skipped", skipped=reason, **nothing).write()
 
 
-def write_record(
+def _record(
     folder: Path,
     settings: RunSettings,
     data: Data,
-    outcome: dict[str, Any],
     how: RunInfo,
     broken: Sequence[tuple[str, str]] = (),
-) -> None:
-    """Put the record into the run's folder. broken: (file, reason) of images that were left out. Raises OSError."""
-    recipe = asdict(settings.arm.recipe)
+    **outcome: Any,
+) -> Record:
+    """The record with this outcome. broken: (file, reason) of images that were left out."""
+    recipe = settings.arm.recipe
     if how.search:
-        recipe["learning_rate"] = how.search["learning_rate"]
-    write_json(
-        folder / RECORD,
-        {
-            "format": FORMAT,
-            "experiment": settings.experiment,
-            "arm": settings.arm.name,
-            "seed": settings.seed,
-            "profile": settings.budget,
-            **outcome,
-            "parent": asdict(how.parent) if how.parent else None,
-            **({"search": how.search} if how.search else {}),
-            **_weights_from(settings, how),
-            "draws": how.pairing_key,
-            "model": describe(settings.arm.model, data.classes, data.shape),
-            "recipe": recipe,
-            "dataset": data.facts_for_record() | _left_out(broken),
-            "processes": data.dist.size,
-            "precision": settings.precision,
-            "device": settings.device,
-            "hardware": device_name(settings.device),
-            "threads": torch.get_num_threads() if settings.device == "cpu" else None,
-            "compilation": how.compilation,
-            "step": how.step,
-            "activations": how.activations,
-            "activation_mib": None if how.activation_bytes is None else round(how.activation_bytes / 2**20, 1),
-            "peak_memory_mib": round(how.peak_memory_mib, 1) or None,
-            "versions": versions(),
-            "commit": how.commit,
-            "finished_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "settings": settings.to_json(),
-        },
+        recipe = replace(recipe, learning_rate=how.search.learning_rate)
+    return Record(
+        folder=folder,
+        experiment=settings.experiment,
+        arm=settings.arm.name,
+        seed=settings.seed,
+        budget=settings.budget,
+        parent=how.parent,
+        search=how.search,
+        weights_from=_weights_from(settings),
+        pairing_key=how.pairing_key,
+        model=msgspec.convert(describe(settings.arm.model, data.classes, data.shape), ModelFacts),
+        recipe=recipe,
+        dataset=Dataset(**data.facts_for_record() | _left_out(broken)),
+        feature_seconds=how.feature_seconds,
+        processes=data.dist.size,
+        precision=settings.precision,
+        device=settings.device,
+        hardware=device_name(settings.device),
+        threads=torch.get_num_threads() if settings.device == "cpu" else None,
+        compilation=how.compilation,
+        step=how.step,
+        activations=how.activations,
+        activation_mib=None if how.activation_bytes is None else round(how.activation_bytes / 2**20, 1),
+        peak_memory_mib=round(how.peak_memory_mib, 1) or None,
+        versions=versions(),
+        commit=how.commit,
+        finished_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        settings=settings,
+        **outcome,
     )
 
 
-def _weights_from(settings: RunSettings, how: RunInfo) -> dict[str, Any]:
-    """Of a run that begins with a pretrained backbone, where that comes from; whether in place of the wanted weights."""
+def _weights_from(settings: RunSettings) -> WeightsFrom | None:
+    """Of a run that begins with a pretrained backbone, where that comes from."""
     start = settings.arm.start
     if start is None or start.how != "backbone":
-        return {}
+        return None
     if settings.weights is not None:
-        return {"weights_from": {"name": settings.weights.name, "substitute": False}}
-    return {"weights_from": {"name": f"the run {start.arm}", "substitute": True}}
+        return WeightsFrom(settings.weights.name, substitute=False)
+    return WeightsFrom(f"the run {start.arm}", substitute=True)
 
 
 def _left_out(broken: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -222,7 +204,7 @@ def _is_finite(module: Classifier) -> bool:
 def _since_the_start(folder: Path, settings: RunSettings, final: dict[str, Any]) -> dict[str, float]:
     """How the errors have changed from those of the run that this one started from, as `<error>_change`."""
     source = parent_folder(folder, settings)
-    parent = read_record(source) if source else None
+    parent = find_record(source) if source else None
     if parent is None:
         return {}
     changes = {}

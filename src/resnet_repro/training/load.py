@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from resnet_repro.config.settings import RunSettings
 from resnet_repro.errors import UserError
 from resnet_repro.models import build
 from resnet_repro.models.weights import state_sha256
+from resnet_repro.records.layout import WEIGHTS
+from resnet_repro.records.record import read_record
 
 
 def load_run(folder: str | Path) -> nn.Module:
@@ -20,15 +20,13 @@ def load_run(folder: str | Path) -> nn.Module:
 
     Raises UserError where the folder holds no finished run or the weights do not fit.
     """
-    folder = Path(folder)
+    record = read_record(Path(folder))
     try:
-        record = json.loads((folder / "record.json").read_text())
-        settings, classes = RunSettings.from_json(record["settings"]), record["dataset"]["classes"]
-        state = load_file(folder / "weights.safetensors")
-    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
-        raise UserError(f"{folder} holds no finished run that can be read ({error}): train it first") from error
-    if state_sha256(state) != record["weights_sha256"]:
-        raise UserError(f"{folder}/weights.safetensors is not what its record names: delete the folder and train again")
-    net = build(settings.arm.model, classes, settings.seed)
+        state = load_file(record.folder / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{folder} holds no weights that can be read ({error}): train it first") from error
+    if state_sha256(state) != record.weights_sha256:
+        raise UserError(f"{record.folder / WEIGHTS} is not what its record names: delete the folder and train again")
+    net = build(record.settings.arm.model, record.dataset.classes, record.seed)
     net.load_state_dict(state)
     return net.eval()

@@ -21,9 +21,9 @@ from resnet_repro.diagnostics.evaluation import Score, evaluate
 from resnet_repro.errors import UserError
 from resnet_repro.files import Table
 from resnet_repro.records.progress import write_progress
+from resnet_repro.records.record import Parent
 from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.memory import peak_memory_mib
-from resnet_repro.training.start import Parent
 
 LOG_POINTS = 100  # readings of the running loss over a budget, at least every 100 steps
 GRADIENT_POINTS = 40  # readings of the gradient norms over a budget, besides those at evaluations

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -19,7 +18,7 @@ from resnet_repro.models.construction import deepen
 from resnet_repro.models.inspect import main_path_layers
 from resnet_repro.models.transfer import load_backbone
 from resnet_repro.records.layout import candidate_folders, parent_folder
-from resnet_repro.records.record import read_record
+from resnet_repro.records.record import Candidate, FoundRate, Parent, find_record
 from resnet_repro.training.load import load_run
 
 DEEPEN_IMAGES = 4_000  # over which the added layers' batch statistics are measured
@@ -27,21 +26,6 @@ DEEPEN_IMAGES = 4_000  # over which the added layers' batch statistics are measu
 
 class Skip(Exception):
     """A run that cannot be carried out here, for a reason that is no fault: the record gives it."""
-
-
-@dataclass(frozen=True)
-class Parent:
-    """The run whose weights another one starts from.
-
-    iterations, published_iterations: steps of the schedules that led to those weights, and as published.
-    """
-
-    experiment: str
-    arm: str
-    seed: int
-    weights_sha256: str
-    iterations: int
-    published_iterations: int
 
 
 def first_weights(
@@ -63,7 +47,7 @@ def first_weights(
         return net, None
     source = parent_folder(folder, settings)
     assert source is not None
-    record = read_record(source)
+    record = find_record(source)
     if record is None:
         raise UserError(f"{source} holds no finished run, and {settings.arm.name} starts from it: run that arm first")
     if record.status != "finished":
@@ -77,9 +61,8 @@ def first_weights(
         load_backbone(net, trained.state_dict(), str(source))
     else:
         net.load_state_dict(trained.state_dict())
-    return net, Parent(
-        record.settings.experiment, record.arm, record.seed, record.data["weights_sha256"], *record.schedule
-    )
+    assert record.weights_sha256 is not None
+    return net, Parent(record.settings.experiment, record.arm, record.seed, record.weights_sha256, *record.schedule)
 
 
 def _load_from_outside(net: nn.Module, wanted: Weights, path: str | None) -> None:
@@ -91,7 +74,7 @@ def _load_from_outside(net: nn.Module, wanted: Weights, path: str | None) -> Non
     load_backbone(net, read_state(file), str(file))
 
 
-def found_rate(folder: Path, settings: RunSettings) -> tuple[Recipe, dict[str, Any] | None]:
+def found_rate(folder: Path, settings: RunSettings) -> tuple[Recipe, FoundRate | None]:
     """The recipe of a run with the learning rate that its search found, and the search for the record; None for none.
 
     The rate is that of the candidate run with the lowest metric; of two equal ones, the lower rate. A candidate that
@@ -100,25 +83,22 @@ def found_rate(folder: Path, settings: RunSettings) -> tuple[Recipe, dict[str, A
     recipe, search = settings.arm.recipe, settings.arm.search
     if search is None:
         return recipe, None
-    candidates: dict[str, dict[str, Any]] = {}
+    candidates: dict[str, Candidate] = {}
+    scored: list[tuple[float, float, str]] = []
     for arm, source in candidate_folders(folder, settings).items():
-        record = read_record(source)
+        record = find_record(source)
         if record is None:
             raise UserError(
                 f"{source} holds no finished run, and {settings.arm.name} is searched with it: run it first"
             )
-        candidates[arm] = {
-            "learning_rate": record.data["recipe"]["learning_rate"],
-            search.metric: record.value(search.metric) if record.status == "finished" else None,
-            "weights_sha256": record.data["weights_sha256"],
-        }
-    scored = [(row[search.metric], row["learning_rate"], arm) for arm, row in candidates.items()]
-    scored = [entry for entry in scored if entry[0] is not None]
+        score = record.value(search.metric) if record.status == "finished" else None
+        candidates[arm] = Candidate(record.recipe.learning_rate, record.weights_sha256, **{search.metric: score})
+        if score is not None:
+            scored.append((score, record.recipe.learning_rate, arm))
     if not scored:
         raise Skip(f"none of its {len(candidates)} candidates was trained to the end")
     _, rate, arm = min(scored)
-    found = {"chosen": arm, "learning_rate": rate, "metric": search.metric, "candidates": candidates}
-    return replace(recipe, learning_rate=rate), found
+    return replace(recipe, learning_rate=rate), FoundRate(arm, rate, search.metric, candidates)
 
 
 def pairing_key(net: nn.Module, settings: RunSettings) -> str:

@@ -139,13 +139,13 @@ def _train(folder: Path, own: Path, settings: RunSettings, execution: Execution,
         execution.commit,
         parent,
         key,
-        compilation,
-        module.how_taken,
-        activations,
-        activation_bytes,
-        max(monitor.peak_memory_mib, peak_memory_mib(device)),
         search,
         feature_seconds,
+        compilation,
+        step=module.how_taken,
+        activations=activations,
+        activation_bytes=activation_bytes,
+        peak_memory_mib=max(monitor.peak_memory_mib, peak_memory_mib(device)),
     )
     status = finish(folder, settings, data, module, monitor, diagnostics, how, step)
     is_continued = settings.prefix is not None and status == "finished"  # by a longer prefix, from its checkpoint
