@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 from conftest import cli, make_settings, prepare_run, start_run
+from made_records import record_in
 from trained_runs import run_here, steps_of, wait_for
 
 from resnet_repro.config.arm import Arm, ModelSpec, Search
 from resnet_repro.config.recipes import FOUR_LAYERS
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.errors import UserError
-from resnet_repro.files import read_rows, series, write_json
+from resnet_repro.files import read_rows, series
 from resnet_repro.records.layout import run_folder, source_folders
 from resnet_repro.records.record import read_record
 from resnet_repro.records.resume import state_of
@@ -73,13 +74,8 @@ def make_candidates(folder: Path, settings: RunSettings, scores: dict[str, tuple
     mine = run_folder(folder, settings.experiment, settings.budget, arm.name, settings.seed)
     for source, (rate, error) in zip(source_folders(mine, settings), scores.values(), strict=True):
         source.mkdir(parents=True)
-        data = {
-            "format": 2, "settings": settings.to_json(), "arm": source.parent.name, "seed": settings.seed,
-            "status": "finished" if error is not None else "diverged", "final": {"validation_error": error},
-            "best": {}, "diagnostics": {}, "weights_sha256": "a" * 64, "parent": None,
-            "recipe": {"learning_rate": rate},
-        }  # fmt: skip
-        write_json(source / "record.json", data)
+        outcome = {"status": "diverged" if error is None else "finished", "final": {"validation_error": error}}
+        record_in(source, settings, **outcome, recipe=settings.to_json()["arm"]["recipe"] | {"learning_rate": rate})
     return mine
 
 
