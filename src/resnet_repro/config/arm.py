@@ -67,12 +67,12 @@ class Recipe:
     iterations: int
     batch_size: int
     learning_rate: float
-    milestones: tuple[int, ...]
-    divide_by: float
-    momentum: float
-    weight_decay: float
-    padding: int
-    flip: bool
+    milestones: tuple[int, ...] = ()
+    divide_by: float = 1
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    padding: int = 0
+    flip: bool = False
     nesterov: bool = False
     optimizer: Literal["sgd", "adam"] = "sgd"
     warm_up: WarmUp | None = None

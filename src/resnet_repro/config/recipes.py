@@ -18,7 +18,6 @@ HE15_CIFAR = Recipe(
     learning_rate=0.1,
     milestones=(32_000, 48_000),
     divide_by=10,
-    momentum=0.9,
     weight_decay=1e-4,
     padding=4,
     flip=True,
@@ -38,18 +37,13 @@ HE15_CIFAR_WARM_UP = replace(HE15_CIFAR, name="he15-cifar with warm-up", warm_up
 HE15_CIFAR_WITHOUT_BN = replace(HE15_CIFAR_AT_ONCE, name="he15-cifar at rate 0.01", learning_rate=0.01)
 
 # 90 epochs of 1,281,167 images, 5,005 steps each: the customary stand-in for "divided where the error plateaus".
-HE15_IMAGENET = Recipe(
+HE15_IMAGENET = replace(
+    HE15_CIFAR_AT_ONCE,
     name="he15-imagenet",
     source="He15 section 3.4",
     iterations=450_450,
     batch_size=256,
-    learning_rate=0.1,
     milestones=(150_150, 300_300),
-    divide_by=10,
-    momentum=0.9,
-    weight_decay=1e-4,
-    padding=4,
-    flip=True,
     scaling="imagenet",
     scale=(256, 480),
     color=0.1,
@@ -63,12 +57,6 @@ IMPL_D = Recipe(
     iterations=20_000,
     batch_size=100,
     learning_rate=0.005,
-    milestones=(),
-    divide_by=1,
-    momentum=0.9,
-    weight_decay=0.0,
-    padding=0,
-    flip=False,
     optimizer="adam",
     scaling="unit",
     validation_images=10_000,
@@ -81,12 +69,6 @@ BLOG_E_MNIST = Recipe(
     iterations=4_690,
     batch_size=128,
     learning_rate=1e-4,
-    milestones=(),
-    divide_by=1,
-    momentum=0.9,
-    weight_decay=0.0,
-    padding=0,
-    flip=False,
     optimizer="adam",
     scaling="unit",
 )
@@ -98,10 +80,6 @@ BLOG_A_FASHION = Recipe(
     iterations=46_900,
     batch_size=128,
     learning_rate=1e-3,
-    milestones=(),
-    divide_by=1,
-    momentum=0.9,
-    weight_decay=0.0,
     padding=4,
     flip=True,
     optimizer="adam",
@@ -115,13 +93,6 @@ FOUR_LAYERS = Recipe(
     iterations=14_080,
     batch_size=128,
     learning_rate=0.01,
-    milestones=(),
-    divide_by=1,
-    momentum=0.9,
-    weight_decay=0.0,
-    padding=0,
-    flip=False,
-    scaling="pixel-mean",
     validation_images=5_000,
 )
 
@@ -133,12 +104,6 @@ BLOG_E_TRANSFER = Recipe(
     iterations=790,
     batch_size=128,
     learning_rate=1e-4,
-    milestones=(),
-    divide_by=1,
-    momentum=0.9,
-    weight_decay=0.0,
-    padding=0,
-    flip=False,
     optimizer="adam",
     scaling="unit",
     train_images=10_000,
@@ -146,19 +111,8 @@ BLOG_E_TRANSFER = Recipe(
 BLOG_E_TRANSFER_CORRECTED = replace(BLOG_E_TRANSFER, name="blog-e-transfer corrected", scaling="imagenet")
 
 # The backbone's own training, where weights from outside cannot be had: on other images, as He15 trains for CIFAR.
-PRETRAINING = Recipe(
-    name="pretraining",
-    source="ours, after He15 section 4.2",
-    iterations=64_000,
-    batch_size=128,
-    learning_rate=0.1,
-    milestones=(32_000, 48_000),
-    divide_by=10,
-    momentum=0.9,
-    weight_decay=1e-4,
-    padding=4,
-    flip=True,
-    scaling="imagenet",
+PRETRAINING = replace(
+    HE15_CIFAR_AT_ONCE, name="pretraining", source="ours, after He15 section 4.2", scaling="imagenet"
 )
 
 # Of arms that are counted only.
@@ -168,10 +122,5 @@ NOT_TRAINED = Recipe(
     iterations=0,
     batch_size=1,
     learning_rate=0.0,
-    milestones=(),
-    divide_by=1,
     momentum=0.0,
-    weight_decay=0.0,
-    padding=0,
-    flip=False,
 )
