@@ -106,6 +106,7 @@ class He16Net(nn.Module):
             stages.append(nn.Sequential(*units))
         self.layer1, self.layer2, self.layer3 = stages
         self.bn_last = nn.BatchNorm2d(in_channels) if preact else nn.Identity()
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(in_channels, classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -115,7 +116,7 @@ class He16Net(nn.Module):
         out = self.layer3(self.layer2(self.layer1(out)))
         if not self.norm_follows:
             out = F.relu(self.bn_last(out))
-        return self.fc(out.mean((2, 3))).float()
+        return self.fc(self.avgpool(out).flatten(1)).float()
 
 
 def he16_net(kind: Kind, depth: int, block: Shape = "basic", classes: int = 10, seed: int = 0) -> nn.Module:

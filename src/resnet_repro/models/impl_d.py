@@ -91,6 +91,7 @@ class ImplDNet(nn.Module):
                 in_channels = channels
             stages.append(nn.Sequential(*blocks))
         self.layer1, self.layer2, self.layer3 = stages
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(in_channels, classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -98,7 +99,7 @@ class ImplDNet(nn.Module):
         if self.norm_follows:
             out = F.relu(self.bn1(out))
         out = self.layer3(self.layer2(self.layer1(out)))
-        return self.fc(out.mean((2, 3))).float()
+        return self.fc(self.avgpool(out).flatten(1)).float()
 
 
 def impl_d_net(
