@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from resnet_repro.errors import UserError
 from resnet_repro.models.blocks import EXPANSION, BasicBlock, Bottleneck, make_shortcut
 from resnet_repro.models.initialization import he_initialize
+from resnet_repro.parsing import choice
 
 Block = Literal["bottleneck", "basic"]
 BLOCKS = (3, 4, 6, 3)  # He15 table 1, 50 layers
@@ -58,8 +59,7 @@ def fashion_resnet(width: int, block: Block = "bottleneck", classes: int = 10, s
     """
     if width < EXPANSION or width % EXPANSION:
         raise UserError(f"width {width} has no quarter for the bottlenecks: take a multiple of {EXPANSION}")
-    if block not in ("bottleneck", "basic"):
-        raise UserError(f"unknown block {block!r}: take bottleneck or basic")
+    choice(block, get_args(Block), "block")
     net = FashionResNet(width, block, classes)
     he_initialize(net, seed)
     return net
