@@ -42,8 +42,9 @@ class PreActBasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         activated = F.relu(self.bn1(x))
+        skip = self.downsample(activated if self.shared else x)
         out = self.conv2(F.relu(self.bn2(self.conv1(activated))))
-        return out + self.downsample(activated if self.shared else x)
+        return out + skip
 
 
 class PreActBottleneck(nn.Module):
@@ -72,9 +73,10 @@ class PreActBottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         activated = F.relu(self.bn1(x))
+        skip = self.downsample(activated if self.shared else x)
         out = self.conv2(F.relu(self.bn2(self.conv1(activated))))
         out = self.conv3(F.relu(self.bn3(out)))
-        return out + self.downsample(activated if self.shared else x)
+        return out + skip
 
 
 class He16Net(nn.Module):
