@@ -64,10 +64,14 @@ class ImageNetNet(nn.Module):
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(in_channels, classes)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:
+        """What the last layer sees of images (N, 3, H, W): (N, 512 or 2048)."""
         out = self.maxpool(F.relu(self.bn1(self.conv1(x))))  # (N, 64, H/4, W/4)
         out = self.layer4(self.layer3(self.layer2(self.layer1(out))))  # (N, 512 or 2048, H/32, W/32)
-        return self.fc(self.avgpool(out).flatten(1)).float()
+        return self.avgpool(out).flatten(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.features(x)).float()
 
 
 def imagenet_net(

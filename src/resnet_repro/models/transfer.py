@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, get_args
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnet_repro.errors import UserError
@@ -37,12 +36,6 @@ class TransferNet(ImageNetNet):
         if frozen:
             for name, parameter in self.named_parameters():
                 parameter.requires_grad = name.partition(".")[0] == HEAD
-
-    def features(self, x: Tensor) -> Tensor:
-        """What the last layer sees of images (N, 3, H, W): (N, 512 or 2048)."""
-        out = self.maxpool(F.relu(self.bn1(self.conv1(x))))
-        out = self.layer4(self.layer3(self.layer2(self.layer1(out))))
-        return self.avgpool(out).flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.fc(x if x.ndim == 2 else self.features(x)).float()
