@@ -8,10 +8,14 @@ import time
 from pathlib import Path
 
 import torch
+from conftest import make_settings
 
 import resnet_repro
 import resnet_repro.data.sources
 import resnet_repro.design.experiment
+from resnet_repro.config.arm import Arm
+from resnet_repro.data.stream import InMemoryData
+from resnet_repro.diagnostics.diagnostic import DiagnosticContext
 from resnet_repro.files import read_rows, series
 from resnet_repro.training.train_run import Execution, train
 
@@ -29,6 +33,15 @@ def run_here(folder: Path) -> str:
         torch.set_num_threads(threads)
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def diagnostic_context(folder: Path, data: Path, arm: Arm) -> DiagnosticContext:
+    """What an arm's diagnostics look at, on the tiny stand-in for CIFAR-10."""
+    arrays = resnet_repro.data.sources.obtain("standin-tiny", data, None, lambda text: None)
+    device = torch.device("cpu")
+    return DiagnosticContext(
+        make_settings(data, 20, arm), folder, InMemoryData(arrays, arm.recipe, 0, 1, device), device
+    )
 
 
 def content(folder: Path) -> dict[str, object]:

@@ -37,6 +37,13 @@ def resolve_precision(wanted: str, device: str, gpus: Sequence[int] = (0,)) -> s
     return "bf16" if has_bf16(device, gpus) else "fp32"
 
 
+def autocast(device: str, precision: str):
+    """What a forward pass is computed under on a kind of device: bf16 autocast, or none for "fp32"."""
+    import torch
+
+    return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
+
+
 def has_bf16(device: str, gpus: Sequence[int] = (0,)) -> bool:
     """Whether the device multiplies bf16 numbers natively; emulation, which is slower than float32, does not count."""
     import torch

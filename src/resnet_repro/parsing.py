@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from resnet_repro.errors import UserError
+
+Value = TypeVar("Value")
 
 DIGITS = 18  # more of them are no number that anyone means
 
@@ -29,6 +32,14 @@ def parse_seeds(text: str) -> tuple[int, ...]:
             raise UserError(f"SEEDS={_short(text)} is too large: seeds lie under 2^31, 10,000 of them at most")
         seeds.update(range(int(first), int(last) + 1))
     return tuple(sorted(seeds))
+
+
+def choice(value: Value, known: Iterable, what: str) -> Value:
+    """`value`, one of `known`. Raises UserError with the known ones where it is none."""
+    known = tuple(known)
+    if value not in known:
+        raise UserError(f"unknown {what} {value!r}: take one of {', '.join(map(str, known))}")
+    return value
 
 
 def seed_list(seeds: Sequence[int]) -> str:

@@ -7,30 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_settings
+from trained_runs import diagnostic_context
 
-from resnet_repro.config.arm import Arm
 from resnet_repro.config.families import cifar_arm
 from resnet_repro.config.recipes import HE15_CIFAR
-from resnet_repro.data.sources import obtain
-from resnet_repro.data.stream import InMemoryData
 from resnet_repro.diagnostics.along_training import InputShift, Modes
-from resnet_repro.diagnostics.diagnostic import DiagnosticContext
 from resnet_repro.files import read_rows
 from resnet_repro.models import build
 
-CPU = torch.device("cpu")
-
-
-def context(folder: Path, data: Path, arm: Arm) -> DiagnosticContext:
-    arrays = obtain("standin-tiny", data, None, lambda text: None)
-    settings = make_settings(data, 20, arm)
-    return DiagnosticContext(settings, folder, InMemoryData(arrays, arm.recipe, 0, 1, CPU), CPU)
-
 
 def test_the_shift_of_an_input_is_measured_in_its_own_spread(tiny_data: Path, tmp_path: Path) -> None:
-    arm = cifar_arm("plain", 8, HE15_CIFAR, diagnostic=("inputs",))
-    diagnostic = InputShift(context(tmp_path, tiny_data, arm))
+    arm = cifar_arm("plain", 8, HE15_CIFAR, watch=("inputs",))
+    diagnostic = InputShift(diagnostic_context(tmp_path, tiny_data, arm))
     diagnostic.tables[0].rewind(-1)
     net = build(arm.model, 10, seed=0)
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
@@ -60,8 +48,8 @@ def test_the_shift_of_an_input_is_measured_in_its_own_spread(tiny_data: Path, tm
 def test_only_batch_statistics_make_a_class_depend_on_the_mode(
     norm: str, depends: bool, tiny_data: Path, tmp_path: Path
 ) -> None:
-    arm = cifar_arm("plain", 8, replace(HE15_CIFAR, batch_size=4), norm=norm, diagnostic=("modes",))
+    arm = cifar_arm("plain", 8, replace(HE15_CIFAR, batch_size=4), norm=norm, watch=("modes",))
     net = build(arm.model, 10, seed=0)
-    change = Modes(context(tmp_path, tiny_data, arm)).finish(net)["mode_change"]
+    change = Modes(diagnostic_context(tmp_path, tiny_data, arm)).finish(net)["mode_change"]
     assert (change > 1) if depends else (change == 0)
     assert net.training

@@ -8,28 +8,17 @@ import numpy as np
 import pytest
 import torch
 from conftest import QUARTER, make_settings, prepare_run
-from trained_runs import run_here
+from trained_runs import diagnostic_context, run_here
 
-from resnet_repro.config.arm import Arm
 from resnet_repro.config.families import cifar_arm
 from resnet_repro.config.recipes import HE15_CIFAR
-from resnet_repro.data.sources import obtain
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.diagnostics import representations as features
 from resnet_repro.diagnostics.along_training import make_diagnostics
-from resnet_repro.diagnostics.diagnostic import DiagnosticContext
 from resnet_repro.diagnostics.representations import Features, places, probe_error, recovery_r2
 from resnet_repro.files import read_rows
 from resnet_repro.models import build
 from resnet_repro.records.record import read_record
-
-CPU = torch.device("cpu")
-
-
-def context(folder: Path, data: Path, arm: Arm) -> DiagnosticContext:
-    arrays = obtain("standin-tiny", data, None, lambda text: None)
-    settings = make_settings(data, 20, arm)
-    return DiagnosticContext(settings, folder, InMemoryData(arrays, arm.recipe, 0, 1, CPU), CPU)
 
 
 def test_recovery_finds_what_is_there_and_nothing_where_nothing_is() -> None:
@@ -68,8 +57,8 @@ def test_probes_read_classes_that_are_there() -> None:
 
 def test_recovery_is_scored_on_test_images(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Training images are known to the net itself."""
-    arm = cifar_arm("plain", 8, HE15_CIFAR, length=0, diagnostic=("features",))
-    diagnostic = make_diagnostics(context(tmp_path, tiny_data, arm))["features"]
+    arm = cifar_arm("plain", 8, HE15_CIFAR, length=0, watch=("features",))
+    diagnostic = make_diagnostics(diagnostic_context(tmp_path, tiny_data, arm))["features"]
     assert isinstance(diagnostic, Features)
     asked: list[tuple[str, int]] = []
     data, batches = diagnostic.context.data, InMemoryData.batches
@@ -90,7 +79,7 @@ def test_recovery_is_scored_on_test_images(tiny_data: Path, tmp_path: Path, monk
 
 
 def test_features_look_after_the_first_convolution_and_every_block(tiny_data: Path, tmp_path: Path) -> None:
-    arm = cifar_arm("resnet", 8, HE15_CIFAR, length=0, diagnostic=("features",))
+    arm = cifar_arm("resnet", 8, HE15_CIFAR, length=0, watch=("features",))
     folder = prepare_run(tmp_path, make_settings(tiny_data, 0, arm), tiny_data)
     assert run_here(folder) == "finished"
     names = ["conv1", "layer1.0", "layer2.0", "layer3.0"]
@@ -108,8 +97,8 @@ def test_features_look_after_the_first_convolution_and_every_block(tiny_data: Pa
 
 
 def test_features_are_the_same_after_a_kill_in_their_middle(tiny_data: Path, tmp_path: Path) -> None:
-    arm = cifar_arm("plain", 8, QUARTER, length=0, diagnostic=("features",))
-    diagnostic = make_diagnostics(context(tmp_path, tiny_data, arm))["features"]
+    arm = cifar_arm("plain", 8, QUARTER, length=0, watch=("features",))
+    diagnostic = make_diagnostics(diagnostic_context(tmp_path, tiny_data, arm))["features"]
     assert isinstance(diagnostic, Features)
     net = build(arm.model, 10, seed=0)
     first = diagnostic.finish(net)

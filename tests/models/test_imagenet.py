@@ -8,24 +8,12 @@ import torchvision.models as theirs
 from measured_nets import multiply_adds, on_meta
 from torch import nn
 
-from resnet_repro.diagnostics.complexity import parameter_count
-from resnet_repro.models.blocks import Bottleneck, PadShortcut, make_shortcut
+from resnet_repro.models.blocks import Bottleneck, PadShortcut
 from resnet_repro.models.imagenet import imagenet_net
 from resnet_repro.models.inspect import main_path_convolutions
-from resnet_repro.models.weights import state_sha256
-
-DEPTHS = (18, 34, 50, 101, 152)
 
 
-@pytest.mark.parametrize("depth", DEPTHS)
-def test_resnets_have_torchvisions_names_and_shapes(depth: int) -> None:
-    ours, other = on_meta(imagenet_net, "resnet", depth), on_meta(getattr(theirs, f"resnet{depth}"))
-    shapes = {key: tensor.shape for key, tensor in other.state_dict().items()}
-    assert {key: tensor.shape for key, tensor in ours.state_dict().items()} == shapes
-    assert parameter_count(ours) == parameter_count(other)
-
-
-@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
 def test_resnets_take_torchvisions_weights_and_give_its_outputs(depth: int) -> None:
     torch.manual_seed(0)
     other = getattr(theirs, f"resnet{depth}")()
@@ -52,21 +40,6 @@ def test_plain_nets_are_resnets_without_shortcuts(depth: int) -> None:
     assert not any("downsample" in name for name, _ in plain.named_modules())
 
 
-def test_a_plain_net_and_its_twins_share_their_initial_weights() -> None:
-    plain = imagenet_net("plain", 18, classes=10, seed=3).state_dict()
-    assert state_sha256(imagenet_net("resnet", 18, "A", classes=10, seed=3).state_dict()) == state_sha256(plain)
-    assert state_sha256(imagenet_net("plain", 18, classes=10, seed=4).state_dict()) != state_sha256(plain)
-    projections = imagenet_net("resnet", 18, "C", classes=10, seed=3).state_dict()
-    assert all(torch.equal(value, projections[key]) for key, value in plain.items())
-
-
-@pytest.mark.parametrize(("shortcut", "projections"), [("A", 0), ("B", 4), ("C", 16)])
-def test_projections_of_resnet_50(shortcut: str, projections: int) -> None:
-    net = on_meta(imagenet_net, "resnet", 50, shortcut)
-    assert sum(key.endswith("downsample.0.weight") for key in net.state_dict()) == projections
-    assert net(torch.empty(2, 3, 64, 64, device="meta")).shape == (2, 1000)
-
-
 def test_a_bottleneck_adds_its_shortcut_or_nothing() -> None:
     x = torch.rand(2, 8, 6, 6)
     pad = PadShortcut(8, 12, 2)
@@ -80,10 +53,3 @@ def test_a_bottleneck_adds_its_shortcut_or_nothing() -> None:
 def test_the_stride_of_a_bottleneck_is_where_it_is_asked_for(stride_at: str, strides: list[int]) -> None:
     block = on_meta(imagenet_net, "resnet", 50, stride_at=stride_at).get_submodule("layer2.0")
     assert [conv.stride[0] for _, conv in main_path_convolutions(block)] == strides
-
-
-def test_shortcuts_project_where_their_option_says() -> None:
-    for option, same, changed in (("A", nn.Identity, PadShortcut), ("B", nn.Identity, nn.Sequential)):
-        assert isinstance(make_shortcut(option, 8, 8, 1, nn.BatchNorm2d), same)  # type: ignore[arg-type]
-        assert isinstance(make_shortcut(option, 8, 16, 1, nn.BatchNorm2d), changed)  # type: ignore[arg-type]
-    assert isinstance(make_shortcut("C", 8, 8, 1, nn.BatchNorm2d), nn.Sequential)

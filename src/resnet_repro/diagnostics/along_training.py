@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from resnet_repro.diagnostics.diagnostic import Diagnostic, DiagnosticContext
 from resnet_repro.diagnostics.shifts import Shifts
 from resnet_repro.files import Table, read_rows
-from resnet_repro.models.inspect import main_path_convolutions
+from resnet_repro.models.inspect import forward_hooks, in_mode, main_path_convolutions
 from resnet_repro.models.recompute import frozen_statistics
 
 INPUT_IMAGES = 500
@@ -56,24 +56,14 @@ class InputShift(Diagnostic):
         """{name of the convolution: (2, channels) mean and standard deviation of its input}."""
         moments: dict[str, Tensor] = {}
 
-        def look(name: str) -> Callable:
-            def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-                std, centre = torch.std_mean(inputs[0].float(), dim=(0, 2, 3), correction=0)
-                moments[name] = torch.stack([centre, std]).cpu()
+        def look(name: str, module: nn.Module, x: Tensor, output: Tensor) -> None:
+            std, centre = torch.std_mean(x.float(), dim=(0, 2, 3), correction=0)
+            moments[name] = torch.stack([centre, std]).cpu()
 
-            return hook
-
-        handles = [conv.register_forward_pre_hook(look(name)) for name, conv in main_path_convolutions(net)[1:]]
-        was_training = net.training
-        net.train()
-        try:
-            with frozen_statistics(net), self.context.autocast():
-                for images, _ in self.context.data.batches("train", INPUT_IMAGES, size=INPUT_IMAGES):
-                    net(images)
-        finally:
-            net.train(was_training)
-            for handle in handles:
-                handle.remove()
+        layers = main_path_convolutions(net)[1:]
+        with in_mode(net, training=True), forward_hooks(layers, look), frozen_statistics(net), self.context.autocast():
+            for images, _ in self.context.data.batches("train", INPUT_IMAGES, size=INPUT_IMAGES):
+                net(images)
         return moments
 
     def finish(self, net: nn.Module) -> dict[str, float]:
@@ -120,15 +110,11 @@ class Modes(Diagnostic):
     def finish(self, net: nn.Module) -> dict[str, float]:
         size = self.context.settings.arm.recipe.batch_size
         changed = count = 0
-        was_training = net.training
-        try:
-            with frozen_statistics(net), self.context.autocast():
-                for images, _ in self.context.data.batches("test", MODE_IMAGES, size=size):
-                    classes = [net.train(training)(images).argmax(1) for training in (True, False)]
-                    changed += int((classes[0] != classes[1]).sum())
-                    count += len(images)
-        finally:
-            net.train(was_training)
+        with in_mode(net, training=False), frozen_statistics(net), self.context.autocast():
+            for images, _ in self.context.data.batches("test", MODE_IMAGES, size=size):
+                classes = [net.train(training)(images).argmax(1) for training in (True, False)]
+                changed += int((classes[0] != classes[1]).sum())
+                count += len(images)
         return {"mode_change": 100 * changed / count}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from itertools import pairwise
 from math import ceil, prod
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_repro.diagnostics.complexity import LayerCost, copy_on_meta, parameter_count
+from resnet_repro.models.inspect import forward_hooks, main_path
 
 Shape = tuple[int, int, int]
 
@@ -159,24 +159,18 @@ def _walk(net: nn.Module, shape: Shape) -> tuple[list[Shape], bool]:
     path: list[Shape] = []
     inputs: list[Tensor] = []
 
-    def step(module: nn.Module, _: object, output: Tensor) -> None:
-        if output.dim() == 4:
+    def look(on_path: bool, module: nn.Module, x: Tensor, output: Tensor) -> None:
+        if on_path and output.dim() == 4:
             path.append((output.shape[1], output.shape[2], output.shape[3]))
+        if isinstance(module, _SPATIAL):
+            inputs.append(x)
 
-    def remember(module: nn.Module, given: tuple[Tensor, ...]) -> None:
-        inputs.append(given[0])
-
-    with ExitStack() as stack:
-        for name, module in net.named_modules():
-            parts = name.split(".")
-            if not name or {"heads", "downsample"} & set(parts):
-                continue
-            if isinstance(module, _SPATIAL):
-                stack.callback(module.register_forward_pre_hook(remember).remove)
-            above = [net.get_submodule(".".join(parts[:end])) for end in range(1, len(parts))]
-            holds = isinstance(module, nn.Sequential | nn.ModuleDict | nn.ModuleList | nn.AdaptiveAvgPool2d)
-            if not holds and all(isinstance(m, nn.Sequential) for m in above):
-                stack.callback(module.register_forward_hook(step).remove)
-        with torch.no_grad():
-            net(torch.empty(1, *shape, device="meta"))
+    modules = []
+    for name, module in main_path(net)[1:]:
+        parts = name.split(".")
+        above = [net.get_submodule(".".join(parts[:end])) for end in range(1, len(parts))]
+        holds = isinstance(module, nn.Sequential | nn.ModuleDict | nn.ModuleList | nn.AdaptiveAvgPool2d)
+        modules.append((not holds and all(isinstance(m, nn.Sequential) for m in above), module))
+    with forward_hooks(modules, look), torch.no_grad():
+        net(torch.empty(1, *shape, device="meta"))
     return path, len({id(x) for x in inputs}) == len(inputs)

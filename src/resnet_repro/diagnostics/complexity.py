@@ -8,25 +8,23 @@ bytes. Activation functions, and with them normalization, additions and concaten
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
+from math import ceil, prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from resnet_repro.config.arm import ModelSpec
 from resnet_repro.models import build
-from resnet_repro.models.inspect import main_path_layers
+from resnet_repro.models.inspect import forward_hooks, main_path_layers
 
 KIB_PER_NUMBER = 4 / 1024  # float32
 
 KINDS: dict[str, tuple[type[nn.Module], ...]] = {
-    "conv": (nn.modules.conv._ConvNd,),
+    "conv": (nn.Conv2d,),
     "fc": (nn.Linear,),
     "pool": (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
     "norm": (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm),
@@ -96,11 +94,9 @@ def copy_on_meta(net: nn.Module) -> nn.Module:
 def layer_costs(net: nn.Module, shape: tuple[int, int, int]) -> list[LayerCost]:
     """The cost of each layer for one image of `shape` (C, H, W), in the signal's order, auxiliary heads last.
 
-    Shortcuts' projections are layers as any other. Global pooling that is written as a mean has a row named "mean".
-    Multiply-adds are half of what torch's counter gives. It knows convolutions and linear layers, which is what published
-    operations mean; pooling, which it leaves out, is counted here. The trunk is counted as it classifies; `net.heads`
-    in a pass of training. Raises RuntimeError where the net takes no image of that shape, and ValueError where it has
-    parameters outside of the layers that are counted.
+    Shortcuts' projections are layers as any other. Only modules are seen: pooling written as a function has no row. The
+    trunk is counted as it classifies; `net.heads` in a pass of training. Raises RuntimeError where the net takes no image
+    of that shape, and ValueError where it has parameters outside of the layers that are counted.
     """
     meta = copy_on_meta(net)
     rows = _one_pass(meta.eval(), shape, images=1)
@@ -174,58 +170,40 @@ def _cells(name: str, shape: str, memory: float | None, params: float | None, ma
 def _one_pass(net: nn.Module, shape: tuple[int, int, int], images: int) -> list[LayerCost]:
     """The rows of one pass of `images` images through a net on the meta device."""
     rows: list[LayerCost] = []
-    met: set[int] = set()
-    counter = FlopCounterMode(display=False)
-    begun = [0]
+    met: set[nn.Module] = set()
 
-    def enter(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        begun.append(counter.get_total_flops())
+    def add(name: str, module: nn.Module, x: Tensor, output: Tensor) -> None:
+        kind = _kind(module)
+        assert kind is not None
+        size = tuple(output.shape[1:])
+        memory = 0.0 if kind == "norm" else prod(size) * KIB_PER_NUMBER
+        params = 0 if module in met else parameter_count(module)
+        met.add(module)
+        rows.append(
+            LayerCost(name, kind, size, memory, params, _operations(module, x, size), "heads" in name.split("."))
+        )
 
-    def leave_as(name: str, kind: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def leave(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            operations = (counter.get_total_flops() - begun.pop()) // (2 * images)
-            if kind == "pool":
-                operations = _pooled(module, inputs[0], output)
-            params = 0 if id(module) in met else parameter_count(module)
-            met.add(id(module))
-            rows.append(_row(name, kind, output, params, operations))
-
-        return leave
-
-    class Means(TorchFunctionMode):
-        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            out = func(*args, **(kwargs or {}))
-            inside = len(begun) > 1
-            if func in (torch.Tensor.mean, torch.mean) and not inside and args[0].dim() == 4 and out.dim() == 2:
-                rows.append(_row("mean", "pool", out, 0, prod(args[0].shape[1:])))
-            return out
-
-    with ExitStack() as stack:
-        for name, module in net.named_modules():
-            for kind, types in KINDS.items():
-                if isinstance(module, types):
-                    stack.callback(module.register_forward_pre_hook(enter).remove)
-                    stack.callback(module.register_forward_hook(leave_as(name, kind)).remove)
-        for mode in (torch.no_grad(), counter, Means()):
-            stack.enter_context(mode)
+    layers = [(name, module) for name, module in net.named_modules() if _kind(module)]
+    with forward_hooks(layers, add), torch.no_grad():
         net(torch.empty(images, *shape, device="meta"))
     return rows
 
 
-def _row(name: str, kind: str, output: Tensor, params: int, macs: int) -> LayerCost:
-    shape = tuple(output.shape[1:])
-    memory = 0.0 if kind == "norm" else prod(shape) * KIB_PER_NUMBER
-    return LayerCost(name, kind, shape, memory, params, macs, in_heads="heads" in name.split("."))
+def _kind(module: nn.Module) -> str | None:
+    return next((kind for kind, types in KINDS.items() if isinstance(module, types)), None)
 
 
-def _pooled(module: nn.Module, x: Tensor, output: Tensor) -> int:
-    """How many numbers a pooling layer takes in for one image, once for each output that needs it."""
-    channels, *sizes = output.shape[1:]
+def _operations(module: nn.Module, x: Tensor, size: tuple[int, ...]) -> int:
+    """The `macs` of a layer whose input is `x` and whose output for one image has this `size`."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        return prod(size) * module.weight[0].numel()
     if isinstance(module, nn.MaxPool2d | nn.AvgPool2d):
         kernel = module.kernel_size
-        return prod(output.shape[1:]) * (kernel * kernel if isinstance(kernel, int) else prod(kernel))
-    windows = [
-        sum(-(-(i + 1) * before // after) - i * before // after for i in range(after))
-        for before, after in zip(x.shape[2:], sizes, strict=True)
-    ]
-    return channels * prod(windows)
+        return prod(size) * (kernel * kernel if isinstance(kernel, int) else prod(kernel))
+    if isinstance(module, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
+        windows = [
+            sum(ceil((i + 1) * before / after) - i * before // after for i in range(after))
+            for before, after in zip(x.shape[2:], size[1:], strict=True)
+        ]
+        return size[0] * prod(windows)
+    return 0

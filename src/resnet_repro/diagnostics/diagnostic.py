@@ -12,6 +12,7 @@ from torch import nn
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.data.base import Data
 from resnet_repro.files import Table
+from resnet_repro.hardware import autocast
 
 POINTS = 20
 
@@ -26,7 +27,7 @@ class DiagnosticContext:
     device: torch.device
 
     def autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16")
+        return autocast(self.device.type, self.settings.precision)
 
 
 class Diagnostic:

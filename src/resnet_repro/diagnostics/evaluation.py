@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnet_repro.distributed import ALONE, DistContext
+from resnet_repro.hardware import autocast
+from resnet_repro.models.inspect import in_mode
 
 
 @dataclass(frozen=True)
@@ -36,17 +38,14 @@ def evaluate(
     section 4.1). dist: the processes that go through the batches together, each through its own; the score is that on
     all of them. The mode that the net was in is restored. Raises ValueError for no batches.
     """
-    was_training = net.training
-    net.eval()
     dist.same_buffers(net)
     sums = torch.zeros(3, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+    with in_mode(net, training=False), autocast(device.type, precision):
         for images, labels in batches:
             predicted = _predict(net, images)
             sums[0] += F.nll_loss(predicted, labels, reduction="sum")
             sums[1] += (predicted.argmax(1) != labels).sum()
             sums[2] += len(labels)
-    net.train(was_training)
     loss, wrong, count = dist.all_reduce_sum(sums).tolist()
     if not count:
         raise ValueError("no batches to evaluate on: give at least one image")

@@ -7,7 +7,7 @@ mode.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from statistics import mean
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from resnet_repro.diagnostics.diagnostic import Diagnostic, DiagnosticContext
 from resnet_repro.files import Table
-from resnet_repro.models.inspect import main_path_convolutions
+from resnet_repro.models.inspect import forward_hooks, in_mode, main_path_convolutions
 
 PROBE_IMAGES = 10_000
 RECOVERY_IMAGES, CHOICE_IMAGES, HELD_OUT_IMAGES = 5_000, 1_000, 2_000
@@ -50,23 +50,16 @@ def places(net: nn.Module) -> Places:
 
 
 @contextmanager
-def _outputs(looked_at: Places, take: Callable[[Tensor], Tensor]):
+def _outputs(looked_at: Places, take: Callable[[Tensor], Tensor]) -> Iterator[dict[str, Tensor]]:
     """{name: what `take` makes of the output}, renewed by each forward pass."""
-    found: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
 
-    def look(name: str) -> Callable:
-        def hook(module: nn.Module, inputs: tuple, output: Tensor) -> None:
-            # The first normalization is followed by a ReLU outside of any module; on a block's output it does nothing.
-            found[name] = take(F.relu(output.float())).cpu()
+    def look(name: str, module: nn.Module, x: Tensor, output: Tensor) -> None:
+        # The first normalization is followed by a ReLU outside of any module; on a block's output it does nothing.
+        outputs[name] = take(F.relu(output.float())).cpu()
 
-        return hook
-
-    handles = [module.register_forward_hook(look(name)) for name, module in looked_at]
-    try:
-        yield found
-    finally:
-        for handle in handles:
-            handle.remove()
+    with forward_hooks(looked_at, look):
+        yield outputs
 
 
 def recovery_r2(features: np.ndarray, targets: np.ndarray, sizes: tuple[int, int, int]) -> tuple[float, float]:
@@ -127,14 +120,10 @@ class Features(Diagnostic):
     def finish(self, net: nn.Module) -> dict[str, float]:
         for table in self.tables:
             table.rewind(-1)  # a kill may have left them from an earlier attempt
-        was_training = net.training
-        net.eval()
-        try:
+        with in_mode(net, training=False):
             errors = self._probe_errors(net)
             recovered = self._recovered(net)
             self._write_pictures(net)
-        finally:
-            net.train(was_training)
         rows = [
             {
                 "iteration": self.context.settings.stop_at,

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from resnet_repro.models.inspect import responding_modules
+from resnet_repro.hardware import autocast
+from resnet_repro.models.inspect import forward_hooks, in_mode, responding_modules
 
 
 @torch.inference_mode()
@@ -23,29 +24,16 @@ def layer_responses(
     sources = responding_modules(net)
     sums = torch.zeros(len(sources), 3, dtype=torch.float64)
 
-    def hook(index: int):
-        def add(module: nn.Module, inputs: tuple, output: Tensor) -> None:
-            values = output.float()
-            count = values.numel()
-            variance, mean = torch.var_mean(values, correction=0)
-            mean, variance = mean.item(), variance.item()
-            sums[index] += torch.tensor([count, count * mean, count * (variance + mean**2)], dtype=torch.float64)
+    def add(index: int, module: nn.Module, x: Tensor, output: Tensor) -> None:
+        count = output.numel()
+        variance, mean = torch.var_mean(output.float(), correction=0)
+        mean, variance = mean.item(), variance.item()
+        sums[index] += torch.tensor([count, count * mean, count * (variance + mean**2)], dtype=torch.float64)
 
-        return add
-
-    was_training = net.training
-    net.eval()
-    handles = []
-    try:
-        for index, (_, source) in enumerate(sources):
-            handles.append(source.register_forward_hook(hook(index)))
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            for images, _ in batches:
-                net(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-        net.train(was_training)
+    modules = enumerate(module for _, module in sources)
+    with in_mode(net, training=False), forward_hooks(modules, add), autocast(device.type, precision):
+        for images, _ in batches:
+            net(images)
     count, total, squares = sums.unbind(1)
     deviations = (squares / count - (total / count) ** 2).clamp(min=0).sqrt()
     return [(name, deviation) for (name, _), deviation in zip(sources, deviations.tolist(), strict=True)]

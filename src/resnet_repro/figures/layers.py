@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,7 @@ def gradient_norms_along(arms: Sequence[Arm]) -> FigureSpec:
         if not shown:
             return None
         columns = min(PANELS_ABREAST, len(shown))
-        rows = -(-len(shown) // columns)
+        rows = ceil(len(shown) / columns)
         figure = Figure(figsize=(WIDTH, 0.5 + 2.1 * rows))
         axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
         for ax in axes.flat[len(shown) :]:

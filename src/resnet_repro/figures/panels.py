@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from resnet_repro.config.arm import Arm
@@ -34,7 +35,7 @@ def panel_grid(shown: Panels, extra_rows: int = 0) -> tuple[Figure, list[list[Ax
     from matplotlib.figure import Figure
 
     columns = len(shown) if extra_rows else min(len(shown), COLUMNS)
-    rows = 1 + extra_rows if extra_rows else -(-len(shown) // columns)
+    rows = 1 + extra_rows if extra_rows else ceil(len(shown) / columns)
     lines = max(legend_lines([arm.name for arm in arms], columns) for arms in shown.values())
     height = 2.7 if rows == 1 else 2.15 * rows
     figure = Figure(figsize=(WIDTH, height + 0.4 + 0.16 * lines * (rows - extra_rows)))
@@ -81,7 +82,7 @@ def arm_handle(look: Mapping[str, Any]) -> Line2D:
 
 def legend_lines(names: Sequence[str], columns: int) -> int:
     """How many lines `legend_below` takes."""
-    return -(-len(names) // _entries(names, columns))
+    return ceil(len(names) / _entries(names, columns))
 
 
 def _entries(names: Sequence[str], columns: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import TYPE_CHECKING
 
 from resnet_repro.config.arm import Arm
@@ -103,7 +104,7 @@ def feature_maps(arms: Sequence[Arm]) -> FigureSpec:
             maps.append(by_place)
         places = max(len(by_place) for by_place in maps)
         channels = max(len(found) for by_place in maps for found in by_place.values())
-        rows = -(-channels // 2)
+        rows = ceil(channels / 2)
         figure = Figure(figsize=(WIDTH, len(shown) * (WIDTH / (2 * places) * (rows + 0.35) + 0.25)))
         parts = figure.subfigures(len(shown), 1, squeeze=False)[:, 0]
         for part, record, by_place in zip(parts, shown, maps, strict=True):

@@ -7,6 +7,7 @@ from typing import Any
 
 from resnet_repro.config.arm import ModelSpec
 from resnet_repro.errors import UserError
+from resnet_repro.parsing import choice
 
 IMAGENET = (3, 224, 224), 1000
 CIFAR = (3, 32, 32), 10
@@ -53,9 +54,7 @@ NETS: dict[str, CataloguedNet] = {
 
 def catalogued(name: str) -> CataloguedNet:
     """The network of that name. Raises UserError with the known names."""
-    if name not in NETS:
-        raise UserError(f"unknown network {name!r}: take one of {', '.join(NETS)}")
-    return NETS[name]
+    return NETS[choice(name, NETS, "network")]
 
 
 def parse_shape(text: str) -> tuple[int, int, int]:

@@ -7,7 +7,7 @@ Batch normalization after every convolution, no biases in convolutions, no dropo
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.models.blocks import BasicBlock, ShortcutOption, make_shortcut
 from resnet_repro.models.initialization import he_initialize
 from resnet_repro.models.norms import norm_factory
+from resnet_repro.parsing import choice
 
 Kind = Literal["plain", "resnet"]
 Norm = Literal["batch", "none", "layer", "instance", "group"]
@@ -59,12 +60,13 @@ class CifarNet(nn.Module):
                 in_channels = channels
             stages.append(nn.Sequential(*blocks))
         self.layer1, self.layer2, self.layer3 = stages
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(STAGE_CHANNELS[-1], classes)
 
     def forward(self, x: Tensor) -> Tensor:
         out = F.relu(self.bn1(self.conv1(x)))  # (N, 16, H, W)
         out = self.layer3(self.layer2(self.layer1(out)))  # (N, 64, H/4, W/4)
-        return self.fc(out.mean((2, 3))).float()
+        return self.fc(self.avgpool(out).flatten(1)).float()
 
 
 def cifar_net(
@@ -85,13 +87,9 @@ def cifar_net(
     Raises UserError for a depth that is not 6n+2, for unknown kinds, options, norms and spans, and for a span of 1 in a
     plain net or with option C.
     """
-    for value, known, what in (
-        (kind, ("plain", "resnet"), "kind"),
-        (shortcut, ("A", "B", "C"), "shortcut option"),
-        (span, (1, 2), "span"),
-    ):
-        if value not in known:
-            raise UserError(f"unknown {what} {value!r}: take one of {', '.join(map(str, known))}")
+    choice(kind, get_args(Kind), "kind")
+    choice(shortcut, get_args(ShortcutOption), "shortcut option")
+    choice(span, (1, 2), "span")
     if span == 1 and (kind == "plain" or shortcut == "C"):
         what = "a plain net" if kind == "plain" else "option C"
         raise UserError(f"span 1 does not go with {what}: take a resnet with option A or B")

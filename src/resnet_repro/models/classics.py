@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 
 from resnet_repro.errors import UserError
 from resnet_repro.models.initialization import he_initialize
+from resnet_repro.parsing import choice
 
 AlexNetVariant = Literal["lecture", "torchvision"]
 Layers = OrderedDict[str, nn.Module]
@@ -64,8 +65,7 @@ def alexnet(variant: AlexNetVariant = "lecture", classes: int = 1000, seed: int 
     brings the last map to 6×6 by adaptive average pooling, and drops out the inputs of those two layers.
     Raises UserError for unknown variants.
     """
-    if variant not in ("lecture", "torchvision"):
-        raise UserError(f"unknown variant {variant!r}: take one of lecture, torchvision")
+    choice(variant, get_args(AlexNetVariant), "variant")
     layers: Layers = OrderedDict(
         conv1=nn.Conv2d(3, 64, 11, stride=4, padding=2),
         relu1=nn.ReLU(),
@@ -119,9 +119,7 @@ def vgg(depth: Literal[16, 19] = 16, classes: int = 1000, seed: int = 0) -> Clas
     K. Simonyan and A. Zisserman, *Very Deep Convolutional Networks for Large-Scale Image Recognition*, 2015, table 1.
     Raises UserError for other depths.
     """
-    if depth not in VGG_CONVOLUTIONS:
-        raise UserError(f"unknown depth {depth!r}: take one of {', '.join(map(str, VGG_CONVOLUTIONS))}")
-    layers = vgg_stages(VGG_CONVOLUTIONS[depth])
+    layers = vgg_stages(VGG_CONVOLUTIONS[choice(depth, VGG_CONVOLUTIONS, "depth")])
     layers |= _linear_layers(6, (512 * 7 * 7, 4096, 4096, classes))
     return _initialized(layers, seed)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from resnet_repro.models.cifar import BasicBlock, CifarNet
+from resnet_repro.models.inspect import forward_hooks, in_mode
 
 STAGES = ("layer1", "layer2", "layer3")
 
@@ -70,25 +71,15 @@ def _input_moments(net: CifarNet, batches: Iterable[tuple[Tensor, Tensor]]) -> d
     """{stage: (mean, variance) of each channel of the stage's output}, in evaluation mode, in double precision."""
     sums: dict[str, Tensor] = {}
 
-    def look(stage: str) -> Callable:
-        def hook(module: nn.Module, inputs: tuple, output: Tensor) -> None:
-            values = output.double()
-            count = torch.full((values.shape[1],), values.numel() / values.shape[1], device=values.device)
-            found = torch.stack([count.double(), values.sum((0, 2, 3)), values.square().sum((0, 2, 3))])
-            sums[stage] = sums[stage] + found if stage in sums else found
+    def add(stage: str, module: nn.Module, x: Tensor, output: Tensor) -> None:
+        values = output.double()
+        count = torch.full((values.shape[1],), values.numel() / values.shape[1], device=values.device)
+        batch_sums = torch.stack([count.double(), values.sum((0, 2, 3)), values.square().sum((0, 2, 3))])
+        sums[stage] = sums[stage] + batch_sums if stage in sums else batch_sums
 
-        return hook
-
-    handles = [net.get_submodule(stage).register_forward_hook(look(stage)) for stage in STAGES]
-    was_training = net.training
-    net.eval()
-    try:
+    with in_mode(net, training=False), forward_hooks([(stage, net.get_submodule(stage)) for stage in STAGES], add):
         for images, _ in batches:
             net(images)
-    finally:
-        net.train(was_training)
-        for handle in handles:
-            handle.remove()
     if not sums:
         raise ValueError("no batches to measure the added layers' statistics on: give at least one")
     moments = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from resnet_repro.errors import UserError
 from resnet_repro.models.blocks import EXPANSION, BasicBlock, Bottleneck, make_shortcut
 from resnet_repro.models.initialization import he_initialize
+from resnet_repro.parsing import choice
 
 Block = Literal["bottleneck", "basic"]
 BLOCKS = (3, 4, 6, 3)  # He15 table 1, 50 layers
@@ -40,12 +41,13 @@ class FashionResNet(nn.Module):
                 in_channels = channels
             stages.append(nn.Sequential(*blocks))
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(in_channels, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         out = F.relu(self.bn1(self.conv1(x)))  # (N, width, 28, 28)
         out = self.layer4(self.layer3(self.layer2(self.layer1(out))))  # (N, 8·width, 4, 4)
-        return self.fc(out.mean((2, 3))).float()
+        return self.fc(self.avgpool(out).flatten(1)).float()
 
 
 def fashion_resnet(width: int, block: Block = "bottleneck", classes: int = 10, seed: int = 0) -> FashionResNet:
@@ -57,8 +59,7 @@ def fashion_resnet(width: int, block: Block = "bottleneck", classes: int = 10, s
     """
     if width < EXPANSION or width % EXPANSION:
         raise UserError(f"width {width} has no quarter for the bottlenecks: take a multiple of {EXPANSION}")
-    if block not in ("bottleneck", "basic"):
-        raise UserError(f"unknown block {block!r}: take bottleneck or basic")
+    choice(block, get_args(Block), "block")
     net = FashionResNet(width, block, classes)
     he_initialize(net, seed)
     return net

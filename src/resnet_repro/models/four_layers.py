@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnet_repro.errors import UserError
+from resnet_repro.parsing import choice
 
 ACTIVATIONS = {"relu": F.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
 CHANNELS, HIDDEN = 32, 256
@@ -44,8 +45,7 @@ def four_layers(activation: str, dropout: float = 0.0, classes: int = 10, seed: 
     activation: "relu", "tanh" or "sigmoid". dropout: the chance in [0, 1) that a unit is left out.
     Raises UserError for others.
     """
-    if activation not in ACTIVATIONS:
-        raise UserError(f"unknown activation {activation!r}: take one of {', '.join(ACTIVATIONS)}")
+    choice(activation, ACTIVATIONS, "activation")
     if not 0 <= dropout < 1:
         raise UserError(f"dropout {dropout} is no chance to leave a unit out: take a number in [0, 1)")
     net = FourLayers(activation, dropout, classes)

@@ -14,6 +14,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.models.classics import VGG_CONVOLUTIONS, Classic, vgg, vgg_stages
 from resnet_repro.models.googlenet import STEM_CHANNELS, TABLE_1, Inception, googlenet_stem_layers, modules_of
 from resnet_repro.models.initialization import he_initialize
+from resnet_repro.parsing import choice
 
 Part = TypeVar("Part", bound=nn.Module)
 
@@ -43,10 +44,8 @@ def inception(
     pooling, which else passes all channels on. Without both it is the naive module of Szegedy et al. 2015, figure 2a,
     and has more channels out: 416 for 3a. Raises UserError for unknown modules.
     """
-    if module not in TABLE_1:
-        raise UserError(f"unknown module {module!r}: take one of {', '.join(TABLE_1)}")
     inputs = {name: channels for name, channels, _ in modules_of(TABLE_1, STEM_CHANNELS)}
-    widths = TABLE_1[module]
+    widths = TABLE_1[choice(module, TABLE_1, "module")]
     if not bottlenecks:
         widths = widths._replace(red_3x3=None, red_5x5=None)
     if not pool_projection:

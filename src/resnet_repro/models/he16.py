@@ -7,74 +7,75 @@ channels inside and four times as many outside, depth 9n+2 (164: n = 18, 1001: n
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnet_repro.errors import UserError
-from resnet_repro.models.blocks import EXPANSION, Bottleneck, PadShortcut, make_shortcut
+from resnet_repro.models.blocks import EXPANSION, Bottleneck, make_shortcut
 from resnet_repro.models.cifar import STAGE_CHANNELS, cifar_net
 from resnet_repro.models.initialization import he_initialize
+from resnet_repro.parsing import choice
 
 Kind = Literal["original", "preact"]
 Shape = Literal["basic", "bottleneck"]
 
 
-def layers_of(shape: Shape, in_channels: int, width: int, stride: int) -> list[nn.Conv2d]:
-    """A block's convolutions: two of 3×3, or 1×1, 3×3, 1×1; the stride in the first, as in He16's published code.
+class PreActBasicBlock(nn.Module):
+    """Two 3×3 convolutions, each after BN-ReLU; the sum passes no nonlinearity.  He16 figure 1b, section 3.
 
-    (KaimingHe/resnet-1k-layers, resnet-pre-act.lua; later bottlenecks have it in the 3×3.)
+    shared: the shortcut carries the output of the first BN-ReLU, not the raw input. So it is in the very first unit, and
+    where a projection changes the size (He16, appendix); here also where option A does, of which the paper does not speak.
+    Where the size changes the shortcut is option A, as in He16's published code.
+    (N, in_channels, H, W) → (N, width, H/stride, W/stride).
     """
 
-    def conv(inputs: int, outputs: int, kernel: int, step: int = 1) -> nn.Conv2d:
-        return nn.Conv2d(inputs, outputs, kernel, stride=step, padding=kernel // 2, bias=False)
-
-    if shape == "basic":
-        return [conv(in_channels, width, 3, stride), conv(width, width, 3)]
-    return [conv(in_channels, width, 1, stride), conv(width, width, 3), conv(width, EXPANSION * width, 1)]
-
-
-def shortcut_of(shape: Shape, in_channels: int, channels: int, stride: int) -> nn.Module:
-    """The identity; where the size changes, a 1×1 projection in bottleneck nets and option A in basic ones.
-
-    So it is in He16's published code, where a pre-activation net's projection has no normalization of its own: what it
-    gets is normalized already. Weights of convolutions and of the linear layer are then 1.68 (164 layers) and 10.18
-    million (1001), the paper's 1.7 and 10.2; with the normalizations' scales and shifts they are 1.70 and 10.33.
-    """
-    if stride == 1 and in_channels == channels:
-        return nn.Identity()
-    if shape == "basic":
-        return PadShortcut(in_channels, channels, stride)
-    return nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False)
-
-
-class PreActivation(nn.Module):
-    """BN-ReLU before each convolution; what is added to the branch passes no nonlinearity.  He16 figure 1b, section 3.
-
-    shared: the first BN-ReLU comes before the branching, and the shortcut carries its output. So it is in the very
-    first unit, and where a projection changes the size (He16, appendix); here also where option A does, of which the
-    paper does not speak.
-    (N, in_channels, H, W) → (N, channels, H/stride, W/stride).
-    """
-
-    def __init__(self, shape: Shape, in_channels: int, width: int, stride: int, shared: bool) -> None:
+    def __init__(self, in_channels: int, width: int, stride: int, shared: bool) -> None:
         super().__init__()
-        channels = width * (EXPANSION if shape == "bottleneck" else 1)
-        for index, conv in enumerate(layers_of(shape, in_channels, width, stride), start=1):
-            norm = nn.BatchNorm2d(conv.in_channels)
-            self.add_module(f"bn{index}", norm)
-            self.add_module(f"conv{index}", conv)
-        self.depth = index
-        self.downsample = shortcut_of(shape, in_channels, channels, stride)
+        self.bn1 = nn.BatchNorm2d(in_channels)
+        self.conv1 = nn.Conv2d(in_channels, width, 3, stride=stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.downsample = make_shortcut("A", in_channels, width, stride, nn.BatchNorm2d)
         self.shared = shared
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.get_submodule("bn1")(x))
-        skip = self.downsample(out if self.shared else x)
-        out = self.get_submodule("conv1")(out)
-        for index in range(2, self.depth + 1):
-            out = self.get_submodule(f"conv{index}")(F.relu(self.get_submodule(f"bn{index}")(out)))
+        activated = F.relu(self.bn1(x))
+        skip = self.downsample(activated if self.shared else x)
+        out = self.conv2(F.relu(self.bn2(self.conv1(activated))))
+        return out + skip
+
+
+class PreActBottleneck(nn.Module):
+    """1×1, 3×3 and 1×1 convolution, each after BN-ReLU, with `shared` as in `PreActBasicBlock`.
+
+    As in He16's published code (KaimingHe/resnet-1k-layers, resnet-pre-act.lua) the first convolution has the stride
+    (later bottlenecks have it in the 3×3), and a projection no normalization of its own: what it gets is normalized.
+    Weights of convolutions and of the linear layer are then 1.68 (164 layers) and 10.18 million (1001), the paper's 1.7
+    and 10.2; with the normalizations' scales and shifts they are 1.70 and 10.33.
+    (N, in_channels, H, W) → (N, 4·width, H/stride, W/stride).
+    """
+
+    def __init__(self, in_channels: int, width: int, stride: int, shared: bool) -> None:
+        super().__init__()
+        channels = EXPANSION * width
+        self.bn1 = nn.BatchNorm2d(in_channels)
+        self.conv1 = nn.Conv2d(in_channels, width, 1, stride=stride, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn3 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, channels, 1, bias=False)
+        self.downsample = nn.Identity()
+        if stride != 1 or in_channels != channels:
+            self.downsample = nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False)
+        self.shared = shared
+
+    def forward(self, x: Tensor) -> Tensor:
+        activated = F.relu(self.bn1(x))
+        skip = self.downsample(activated if self.shared else x)
+        out = self.conv2(F.relu(self.bn2(self.conv1(activated))))
+        out = self.conv3(F.relu(self.bn3(out)))
         return out + skip
 
 
@@ -89,6 +90,8 @@ class He16Net(nn.Module):
         super().__init__()
         preact = kind == "preact"
         self.norm_follows = not preact
+        expansion = EXPANSION if shape == "bottleneck" else 1
+        preact_unit = PreActBottleneck if shape == "bottleneck" else PreActBasicBlock
         in_channels = STAGE_CHANNELS[0]
         self.conv1 = nn.Conv2d(3, in_channels, 3, padding=1, bias=False)
         self.bn1 = nn.Identity() if preact else nn.BatchNorm2d(in_channels)
@@ -98,14 +101,15 @@ class He16Net(nn.Module):
             for unit in range(blocks):
                 stride = 2 if stage > 0 and unit == 0 else 1
                 if preact:
-                    units.append(PreActivation(shape, in_channels, width, stride, shared=unit == 0))
+                    units.append(preact_unit(in_channels, width, stride, shared=unit == 0))
                 else:
-                    skip = make_shortcut("B", in_channels, EXPANSION * width, stride, nn.BatchNorm2d)
+                    skip = make_shortcut("B", in_channels, expansion * width, stride, nn.BatchNorm2d)
                     units.append(Bottleneck(in_channels, width, stride, nn.BatchNorm2d, skip, stride_at="1x1"))
-                in_channels = width * (EXPANSION if shape == "bottleneck" else 1)
+                in_channels = expansion * width
             stages.append(nn.Sequential(*units))
         self.layer1, self.layer2, self.layer3 = stages
         self.bn_last = nn.BatchNorm2d(in_channels) if preact else nn.Identity()
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(in_channels, classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -115,7 +119,7 @@ class He16Net(nn.Module):
         out = self.layer3(self.layer2(self.layer1(out)))
         if not self.norm_follows:
             out = F.relu(self.bn_last(out))
-        return self.fc(out.mean((2, 3))).float()
+        return self.fc(self.avgpool(out).flatten(1)).float()
 
 
 def he16_net(kind: Kind, depth: int, block: Shape = "basic", classes: int = 10, seed: int = 0) -> nn.Module:
@@ -124,9 +128,8 @@ def he16_net(kind: Kind, depth: int, block: Shape = "basic", classes: int = 10, 
     The original net of basic blocks is He15's. Raises UserError for unknown kinds and blocks, and for a depth that is
     not 6n+2 (basic) or 9n+2 (bottleneck).
     """
-    for value, known, what in ((kind, ("original", "preact"), "kind"), (block, ("basic", "bottleneck"), "block")):
-        if value not in known:
-            raise UserError(f"unknown {what} {value!r}: take one of {', '.join(known)}")
+    choice(kind, get_args(Kind), "kind")
+    choice(block, get_args(Shape), "block")
     per_n = 6 if block == "basic" else 9
     blocks, rest = divmod(depth - 2, per_n)
     if rest or blocks < 1:

@@ -8,14 +8,14 @@ after every convolution, no biases in convolutions, no dropout.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnet_repro.errors import UserError
 from resnet_repro.models.blocks import EXPANSION, BasicBlock, Bottleneck, ShortcutOption, StrideAt, make_shortcut
 from resnet_repro.models.initialization import he_initialize
+from resnet_repro.parsing import choice
 
 Kind = Literal["plain", "resnet"]
 Depth = Literal[18, 34, 50, 101, 152]
@@ -64,10 +64,14 @@ class ImageNetNet(nn.Module):
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(in_channels, classes)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:
+        """What the last layer sees of images (N, 3, H, W): (N, 512 or 2048)."""
         out = self.maxpool(F.relu(self.bn1(self.conv1(x))))  # (N, 64, H/4, W/4)
         out = self.layer4(self.layer3(self.layer2(self.layer1(out))))  # (N, 512 or 2048, H/32, W/32)
-        return self.fc(self.avgpool(out).flatten(1)).float()
+        return self.avgpool(out).flatten(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.features(x)).float()
 
 
 def imagenet_net(
@@ -87,14 +91,10 @@ def imagenet_net(
     twins draw the same weights on the main path for the same seed.
     Raises UserError for unknown kinds, depths, options and places of the stride.
     """
-    for value, known, what in (
-        (kind, ("plain", "resnet"), "kind"),
-        (depth, tuple(BLOCKS), "depth"),
-        (shortcut, ("A", "B", "C"), "shortcut option"),
-        (stride_at, ("3x3", "1x1"), "place of the stride"),
-    ):
-        if value not in known:
-            raise UserError(f"unknown {what} {value!r}: take one of {', '.join(map(str, known))}")
+    choice(kind, get_args(Kind), "kind")
+    choice(depth, BLOCKS, "depth")
+    choice(shortcut, get_args(ShortcutOption), "shortcut option")
+    choice(stride_at, get_args(StrideAt), "place of the stride")
     net = ImageNetNet(kind, depth, shortcut, stride_at, classes)
     he_initialize(net, seed)
     return net

@@ -8,15 +8,15 @@ first convolution, average pooling and one linear layer at the end) is taken fro
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnet_repro.errors import UserError
 from resnet_repro.models.cifar import STAGE_CHANNELS, blocks_per_stage
 from resnet_repro.models.norms import norm_factory
+from resnet_repro.parsing import choice
 
 Kind = Literal["plain", "original", "preact"]
 Statistics = Literal["frozen", "batch"]
@@ -91,6 +91,7 @@ class ImplDNet(nn.Module):
                 in_channels = channels
             stages.append(nn.Sequential(*blocks))
         self.layer1, self.layer2, self.layer3 = stages
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(in_channels, classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -98,7 +99,7 @@ class ImplDNet(nn.Module):
         if self.norm_follows:
             out = F.relu(self.bn1(out))
         out = self.layer3(self.layer2(self.layer1(out)))
-        return self.fc(out.mean((2, 3))).float()
+        return self.fc(self.avgpool(out).flatten(1)).float()
 
 
 def impl_d_net(
@@ -110,11 +111,8 @@ def impl_d_net(
     with TensorFlow's defaults. Nets of the three kinds draw the same weights for the same seed.
     Raises UserError for unknown kinds and statistics, and for a depth that is not 6n+2.
     """
-    if kind not in ("plain", "original", "preact"):
-        raise UserError(f"unknown kind {kind!r}: take one of plain, original, preact")
-    if statistics not in NORM_OF:
-        raise UserError(f"unknown statistics {statistics!r}: take one of {', '.join(NORM_OF)}")
-    net = ImplDNet(kind, depth, NORM_OF[statistics], classes)
+    choice(kind, get_args(Kind), "kind")
+    net = ImplDNet(kind, depth, NORM_OF[choice(statistics, NORM_OF, "statistics")], classes)
     generator = torch.Generator().manual_seed(seed)
     for module in net.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):

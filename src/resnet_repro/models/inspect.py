@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from torch import Tensor, nn
+
+Key = TypeVar("Key")
+
+
+@contextmanager
+def in_mode(net: nn.Module, training: bool) -> Iterator[None]:
+    """Inside, `net` is in training or evaluation mode; afterwards in the mode that it was in."""
+    before = net.training
+    net.train(training)
+    try:
+        yield
+    finally:
+        net.train(before)
+
+
+@contextmanager
+def forward_hooks(
+    modules: Iterable[tuple[Key, nn.Module]], look: Callable[[Key, nn.Module, Tensor, Tensor], None]
+) -> Iterator[None]:
+    """Inside, each forward pass of one of `modules` calls look(key, module, its first input, its output)."""
+
+    def hook_of(key: Key) -> Callable:
+        return lambda module, inputs, output: look(key, module, inputs[0], output)
+
+    handles = [module.register_forward_hook(hook_of(key)) for key, module in modules]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def main_path_convolutions(net: nn.Module) -> list[tuple[str, nn.Conv2d]]:
-    """Names and modules of the convolutions in the order the signal meets them.
-
-    Shortcut projections (`downsample`) and auxiliary heads (`heads`) are left out.
-    """
-    return [(name, module) for name, module in _main_path(net) if isinstance(module, nn.Conv2d)]
+    """Names and modules of the convolutions on the main path, in the order the signal meets them."""
+    return [(name, module) for name, module in main_path(net) if isinstance(module, nn.Conv2d)]
 
 
 def main_path_layers(net: nn.Module) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
     """The same with the linear layers: all layers with weights on the main path."""
-    return [(name, module) for name, module in _main_path(net) if isinstance(module, nn.Conv2d | nn.Linear)]
+    return [(name, module) for name, module in main_path(net) if isinstance(module, nn.Conv2d | nn.Linear)]
 
 
 def gradient_layers(net: nn.Module) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
@@ -28,7 +59,8 @@ def gradient_layers(net: nn.Module) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
     return layers if linear > 1 else [(name, layer) for name, layer in layers if isinstance(layer, nn.Conv2d)]
 
 
-def _main_path(net: nn.Module) -> list[tuple[str, nn.Module]]:
+def main_path(net: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Names and modules, the net itself first, without shortcuts (`downsample`) and auxiliary heads (`heads`)."""
     return [(name, m) for name, m in net.named_modules() if not {"downsample", "heads"} & set(name.split("."))]
 
 

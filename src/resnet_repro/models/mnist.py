@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from resnet_repro.errors import UserError
 from resnet_repro.models.initialization import torch_initialize
+from resnet_repro.parsing import choice
 
 Output = Literal["logits", "probabilities"]
 
@@ -72,10 +72,7 @@ def mnist_net(kind: str, output: Output = "logits", classes: int = 10, seed: int
     kind: "mlp" (203,530 parameters), "cnn" (222,058) or "lenet" (44,426), for ten classes. Both outputs draw the same
     weights. Raises UserError for unknown kinds and outputs.
     """
-    if kind not in LAYERS:
-        raise UserError(f"unknown kind {kind!r}: take one of {', '.join(LAYERS)}")
-    if output not in ("logits", "probabilities"):
-        raise UserError(f"unknown output {output!r}: take logits or probabilities")
-    net = MnistNet(LAYERS[kind](classes), output)
+    layers = LAYERS[choice(kind, LAYERS, "kind")]
+    net = MnistNet(layers(classes), choice(output, get_args(Output), "output"))
     torch_initialize(net, seed)
     return net

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnet_repro.errors import UserError
+from resnet_repro.parsing import choice
 
 GROUPS = 8
 TF1_EPSILON, TF1_MOMENTUM = 1e-3, 0.01  # tf.layers.batch_normalization: decay 0.99
@@ -42,6 +42,4 @@ def norm_factory(name: str) -> Callable[[int], nn.Module]:
     ones); "batch-tf", batch normalization with the defaults of TensorFlow 1; "frozen", the same with statistics that
     never move (impl-D). Raises UserError with the known names.
     """
-    if name not in NORMS:
-        raise UserError(f"unknown norm {name!r}: take one of {', '.join(NORMS)}")
-    return NORMS[name]
+    return NORMS[choice(name, NORMS, "norm")]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from resnet_repro.models.heads import training_loss
+from resnet_repro.models.inspect import in_mode
 
 STAGE = "layer"  # what the stages of blocks are called in every network here
 
@@ -94,16 +95,12 @@ def stored_bytes(net: nn.Module, images: Tensor, labels: Tensor, precision: str)
             kept[tensor.untyped_storage().data_ptr()] = tensor
         return tensor
 
-    was_training = net.training
-    net.train()
-    try:
-        with (
-            frozen_statistics(net),
-            torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
-            torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False),
-        ):
-            training_loss(net(images), labels)
-    finally:
-        net.train(was_training)
+    with (
+        in_mode(net, training=True),
+        frozen_statistics(net),
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+        torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False),
+    ):
+        training_loss(net(images), labels)
     weights = sum(p.numel() for p in net.parameters()) * 2 if precision == "bf16" else 0  # cast for autocast
     return max(0, sum(tensor.untyped_storage().nbytes() for tensor in kept.values()) - weights)

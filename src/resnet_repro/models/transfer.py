@@ -8,14 +8,14 @@ normalization stays in training mode; the third, no scaling of the pixels to Ima
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnet_repro.errors import UserError
 from resnet_repro.models.imagenet import Depth, ImageNetNet
 from resnet_repro.models.initialization import he_initialize, torch_initialize
+from resnet_repro.parsing import choice
 
 Statistics = Literal["batch", "running"]
 Output = Literal["logits", "probabilities"]
@@ -36,12 +36,6 @@ class TransferNet(ImageNetNet):
         if frozen:
             for name, parameter in self.named_parameters():
                 parameter.requires_grad = name.partition(".")[0] == HEAD
-
-    def features(self, x: Tensor) -> Tensor:
-        """What the last layer sees of images (N, 3, H, W): (N, 512 or 2048)."""
-        out = self.maxpool(F.relu(self.bn1(self.conv1(x))))
-        out = self.layer4(self.layer3(self.layer2(self.layer1(out))))
-        return self.avgpool(out).flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.fc(x if x.ndim == 2 else self.features(x)).float()
@@ -73,12 +67,8 @@ def transfer_net(
     Weights come from `seed`: He's initialization for the backbone, PyTorch's own for the last layer, the same whatever
     the options. Raises UserError for unknown options, and for running statistics where nothing is frozen.
     """
-    for value, known, what in (
-        (statistics, ("batch", "running"), "statistics"),
-        (output, ("logits", "probabilities"), "output"),
-    ):
-        if value not in known:
-            raise UserError(f"unknown {what} {value!r}: take {' or '.join(known)}")
+    choice(statistics, get_args(Statistics), "statistics")
+    choice(output, get_args(Output), "output")
     if statistics == "running" and not frozen:
         raise UserError(
             "running statistics in training are for a frozen backbone: freeze it, or take those of the batch"
