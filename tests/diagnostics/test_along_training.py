@@ -12,6 +12,7 @@ from conftest import make_settings
 from resnet_repro.config.arm import Arm
 from resnet_repro.config.families import cifar_arm
 from resnet_repro.config.recipes import HE15_CIFAR
+from resnet_repro.data.base import StreamConfig
 from resnet_repro.data.sources import obtain
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.diagnostics.along_training import InputShift, Modes
@@ -25,7 +26,7 @@ CPU = torch.device("cpu")
 def context(folder: Path, data: Path, arm: Arm) -> DiagnosticContext:
     arrays = obtain("standin-tiny", data, None, lambda text: None)
     settings = make_settings(data, 20, arm)
-    return DiagnosticContext(settings, folder, InMemoryData(arrays, arm.recipe, 0, 1, CPU), CPU)
+    return DiagnosticContext(settings, folder, InMemoryData(arrays, StreamConfig(arm.recipe, 0, 1, CPU)), CPU)
 
 
 def test_the_shift_of_an_input_is_measured_in_its_own_spread(tiny_data: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from trained_runs import run_here
 from resnet_repro.config.arm import Arm
 from resnet_repro.config.families import cifar_arm
 from resnet_repro.config.recipes import HE15_CIFAR
+from resnet_repro.data.base import StreamConfig
 from resnet_repro.data.sources import obtain
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.diagnostics import representations as features
@@ -29,7 +30,7 @@ CPU = torch.device("cpu")
 def context(folder: Path, data: Path, arm: Arm) -> DiagnosticContext:
     arrays = obtain("standin-tiny", data, None, lambda text: None)
     settings = make_settings(data, 20, arm)
-    return DiagnosticContext(settings, folder, InMemoryData(arrays, arm.recipe, 0, 1, CPU), CPU)
+    return DiagnosticContext(settings, folder, InMemoryData(arrays, StreamConfig(arm.recipe, 0, 1, CPU)), CPU)
 
 
 def test_recovery_finds_what_is_there_and_nothing_where_nothing_is() -> None:
