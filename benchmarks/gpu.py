@@ -32,6 +32,7 @@ from resnet_repro.config.families import cifar_arm
 from resnet_repro.config.recipes import HE15_CIFAR
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.data.arrays import Arrays
+from resnet_repro.data.base import StreamConfig
 from resnet_repro.data.sources import obtain
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.files import read_json, read_rows, write_json
@@ -67,8 +68,8 @@ def bare(name: str, way: str, arrays: Arrays) -> Rows:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.benchmark = way != "rules"
     bf16 = resolve_precision("auto", "cuda") == "bf16"
-    stream = iter(InMemoryData(arrays, recipe, 0, 1_000_000, device).train_dataloader())
-    images, labels = next(stream)
+    stream = iter(InMemoryData(arrays, StreamConfig(recipe, 0, 1_000_000, device)).train_dataloader())
+    images, labels, _ = next(stream)
     net = build(arm(name).model, 10, seed=0).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     rate = torch.tensor(recipe.learning_rate, device=device)
     update = torch.optim.SGD(

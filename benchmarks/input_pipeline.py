@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from resnet_repro.config.recipes import HE15_IMAGENET
+from resnet_repro.data.base import StreamConfig
 from resnet_repro.data.folder_stream import FolderData
 from resnet_repro.data.folders import ClassFolders, scan
 from resnet_repro.hardware import cpu_cores, device_name, resolve_precision
@@ -55,7 +56,7 @@ def pipeline_rate(folders: ClassFolders, device: torch.device, workers: int) -> 
     """Training images a second that come out of the pipeline, the first batch, which starts the workers, left out."""
     count, size = BATCHES[device.type]
     recipe = replace(HE15_IMAGENET, batch_size=size)
-    data = FolderData(folders, recipe, 0, count + workers * 4 + 1, device, resolution=RESOLUTION, workers=workers)
+    data = FolderData(folders, StreamConfig(recipe, 0, count + workers * 4 + 1, device, RESOLUTION), workers)
     stream = iter(data.train_dataloader())
     for _ in range(workers * 4 + 1):  # what the workers have ready from before the clock starts
         next(stream)

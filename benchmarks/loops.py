@@ -41,7 +41,7 @@ def bare(net: nn.Module, arrays: Arrays, steps: int) -> float:
     """PyTorch alone: batches lie ready on the device, normalized, in the run's precision and layout; nothing is logged."""
     device = torch.device("cpu")
     net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    normalize = Normalization(arrays.train, device)
+    normalize = Normalization.of(arrays.train, device)
     batches: list[tuple[Tensor, Tensor]] = []
     for i in range(8):
         part = slice(i * HE15_CIFAR.batch_size, (i + 1) * HE15_CIFAR.batch_size)

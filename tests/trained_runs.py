@@ -14,6 +14,7 @@ import resnet_repro
 import resnet_repro.data.sources
 import resnet_repro.design.experiment
 from resnet_repro.config.arm import Arm
+from resnet_repro.data.base import StreamConfig
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.diagnostics.diagnostic import DiagnosticContext
 from resnet_repro.files import read_rows, series
@@ -40,7 +41,7 @@ def diagnostic_context(folder: Path, data: Path, arm: Arm) -> DiagnosticContext:
     arrays = resnet_repro.data.sources.obtain("standin-tiny", data, None, lambda text: None)
     device = torch.device("cpu")
     return DiagnosticContext(
-        make_settings(data, 20, arm), folder, InMemoryData(arrays, arm.recipe, 0, 1, device), device
+        make_settings(data, 20, arm), folder, InMemoryData(arrays, StreamConfig(arm.recipe, 0, 1, device)), device
     )
 
 

@@ -10,6 +10,7 @@ import torch
 from made_folders import make_folders
 
 from resnet_repro.config.recipes import BLOG_E_TRANSFER, HE15_IMAGENET
+from resnet_repro.data.base import StreamConfig
 from resnet_repro.data.folder_stream import FolderData
 from resnet_repro.data.folders import scan
 from resnet_repro.data.stream import IMAGENET_MEAN, IMAGENET_STD, draw_epoch
@@ -38,8 +39,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def open_folders(root: Path, recipe=PLAIN, stop: int = 6, **options) -> FolderData:
-    return FolderData(scan(root), recipe, 0, stop, CPU, **{"resolution": 16, **options})
+def open_folders(root: Path, recipe=PLAIN, stop: int = 6, dist=ALONE, **options) -> FolderData:
+    return FolderData(scan(root), StreamConfig(recipe, 0, stop, CPU, 16, dist), **options)
 
 
 def which(images: torch.Tensor) -> list[tuple[int, int]]:
@@ -57,13 +58,13 @@ def equal(one: list, two: list) -> bool:
 
 def test_every_image_comes_once_an_epoch_with_its_label(root: Path) -> None:
     batches = list(open_folders(root).train_dataloader())
-    assert [len(labels) for _, labels in batches] == [5, 5, 3, 5, 5, 3]
-    epochs = [[image for images, _ in part for image in which(images)] for part in (batches[:3], batches[3:])]
+    assert [len(labels) for _, labels, _ in batches] == [5, 5, 3, 5, 5, 3]
+    epochs = [[image for images, _, _ in part for image in which(images)] for part in (batches[:3], batches[3:])]
     assert all(len(set(epoch)) == IMAGES for epoch in epochs)
     assert epochs[0] != epochs[1]
     assert all(
         label == kind
-        for images, labels in batches
+        for images, labels, _ in batches
         for label, (kind, _) in zip(labels.tolist(), which(images), strict=True)
     )
     assert batches[0][0].is_contiguous(memory_format=torch.channels_last)
@@ -82,7 +83,7 @@ def test_processes_share_every_batch_and_weigh_to_its_mean(root: Path, processes
     parts = [
         list(open_folders(root, DRAWN, dist=DistContext(r, processes)).train_dataloader()) for r in range(processes)
     ]
-    for (images, labels), *mine in zip(whole, *parts, strict=True):
+    for (images, labels, _), *mine in zip(whole, *parts, strict=True):
         assert torch.equal(torch.cat([part[0] for part in mine]), images)
         assert torch.equal(torch.cat([part[1] for part in mine]), labels)
         means = [float(part[0].double().mean()) * part[2] for part in mine]
@@ -111,16 +112,16 @@ def test_what_is_drawn_depends_on_no_worker_and_no_history(root: Path) -> None:
 
 def test_epochs_and_images_draw_each_their_own(root: Path) -> None:
     batches = list(open_folders(root, DRAWN).train_dataloader())
-    means = torch.cat([images.mean((2, 3)) for images, _ in batches])
+    means = torch.cat([images.mean((2, 3)) for images, _, _ in batches])
     assert len({tuple(row) for row in means.tolist()}) == 2 * IMAGES
 
 
 def test_pixels_are_scaled_as_imagenets_and_colours_shifted_before(root: Path) -> None:
     recipe = replace(DRAWN, color=0.0)
-    images, _ = next(iter(open_folders(root, recipe).train_dataloader()))
+    images, *_ = next(iter(open_folders(root, recipe).train_dataloader()))
     pixels = images * torch.tensor(IMAGENET_STD)[:, None, None] + torch.tensor(IMAGENET_MEAN)[:, None, None]
     assert len(set(which(pixels))) == 5
-    shifted, _ = next(iter(open_folders(root, DRAWN).train_dataloader()))
+    shifted, *_ = next(iter(open_folders(root, DRAWN).train_dataloader()))
     difference = (shifted - images).std((2, 3))
     assert float(difference.max()) < 1e-5 and float((shifted - images).abs().min()) > 0
 
@@ -177,7 +178,7 @@ def test_broken_images_are_left_out_and_counted(broken: Path) -> None:
     data = open_folders(broken, skip_broken=True)
     batches = list(data.train_dataloader())
     assert sum(len(batch[1]) for batch in batches) == 2 * 11
-    short = [batch for batch in batches if len(batch) == 3]
+    short = [batch for batch in batches if batch.weight != 1]
     assert [weight for *_, weight in short] == [
         pytest.approx(len(labels) / (len(labels) + 1)) for _, labels, _ in short
     ]
@@ -192,7 +193,7 @@ def test_a_share_of_broken_images_alone_counts_for_nothing(broken: Path) -> None
     first_batch = draw_epoch(len(files), 0, 0, padding=0, flip=False).order[: PLAIN.batch_size]
     for index in first_batch:
         (broken / files[index].path).write_bytes(b"")
-    data = open_folders(broken, stop=1, skip_broken=True, dist=ALONE)
+    data = open_folders(broken, stop=1, skip_broken=True)
     ((images, labels, weight),) = list(data.train_dataloader())
     assert (len(images), len(labels), weight) == (1, 1, 0.0)
 

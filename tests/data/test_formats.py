@@ -1,375 +1,260 @@
-"""Grey images: MNIST's idx files from every source, every way in which they can be bad, their stand-ins, their batches."""
+"""The forms in which data sets are published: each gives the same arrays, and damage is named."""
 
 from __future__ import annotations
 
-import gzip
-import hashlib
+import io
+import os
+import pickle
+import shutil
+import tarfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+import torchvision.datasets
+from made_sources import assert_made, official_files, pack, shrink, write_class_folders, write_official
 from PIL import Image
 
-from resnet_repro.config.recipes import HE15_CIFAR
-from resnet_repro.data import catalogue
-from resnet_repro.data.arrays import Arrays, Split, canonical
-from resnet_repro.data.catalogue import (
-    CIFAR10,
-    CIFAR100,
-    FASHION_MNIST,
-    MNIST,
-    STANDIN_GREY,
-    STANDIN_GREY_TINY,
-    DatasetFacts,
-    standin_for,
-)
+from resnet_repro.data.catalogue import CATALOGUE, CIFAR10, CIFAR100, MNIST, DatasetFacts
 from resnet_repro.data.sources import obtain
-from resnet_repro.data.standin import generate
-from resnet_repro.data.stream import InMemoryData, Normalization, crop_and_flip
 from resnet_repro.errors import UserError
 
-TRAIN, TEST = 50, 20
-
-
-IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
-
-
-TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
-
-
-CPU = torch.device("cpu")
+Spoil = Callable[[Path], object]
+IMAGES = "t10k-images-idx3-ubyte"
 
 
 def silent(text: str) -> None:
     pass
 
 
-def _splits() -> dict[str, Split]:
-    rng = np.random.default_rng(9)
-    return {
-        name: Split(rng.integers(0, 256, (count, 1, 28, 28), dtype=np.uint8), (np.arange(count) % 10).astype(np.uint8))
-        for name, count in (("train", TRAIN), ("test", TEST))
-    }
-
-
-def idx(array: np.ndarray) -> bytes:
-    """An array of uint8 as an idx file, written from the format's description."""
-    header = [bytes([0, 0, 8, array.ndim]), *(size.to_bytes(4, "big") for size in array.shape)]
-    return b"".join(header) + array.tobytes()
-
-
-def _files() -> dict[str, bytes]:
-    splits = _splits()
-    return {
-        IMAGES: idx(splits["train"].images[:, 0]),
-        LABELS: idx(splits["train"].labels),
-        TEST_IMAGES: idx(splits["test"].images[:, 0]),
-        TEST_LABELS: idx(splits["test"].labels),
-    }
+@pytest.fixture
+def cifar10(monkeypatch: pytest.MonkeyPatch) -> DatasetFacts:
+    return shrink(monkeypatch, CIFAR10)
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> DatasetFacts:
-    """MNIST's names and layouts with 70 images, an official site that cannot be reached, a stand-in of 30 images."""
-    facts = replace(
-        MNIST,
-        train_images=TRAIN,
-        test_images=TEST,
-        digests={name: canonical(split)[1] for name, split in _splits().items()},
-        idx_md5={name: hashlib.md5(data).hexdigest() for name, data in _files().items()},
-        url="http://127.0.0.1:9/mnist",
-    )
-    monkeypatch.setitem(catalogue.CATALOGUE, "mnist", facts)
-    monkeypatch.setitem(catalogue.CATALOGUE, "standin-grey", replace(STANDIN_GREY, train_images=20, test_images=10))
-    return facts
+def mnist(monkeypatch: pytest.MonkeyPatch) -> DatasetFacts:
+    return shrink(monkeypatch, MNIST)
 
 
-def write(folder: Path, *names: str, zipped: bool = False) -> Path:
-    """The four files, or those named, in `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, data in _files().items():
-        if not names or name in names:
-            (folder / (f"{name}.gz" if zipped else name)).write_bytes(gzip.compress(data, 1) if zipped else data)
-    return folder
+LAYOUTS: dict[str, Callable[[Path, DatasetFacts], object]] = {
+    "official files": write_official,
+    "official files, gzipped": lambda folder, facts: write_official(folder, facts, zipped=True),
+    "official archive": lambda f, facts: pack(write_official(f / "x", facts), f / facts.archives[1]),
+    "class folders": write_class_folders,
+    "archive of class folders": lambda f, facts: pack(write_class_folders(f / "x", facts), f / facts.archives[0]),
+}
 
 
-def is_the_same(arrays: Arrays) -> bool:
-    expected = {name: canonical(split)[0] for name, split in _splits().items()}
-    return all(
-        np.array_equal(split.images, expected[name].images) and np.array_equal(split.labels, expected[name].labels)
-        for name, split in (("train", arrays.train), ("test", arrays.test))
-    )
-
-
-@pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("folder", MNIST.folders)
-@pytest.mark.parametrize("place", ["data folder", "mirror", "mirror url"])
-def test_every_place_gives_the_same_arrays(
-    place: str, folder: str, zipped: bool, small: DatasetFacts, tmp_path: Path
+@pytest.mark.parametrize(
+    ("facts", "layout"),
+    [(facts, layout) for facts in (CIFAR10, CIFAR100) for layout in LAYOUTS if "gzipped" not in layout]
+    + [(MNIST, layout) for layout in LAYOUTS if "archive" not in layout],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_every_form_gives_the_same_arrays(
+    facts: DatasetFacts, layout: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    data, mirror = tmp_path / "data", tmp_path / "mirror"
-    write((data if place == "data folder" else mirror) / folder, zipped=zipped)
-    named = {"data folder": None, "mirror": str(mirror), "mirror url": mirror.as_uri()}[place]
-    arrays = obtain("mnist", data, named, silent)
-    assert is_the_same(arrays)
-    assert arrays.train.images.shape == (TRAIN, 1, 28, 28)
-    assert arrays.train.images.dtype == arrays.train.labels.dtype == np.uint8
-    assert not arrays.facts.standin
+    """Of CIFAR-100 the fine labels."""
+    LAYOUTS[layout](tmp_path / "mirror", shrink(monkeypatch, facts))
+    assert_made(obtain(facts.name, tmp_path / "data", str(tmp_path / "mirror"), silent))
 
 
-def test_fashion_mnist_is_found_in_both_its_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    digests = {name: canonical(split)[1] for name, split in _splits().items()}
-    sums = {name: hashlib.md5(data).hexdigest() for name, data in _files().items()}
-    facts = replace(FASHION_MNIST, train_images=TRAIN, test_images=TEST, digests=digests, idx_md5=sums)
-    monkeypatch.setitem(catalogue.CATALOGUE, "fashion-mnist", facts)
-    for i, folder in enumerate(("fashion-mnist", "FashionMNIST/raw")):
-        mirror = tmp_path / f"mirror{i}"
-        write(mirror / folder)
-        assert is_the_same(obtain("fashion-mnist", tmp_path / f"data{i}", str(mirror), silent))
-
-
-def test_gzipped_and_plain_files_may_be_mixed_and_stand_side_by_side(small: DatasetFacts, tmp_path: Path) -> None:
-    write(tmp_path / "mnist", IMAGES, TEST_LABELS)
-    write(tmp_path / "mnist", LABELS, TEST_IMAGES, TEST_LABELS, zipped=True)
-    assert is_the_same(obtain("mnist", tmp_path, None, silent))
-
-
-def test_a_file_that_was_unpacked_and_kept_its_name_is_read(small: DatasetFacts, tmp_path: Path) -> None:
-    for path in write(tmp_path / "mnist").iterdir():
-        path.rename(path.with_name(f"{path.name}.gz"))
-    assert is_the_same(obtain("mnist", tmp_path, None, silent))
-
-
-def test_class_folders_of_grey_images_give_the_same_arrays(small: DatasetFacts, tmp_path: Path) -> None:
-    for name, split in _splits().items():
-        for i, (image, label) in enumerate(zip(split.images, split.labels, strict=True)):
-            path = tmp_path / "mnist" / name / str(label) / f"{i:05}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image[0]).save(path)
-    assert is_the_same(obtain("mnist", tmp_path, None, silent))
-
-
-def test_the_official_site_is_the_last_resort(
-    small: DatasetFacts, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_idx_files_may_be_gzipped_in_part_stand_in_both_forms_and_be_unpacked_under_their_old_name(
+    mnist: DatasetFacts, tmp_path: Path
 ) -> None:
-    site = write(tmp_path / "site", zipped=True)
-    monkeypatch.setitem(catalogue.CATALOGUE, "mnist", replace(small, url=site.as_uri()))
-    said: list[str] = []
-    arrays = obtain("auto", tmp_path / "data", None, said.append, "mnist")
-    assert is_the_same(arrays) and not arrays.facts.standin
-    assert said == [f"reading MNIST from {site.as_uri()}"]
-    (site / f"{IMAGES}.gz").write_bytes(b"<html>")
-    with pytest.raises(UserError, match=rf"MNIST is not to be had .*{IMAGES}.* is no idx file .*set DATA_MIRROR"):
-        obtain("mnist", tmp_path / "data2", None, silent)
+    folder = write_official(tmp_path, mnist)
+    write_official(tmp_path, mnist, zipped=True)
+    names = list(mnist.md5)
+    (folder / names[0]).unlink()
+    (folder / f"{names[1]}.gz").unlink()
+    (folder / names[2]).replace(folder / f"{names[2]}.gz")
+    assert_made(obtain("mnist", tmp_path, None, silent))
 
 
-def _change(name: str, how: Callable[[bytes], bytes]) -> Callable[[Path], object]:
-    return lambda folder: (folder / name).write_bytes(how((folder / name).read_bytes()))
+@pytest.mark.parametrize(
+    ("facts", "official"), [(CIFAR10, torchvision.datasets.CIFAR10), (CIFAR100, torchvision.datasets.CIFAR100)]
+)
+def test_the_official_batches_are_those_that_torchvision_knows(facts: DatasetFacts, official: type) -> None:
+    assert facts.md5 == dict(official.train_list + official.test_list)
 
 
-def _cut_gzip(folder: Path) -> None:
-    (folder / TEST_IMAGES).unlink()
-    (folder / f"{TEST_IMAGES}.gz").write_bytes(gzip.compress(_files()[TEST_IMAGES])[:1_000])
+def test_the_fine_classes_are_a_hundred_in_alphabetical_order() -> None:
+    names = CIFAR100.class_names
+    assert (len(set(names)), names[0], names[-1]) == (100, "apple", "worm")
+    assert list(names) == sorted(names)
 
 
-def _one_less(folder: Path) -> None:
-    (folder / LABELS).write_bytes(idx(_splits()["train"].labels[:-1]))
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def _smaller_images(folder: Path) -> None:
-    (folder / TEST_IMAGES).write_bytes(idx(_splits()["test"].images[:, 0, :27]))
+def _flip_a_bit(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
 
 
-DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "too few bytes": (
-        _change(IMAGES, lambda data: data[:-1]),
-        rf"{IMAGES}\) has 39,215 bytes, where its header \(50, 28, 28\) asks for 39,216: replace it",
+def _any_dog(folder: Path) -> Path:
+    return next((write_class_folders(folder, CIFAR10) / "train" / "dog").iterdir())
+
+
+def _pickle_with_code(path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple:
+            return os.mkdir, (str(path.parents[1] / "owned"),)
+
+    path.write_bytes(pickle.dumps(Evil()))
+
+
+def _archive_of(name: str, link: str = "") -> Spoil:
+    def write(folder: Path) -> None:
+        member = tarfile.TarInfo(name)
+        if link:
+            member.type, member.linkname = tarfile.SYMTYPE, link
+        with tarfile.open(folder / "cifar10.tgz", "w:gz") as file:
+            file.addfile(member, io.BytesIO(b""))
+
+    return write
+
+
+def _noise(compression: str) -> Spoil:
+    """An archive whose compressed data go wrong in the middle."""
+
+    def write(folder: Path) -> None:
+        path = folder / "cifar10.tgz"
+        with tarfile.open(path, f"w:{compression}") as archive:  # type: ignore[call-overload]
+            content = np.random.default_rng(0).integers(0, 64, 200_000, dtype=np.uint8).tobytes()
+            member = tarfile.TarInfo("cifar10/train/dog/1.png")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2 : len(data) // 2 + 2_000] = b"\xff" * 2_000
+        path.write_bytes(data)
+
+    return write
+
+
+DAMAGES: dict[str, tuple[Spoil, str]] = {
+    "truncated archive": (
+        lambda f: _truncate(pack(write_official(f / "x", CIFAR10), f / "cifar-10-python.tar.gz")),
+        r"cifar-10-python\.tar\.gz is truncated or no tar archive .*: replace it",
     ),
-    "too many bytes": (
-        _change(LABELS, lambda data: data + b"\0"),
-        rf"{LABELS}\) has 59 bytes, .* asks for 58: replace",
+    "no archive": (lambda f: (f / "cifar10.tgz").write_bytes(b"hello"), r"cifar10\.tgz is truncated or no tar archive"),
+    "archive that climbs out": (
+        _archive_of("../../cifar10/train/cat/1.png"),
+        r"unsafe member '\.\./\.\./cifar10/train/cat/1.png'",
     ),
-    "a header that lies": (
-        _change(IMAGES, lambda data: data[:4] + b"\xff" * 12 + data[16:]),
-        rf"{IMAGES}\) has 39,216 bytes, where its header \(4294967295, .* asks for .*: replace it",
+    "archive with a link": (_archive_of("cifar10/train/cat", "/etc/passwd"), "unsafe member"),
+    "absolute member": (_archive_of("/cifar10/train/cat/1.png"), "unsafe member"),
+    "gzip that turns to noise": (_noise("gz"), "is truncated or no tar archive"),
+    "xz that turns to noise": (_noise("xz"), "is truncated or no tar archive"),
+    "other images": (
+        lambda f: Image.new("RGB", (32, 32)).save(_any_dog(f)),
+        "does not hold CIFAR-10: the digest of its train images is",
     ),
-    "a header cut short": (_change(LABELS, lambda data: data[:6]), rf"{LABELS}\) has 6 bytes, .*: replace it"),
-    "an empty file": (
-        _change(IMAGES, lambda data: b""),
-        rf"{IMAGES}\) is no idx file of images \(magic number 0, not 2051\): replace it",
+    "missing image": (lambda f: _any_dog(f).unlink(), "holds 49 of 50 train images of CIFAR-10: replace it"),
+    "unreadable image": (
+        lambda f: _any_dog(f).write_bytes(b"no image"),
+        r"train/dog/.*\.png\) is no readable image .*: replace it",
     ),
-    "labels for images": (
-        lambda folder: (folder / LABELS).replace(folder / IMAGES),
-        rf"{IMAGES}\) is no idx file of images \(magic number 2049, not 2051\): replace it",
+    "wrong size": (lambda f: Image.new("RGB", (8, 8)).save(_any_dog(f)), r"has shape \(3, 8, 8\)"),
+    "foreign class": (
+        lambda f: _any_dog(f).parent.rename(f / "cifar10" / "train" / "wolf"),
+        "holds the class 'wolf', which CIFAR-10 has not",
     ),
-    "images for labels": (
-        lambda folder: (folder / TEST_IMAGES).replace(folder / TEST_LABELS),
-        rf"{TEST_LABELS}\) is no idx file of labels \(magic number 2051, not 2049\): replace it",
+    "no test images": (
+        lambda f: shutil.rmtree(write_class_folders(f, CIFAR10) / "test"),
+        "holds no test images of CIFAR-10",
     ),
-    "training images for test images": (
-        lambda folder: (folder / IMAGES).replace(folder / TEST_IMAGES),
-        rf"{TEST_IMAGES}\) has the dimensions \(50, 28, 28\), MNIST \(20, 28, 28\): replace it",
+    "no test batch": (
+        lambda f: (write_official(f, CIFAR10) / "test_batch").unlink(),
+        "holds no test_batch: add this file of CIFAR-10",
     ),
-    "fewer labels": (_one_less, rf"{LABELS}\) has the dimensions \(49,\), MNIST \(50,\): replace it"),
-    "smaller images": (_smaller_images, rf"{TEST_IMAGES}\) has the dimensions \(20, 27, 28\), MNIST .*: replace it"),
-    "a label out of range": (
-        _change(TEST_LABELS, lambda data: data[:-1] + b"\x0a"),
-        rf"{TEST_LABELS}\) holds label 10, MNIST has 10 classes: replace it",
+    "cut batch": (
+        lambda f: _truncate(write_official(f, CIFAR10) / "data_batch_1"),
+        r"data_batch_1\) is not the official file of CIFAR-10 \(MD5 [0-9a-f]{32}, not [0-9a-f]{32}\): replace it",
     ),
-    "truncated gzip": (_cut_gzip, rf"{TEST_IMAGES}\.gz\) is truncated or no gzip file \(.*\): replace it"),
-    "another pixel": (
-        _change(IMAGES, lambda data: data[:-1] + bytes([data[-1] ^ 1])),
-        rf"{IMAGES}\) is not the official file of MNIST \(MD5 [0-9a-f]{{32}}, not [0-9a-f]{{32}}\): replace it",
+    "pickle with code": (
+        lambda f: _pickle_with_code(write_official(f, CIFAR10) / "data_batch_2"),
+        r"data_batch_2\) is not the official file",
     ),
-    **{
-        f"no {name}": (
-            lambda folder, name=name: (folder / name).unlink(),
-            f"mnist holds no {name}, gzipped or not: add this file of MNIST",
-        )
-        for name in MNIST.idx_md5
-    },
-    "an empty folder": (
-        lambda folder: [path.unlink() for path in folder.iterdir()],
-        "mnist holds no train images of MNIST: name a source that does",
+    "batch of CIFAR-100": (
+        lambda f: (write_official(f, CIFAR10) / "data_batch_1").write_bytes(official_files(CIFAR100)["train"]),
+        r"data_batch_1\) is not the official file",
+    ),
+    "archive of CIFAR-100": (
+        lambda f: pack(write_official(f / "x", CIFAR100), f / "cifar-10-python.tar.gz"),
+        "holds no train images of CIFAR-10: name a source that does",
     ),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_idx_file_is_named_and_not_passed_over(damage: str, small: DatasetFacts, tmp_path: Path) -> None:
-    mirror, data = tmp_path / "mirror", tmp_path / "data"
-    spoil, message = DAMAGES[damage]
-    spoil(write(mirror / "mnist"))
-    for name in ("mnist", "auto"):
+def test_a_damaged_mirror_is_named_and_not_passed_over(damage: str, cifar10: DatasetFacts, tmp_path: Path) -> None:
+    assert_is_named(*DAMAGES[damage], cifar10, tmp_path)
+    assert not (tmp_path / "mirror" / "owned").exists()
+
+
+def assert_is_named(spoil: Spoil, message: str, facts: DatasetFacts, folder: Path) -> None:
+    mirror, data = folder / "mirror", folder / "data"
+    mirror.mkdir()
+    spoil(mirror)
+    for name in (facts.name, "auto"):
         with pytest.raises(UserError, match=message) as error:
-            obtain(name, data, str(mirror), silent, "mnist")
+            obtain(name, data, str(mirror), silent, facts.name)
         assert str(mirror) in str(error.value) and "\n" not in str(error.value)
     assert not list(data.glob("cache/*"))
 
 
-def test_a_file_that_a_mirror_url_lacks_is_named(small: DatasetFacts, tmp_path: Path) -> None:
-    write(tmp_path / "mirror" / "mnist", IMAGES, LABELS, TEST_IMAGES, zipped=True)
-    url = (tmp_path / "mirror").as_uri()
-    with pytest.raises(UserError, match=f"^{url}/mnist holds no {TEST_LABELS}, gzipped or not: add this file"):
-        obtain("mnist", tmp_path / "data", url, silent)
+IDX_DAMAGES: dict[str, tuple[Spoil, str]] = {
+    "another pixel": (lambda f: _flip_a_bit(f / IMAGES), rf"{IMAGES}\) is not the official file of MNIST \(MD5"),
+    "truncated file": (lambda f: _truncate(f / IMAGES), rf"{IMAGES}\) is not the official file of MNIST \(MD5"),
+    "truncated gzip": (
+        lambda f: (
+            (f / IMAGES).unlink(),
+            (f / f"{IMAGES}.gz").write_bytes(b"\x1f\x8b\x08\0\0\0\0\0\0\x03cut off"),
+        ),
+        rf"{IMAGES}\.gz\) is truncated or no gzip file \(.*\): replace it",
+    ),
+    "missing file": (lambda f: (f / IMAGES).unlink(), f"mnist holds no {IMAGES}: add this file of MNIST"),
+}
 
 
-def test_auto_falls_back_on_the_standin_of_the_same_shape_and_says_so(small: DatasetFacts, tmp_path: Path) -> None:
-    said: list[str] = []
-    arrays = obtain("auto", tmp_path, None, said.append, "mnist")
-    assert (arrays.facts.name, arrays.train.images.shape) == ("standin-grey", (20, 1, 28, 28))
-    assert any("STAND-IN DATA: MNIST" in line for line in said)
-    with pytest.raises(UserError, match=rf"set DATA_MIRROR to a folder or URL that holds mnist/{IMAGES}\.gz and"):
-        obtain("mnist", tmp_path, None, silent, "mnist")
-
-
-def test_standins_have_the_shape_of_what_they_stand_for() -> None:
-    for facts in (CIFAR10, CIFAR100, MNIST, FASHION_MNIST):
-        for name in ("standin", "standin-tiny"):
-            standin = standin_for(facts, name)
-            assert standin.standin and standin.shape == facts.shape
-            assert standin.name.endswith("-tiny") == name.endswith("-tiny")
-        assert (standin_for(facts).train_images, standin_for(facts).test_images) == (
-            facts.train_images,
-            facts.test_images,
-        )
-
-
-def test_the_tiny_standin_of_a_grey_experiment_is_grey(tmp_path: Path) -> None:
-    for own, name in ((FASHION_MNIST, "standin-grey-tiny"), (CIFAR10, "standin-tiny")):
-        arrays = obtain("standin-tiny", tmp_path, None, silent, own.name)
-        assert arrays.facts.name == name
-        assert arrays.train.images.shape == (1_000, *own.shape)
+@pytest.mark.parametrize("damage", IDX_DAMAGES)
+def test_a_damaged_idx_file_is_named_and_not_passed_over(damage: str, mnist: DatasetFacts, tmp_path: Path) -> None:
+    spoil, message = IDX_DAMAGES[damage]
+    assert_is_named(lambda mirror: spoil(write_official(mirror, mnist)), message, mnist, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("asked", "own", "sentence"),
+    ("name", "train", "test"),  # mean and standard deviation of each channel of pixels in [0, 1]
     [
         (
             "cifar10",
-            "mnist",
-            r"the images of cifar10 have shape \(3, 32, 32\), those of mnist, .*, \(1, 28, 28\): "
-            r"take auto, mnist, fashion-mnist, standin-grey, standin-grey-tiny$",
+            ([0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]),
+            ([0.4942, 0.4851, 0.4504], [0.2467, 0.2429, 0.2616]),
         ),
         (
-            "standin-grey",
             "cifar100",
-            r"the images of standin-grey have shape \(1, 28, 28\), those of cifar100, .*, \(3, 32, 32\): "
-            r"take auto, cifar10, cifar100, standin, standin-tiny$",
+            ([0.5071, 0.4865, 0.4409], [0.2673, 0.2564, 0.2762]),
+            ([0.5088, 0.4874, 0.4419], [0.2683, 0.2574, 0.2771]),
         ),
+        ("mnist", ([0.1307], [0.3081]), ([0.1325], [0.3105])),
+        ("fashion-mnist", ([0.2860], [0.3530]), ([0.2868], [0.3524])),
     ],
 )
-def test_a_data_set_of_another_shape_is_refused_with_those_that_fit(
-    asked: str, own: str, sentence: str, tmp_path: Path
+def test_real_data_from_the_mirror(
+    name: str, train: tuple[list, list], test: tuple[list, list], real_mirror: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=sentence):
-        obtain(asked, tmp_path, None, pytest.fail, own)
-    assert not list(tmp_path.iterdir())
-
-
-def test_the_grey_standin_is_seeded_and_balanced_and_brightness_says_nothing() -> None:
-    first, second = generate(STANDIN_GREY_TINY), generate(STANDIN_GREY_TINY)
-    for name in ("train", "test"):
-        assert np.array_equal(first[name].images, second[name].images)
-    train, test = first["train"], first["test"]
-    assert train.images.shape == (1_000, 1, 28, 28)
-    assert np.bincount(train.labels).tolist() == [100] * 10
-    assert not np.array_equal(train.images[:500], test.images)
-    for grey in (lambda images: images.mean((2, 3)), lambda images: images.reshape(len(images), -1)):
-        pixels = grey(train.images.astype(np.float64))
-        centres = np.stack([pixels[train.labels == label].mean(0) for label in range(10)])
-        nearest = np.square(grey(test.images.astype(np.float64))[:, None] - centres).sum(2).argmin(1)
-        assert (nearest == test.labels).mean() < 0.25  # chance is 0.1
-
-
-def test_grey_images_are_scaled_as_the_recipes_say() -> None:
-    split = _splits()["train"]
-    pixels = torch.from_numpy(split.images)
-    assert torch.equal(Normalization(split, CPU, "unit")(pixels), pixels / 255)
-    standard = Normalization(split, CPU, "standard")
-    assert standard.mean.shape == (1, 1, 1)
-    assert standard.mean.item() == pytest.approx(split.images.mean(), rel=1e-6)
-    assert standard.scale.item() == pytest.approx(split.images.std(), rel=1e-6)
-    centred = Normalization(split, CPU, "pixel-mean")(pixels)
-    assert centred.mean(0).abs().max().item() < 1e-5
-    assert centred.pow(2).mean().item() == pytest.approx(1, abs=1e-4)
-
-
-@pytest.mark.parametrize(("dy", "dx", "flip"), [(0, 8, False), (4, 4, True), (7, 1, True)])
-def test_a_crop_of_a_grey_image_is_the_padded_window(dy: int, dx: int, flip: bool) -> None:
-    images = torch.randn(1, 1, 28, 28)
-    out = crop_and_flip(images, torch.tensor([dy]), torch.tensor([dx]), torch.tensor([flip]), padding=4)
-    expected = torch.nn.functional.pad(images, (4, 4, 4, 4))[:, :, dy : dy + 28, dx : dx + 28]
-    assert torch.equal(out, expected.flip(3) if flip else expected)
-
-
-def test_batches_of_grey_images_have_one_channel() -> None:
-    splits = _splits()
-    data = InMemoryData(Arrays(MNIST, splits["train"], splits["test"], "", Path()), HE15_CIFAR, 0, 1, CPU)
-    images, labels = next(iter(data.train_dataloader()))
-    assert images.shape == (TRAIN, 1, 28, 28)
-    assert sorted(labels.tolist()) == sorted(splits["train"].labels.tolist())
-
-
-@pytest.mark.parametrize(
-    ("name", "train", "test"),
-    [
-        ("mnist", (0.1307, 0.3081), (0.1325, 0.3105)),
-        ("fashion-mnist", (0.2860, 0.3530), (0.2868, 0.3524)),
-    ],
-)
-def test_real_mnist_and_fashion_mnist_from_the_mirror(
-    name: str, train: tuple[float, float], test: tuple[float, float], real_mirror: str, tmp_path: Path
-) -> None:
-    if not (Path(real_mirror) / name).exists():
+    facts = CATALOGUE[name]
+    if not any((Path(real_mirror) / place).exists() for place in (*facts.archives, *facts.folders)):
         pytest.skip(f"DATA_MIRROR holds no {name}")
     arrays = obtain("auto", tmp_path, real_mirror, silent, name)
-    assert arrays.facts.name == name
-    assert arrays.train.images.shape == (60_000, 1, 28, 28)
-    assert len(arrays.test) == 10_000
-    assert set(arrays.train.labels.tolist()) == set(range(10))
-    for split, expected in ((arrays.train, train), (arrays.test, test)):
-        assert (split.images.mean() / 255, split.images.std() / 255) == pytest.approx(expected, abs=5e-5)
+    assert (arrays.facts.name, len(arrays.train), len(arrays.test)) == (name, facts.train_images, facts.test_images)
+    assert set(arrays.train.labels.tolist()) == set(range(facts.classes))
+    if name.startswith("cifar"):
+        assert np.bincount(arrays.test.labels).tolist() == [10_000 // facts.classes] * facts.classes
+    for split, (mean, std) in ((arrays.train, train), (arrays.test, test)):
+        assert split.images.mean((0, 2, 3)) / 255 == pytest.approx(mean, abs=5e-5)
+        assert split.images.std((0, 2, 3)) / 255 == pytest.approx(std, abs=6e-5)

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from resnet_repro.config.arm import Recipe
 from resnet_repro.config.recipes import HE15_CIFAR
 from resnet_repro.data.arrays import Arrays, Split
+from resnet_repro.data.base import StreamConfig, evaluation_batch
 from resnet_repro.data.catalogue import STANDIN_TINY
 from resnet_repro.data.color import EIGENVALUES, EIGENVECTORS, color_shift
 from resnet_repro.data.stream import (
@@ -20,7 +22,6 @@ from resnet_repro.data.stream import (
     Normalization,
     crop_and_flip,
     draw_epoch,
-    evaluation_batch,
     steps_per_epoch,
 )
 from resnet_repro.errors import UserError
@@ -40,6 +41,10 @@ def numbered(count: int) -> Arrays:
     return Arrays(STANDIN_TINY, split, split, "", Path())
 
 
+def in_memory(arrays: Arrays, recipe: Recipe, seed: int, stop: int, resolution: int | None = None) -> InMemoryData:
+    return InMemoryData(arrays, StreamConfig(recipe, seed, stop, CPU, resolution))
+
+
 def numbers(images: torch.Tensor, normalization: Normalization) -> list[int]:
     raw = (images * normalization.scale + normalization.mean).round().long()
     return (raw[:, 0, 0, 0] + 256 * raw[:, 0, 0, 1]).tolist()
@@ -50,35 +55,35 @@ def test_an_epoch_of_50_000_has_391_steps() -> None:
 
 
 def test_each_image_comes_once_an_epoch_and_the_short_batch_is_kept() -> None:
-    data = InMemoryData(numbered(300), RECIPE, seed=1, stop=6, device=CPU)
+    data = in_memory(numbered(300), RECIPE, seed=1, stop=6)
     batches = list(data.train_dataloader())
-    assert [len(y) for _, y in batches] == [128, 128, 44] * 2
-    epochs = [[n for x, _ in batches[i : i + 3] for n in numbers(x, data.normalization)] for i in (0, 3)]
+    assert [len(y) for _, y, _ in batches] == [128, 128, 44] * 2
+    epochs = [[n for x, _, _ in batches[i : i + 3] for n in numbers(x, data.normalization)] for i in (0, 3)]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(300))
     assert epochs[0] != epochs[1]
 
 
 def test_labels_stay_with_their_images() -> None:
-    data = InMemoryData(numbered(300), RECIPE, seed=1, stop=3, device=CPU)
-    for images, labels in data.train_dataloader():
+    data = in_memory(numbered(300), RECIPE, seed=1, stop=3)
+    for images, labels, _ in data.train_dataloader():
         assert [n % 10 for n in numbers(images, data.normalization)] == labels.tolist()
 
 
 @pytest.mark.parametrize("start", [1, 2, 3, 5])
 def test_a_stream_continued_anywhere_gives_the_same_batches(start: int) -> None:
-    data = InMemoryData(numbered(300), HE15_CIFAR, seed=1, stop=7, device=CPU)
+    data = in_memory(numbered(300), HE15_CIFAR, seed=1, stop=7)
     whole = list(data.train_dataloader())
     stream = data.train_dataloader()
     stream.load_state_dict({"step": start})
     rest = list(stream)
     assert len(rest) == 7 - start
-    for (x, y), (u, v) in zip(whole[start:], rest, strict=True):
+    for (x, y, _), (u, v, _) in zip(whole[start:], rest, strict=True):
         assert torch.equal(x, u)
         assert torch.equal(y, v)
 
 
 def test_the_stream_reports_how_many_batches_it_gave() -> None:
-    stream = InMemoryData(numbered(300), HE15_CIFAR, seed=1, stop=7, device=CPU).train_dataloader()
+    stream = in_memory(numbered(300), HE15_CIFAR, seed=1, stop=7).train_dataloader()
     iterator = iter(stream)
     for _ in range(4):
         next(iterator)
@@ -111,67 +116,61 @@ def test_a_crop_is_the_padded_window(dy: int, dx: int, flip: bool) -> None:
 
 
 def test_the_border_has_the_mean_colour() -> None:
-    data = InMemoryData(numbered(300), HE15_CIFAR, seed=0, stop=1, device=CPU)
+    data = in_memory(numbered(300), HE15_CIFAR, seed=0, stop=1)
     images = data.normalization(torch.from_numpy(numbered(300).train.images[:2]))
     out = crop_and_flip(images, torch.tensor([0, 8]), torch.tensor([4, 4]), torch.tensor([False, False]), 4)
     assert not out[0, :, :4].any()
     assert not out[1, :, -4:].any()
 
 
-def test_normalization_has_zero_mean_per_pixel_and_unit_scale() -> None:
-    arrays = numbered(300)
-    images = Normalization(arrays.train, CPU)(torch.from_numpy(arrays.train.images))
-    assert images.mean(0).abs().max().item() < 1e-5
-    assert images.pow(2).mean().item() == pytest.approx(1, abs=1e-4)
-    assert images.is_contiguous(memory_format=torch.channels_last)
-
-
-def test_the_other_scalings() -> None:
-    split = numbered(300).train
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pixels_are_scaled_as_the_recipes_say(channels: int) -> None:
+    split = Split(numbered(300).train.images[:, :channels], numbered(300).train.labels)
     pixels = torch.from_numpy(split.images)
-    unit = Normalization(split, CPU, "unit")(pixels)
-    assert torch.equal(unit, pixels / 255)
-    standard = Normalization(split, CPU, "standard")(pixels)
+    centred = Normalization.of(split, CPU)(pixels)
+    assert centred.mean(0).abs().max().item() < 1e-5
+    assert centred.pow(2).mean().item() == pytest.approx(1, abs=1e-4)
+    assert centred.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(Normalization.of(split, CPU, "unit")(pixels), pixels / 255)
+    standard = Normalization.of(split, CPU, "standard")(pixels)
     assert standard.mean((0, 2, 3)).abs().max().item() < 1e-4
-    assert standard.std((0, 2, 3), correction=0).tolist() == pytest.approx([1.0] * 3, abs=1e-4)
-    with pytest.raises(ValueError, match="unknown scaling 'none'"):
-        Normalization(split, CPU, "none")
+    assert standard.std((0, 2, 3), correction=0).tolist() == pytest.approx([1.0] * channels, abs=1e-4)
 
 
 def test_images_held_out_are_scored_and_never_trained_on() -> None:
     recipe = replace(HE15_CIFAR, validation_images=100, padding=0, flip=False)
-    data = InMemoryData(numbered(300), recipe, seed=0, stop=steps_per_epoch(200, 128), device=CPU)
+    data = in_memory(numbered(300), recipe, seed=0, stop=steps_per_epoch(200, 128))
     assert data.splits == ["train", "test", "validation"]
     assert [data.images(split) for split in data.splits] == [200, 300, 100]
-    seen = [n for x, _ in data.train_dataloader() for n in numbers(x, data.normalization)]
+    seen = [n for x, _, _ in data.train_dataloader() for n in numbers(x, data.normalization)]
     assert sorted(seen) == list(range(200))
     held_out = [n for x, _ in data.batches("validation") for n in numbers(x, data.normalization)]
     assert held_out == list(range(200, 300))
     changed = numbered(300)
     changed.train.images[200:] = 0
-    assert torch.equal(InMemoryData(changed, recipe, 0, 1, CPU).normalization.mean, data.normalization.mean)
+    assert torch.equal(in_memory(changed, recipe, 0, 1).normalization.mean, data.normalization.mean)
 
 
 def test_the_first_images_alone_are_used() -> None:
     recipe = replace(RECIPE, train_images=40, validation_images=100)
-    data = InMemoryData(numbered(300), recipe, seed=0, stop=1, device=CPU)
+    data = in_memory(numbered(300), recipe, seed=0, stop=1)
     assert {split: data.images(split) for split in data.splits} == {"train": 40, "test": 300, "validation": 100}
-    ((images, _),) = list(data.train_dataloader())
+    ((images, _, _),) = list(data.train_dataloader())
     assert sorted(numbers(images, data.normalization)) == list(range(40))
 
 
 def test_images_are_resized_where_they_lie() -> None:
     """After crop and flip, bilinear, training and evaluation alike; the network then sees larger images."""
     arrays = numbered(60)
-    small, large = (InMemoryData(arrays, HE15_CIFAR, 0, 1, CPU, resolution) for resolution in (None, 64))
+    small, large = (in_memory(arrays, HE15_CIFAR, 0, 1, resolution) for resolution in (None, 64))
     assert (small.shape, large.shape) == ((3, 32, 32), (3, 64, 64))
     for stream in (lambda data: data.train_dataloader(), lambda data: data.batches("test", 40)):
-        images, _ = next(iter(stream(small)))
-        resized, _ = next(iter(stream(large)))
+        images, *_ = next(iter(stream(small)))
+        resized, *_ = next(iter(stream(large)))
         expected = torch.nn.functional.interpolate(images, (64, 64), mode="bilinear")
         assert torch.allclose(resized, expected, atol=1e-5)
         assert resized.is_contiguous(memory_format=torch.channels_last)
-    assert InMemoryData(arrays, HE15_CIFAR, 0, 1, CPU, 16).batches("test", 4).__next__()[0].shape == (4, 3, 16, 16)
+    assert in_memory(arrays, HE15_CIFAR, 0, 1, 16).batches("test", 4).__next__()[0].shape == (4, 3, 16, 16)
 
 
 def test_colours_move_along_their_principal_components() -> None:
@@ -186,21 +185,21 @@ def test_colours_move_along_their_principal_components() -> None:
     assert torch.allclose(shifts.T.cov(), covariance, rtol=0.15, atol=0.3)
     assert torch.allclose(vectors.T @ vectors, torch.eye(3), atol=2e-3)
     recipe = replace(RECIPE, color=0.1, scaling="unit")
-    data = InMemoryData(numbered(64), recipe, 1, 1, CPU)
-    ((images, _),) = list(data.train_dataloader())
-    ((still, _),) = list(InMemoryData(numbered(64), replace(recipe, color=0.0), 1, 1, CPU).train_dataloader())
+    data = in_memory(numbered(64), recipe, 1, 1)
+    ((images, _, _),) = list(data.train_dataloader())
+    ((still, _, _),) = list(in_memory(numbered(64), replace(recipe, color=0.0), 1, 1).train_dataloader())
     difference = 255 * (images - still)
     assert float(difference.std((2, 3)).max()) < 1e-3 and float(difference.abs().max()) > 1
 
 
 def test_a_data_set_smaller_than_what_is_held_out_is_refused() -> None:
     with pytest.raises(UserError, match="holds out 300"):
-        InMemoryData(numbered(300), replace(HE15_CIFAR, validation_images=300), 0, 1, CPU)
+        in_memory(numbered(300), replace(HE15_CIFAR, validation_images=300), 0, 1)
 
 
 def test_evaluation_batches_are_whole_and_in_order() -> None:
     arrays = numbered(601)
-    data = InMemoryData(arrays, HE15_CIFAR, seed=0, stop=1, device=CPU)
+    data = in_memory(arrays, HE15_CIFAR, seed=0, stop=1)
     batches = list(data.batches("test"))
     assert [len(y) for _, y in batches] == [200, 200, 200, 1]
     assert [n for x, _ in batches for n in numbers(x, data.normalization)] == list(range(601))

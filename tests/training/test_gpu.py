@@ -23,6 +23,7 @@ from trained_runs import content, run_here
 from resnet_repro.config.arm import Arm, ModelSpec
 from resnet_repro.config.families import cifar_arm
 from resnet_repro.config.recipes import FOUR_LAYERS
+from resnet_repro.data.base import StreamConfig
 from resnet_repro.data.sources import obtain
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.diagnostics.evaluation import evaluate
@@ -189,7 +190,7 @@ def test_scores_are_the_cpus(tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -
     scores = []
     for device in map(torch.device, ("cpu", "cuda")):
         net = cifar_net("resnet", 8).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        data = InMemoryData(arrays, CALM, 0, 1, device)
+        data = InMemoryData(arrays, StreamConfig(CALM, 0, 1, device))
         scores.append(evaluate(net, data.batches("test"), device, "fp32"))
     assert scores[1].loss == pytest.approx(scores[0].loss, rel=1e-4)
     assert abs(scores[1].error - scores[0].error) <= 100 / 500 + 1e-9

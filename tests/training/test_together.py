@@ -168,7 +168,7 @@ def test_batch_statistics_are_those_of_each_process_part(tiny_data: Path, tmp_pa
     settings = make_settings(tiny_data, 1, BATCH, seed=3)
     folder = finished_by_two(prepare_run(tmp_path, settings, tiny_data))
     data = open_data(settings, tiny_data / "cache" / "standin-tiny", torch.device("cpu"), ALONE)
-    images, labels, *_ = next(iter(data.train_dataloader()))
+    images, labels, _ = next(iter(data.train_dataloader()))
     net = build(settings.arm.model, data.classes, settings.seed).to(memory_format=torch.channels_last)
     with torch.no_grad():
         whole = float(F.cross_entropy(net(images), labels))
@@ -199,7 +199,7 @@ def test_shared_batches_hold_each_image_once_an_epoch_and_weigh_to_the_mean(proc
 
     parts = [stream(DistContext(rank, processes)) for rank in range(processes)]
     for whole, *mine in zip(stream(ALONE), *parts, strict=True):
-        images, labels = whole
+        images, labels, _ = whole
         assert torch.equal(torch.cat([part[0] for part in mine if part[2]]), images)
         means = [float(part[0].double().mean()) * part[2] for part in mine]
         assert sum(means) / processes == pytest.approx(float(images.double().mean()), abs=1e-9)

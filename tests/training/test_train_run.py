@@ -21,6 +21,7 @@ import resnet_repro.design.experiment
 from resnet_repro.config.arm import Arm, ModelSpec
 from resnet_repro.config.families import cifar_arm
 from resnet_repro.config.recipes import HE15_CIFAR, IMPL_D
+from resnet_repro.data.base import StreamConfig
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.diagnostics.evaluation import evaluate
 from resnet_repro.errors import UserError
@@ -85,7 +86,7 @@ def test_weights_load_into_the_plain_model(whole_run: Path, tiny_data: Path) -> 
     assert state.keys() == cifar_net("plain", 8).state_dict().keys()
     settings = record.settings
     arrays = resnet_repro.data.sources.obtain("standin-tiny", tiny_data, None, lambda text: None)
-    data = InMemoryData(arrays, settings.arm.recipe, 0, 1, CPU)
+    data = InMemoryData(arrays, StreamConfig(settings.arm.recipe, 0, 1, CPU))
     score = evaluate(net, data.batches("test"), CPU, "fp32")
     assert score.error == record.final["test_error"]
     assert sum(len(labels) for _, labels in data.batches("test")) == 500
@@ -140,7 +141,7 @@ def test_a_warm_up_is_judged_by_whole_intervals(
 ) -> None:
     settings = make_settings(tiny_data, iterations, evaluate_every=evaluate_every)
     arrays = resnet_repro.data.sources.obtain("standin-tiny", tiny_data, None, lambda text: None)
-    monitor = Monitor(settings, tmp_path, InMemoryData(arrays, QUARTER, 0, 1, CPU))
+    monitor = Monitor(settings, tmp_path, InMemoryData(arrays, StreamConfig(QUARTER, 0, 1, CPU)))
     assert monitor._is_whole(step) == whole
 
 
@@ -174,7 +175,7 @@ def test_a_controls_gradients_are_read_at_the_steps_of_the_others(tiny_data: Pat
 def test_layer_responses_are_the_norms_outputs(whole_run: Path, tiny_data: Path) -> None:
     net = resnet_repro.load_run(whole_run)
     arrays = resnet_repro.data.sources.obtain("standin-tiny", tiny_data, None, lambda text: None)
-    data = InMemoryData(arrays, QUARTER, 0, 1, CPU)
+    data = InMemoryData(arrays, StreamConfig(QUARTER, 0, 1, CPU))
     images = torch.cat([x for x, _ in data.batches("train", 1_000)])
     with torch.no_grad():
         expected = net.bn1(net.conv1(images)).std(correction=0).item()  # type: ignore[operator]

@@ -61,31 +61,20 @@ def combined_digest(digests: dict[str, str]) -> str:
     return hashlib.sha256(f"train {digests['train']}\ntest {digests['test']}\n".encode()).hexdigest()
 
 
-def check_counts(facts: DatasetFacts, splits: dict[str, Split], origin: str) -> None:
-    """Raise UserError unless every split has its number of images and every label is one of the classes'."""
-    for name, split in splits.items():
-        if len(split) != facts.count(name):
-            raise UserError(
-                f"{origin} holds {len(split):,} of {facts.count(name):,} {name} images of {facts.title}: "
-                f"replace it by a whole copy"
-            )
-        if int(split.labels.max()) >= facts.classes:
-            raise UserError(
-                f"{origin} holds label {int(split.labels.max())}, {facts.title} has {facts.classes} classes: "
-                f"replace it by a whole copy"
-            )
-
-
 def store(facts: DatasetFacts, splits: dict[str, Split], folder: Path, origin: str) -> None:
     """Check the contents against the catalogue and write them to `folder`, whole or not at all.
 
     Two processes may do this at once: each writes a folder of its own, and the first to finish gives it its name.
     Raises UserError where the contents are not those of the catalogue, or the folder cannot be written.
     """
-    check_counts(facts, splits, origin)
     digests = {}
-    for name in splits:
-        splits[name], digests[name] = canonical(splits[name])
+    for name, split in splits.items():
+        if len(split) != facts.count(name):
+            raise UserError(
+                f"{origin} holds {len(split):,} of {facts.count(name):,} {name} images of {facts.title}: "
+                f"replace it by a whole copy"
+            )
+        splits[name], digests[name] = canonical(split)
         if facts.digests and digests[name] != facts.digests[name]:
             raise UserError(
                 f"{origin} does not hold {facts.title}: the digest of its {name} images is {digests[name][:12]}…, "

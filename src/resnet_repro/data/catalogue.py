@@ -12,9 +12,8 @@ class DatasetFacts:
     """What is known of a data set before a byte of it is read.
 
     shape: (C, H, W) of an image. digests: contents digest of each split (see `arrays.canonical`).
-    folders, archives: names under which a data folder or a mirror may hold it. url: the official archive, or the
-    address below which the official idx files lie. label_key: the entry of an official batch that holds the labels.
-    idx_md5: of a set published as idx files, the MD5 sum of each, uncompressed; empty for the others.
+    folders, archives: names under which a data folder or a mirror may hold it. url: the official archive, or, of a set
+    without archives, the address below which the official files lie. md5: of each official file, uncompressed.
     A stand-in has neither folders nor url; it is generated, and its digests are those of the generator's output.
     """
 
@@ -28,8 +27,7 @@ class DatasetFacts:
     folders: tuple[str, ...] = ()
     archives: tuple[str, ...] = ()
     url: str = ""
-    label_key: str = "labels"
-    idx_md5: dict[str, str] = field(default_factory=dict)
+    md5: dict[str, str] = field(default_factory=dict)
     standin: bool = False
     seed: int = 0
 
@@ -55,6 +53,14 @@ CIFAR10 = DatasetFacts(
     folders=("cifar-10-batches-py", "cifar10"),
     archives=("cifar10.tgz", "cifar-10-python.tar.gz"),
     url="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+    md5={
+        "data_batch_1": "c99cafc152244af753f735de768cd75f",
+        "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+        "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+        "data_batch_4": "634d18415352ddfa80567beed471001a",
+        "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+        "test_batch": "40351d587109b95175f43aff81a1287e",
+    },
 )
 
 _FINE_CLASSES = """
@@ -81,7 +87,7 @@ CIFAR100 = DatasetFacts(
     folders=("cifar-100-python", "cifar100"),
     archives=("cifar100.tgz", "cifar-100-python.tar.gz"),
     url="https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
-    label_key="fine_labels",
+    md5={"train": "16019d7e3df5f24257cddd939b257f8d", "test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
 )
 
 MNIST = DatasetFacts(
@@ -97,7 +103,7 @@ MNIST = DatasetFacts(
     },
     folders=("mnist", "MNIST/raw"),
     url="https://ossci-datasets.s3.amazonaws.com/mnist",
-    idx_md5={
+    md5={
         "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
         "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
         "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
@@ -119,7 +125,7 @@ FASHION_MNIST = DatasetFacts(
     },
     folders=("fashion-mnist", "FashionMNIST/raw"),
     url="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
-    idx_md5={
+    md5={
         "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
         "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
         "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",

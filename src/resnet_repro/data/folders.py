@@ -63,6 +63,15 @@ def scan(root: Path) -> ClassFolders:
     Where there are both, those of val are the split "validation". Files with other suffixes, and hidden ones, are not
     looked at. Raises UserError where the folders are not as they must be.
     """
+    try:
+        return _scan(root)
+    except OSError as error:  # of a link to nothing, for one
+        raise UserError(
+            f"{error.filename} cannot be read ({error.strerror}): repair or remove it, or see to its permissions"
+        ) from error
+
+
+def _scan(root: Path) -> ClassFolders:
     if not root.is_dir():
         raise UserError(f"DATASET={root} is no folder: name the folder that holds train and val")
     found = {split: _first(root, names) for split, names in SPLIT_FOLDERS.items()}
@@ -118,7 +127,7 @@ def names_in_budgets(root: Path) -> list[str]:
     train = root / SPLIT_FOLDERS["train"][0]
     try:
         return [IMAGENET if _are_imagenets(_class_names(train)) else name]
-    except UserError:  # records are reported where the images are no longer, or never were
+    except (OSError, UserError):  # records are reported where the images are no longer, or never were
         return [name, IMAGENET] if name == FOLDERS_PREFIX + IMAGENET else [name]
 
 
@@ -131,8 +140,8 @@ def _first(root: Path, names: Sequence[str]) -> Path | None:
 
 
 def _class_names(folder: Path) -> list[str]:
-    entries = [entry for entry in _entries(folder) if not entry.name.startswith(".")]
-    classes = sorted(entry.name for entry in entries if _is_folder(entry))
+    entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
+    classes = sorted(entry.name for entry in entries if entry.is_dir())
     if classes:
         return classes
     what = "images and no class folders" if any(_is_image(entry.name) for entry in entries) else "no class folders"
@@ -153,49 +162,25 @@ def _check_same(classes: Sequence[str], others: Sequence[str], train: Path | Non
 
 def _images(root: Path, folder: Path, classes: Sequence[str]) -> Iterator[File]:
     for label, name in enumerate(classes):
-        empty = True
-        for path, size in _walk(folder / name):
-            empty = False
-            yield File(os.path.relpath(path, root), size, label)
-        if empty:
+        paths = list(_image_paths(folder / name))
+        if not paths:
             raise UserError(
                 f"{folder / name} holds no images ({', '.join(SUFFIXES)}): fill the class or remove its folder"
             )
+        yield from (File(os.path.relpath(path, root), os.stat(path).st_size, label) for path in paths)
 
 
-def _walk(folder: Path | str, above: tuple[str, ...] = ()) -> Iterator[tuple[str, int]]:
-    """(path, bytes) of every image below a folder; one look at each file, as ImageNet has more than a million.
-
-    above: the folders that led here, without links.
-    """
-    real = os.path.join(os.path.realpath(folder), "")
-    if any(one.startswith(real) for one in above):
-        raise UserError(f"{folder} leads through a link back to a folder that it lies in, {real}: remove the link")
-    for entry in _entries(folder):
-        if entry.name.startswith("."):
-            continue
-        if _is_folder(entry):
-            yield from _walk(entry.path, (*above, real))
-        elif _is_image(entry.name):
-            try:
-                size = entry.stat().st_size
-            except OSError as error:  # a link to nothing, for one
-                raise UserError(f"{entry.path} cannot be read ({error.strerror}): repair or remove it") from error
-            yield entry.path, size
+def _image_paths(folder: Path) -> Iterator[str]:
+    """The images below a folder, also through links. Raises OSError."""
+    for parent, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
+        if os.path.islink(parent) and (real := os.path.realpath(parent)) in map(os.path.realpath, Path(parent).parents):
+            raise UserError(f"{parent} leads through a link back to a folder that it lies in, {real}: remove the link")
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (os.path.join(parent, name) for name in names if _is_image(name) and not name.startswith("."))
 
 
-def _entries(folder: Path | str) -> list[os.DirEntry[str]]:
-    try:
-        return list(os.scandir(folder))
-    except OSError as error:
-        raise UserError(f"{folder} cannot be read ({error.strerror}): see to its permissions") from error
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError as error:  # a link to itself, for one
-        raise UserError(f"{entry.path} cannot be read ({error.strerror}): repair or remove it") from error
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _is_image(name: str) -> bool:

@@ -6,13 +6,11 @@ import gzip
 import hashlib
 import io
 import lzma
-import math
 import pickle
 import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -23,52 +21,42 @@ from resnet_repro.errors import UserError
 
 IMAGE_SUFFIXES = {".webp", ".png", ".bmp", ".jpg", ".jpeg"}
 IMAGE_FORMATS = ("WEBP", "PNG", "BMP", "JPEG")  # whatever the suffix says; trying Pillow's others first would take time
-OFFICIAL_BATCHES = {  # CIFAR-10's files, then CIFAR-100's
-    **{f"data_batch_{number}": "train" for number in range(1, 6)},
-    "test_batch": "test",
-    "train": "train",
-    "test": "test",
-}
-IDX_FILES = {  # split: its images, its labels
-    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
-}
 
 
 def read_source(facts: DatasetFacts, path: Path, origin: str | None = None) -> dict[str, Split]:
     """Decode the images and labels under a folder or inside a tar archive.
 
-    Understands class folders `{train,test}/<class>/<image>`, CIFAR's official pickled batches and MNIST's official
-    idx files, gzipped or not.
-    Raises UserError naming the file and the remedy where it is truncated, unsafe or holds something else.
+    Understands class folders `{train,test}/<class>/<image>` and the official files, of which the catalogue has MD5 sums:
+    CIFAR's pickled batches and MNIST's idx files, gzipped or not.
+    Raises UserError naming the file and the remedy where it is damaged, unsafe or holds something else.
     """
     origin = origin or str(path)
     files = _folder_files(path) if path.is_dir() else _archive_files(path, origin)
-    found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {"train": [], "test": []}
-    idx: dict[str, np.ndarray] = {}
+    images: dict[str, list[np.ndarray]] = {"train": [], "test": []}
+    labels: dict[str, list[np.ndarray]] = {"train": [], "test": []}
+    official: set[str] = set()
     for name, data in files:
         member = PurePosixPath(name)
         stem = member.name.removesuffix(".gz")
-        if stem in facts.idx_md5:
-            if stem not in idx:  # torchvision keeps both forms of each file
-                idx[stem] = _read_idx(facts, stem, data, f"{origin} ({name})")
-        elif split := OFFICIAL_BATCHES.get(member.name):
-            found[split].append(_read_batch(facts, data, f"{origin} ({name})"))
+        if stem in facts.md5:
+            if stem in official:  # torchvision keeps both forms of each idx file
+                continue
+            official.add(stem)
+            split = "train" if stem.startswith(("train", "data_batch")) else "test"
+            arrays = _read_official(facts, stem, data, f"{origin} ({name})")
         elif member.suffix.lower() in IMAGE_SUFFIXES:
             split, label = _place(facts, member, origin)
-            found[split].append((_read_image(facts, data, f"{origin} ({name})")[None], np.array([label], np.uint8)))
-    if idx:
-        for split, pair in IDX_FILES.items():
-            if missing := [stem for stem in pair if stem not in idx]:
-                raise UserError(f"{origin} holds no {missing[0]}, gzipped or not: add this file of {facts.title}")
-            found[split].append((idx[pair[0]], idx[pair[1]]))
-    splits = {}
-    for split, parts in found.items():
+            arrays = _read_image(facts, data, f"{origin} ({name})")[None], np.array([label], np.uint8)
+        else:
+            continue
+        for array in arrays:
+            (images if array.ndim == 4 else labels)[split].append(array)
+    if official and (missing := [stem for stem in facts.md5 if stem not in official]):
+        raise UserError(f"{origin} holds no {missing[0]}: add this file of {facts.title}")
+    for split, parts in images.items():
         if not parts:
             raise UserError(f"{origin} holds no {split} images of {facts.title}: name a source that does")
-        images, labels = zip(*parts, strict=True)
-        splits[split] = Split(np.concatenate(images), np.concatenate(labels))
-    return splits
+    return {split: Split(np.concatenate(images[split]), np.concatenate(labels[split])) for split in images}
 
 
 def _folder_files(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -121,75 +109,26 @@ def _read_image(facts: DatasetFacts, data: bytes, origin: str) -> np.ndarray:
     return image
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickles arrays, dicts, lists, strings and numbers; a pickle that asks for anything else could run code."""
+def _read_official(facts: DatasetFacts, stem: str, data: bytes, origin: str) -> tuple[np.ndarray, ...]:
+    """Images (N, C, H, W) and labels (N,), uint8, of the official file `stem`; of an idx file, which has one of them, that.
 
-    def find_class(self, module: str, name: str) -> Any:
-        module = module.replace("numpy.core", "numpy._core")
-        if (module, name) in {
-            ("numpy._core.multiarray", "_reconstruct"),
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-            ("_codecs", "encode"),
-        }:
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-
-
-def _read_batch(facts: DatasetFacts, data: bytes, origin: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images (N, C, H, W) and labels (N,) of an official CIFAR batch."""
-    key = facts.label_key.encode()
-    try:
-        batch = _ArrayUnpickler(io.BytesIO(data), encoding="bytes").load()
-        images = np.asarray(batch[b"data"], np.uint8).reshape(-1, *facts.shape)
-        labels = np.asarray(batch[key], np.uint8) if key in batch else None
-    except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise UserError(f"{origin} is no official batch ({error}): replace it by a whole copy") from error
-    if labels is None:
-        raise UserError(f"{origin} has no {facts.label_key!r} as {facts.title}'s batches have: name another source")
-    if len(images) != len(labels):
-        raise UserError(f"{origin} holds {len(images)} images and {len(labels)} labels: replace it by a whole copy")
-    return images, labels
-
-
-def _read_idx(facts: DatasetFacts, stem: str, data: bytes, origin: str) -> np.ndarray:
-    """Images (N, 1, H, W) or labels (N,) uint8 of one of MNIST's official files; `stem` is its name without ".gz".
-
-    Format: 0, 0, the type (8 for uint8), the number of dimensions, the dimensions as big-endian 32-bit integers, data.
+    Nothing is parsed before the MD5 sum is that of the catalogue, so that no foreign pickle is ever loaded.
     """
     if data.startswith(b"\x1f\x8b"):  # by content: browsers unpack some files and leave them their name
         try:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
             raise UserError(f"{origin} is truncated or no gzip file ({error}): replace it by a whole copy") from error
-    split = next(split for split, pair in IDX_FILES.items() if stem in pair)
-    item = facts.shape[1:] if stem == IDX_FILES[split][0] else ()
-    magic, header = int.from_bytes(data[:4], "big"), 4 * (2 + len(item))
-    if magic != 0x800 + 1 + len(item):
-        raise UserError(
-            f"{origin} is no idx file of {'images' if item else 'labels'} (magic number {magic}, "
-            f"not {0x800 + 1 + len(item)}): replace it by a whole copy"
-        )
-    dimensions = tuple(int.from_bytes(data[i : i + 4], "big") for i in range(4, header, 4))
-    if len(data) != header + math.prod(dimensions):
-        raise UserError(
-            f"{origin} has {len(data):,} bytes, where its header {dimensions} asks for "
-            f"{header + math.prod(dimensions):,}: replace it by a whole copy"
-        )
-    if dimensions != (facts.count(split), *item):
-        raise UserError(
-            f"{origin} has the dimensions {dimensions}, {facts.title} {(facts.count(split), *item)}: "
-            f"replace it by a whole copy"
-        )
-    values = np.frombuffer(data, np.uint8, offset=header)
-    if not item and values.max() >= facts.classes:
-        raise UserError(
-            f"{origin} holds label {values.max()}, {facts.title} has {facts.classes} classes: replace it by a whole copy"
-        )
     md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    if md5 != facts.idx_md5[stem]:
+    if md5 != facts.md5[stem]:
         raise UserError(
-            f"{origin} is not the official file of {facts.title} (MD5 {md5}, not {facts.idx_md5[stem]}): "
+            f"{origin} is not the official file of {facts.title} (MD5 {md5}, not {facts.md5[stem]}): "
             f"replace it by a whole copy"
         )
-    return values.reshape(-1, *facts.shape) if item else values
+    if stem.endswith("images-idx3-ubyte"):  # behind a header of 16 bytes
+        return (np.frombuffer(data, np.uint8, offset=16).reshape(-1, *facts.shape),)
+    if stem.endswith("labels-idx1-ubyte"):
+        return (np.frombuffer(data, np.uint8, offset=8),)
+    batch = pickle.loads(data, encoding="bytes")
+    labels = batch[b"labels"] if b"labels" in batch else batch[b"fine_labels"]
+    return batch[b"data"].reshape(-1, *facts.shape), np.array(labels, np.uint8)

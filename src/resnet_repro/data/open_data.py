@@ -9,14 +9,12 @@ import torch
 
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.data.arrays import load
-from resnet_repro.data.base import Data
+from resnet_repro.data.base import Data, StreamConfig
 from resnet_repro.data.catalogue import CATALOGUE, DatasetFacts
 from resnet_repro.data.folders import scan
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.distributed import DistContext
 from resnet_repro.errors import UserError
-
-FOLDER_RESOLUTION = 224
 
 
 @dataclass(frozen=True)
@@ -46,14 +44,14 @@ def open_data(
     folder: the cached arrays of a data set of the catalogue, or class folders. workers: see `FolderData`.
     Raises UserError where the folder holds other data than the settings name.
     """
-    recipe, seed, stop = settings.arm.recipe, settings.seed, settings.stop_at
+    config = StreamConfig(settings.arm.recipe, settings.seed, settings.stop_at, device, settings.resolution, dist)
     if facts := CATALOGUE.get(settings.dataset):
         arrays = load(facts, folder)
         if arrays is None or arrays.digest != settings.dataset_digest:
             raise UserError(
                 f"{folder} no longer holds the data of this run: delete that folder and run the same command"
             )
-        return InMemoryData(arrays, recipe, seed, stop, device, settings.resolution, dist)
+        return InMemoryData(arrays, config)
     from resnet_repro.data.folder_stream import FolderData  # torchvision takes a second, and runs in memory do without
 
     folders = scan(folder)
@@ -61,15 +59,4 @@ def open_data(
         raise UserError(
             f"{folder} no longer holds the images that this run began with: put them back, or name a new RUNS_DIR"
         )
-    resolution = settings.resolution or FOLDER_RESOLUTION
-    return FolderData(
-        folders,
-        recipe,
-        seed,
-        stop,
-        device,
-        resolution=resolution,
-        workers=workers,
-        dist=dist,
-        skip_broken=skip_broken,
-    )
+    return FolderData(folders, config, workers, skip_broken)

@@ -78,7 +78,7 @@ def _sources(
     for path in _holdings(facts, data_dir):
         yield str(path), data_dir_named, lambda path=path: read_source(facts, path)
     if mirror and is_url(mirror):
-        for name in facts.folders if facts.idx_md5 else facts.archives:
+        for name in facts.archives or facts.folders:
             url = f"{mirror.rstrip('/')}/{name}"
             with tempfile.TemporaryDirectory() as folder:
                 if path := _fetch(facts, url, Path(folder), optional=True):
@@ -105,23 +105,23 @@ def _holdings(facts: DatasetFacts, folder: Path) -> list[Path]:
 
 def _wanted(facts: DatasetFacts) -> str:
     """What a mirror must hold, in words."""
-    if not facts.idx_md5:
+    if facts.archives:
         return " or ".join(facts.archives)
-    first, *others = facts.idx_md5
+    first, *others = facts.md5
     return f"{facts.folders[0]}/{first}.gz and beside it {', '.join(f'{name}.gz' for name in others)}"
 
 
 def _fetch(facts: DatasetFacts, url: str, folder: Path, optional: bool = False) -> Path | None:
-    """Download an archive, or the idx files below an address, into `folder`: what `read_source` can then read.
+    """Download an archive, or the official files below an address, into `folder`: what `read_source` can then read.
 
     None where optional files are not there; where some are, `read_source` names the missing ones.
     """
-    if not facts.idx_md5:
+    if facts.archives:
         path = folder / url.rsplit("/", 1)[-1]
         return path if _download(url, path, optional) else None
     path = folder / facts.name
     path.mkdir()
-    for name in facts.idx_md5:
+    for name in facts.md5:
         if not _download(f"{url}/{name}.gz", path / f"{name}.gz", optional):
             _download(f"{url}/{name}", path / name, optional)
     return path if any(path.iterdir()) else None

@@ -7,7 +7,8 @@ continue as if it had not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,25 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from resnet_repro.config.arm import Recipe
 from resnet_repro.data.arrays import Arrays, Split
-from resnet_repro.data.base import Batch, Data
+from resnet_repro.data.base import Batch, Data, StreamConfig
 from resnet_repro.data.color import color_shift
-from resnet_repro.distributed import ALONE, DistContext
 from resnet_repro.errors import UserError
 
 EVALUATION_IMAGES = 10_000  # training images scored along the way
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of pixels in [0, 1], as torchvision's weights were trained with
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-def evaluation_batch(device: str, pixels: int) -> int:
-    """How many images of pixels × pixels are scored at once on a kind of device.
-
-    200 stay in a CPU core's cache: a quarter faster than 500. GPUs take as many pixels as in 1,000 images of 32 × 32, which
-    cards of 16 GiB hold beside what training keeps, and 64 images at least.
-    """
-    return 200 if device == "cpu" else max(64, min(1_000, 1_000 * 32**2 // pixels**2))
 
 
 @dataclass(frozen=True)
@@ -75,23 +65,34 @@ def draw_epoch(images: int, seed: int, epoch: int, padding: int, flip: bool, col
     )
 
 
+@dataclass(frozen=True)
 class Normalization:
-    """(pixel - mean) / scale, by one of the recipes' scalings (see `experiment.Recipe`), from the training images.
-
-    "pixel-mean": the mean is that of each pixel (He15 section 4.2). The scale, the standard deviation of all centred
-    training pixels, is our choice: the paper names none. "unit": from 0..255 to 0..1. "standard": mean and standard
-    deviation of each channel. "imagenet": those of ImageNet-1k. Raises ValueError for another scaling.
-    """
+    """(pixel - mean) / scale, by one of the recipes' scalings (see `Recipe`)."""
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, split: Split, device: torch.device, scaling: str = "pixel-mean") -> None:
-        if scaling not in ("pixel-mean", "unit", "standard", "imagenet"):
-            raise ValueError(f"unknown scaling {scaling!r}: take pixel-mean, unit, standard or imagenet")
+    @classmethod
+    def fixed(cls, scaling: str, device: torch.device) -> Normalization:
+        """A scaling that asks nothing of the data: "unit", from 0..255 to 0..1, or "imagenet", by mean and standard
+        deviation of ImageNet-1k's channels. Raises UserError for another one.
+        """
+        if scaling not in ("unit", "imagenet"):
+            raise UserError(
+                f"scaling {scaling!r} is taken from images in memory: a recipe for class folders has unit or imagenet"
+            )
+        mean, scale = ((0.0,), (1.0,)) if scaling == "unit" else (IMAGENET_MEAN, IMAGENET_STD)
+        return cls(*(255 * torch.tensor(values, device=device).reshape(-1, 1, 1) for values in (mean, scale)))
+
+    @classmethod
+    def of(cls, split: Split, device: torch.device, scaling: str = "pixel-mean") -> Normalization:
+        """A fixed scaling, or one by the training images.
+
+        "pixel-mean": the mean is that of each pixel (He15 section 4.2). The scale, the standard deviation of all centred
+        training pixels, is our choice: the paper names none. "standard": mean and standard deviation of each channel.
+        """
         if scaling in ("unit", "imagenet"):
-            self._set(scaling, device)
-            return
+            return cls.fixed(scaling, device)
         count = len(split)
         total = np.zeros(split.images.shape[1:], np.int64)
         squares = np.zeros(split.images.shape[1], np.int64)
@@ -107,24 +108,8 @@ class Normalization:
         else:
             centre = mean
             scale = np.sqrt(squares.sum() / (pixels * len(squares)) - np.square(mean).mean())
-        self.mean = torch.tensor(centre, dtype=torch.float32, device=device)
-        self.scale = torch.tensor(np.where(scale > 0, scale, 1.0), dtype=torch.float32, device=device)
-
-    @staticmethod
-    def fixed(scaling: str, device: torch.device) -> Normalization:
-        """A scaling that asks nothing of the data: "unit" or "imagenet". Raises UserError for another one."""
-        if scaling not in ("unit", "imagenet"):
-            raise UserError(
-                f"scaling {scaling!r} is taken from images in memory: a recipe for class folders has unit or imagenet"
-            )
-        normalization = Normalization.__new__(Normalization)
-        normalization._set(scaling, device)
-        return normalization
-
-    def _set(self, scaling: str, device: torch.device) -> None:
-        mean, scale = ((0.0,), (1.0,)) if scaling == "unit" else (IMAGENET_MEAN, IMAGENET_STD)
-        self.mean = 255 * torch.tensor(mean, device=device).reshape(-1, 1, 1)
-        self.scale = 255 * torch.tensor(scale, device=device).reshape(-1, 1, 1)
+        scale = np.where(scale > 0, scale, 1.0)
+        return cls(*(torch.tensor(values, dtype=torch.float32, device=device) for values in (centre, scale)))
 
     def __call__(self, images: Tensor) -> Tensor:
         """(B, C, H, W) of pixels from 0 to 255 → float32, channels last in memory."""
@@ -163,8 +148,8 @@ def resized(images: Tensor, resolution: int | None) -> Tensor:
     return F.interpolate(images, (resolution, resolution), mode="bilinear", antialias=shrinks)
 
 
-class TrainStream:
-    """The training batches from step `start` to `stop`: (images (B, C, H, W) float32, labels (B,) int64) on the device.
+class TrainStream(ABC):
+    """The training batches from step `step` to the config's `stop`, on the device.
 
     The last batch of an epoch is short where the batch size does not divide the images: 391 steps for 50,000 by 128.
     Where several processes share a batch, each gives its part and the weight of its loss. A process for which a short
@@ -172,25 +157,13 @@ class TrainStream:
     Stateful in the sense of Lightning's loaders, so that a checkpoint says where to go on.
     """
 
-    def __init__(
-        self,
-        images: Tensor,
-        labels: Tensor,
-        normalization: Normalization,
-        recipe: Recipe,
-        seed: int,
-        stop: int,
-        resolution: int | None = None,
-        dist: DistContext = ALONE,
-    ) -> None:
-        self.images, self.labels, self.normalization = images, labels, normalization
-        self.recipe, self.seed, self.stop = recipe, seed, stop
-        self.resolution, self.dist = resolution, dist
-        self.steps_per_epoch = steps_per_epoch(len(labels), recipe.batch_size)
+    def __init__(self, images: int, config: StreamConfig) -> None:
+        self.images, self.config = images, config
+        self.steps_per_epoch = steps_per_epoch(images, config.recipe.batch_size)
         self.step = 0
 
     def __len__(self) -> int:
-        return self.stop
+        return self.config.stop
 
     def state_dict(self) -> dict[str, int]:
         return {"step": self.step}
@@ -198,48 +171,45 @@ class TrainStream:
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.step = state["step"]
 
+    @abstractmethod
+    def __iter__(self) -> Iterator[Batch]: ...
+
+    def part(self, step: int) -> tuple[slice, float]:
+        """Places in the epoch's order of this process's part of the batch at a step, and the weight of its mean loss.
+
+        The weight makes the mean over the processes that over all images of the batch. A part that would be empty is the
+        batch's last image, with weight 0.
+        """
+        size, dist = self.config.recipe.batch_size, self.config.dist
+        first = (step % self.steps_per_epoch) * size
+        count = min(size, self.images - first)
+        share = dist.share(count)
+        images = share.stop - share.start
+        if not images:
+            return slice(first + count - 1, first + count), 0.0
+        return slice(first + share.start, first + share.stop), images * dist.size / count
+
+
+class TensorStream(TrainStream):
+    """The batches that `make_batch` gives for an epoch's draw and the places of a batch in its order."""
+
+    def __init__(
+        self, images: int, config: StreamConfig, make_batch: Callable[[Draw, slice], tuple[Tensor, Tensor]]
+    ) -> None:
+        super().__init__(images, config)
+        self._make_batch = make_batch
+
     def __iter__(self) -> Iterator[Batch]:
-        recipe = self.recipe
-        epoch = -1
-        draw = None
-        while self.step < self.stop:
-            if self.step // self.steps_per_epoch != epoch or draw is None:
+        config, recipe = self.config, self.config.recipe
+        epoch, draw = -1, None
+        while self.step < config.stop:
+            if draw is None or self.step // self.steps_per_epoch != epoch:
                 epoch = self.step // self.steps_per_epoch
-                draw = draw_epoch(len(self.labels), self.seed, epoch, recipe.padding, recipe.flip, recipe.color)
-                draw = draw.to(self.images.device)
-            first = (self.step % self.steps_per_epoch) * recipe.batch_size
-            count = min(recipe.batch_size, len(self.labels) - first)
+                draw = draw_epoch(self.images, config.seed, epoch, recipe.padding, recipe.flip, recipe.color)
+                draw = draw.to(config.device)
+            part, weight = self.part(self.step)
             self.step += 1
-            if self.dist.size == 1:
-                yield self._batch(draw, slice(first, first + count))
-            else:
-                part, weight = shared(self.dist, first, count)
-                yield *self._batch(draw, part), weight
-
-    def _batch(self, draw: Draw, part: slice) -> tuple[Tensor, Tensor]:
-        recipe = self.recipe
-        index = draw.order[part]
-        images = self.images[index]
-        if draw.colors is not None:
-            images = images + color_shift(draw.colors[part])
-        images = self.normalization(images)
-        if recipe.padding or recipe.flip:
-            images = crop_and_flip(images, draw.dy[part], draw.dx[part], draw.flip[part], recipe.padding)
-        images = resized(images, self.resolution).contiguous(memory_format=torch.channels_last)
-        return images, self.labels[index]
-
-
-def shared(dist: DistContext, first: int, count: int) -> tuple[slice, float]:
-    """A process's part of the batch of `count` images from position `first` on, and the weight of its mean loss.
-
-    The weight makes the mean over the processes that over all images of the batch. A part that would be empty is the
-    batch's last image, with weight 0.
-    """
-    share = dist.share(count)
-    images = share.stop - share.start
-    if not images:
-        return slice(first + count - 1, first + count), 0.0
-    return slice(first + share.start, first + share.stop), images * dist.size / count
+            yield Batch(*self._make_batch(draw, part), weight)
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
@@ -248,27 +218,14 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
 
 
 class InMemoryData(Data):
-    """A data set that lies on the device, resized there to `resolution` × `resolution` pixels where that is given.
+    """A data set that lies on the device, resized there where the config has a resolution.
 
     Images held out are the last of the training images in the arrays' order, which mixes the classes and is the same
     for all seeds. Raises UserError where that leaves none to train on.
     """
 
-    def __init__(
-        self,
-        arrays: Arrays,
-        recipe: Recipe,
-        seed: int,
-        stop: int,
-        device: torch.device,
-        resolution: int | None = None,
-        dist: DistContext = ALONE,
-    ) -> None:
-        super().__init__()
-        self.recipe, self.seed, self.stop, self.device, self.dist = recipe, seed, stop, device, dist
-        self.facts, self.digest, self.resolution = arrays.facts, arrays.digest, resolution
-        channels, height, width = arrays.facts.shape
-        self.shape = (channels, resolution or height, resolution or width)
+    def __init__(self, arrays: Arrays, config: StreamConfig) -> None:
+        recipe, device = config.recipe, config.device
         kept = len(arrays.train) - recipe.validation_images
         if kept < 1:
             raise UserError(
@@ -279,7 +236,8 @@ class InMemoryData(Data):
         splits = {"train": Split(arrays.train.images[:used], arrays.train.labels[:used]), "test": arrays.test}
         if recipe.validation_images:
             splits["validation"] = Split(arrays.train.images[kept:], arrays.train.labels[kept:])
-        self.normalization = Normalization(splits["train"], device, recipe.scaling)
+        super().__init__(arrays.facts, arrays.digest, {name: len(split) for name, split in splits.items()}, config)
+        self.normalization = Normalization.of(splits["train"], device, recipe.scaling)
         self._on_device = {
             name: (
                 torch.from_numpy(np.array(split.images)).to(device),
@@ -288,30 +246,23 @@ class InMemoryData(Data):
             for name, split in splits.items()
         }
 
-    @property
-    def splits(self) -> list[str]:
-        return list(self._on_device)
+    def train_dataloader(self) -> TensorStream:
+        return TensorStream(self.images("train"), self.config, self._training_batch)
 
-    def train_dataloader(self) -> TrainStream:
-        images, labels = self._on_device["train"]
-        return TrainStream(
-            images, labels, self.normalization, self.recipe, self.seed, self.stop, self.resolution, self.dist
-        )
+    def _training_batch(self, draw: Draw, part: slice) -> tuple[Tensor, Tensor]:
+        recipe = self.config.recipe
+        pixels, labels = self._on_device["train"]
+        index = draw.order[part]
+        images = pixels[index]
+        if draw.colors is not None:
+            images = images + color_shift(draw.colors[part])
+        images = self.normalization(images)
+        if recipe.padding or recipe.flip:
+            images = crop_and_flip(images, draw.dy[part], draw.dx[part], draw.flip[part], recipe.padding)
+        images = resized(images, self.config.resolution).contiguous(memory_format=torch.channels_last)
+        return images, labels[index]
 
-    def images(self, split: str) -> int:
-        return len(self._on_device[split][1])
-
-    def batches(
-        self,
-        split: str,
-        limit: int | None = None,
-        size: int | None = None,
-        shift: tuple[int, int] = (0, 0),
-        share: DistContext = ALONE,
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def _evaluated(self, split: str, parts: Sequence[slice], shift: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor]]:
         images, labels = self._on_device[split]
-        mine = share.share(min(limit or len(labels), len(labels)))
-        size = size or evaluation_batch(images.device.type, max(self.shape[1:]))
-        for start in range(mine.start, mine.stop, size):
-            part = slice(start, min(start + size, mine.stop))
-            yield resized(self.normalization(shifted(images[part], *shift)), self.resolution), labels[part]
+        for part in parts:
+            yield resized(self.normalization(shifted(images[part], *shift)), self.config.resolution), labels[part]

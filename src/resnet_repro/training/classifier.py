@@ -98,19 +98,19 @@ class Classifier(pl.LightningModule):
             group["lr"] = rate  # also of an optimizer that a checkpoint has given a tensor of its own
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
-        images, labels, *rest = batch
-        weight = rest[0] if rest else 1.0
+        images, labels, weight = batch
         if self.drops_out:
             torch.manual_seed(_mask_seed(self.seed, self.global_step, self.dist.rank))
         self.step_number.fill_(self.global_step + 1)
         whole = len(labels) == self.recipe.batch_size
         if weight:
             self.images += len(labels)
-        if self.captured and whole and not rest and not self.reads_gradients and self.captured(images, labels):
+        is_weighted = weight != 1.0 or self.dist.size > 1
+        if self.captured and whole and not is_weighted and not self.reads_gradients and self.captured(images, labels):
             return None
         output = self.step_net(images) if whole else self.net(images)
         loss = self._summed_loss(output, labels, counts=bool(weight))
-        return loss * weight if rest else loss
+        return loss * weight if is_weighted else loss
 
     def _summed_loss(self, output: Any, labels: Tensor, counts: bool = True) -> Tensor:
         """The mean loss of a batch, which goes into the sums if it `counts`; a loss that is not finite is noted."""
