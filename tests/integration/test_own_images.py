@@ -92,8 +92,6 @@ def test_transfer_runs_on_own_images_with_own_weights(folders: Path, tmp_path: P
         ("plain-vs-resnet --dataset mnist", r"the images of mnist have shape \(1, 28, 28\)"),
         ("degradation --resolution 64", "RESOLUTION=64 does not go with degradation"),
         ("plain-vs-resnet --resolution 8", "RESOLUTION=8 is out of range: take 32 to 1024 pixels"),
-        ("plain-vs-resnet --resolution big", "RESOLUTION='big' is no positive whole number"),
-        ("plain-vs-resnet --broken maybe", "BROKEN='maybe' is unknown: take stop or skip"),
         ("transfer --weights {folders}/none.pth --dataset {folders}", "none.pth is no file: name a file of weights"),
         (
             "transfer --weights {folders}/18.pth --dataset {folders}",
