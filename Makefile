@@ -78,6 +78,9 @@ list: $(READY) ## list the experiments (at once)
 test: $(READY) ## run the tests (4 minutes on two cores)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+test-fast: $(READY) ## the tests that train nothing and write no whole report (under a minute)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not cluster and not gpu"
+
 test-cluster: $(READY) ## the tests of Ray and Slurm, where these are installed (15 minutes)
 	$(BIN)/python -m pytest -m cluster tests/integration -v
 

@@ -354,6 +354,7 @@ def test_batches_of_grey_images_have_one_channel() -> None:
     assert sorted(labels.tolist()) == sorted(splits["train"].labels.tolist())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "train", "test"),
     [

@@ -439,6 +439,7 @@ def test_the_standin_is_seeded_and_balanced_and_colour_says_nothing() -> None:
     assert (nearest == first["test"].labels).mean() < 0.2  # chance is 0.1
 
 
+@pytest.mark.slow
 def test_real_cifar10_from_the_mirror(real_mirror: str, tmp_path: Path) -> None:
     arrays = obtain("cifar10", tmp_path, real_mirror, silent)
     assert arrays.train.images.shape == (50_000, 3, 32, 32)
@@ -449,6 +450,7 @@ def test_real_cifar10_from_the_mirror(real_mirror: str, tmp_path: Path) -> None:
     assert sources.load(CIFAR10, arrays.folder) is not None
 
 
+@pytest.mark.slow
 def test_real_cifar100_from_the_mirror(real_mirror: str, tmp_path: Path) -> None:
     if not (Path(real_mirror) / "cifar100.tgz").exists():
         pytest.skip("DATA_MIRROR holds no cifar100.tgz")

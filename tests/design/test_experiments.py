@@ -63,6 +63,7 @@ def test_every_profile_trains_arms_that_are_there_and_what_its_claims_need(name:
     assert all(paper.steps(arm) >= arm.recipe.iterations * arm.length for arm in experiment.arms)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", experiment_names())
 def test_every_arm_can_be_built_and_has_watches_that_exist(name: str) -> None:
     for arm in load_experiment(name).arms:
@@ -172,6 +173,7 @@ def test_experiment_files_import_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=REPO).returncode == 0
 
 
+@pytest.mark.slow
 def test_the_readmes_experiment_is_all_it_takes(tiny_data: Path, tmp_path: Path) -> None:
     source = re.search(r"```python\n(\"\"\"Does depth.*?)```", (REPO / "README.md").read_text(), re.S)
     assert source is not None

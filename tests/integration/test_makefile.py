@@ -42,7 +42,7 @@ def test_make_variables_become_values_of_flags() -> None:
         "plain-vs-resnet --profile 'paper' --seeds '0-2' --data-dir 'a b' --gpus '0' --sbatch='--mem=2G --qos=q' "
         "--setup='module load x' --dry-run"
     )
-    assert make("-n", "degradation", "DRY_RUN=0").splitlines()[-1].endswith(" run degradation ")
+    assert make("-n", "degradation", "DRY_RUN=0", "WANDB_MODE=").splitlines()[-1].endswith(" run degradation ")
 
 
 def test_make_report_of_the_reference_reads_and_writes_its_folder() -> None:

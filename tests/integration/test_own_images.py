@@ -34,6 +34,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_two_processes_train_on_class_folders_through_the_command_line(folders: Path, tmp_path: Path) -> None:
     flags = f"--arms resnet-18 --iterations 2 --resolution 32 --broken skip --runs-dir {tmp_path}/runs"
     command = [
@@ -54,6 +55,7 @@ def test_two_processes_train_on_class_folders_through_the_command_line(folders: 
     assert errors == pytest.approx([round(error) for error in errors])
 
 
+@pytest.mark.slow
 def test_transfer_runs_on_own_images_with_own_weights(folders: Path, tmp_path: Path) -> None:
     torch.save(torchvision.models.resnet34().state_dict(), tmp_path / "mine.pth")
     arguments = [

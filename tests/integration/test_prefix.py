@@ -47,6 +47,7 @@ def in_one_go(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     return {prefix: train_prefix(tmp_path_factory.mktemp("one"), tiny_data, prefix) for prefix in (17, None)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [5, 14])  # in the middle of an epoch; at an evaluation
 def test_a_continued_prefix_has_the_bits_of_one_in_one_go(
     first: int, in_one_go: dict[int | None, Path], tiny_data: Path, tmp_path: Path
@@ -61,6 +62,7 @@ def test_a_continued_prefix_has_the_bits_of_one_in_one_go(
         assert content(folder) == content(in_one_go[longer])
 
 
+@pytest.mark.slow
 def test_a_prefix_ends_as_the_whole_schedule_passes(in_one_go: dict[int | None, Path]) -> None:
     prefix, whole = (read_record(in_one_go[steps]) for steps in (17, None))
     assert prefix is not None and whole is not None
@@ -73,6 +75,7 @@ def test_a_prefix_ends_as_the_whole_schedule_passes(in_one_go: dict[int | None, 
     assert not (whole.folder / "checkpoint.ckpt").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -102,6 +105,7 @@ def test_a_prefix_without_its_checkpoint_is_not_continued(tiny_data: Path, tmp_p
     assert take_up(folder, settings) is None
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_not_continued(tiny_data: Path, tmp_path: Path) -> None:
     """Copied, it would fail every attempt, and deleting the copy would not help."""
     for prefix in (3, 4):
@@ -114,6 +118,7 @@ def test_a_damaged_checkpoint_is_not_continued(tiny_data: Path, tmp_path: Path) 
     assert not list(folder.glob(".*part"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("step", "expected"), [(4, 5), (5, None), (9, None)])
 def test_a_run_that_was_begun_goes_on_from_a_longer_prefix(
     step: int, expected: int | None, in_one_go: dict[int | None, Path], tiny_data: Path, tmp_path: Path
@@ -199,6 +204,7 @@ def test_a_prefix_that_makes_no_sense_is_refused(experiment: str, words: str, se
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_on_the_command_line_a_longer_prefix_goes_on(
     tiny_data: Path, quartered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

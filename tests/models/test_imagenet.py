@@ -25,6 +25,7 @@ def test_resnets_have_torchvisions_names_and_shapes(depth: int) -> None:
     assert parameter_count(ours) == parameter_count(other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_resnets_take_torchvisions_weights_and_give_its_outputs(depth: int) -> None:
     torch.manual_seed(0)

@@ -16,6 +16,7 @@ from resnet_repro.records.record import collect, read_record
 from resnet_repro.report.write import budgets_with_records, write_report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in TRAINED if name != "degradation"])
 def test_every_experiment_that_trains_has_its_report(name: str, tmp_path: Path) -> None:
     experiment = load_experiment(name)
@@ -52,6 +53,7 @@ def test_every_experiment_that_trains_has_its_report(name: str, tmp_path: Path) 
         assert all(arm in labels for arm in drawn_arms), [arm for arm in drawn_arms if arm not in labels]
 
 
+@pytest.mark.slow
 def test_a_report_beside_another_is_written_under_its_own_name(
     degradation: Experiment, paper_runs: Path, tmp_path: Path
 ) -> None:
@@ -64,6 +66,7 @@ def test_a_report_beside_another_is_written_under_its_own_name(
     assert written.images["error_curves"].exists()
 
 
+@pytest.mark.slow
 def test_a_report_is_made_again_to_the_same_bytes(degradation: Experiment, paper_runs: Path, tmp_path: Path) -> None:
     written = [write_report(degradation, "paper", paper_runs, tmp_path / name) for name in ("a", "b")]
     names = sorted(path.name for path in (tmp_path / "a").iterdir())

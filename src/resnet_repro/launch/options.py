@@ -89,7 +89,9 @@ class ExecutorSpec:
 def add_launch_flags(parser: argparse.ArgumentParser) -> None:
     """The flags that `launch_options` reads."""
     group = parser.add_argument_group("where runs are carried out")
-    group.add_argument("--executor", choices=EXECUTORS, default="local", help="what starts and places them (default: local)")
+    group.add_argument(
+        "--executor", choices=EXECUTORS, default="local", help="what starts and places them (default: local)"
+    )
     devices = "auto, cpu, mps, cuda or a list as cuda:0,cuda:1 (default: auto)"
     group.add_argument("--devices", default="auto", help=devices)
     group.add_argument("--retries", type=number(int, 0), default=0, help="of a run that fails by itself (default: 0)")
