@@ -225,6 +225,13 @@ def cli_process(*arguments: str | Path, cwd: Path = REPO) -> subprocess.Complete
     )
 
 
+def one_sentence(process: subprocess.CompletedProcess) -> str:
+    """The single line on standard error of a command that refused its input."""
+    assert process.returncode == 2, process.stderr + process.stdout
+    (line,) = process.stderr.strip().splitlines()
+    return line
+
+
 @pytest.fixture
 def degradation() -> Experiment:
     return load_experiment("degradation")

@@ -186,24 +186,6 @@ def test_the_profile_of_a_prefix_is_the_published_one_cut_off(degradation: Exper
     assert command(degradation, "prefix34000") == "make degradation PREFIX=34000"
 
 
-@pytest.mark.parametrize(
-    ("experiment", "words", "sentence"),
-    [
-        ("degradation", "--prefix 200 --iterations 400", "PREFIX=200 does not go with ITERATIONS=400"),
-        ("degradation", "--prefix 200 --profile quick", "PREFIX=200 does not go with PROFILE=quick"),
-        ("degradation", "--prefix 64001", "PREFIX=64001 is longer than the published schedule of 64,000 steps"),
-        ("construction", "--prefix 200", "PREFIX=200 does not go with construction, where plain-56-built starts from"),
-        ("activation", "--prefix 200", "PREFIX=200 does not go with activation"),
-        ("complexity", "--prefix 200", "PREFIX=200 does not go with complexity, which trains nothing"),
-    ],
-)
-def test_a_prefix_that_makes_no_sense_is_refused(experiment: str, words: str, sentence: str, tmp_path: Path) -> None:
-    process = cli("run", experiment, *words.split(), "--runs-dir", tmp_path / "runs")
-    assert (process.returncode, process.stdout) == (2, "")
-    assert sentence in process.stderr and process.stderr.count("\n") == 1
-    assert not (tmp_path / "runs").exists()
-
-
 @pytest.mark.slow
 def test_on_the_command_line_a_longer_prefix_goes_on(
     tiny_data: Path, quartered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
