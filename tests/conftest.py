@@ -40,6 +40,7 @@ from resnet_repro.design.registry import load_experiment
 from resnet_repro.diagnostics.complexity import build_on_meta
 from resnet_repro.files import write_json
 from resnet_repro.records.layout import run_folder
+from resnet_repro.records.record import Record, read_record
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -165,6 +166,13 @@ def prepare_run(folder: Path, settings: RunSettings, data: Path, **execution: ob
     }
     write_json(folder / "run.json", run)
     return folder
+
+
+def record_of(folder: Path) -> Record:
+    """The record of a run that has ended."""
+    record = read_record(folder)
+    assert record is not None, f"no record in {folder}"
+    return record
 
 
 def start_run(folder: Path) -> Forked:

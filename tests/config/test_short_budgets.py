@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import QUARTER, cli, make_settings, prepare_run
+from conftest import QUARTER, cli, make_settings, prepare_run, record_of
 from made_records import make_record
 from trained_runs import run_here
 
@@ -18,7 +18,7 @@ from resnet_repro.config.settings import Scored
 from resnet_repro.design.experiment import Experiment, Profile
 from resnet_repro.design.registry import load_experiment
 from resnet_repro.files import read_rows
-from resnet_repro.records.record import collect, read_record
+from resnet_repro.records.record import collect
 from resnet_repro.report.content import build_content
 
 
@@ -151,8 +151,7 @@ def test_a_record_says_on_how_many_images_it_was_scored(tiny_data: Path, tmp_pat
     settings = make_settings(tiny_data, 6, evaluate_every=2, scored=Scored(along=40, train=70, test=90))
     folder = prepare_run(tmp_path, settings, tiny_data)
     assert run_here(folder) == "finished"
-    record = read_record(folder)
-    assert record is not None
+    record = record_of(folder)
     assert (record.data["final"]["train_images"], record.data["final"]["test_images"]) == (70, 90)
     rows = {int(row["iteration"]): row for row in read_rows(folder / "metrics.csv") if row["test_error"]}
     assert {step: (row["train_images"], row["test_images"]) for step, row in rows.items()} == {

@@ -47,6 +47,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("run degradation --runs-dir {files}/file", "/file cannot be written"),
         ("run degradation --reports-dir {files}/file", "/file cannot be written"),
         ("report --runs-dir /nowhere", "RUNS_DIR=/nowhere is no folder: run an experiment first"),
+        ("status --runs-dir /nowhere", "RUNS_DIR=/nowhere is no folder: run an experiment first"),
+        ("status nothing --runs-dir {files}", "unknown experiment 'nothing': take one of activation, auxiliary, block"),
         ("report --resolution big", "RESOLUTION='big' is no whole number"),
         ("sync --runs-dir /nowhere", "holds no recordings: run an experiment first"),
         # Prefixes.

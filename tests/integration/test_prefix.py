@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import QUARTER, cli, make_settings, prepare_run
+from conftest import QUARTER, cli, make_settings, prepare_run, record_of
 from made_records import content_of, make_record, parent_of
 from made_results import DEEPER_IS_WORSE, judge, results
 from trained_runs import content, run_here
@@ -16,12 +16,11 @@ from resnet_repro.claims.claim import Claim
 from resnet_repro.config.families import cifar_arm
 from resnet_repro.config.schedule import learning_rate
 from resnet_repro.config.settings import RunSettings
-from resnet_repro.design.budgets import command, profile_of, split_budget
+from resnet_repro.design.budgets import profile_of
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.design.registry import load_experiment
 from resnet_repro.files import read_rows, write_json
 from resnet_repro.records.layout import run_folder
-from resnet_repro.records.record import read_record
 from resnet_repro.records.resume import state_of
 from resnet_repro.records.reuse import take_over, take_up
 
@@ -64,8 +63,7 @@ def test_a_continued_prefix_has_the_bits_of_one_in_one_go(
 
 @pytest.mark.slow
 def test_a_prefix_ends_as_the_whole_schedule_passes(in_one_go: dict[int | None, Path]) -> None:
-    prefix, whole = (read_record(in_one_go[steps]) for steps in (17, None))
-    assert prefix is not None and whole is not None
+    prefix, whole = (record_of(in_one_go[steps]) for steps in (17, None))
     rows, all_rows = (read_rows(record.folder / "metrics.csv") for record in (prefix, whole))
     assert rows == all_rows[:17], "same rates, losses and evaluations at the same steps"
     assert [row["iteration"] for row in rows if row["test_error"]] == ["7", "14"]
@@ -153,8 +151,8 @@ def test_runs_that_read_a_prefix_are_of_its_length(tmp_path: Path) -> None:
     folder = make_record(
         tmp_path, features, "plain-20-trained", 0, "prefix34000", iterations=0, prefix=34_000, parent=parent
     )
-    record = read_record(folder)
-    assert record is not None and record.settings.stop_at == 0 and record.schedule == (34_000, 64_000)
+    record = record_of(folder)
+    assert record.settings.stop_at == 0 and record.schedule == (34_000, 64_000)
     banners = content_of(features, tmp_path, "prefix34000")["banners"]
     assert banners[0].startswith("PREFIX. 34,000 of the published 64,000 iterations (prefix 53 %)")
     assert not any(text.startswith("SHORT BUDGET") for text in banners)
@@ -182,8 +180,6 @@ def test_the_profile_of_a_prefix_is_the_published_one_cut_off(degradation: Exper
     assert profile.steps(degradation.arms[0]) == 64_000 and profile.evaluate_every(64_000) == 1_000
     assert degradation.prefix(64_000) == paper
     assert profile_of(degradation, "prefix34000") == profile
-    assert split_budget("prefix34000-cifar100") == ("prefix34000", "cifar100")
-    assert command(degradation, "prefix34000") == "make degradation PREFIX=34000"
 
 
 @pytest.mark.slow
@@ -203,8 +199,8 @@ def test_on_the_command_line_a_longer_prefix_goes_on(
     process = run(3)
     assert process.returncode == 0, process.stderr
     assert "plain-20 seed 0: its first 2 steps have been trained, and it goes on from there" in process.stdout
-    record = read_record(run_folder(tmp_path, "degradation", "prefix3-standin-tiny", "plain-20", 0))
-    assert record is not None and record.data["iterations"] == 3
+    record = record_of(run_folder(tmp_path, "degradation", "prefix3-standin-tiny", "plain-20", 0))
+    assert record.data["iterations"] == 3
     settings = record.settings
     rates = [float(row["learning_rate"]) for row in read_rows(record.folder / "metrics.csv")]
     assert set(rates) <= {learning_rate(settings.arm.recipe, 64_000, step) for step in range(3)} == {0.1}
