@@ -7,6 +7,7 @@ import io
 import os
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,17 +49,13 @@ torch.set_num_threads(THREADS)
 QUARTER = replace(HE15_CIFAR, batch_size=32, train_images=250)
 
 
-# The longest files first, so that with several workers none is left with a long one at the end. xdist would otherwise go
-# by the number of tests: pyproject.toml tells it not to.
-LONGEST_FIRST = (
-    "cli", "training", "report", "page_one", "own_images", "data", "together", "watches", "construction", "start",
-    "experiments", "tracking", "small_nets", "search", "transfer", "architectures", "launch", "claims", "complexity",
-)  # fmt: skip
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    places = {f"test_{name}": place for place, name in enumerate(LONGEST_FIRST)}
-    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+    """Files with many slow tests come first, so that no worker is left with one of them at the end.
+
+    xdist would otherwise go by the number of tests: pyproject.toml tells it not to.
+    """
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(autouse=True)
@@ -226,6 +223,13 @@ def cli_process(*arguments: str | Path, cwd: Path = REPO) -> subprocess.Complete
         text=True,
         timeout=300,
     )
+
+
+def one_sentence(process: subprocess.CompletedProcess) -> str:
+    """The single line on standard error of a command that refused its input."""
+    assert process.returncode == 2, process.stderr + process.stdout
+    (line,) = process.stderr.strip().splitlines()
+    return line
 
 
 @pytest.fixture

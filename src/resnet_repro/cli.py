@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,16 +16,18 @@ from resnet_repro import __version__
 from resnet_repro.design.experiment import Experiment, Profile
 from resnet_repro.errors import UserError
 from resnet_repro.launch.options import add_launch_flags, launch_options
-from resnet_repro.parsing import parse_count
+from resnet_repro.parsing import number
 
 DEFAULT_DATA_DIR = "data"
 INTERRUPTED = 130
 
 
 class _Parser(argparse.ArgumentParser):
-    """Answers a bad command line with one sentence and exit code 2."""
+    """Answers a bad command line with one sentence and exit code 2; a bad value by the name of its Make variable."""
 
     def error(self, message: str) -> NoReturn:
+        if bad := re.match(r"argument --([a-z-]+): (?:invalid choice: )?(?=['\"])", message):
+            message = f"{bad[1].upper().replace('-', '_')}={message[bad.end() :]}"
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
@@ -36,61 +39,41 @@ def build_parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="train what is missing of an experiment, then write its report")
     run.add_argument("experiment", help="its name, as `resnet-repro list` gives it")
     _add_budget(run, "quick")
-    run.add_argument("--seeds", metavar="LIST", help="0,1,2 or 0-4 (default: the profile's)")
-    run.add_argument("--arms", metavar="LIST", help="some of the arms, comma-separated (default: all)")
-    run.add_argument(
-        "--dataset",
-        help="auto, cifar10, cifar100, ... or the path of class folders (default: the profile's; auto may take a stand-in)",
-    )
-    run.add_argument("--resolution", metavar="PIXELS", help="side of the images, where an experiment scales them")
-    run.add_argument(
-        "--weights", metavar="FILE", help="pretrained weights (default: torchvision's, where an arm needs any)"
-    )
-    run.add_argument("--workers", metavar="N", help="processes that decode images, per device (default: its cores)")
-    run.add_argument(
-        "--broken", default="stop", help="stop at images that cannot be read, or skip and count them (default: stop)"
-    )
+    run.add_argument("--seeds", help="0,1,2 or 0-4 (default: the profile's)")
+    run.add_argument("--arms", help="some of the arms, comma-separated (default: all)")
+    dataset = "auto, cifar10, ... or the path of class folders (default: the profile's; auto may take a stand-in)"
+    run.add_argument("--dataset", help=dataset)
+    run.add_argument("--resolution", type=number(int), help="side of the images in pixels, where they are scaled")
+    run.add_argument("--weights", help="file of pretrained weights (default: torchvision's, where an arm needs any)")
+    workers = "processes that decode images, per device (default: its cores)"
+    run.add_argument("--workers", type=number(int, 1, 10_000), help=workers)
+    broken = "images that cannot be read: stop at them, or skip and count them (default: stop)"
+    run.add_argument("--broken", choices=("stop", "skip"), default="stop", help=broken)
     run.add_argument("--data-dir", help=f"where data sets lie and are cached (default: {DEFAULT_DATA_DIR})")
-    run.add_argument("--data-mirror", metavar="FOLDER_OR_URL", help="where else to look (default: $DATA_MIRROR)")
+    run.add_argument("--data-mirror", help="folder or URL, where else to look (default: $DATA_MIRROR)")
     _add_folders(run)
     add_launch_flags(run)
     run.add_argument("--precision", default="auto", help="auto, bf16 or fp32 (default: bf16 where the hardware has it)")
-    run.add_argument(
-        "--checkpoint-seconds", metavar="S", default="60", help="seconds between checkpoints (default: 60)"
-    )
-    run.add_argument(
-        "--wandb-mode", metavar="MODE", help="auto, online, offline or disabled (default: $WANDB_MODE or auto)"
-    )
+    seconds = "seconds between checkpoints (default: 60)"
+    run.add_argument("--checkpoint-seconds", type=number(float, 0), default=60.0, help=seconds)
+    run.add_argument("--wandb-mode", help="auto, online, offline or disabled (default: $WANDB_MODE or auto)")
     run.add_argument("--no-report", action="store_true", help="train only")
 
     report = commands.add_parser("report", help="write reports from the records that are there, without training")
     report.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="default: all that have records")
     _add_budget(report, "the longest with records")
-    report.add_argument(
-        "--dataset", help="reports of runs on this data set (default: the experiment's own, else others)"
-    )
-    report.add_argument(
-        "--resolution", metavar="PIXELS", help="reports of runs on images of this side (default: the longest's)"
-    )
-    report.add_argument(
-        "--every-budget", action="store_true", help="of each experiment a report for every budget that has records"
-    )
-    report.add_argument(
-        "--claims-in",
-        metavar="PAGE",
-        help="also put the table of claims into this page of Markdown, between its markers",
-    )
+    report.add_argument("--dataset", help="runs on this data set (default: the experiment's own, else others)")
+    report.add_argument("--resolution", type=number(int), help="runs on images of this side (default: the longest's)")
+    report.add_argument("--every-budget", action="store_true", help="a report for every budget that has records")
+    page = "page of Markdown that also gets the table of claims, between its markers"
+    report.add_argument("--claims-in", metavar="PAGE", help=page)
     _add_folders(report)
 
-    status = commands.add_parser(
-        "status", help="what has run, runs, is missing or failed, from the runs' folders alone"
-    )
+    status = commands.add_parser("status", help="what has run, runs, is missing or failed, from the runs' folders")
     status.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="default: all")
     status.add_argument("--runs-dir", default="runs", help="where runs are kept (default: runs)")
 
-    complexity = commands.add_parser(
-        "complexity", help="what a network costs, layer by layer: memory, parameters, macs"
-    )
+    complexity = commands.add_parser("complexity", help="cost of a network by layer: memory, parameters, macs")
     complexity.add_argument("net", help="its name, as alexnet, vgg-16 or resnet-50")
     complexity.add_argument("--input", metavar="CxHxW", help="the image, as 3x224x224 (default: the network's own)")
 
@@ -102,18 +85,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_budget(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument("--profile", help=f"quick or paper (default: {default})")
-    parser.add_argument("--iterations", metavar="N", help="scale the profile's schedule to N steps")
-    parser.add_argument("--prefix", metavar="N", help="the first N steps of the published schedule")
+    parser.add_argument("--iterations", type=number(int), help="scale the profile's schedule to so many steps")
+    parser.add_argument("--prefix", type=number(int), help="so many first steps of the published schedule")
 
 
 def _profile(experiment: Experiment, options: argparse.Namespace) -> Profile:
     """The profile that the options ask for, but for the resolution. Raises UserError where they contradict each other."""
     from resnet_repro.study.request import scaled_profile
 
-    iterations, prefix = _count(options.iterations, "ITERATIONS"), _count(options.prefix, "PREFIX")
+    iterations, prefix = options.iterations, options.prefix
     if prefix is None:
         return scaled_profile(experiment, options.profile or experiment.profiles[0].name, iterations)
-    if iterations is not None:
+    if iterations:
         raise UserError(
             f"PREFIX={prefix} does not go with ITERATIONS={iterations}: the one is the start of the published schedule, the "
             "other the whole of it in fewer steps"
@@ -164,11 +147,9 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.tracking.mirror import Mirror, parse_mode
 
     experiment = load_experiment(options.experiment)
-    profile = at_resolution(experiment, _profile(experiment, options), _count(options.resolution, "RESOLUTION"))
-    if options.prefix is not None:
-        check_prefix(experiment, parse_count(options.prefix, "PREFIX"))
-    if options.broken not in ("stop", "skip"):
-        raise UserError(f"BROKEN={options.broken!r} is unknown: take stop or skip")
+    profile = at_resolution(experiment, _profile(experiment, options), options.resolution)
+    if options.prefix:
+        check_prefix(experiment, options.prefix)
     request = Request(
         experiment=experiment,
         profile=profile,
@@ -182,9 +163,9 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         reports_dir=Path(options.reports_dir),
         launch=launch_options(options),
         precision=options.precision,
-        checkpoint_seconds=_seconds(options.checkpoint_seconds),
+        checkpoint_seconds=options.checkpoint_seconds,
         wandb_mode=parse_mode(options.wandb_mode or os.environ.get("WANDB_MODE", "auto")),
-        workers=_count(options.workers, "WORKERS"),
+        workers=options.workers,
         skip_broken=options.broken == "skip",
         weights=options.weights,
     )
@@ -215,20 +196,6 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         ended = zip(result.folders, result.outcomes, strict=True)
         return 2 if are_bad_input([folder for folder, outcome in ended if outcome == "failed"]) else 1
     return 0
-
-
-def _count(text: str | None, name: str) -> int | None:
-    return None if text is None else parse_count(text, name)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < 1e9:
-        raise UserError(f"CHECKPOINT_SECONDS={text!r} is no number of seconds: write for example 60")
-    return seconds
 
 
 def _write(
@@ -281,8 +248,7 @@ def _report(options: argparse.Namespace, console: Console) -> int:
 
 
 def _asks_for_a_budget(options: argparse.Namespace) -> bool:
-    counts = (options.iterations, options.prefix, options.resolution)
-    return bool(options.profile or options.dataset or any(count is not None for count in counts))
+    return any((options.profile, options.iterations, options.prefix, options.resolution, options.dataset))
 
 
 def _budgets_to_report(experiment: Experiment, options: argparse.Namespace, runs_dir: Path) -> list[str]:
@@ -294,15 +260,15 @@ def _budgets_to_report(experiment: Experiment, options: argparse.Namespace, runs
     from resnet_repro.report.write import budgets_with_records
 
     budgets = budgets_with_records(runs_dir, experiment.name)
-    resolution = _count(options.resolution, "RESOLUTION")
-    if options.profile or options.iterations is not None or options.prefix is not None:
-        wanted = _profile(experiment, options)
-        if resolution is not None and resolution != wanted.resolution:
-            wanted = wanted.at(resolution)
-        budgets = [budget for budget in budgets if split_budget(budget)[0] == wanted.name]
-    elif resolution is not None:
+    resolution = options.resolution
+    if options.profile or options.iterations or options.prefix:
+        profile = _profile(experiment, options)
+        if resolution and resolution != profile.resolution:
+            profile = profile.at(resolution)
+        budgets = [budget for budget in budgets if split_budget(budget)[0] == profile.name]
+    elif resolution:
         profiles = {budget: profile_of(experiment, budget) for budget in budgets}
-        budgets = [budget for budget, found in profiles.items() if found and found.resolution == resolution]
+        budgets = [budget for budget, profile in profiles.items() if profile and profile.resolution == resolution]
     if options.dataset:
         of_path = names_folders(options.dataset)
         names = names_in_budgets(Path(options.dataset)) if of_path else [options.dataset]

@@ -1,21 +1,17 @@
-"""What a user asks for in words: some of the arms, seeds, counts."""
+"""Values of the command line: seeds and numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TypeVar
+import argparse
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from resnet_repro.errors import UserError
 
 Value = TypeVar("Value")
 
 DIGITS = 18  # more of them are no number that anyone means
-
-
-LARGEST_COUNT = 1_000_000_000
-
-
-LARGEST = {"SLOTS": 1_000, "THREADS": 10_000, "WORKERS": 10_000, "NODES": 100_000}
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -53,15 +49,20 @@ def seed_list(seeds: Sequence[int]) -> str:
     return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
-def parse_count(text: str, name: str) -> int:
-    """A positive whole number. Raises UserError naming the variable."""
-    digits = text.strip().replace("_", "")
-    if not (digits.isascii() and digits.isdigit()) or not digits.strip("0"):
-        raise UserError(f"{name}={_short(text)} is no positive whole number: write for example {name}=2000")
-    largest = LARGEST.get(name, LARGEST_COUNT)
-    if len(digits) > DIGITS or int(digits) > largest:
-        raise UserError(f"{name}={_short(text)} is too large: {largest:,} at most")
-    return int(digits)
+def number(kind: type[int] | type[float], least: float = 1, most: float = 1_000_000_000) -> Callable[[str], Any]:
+    """An argparse type: an int or a float from `least` to `most`."""
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            what = "whole number" if kind is int else "number"
+            raise argparse.ArgumentTypeError(f"{_short(text)} is no {what} from {least:,} to {most:,}")
+        return value
+
+    return parse
 
 
 def _short(text: str) -> str:

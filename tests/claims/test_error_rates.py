@@ -12,6 +12,8 @@ from resnet_repro.claims.comparisons import Results, higher, trend
 from resnet_repro.claims.judge import Judgement, judge_all
 from resnet_repro.claims.statistics import mean_interval, paired_interval, welch_interval
 
+pytestmark = pytest.mark.slow
+
 SIMULATIONS = 1_200
 
 

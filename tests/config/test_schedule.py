@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from resnet_repro.config.arm import WarmUp
-from resnet_repro.config.recipes import HE15_CIFAR, HE15_CIFAR_WARM_UP
+from resnet_repro.config.recipes import HE15_CIFAR, HE15_CIFAR_WARM_UP, IMPL_D
 from resnet_repro.config.schedule import ends_warm_up, learning_rate
 
 
@@ -66,3 +66,8 @@ def test_the_warm_up_ends_under_80_percent() -> None:
 def test_with_a_hundred_classes_it_ends_at_the_same_part_of_the_error_of_guessing() -> None:
     assert not ends_warm_up(HE15_CIFAR_WARM_UP.warm_up, 88.01, 100)
     assert ends_warm_up(HE15_CIFAR_WARM_UP.warm_up, 87.99, 100)
+
+
+def test_impl_d_keeps_one_rate_for_fifty_epochs() -> None:
+    assert IMPL_D.iterations == 50 * (50_000 - IMPL_D.validation_images) // IMPL_D.batch_size
+    assert {learning_rate(IMPL_D, 20_000, step) for step in (0, 10_000, 19_999)} == {0.005}

@@ -171,6 +171,7 @@ def test_a_record_says_on_how_many_images_it_was_scored(tiny_data: Path, tmp_pat
     assert round(float(step["validation_error"]) * 20 / 100, 6).is_integer(), "a multiple of one in 20 images"
 
 
+@pytest.mark.slow
 def test_two_steps_are_scored_on_few_images(tiny_data: Path, quartered: Path, tmp_path: Path) -> None:
     process = cli(
         "run", "degradation", "--dataset", "standin-tiny", "--iterations", "2", "--arms", "plain-20", "--data-dir",

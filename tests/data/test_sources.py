@@ -262,6 +262,7 @@ def test_a_data_set_of_another_shape_is_refused_with_those_that_fit(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("facts", [STANDIN_TINY, STANDIN_GREY_TINY], ids=lambda facts: facts.name)
 def test_a_standin_is_seeded_and_balanced_and_its_colours_and_pixels_say_nothing(facts: DatasetFacts) -> None:
     first, second = generate(facts), generate(facts)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from resnet_repro.design.budgets import budget_name, command, profile_of
+from resnet_repro.design.budgets import budget_name, command, profile_of, split_budget
 from resnet_repro.design.experiment import Experiment
+from resnet_repro.design.registry import load_experiment
 from resnet_repro.study.request import scaled_profile, select_arms
 
 
@@ -22,20 +23,27 @@ def test_budgets_have_folders_of_their_own(degradation: Experiment) -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget", "iterations", "command_line"),
+    ("budget", "iterations", "dataset", "command_line"),
     [
-        ("quick", 391, "make degradation"),
-        ("paper", 64_000, "make degradation PROFILE=paper"),
-        ("120it", 120, "make degradation ITERATIONS=120"),
-        ("quick-cifar100", 391, "make degradation DATASET=cifar100"),
-        ("120it-standin-tiny", 120, "make degradation ITERATIONS=120 DATASET=standin-tiny"),
+        ("quick", 391, None, "make degradation"),
+        ("paper", 64_000, None, "make degradation PROFILE=paper"),
+        ("120it", 120, None, "make degradation ITERATIONS=120"),
+        ("prefix34000-cifar100", 64_000, "cifar100", "make degradation PREFIX=34000 DATASET=cifar100"),
+        ("120it-standin-tiny", 120, "standin-tiny", "make degradation ITERATIONS=120 DATASET=standin-tiny"),
+        ("quick-imagenet", 474, "imagenet", "make transfer DATASET=path/to/imagenet"),
+        ("quick-folders-imagenet", 474, "folders-imagenet", "make transfer DATASET=path/to/imagenet"),
+        ("9it-96px-folders-my-own", 9, "folders-my-own", "make transfer ITERATIONS=9 RESOLUTION=96 DATASET=path/to/my-own"),
     ],
-)
+)  # fmt: skip
 def test_a_budgets_name_tells_its_profile_and_its_command(
-    budget: str, iterations: int, command_line: str, degradation: Experiment
+    budget: str, iterations: int, dataset: str | None, command_line: str
 ) -> None:
-    profile = profile_of(degradation, budget)
-    assert profile is not None
-    assert profile.iterations == iterations
-    assert command(degradation, budget) == command_line
+    experiment = load_experiment(command_line.split()[1])
+    profile = profile_of(experiment, budget)
+    assert profile and profile.iterations == iterations
+    assert split_budget(budget) == (profile.name, dataset)
+    assert command(experiment, budget) == command_line
+
+
+def test_a_name_of_no_budget_has_no_profile(degradation: Experiment) -> None:
     assert profile_of(degradation, "long") is None

@@ -41,6 +41,7 @@ def test_receptive_fields_by_hand() -> None:
     assert with_shortcuts["receptive_field"] == without["receptive_field"] == 1 + 2 * 8 + 4 * 6 + 8 * 5
 
 
+@pytest.mark.slow
 def test_branches_have_no_one_receptive_field(counted: Results) -> None:
     assert "receptive_field" not in counted.values["inception-3a"][0]
     assert counted.of("vgg-16", "receptive_field") == {0: 212}

@@ -47,6 +47,7 @@ def test_alexnet_costs_layer_by_layer_what_the_lecture_says() -> None:
     assert found == LECTURE_ALEXNET
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "theirs"),
     [

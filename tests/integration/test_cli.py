@@ -1,4 +1,4 @@
-"""The real command line, end to end on tiny data, and every kind of bad input in one sentence."""
+"""The real command line, end to end on tiny data."""
 
 from __future__ import annotations
 
@@ -12,20 +12,13 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import cli, cli_process
+from conftest import cli, cli_process, one_sentence
 
 from resnet_repro.records.record import Record, collect
 
+pytestmark = pytest.mark.slow
+
 SMALL = ("--dataset", "standin-tiny", "--iterations", "2", "--arms", "plain-20,resnet-20")
-
-
-def one_sentence(process: subprocess.CompletedProcess) -> str:
-    """The single line on standard error of a command that refused its input."""
-    assert process.returncode == 2, process.stderr + process.stdout
-    lines = process.stderr.strip().splitlines()
-    assert len(lines) == 1, process.stderr
-    assert "Traceback" not in process.stderr
-    return lines[0]
 
 
 @pytest.fixture(scope="module")
@@ -152,53 +145,6 @@ def test_other_settings_never_mix_with_what_is_there(
     assert f"precision {there}, not {other}: name another RUNS_DIR, or delete" in message
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["run", "nothing"], "unknown experiment 'nothing': take one of activation, auxiliary, block"),
-        (["run", "degradation", "--arms", "plain-21"], "unknown arm 'plain-21': degradation has plain-20"),
-        (["run", "degradation", "--arms", ""], "unknown arm ''"),
-        (["run", "degradation", "--profile", "long"], "unknown profile 'long': degradation has quick, paper"),
-        (["run", "degradation", "--dataset", "cifar11"], "unknown data set 'cifar11': take auto, cifar10"),
-        (["run", "degradation", "--seeds", "one"], "SEEDS='one' is no list of seeds: write 0,1,2 or 0-4"),
-        (["run", "degradation", "--iterations", "0"], "ITERATIONS='0' is no positive whole number"),
-        (["run", "degradation", "--iterations", "-3"], "ITERATIONS='-3' is no positive whole number"),
-        (["run", "degradation", "--seeds", ""], "SEEDS='' is no list of seeds"),
-        (["run", "degradation", "--iterations", ""], "ITERATIONS='' is no positive whole number"),
-        (["run", "degradation", "--slots", "none"], "SLOTS='none' is no positive whole number"),
-        (["run", "degradation", "--devices", "tpu"], "DEVICES='tpu' names no device"),
-        (["run", "degradation", "--precision", "fp16"], "unknown precision 'fp16': take one of auto, bf16, fp32"),
-        (["run", "degradation", "--checkpoint-seconds", "soon"], "CHECKPOINT_SECONDS='soon' is no number"),
-        (["run", "degradation", "--wandb-mode", "maybe"], "unknown WANDB_MODE 'maybe'"),
-        (["run", "degradation", "--runs-dir", "/proc/nowhere"], "RUNS_DIR=/proc/nowhere cannot be written"),
-        (["run", "degradation", "--reports-dir", "/proc/no"], "REPORTS_DIR=/proc/no cannot be written"),
-        (["run", "degradation", "--data-mirror", "/nowhere"], "DATA_MIRROR=/nowhere is no folder"),
-        (["run", "degradation", "--colour", "red"], "unrecognized arguments: --colour red"),
-        (["report", "--runs-dir", "/nowhere"], "RUNS_DIR=/nowhere is no folder: run an experiment first"),
-        (["sync", "--runs-dir", "/nowhere"], "holds no recordings: run an experiment first"),
-        (["fly"], "invalid choice: 'fly'"),
-    ],
-)
-def test_bad_input_is_one_sentence(arguments: list[str], sentence: str, tmp_path: Path) -> None:
-    if arguments[:2] == ["run", "degradation"]:
-        arguments = [*arguments, "--data-dir", str(tmp_path)]
-        if "--runs-dir" not in arguments:
-            arguments += ["--runs-dir", str(tmp_path / "runs")]
-        if "--reports-dir" not in arguments:
-            arguments += ["--reports-dir", str(tmp_path / "reports")]
-    assert sentence in one_sentence(cli(*arguments))
-
-
-def test_bad_input_is_one_sentence_from_a_process_too(tmp_path: Path) -> None:
-    """Before torch is imported and after: nothing that an import or the interpreter says stands beside it."""
-    folders = ("--data-dir", tmp_path, "--runs-dir", tmp_path / "runs", "--reports-dir", tmp_path / "reports")
-    for words, sentence in (
-        (["fly"], "invalid choice"),
-        (["run", "degradation", "--devices", "tpu", *folders], "'tpu'"),
-    ):
-        assert sentence in one_sentence(cli_process(*words))
-
-
 @pytest.mark.parametrize("name", ["record.json", "run.json", "checkpoint.ckpt"])
 def test_files_that_are_cut_short_are_named(
     name: str, study: tuple[Path, subprocess.CompletedProcess], tiny_data: Path, quartered: Path, tmp_path: Path
@@ -212,18 +158,7 @@ def test_files_that_are_cut_short_are_named(
         (folder / "run.json").write_bytes((source / "run.json").read_bytes()[: 200 if name == "run.json" else None])
         (folder / "checkpoint.ckpt").write_bytes(b"PK\x03\x04 cut short")
     message = one_sentence(
-        cli(
-            "run",
-            "degradation",
-            *SMALL,
-            "--data-dir",
-            tiny_data,
-            "--runs-dir",
-            tmp_path / "runs",
-            "--reports-dir",
-            tmp_path / "reports",
-            cwd=quartered,
-        )
+        cli("run", "degradation", *SMALL, "--data-dir", tiny_data, "--runs-dir", tmp_path / "runs", cwd=quartered)
     )
     assert name in message
     assert f"delete {folder}" in message
@@ -281,14 +216,3 @@ def test_ctrl_c_and_the_same_command_again(tiny_data: Path, quartered: Path, tmp
     assert again.returncode == 0, again.stderr
     assert "resuming plain-20 seed 0" in (folder / "log.txt").read_text()
     assert json.loads((folder / "record.json").read_text())["iterations"] == 40
-
-
-def test_help_and_list_serve_people_without_make() -> None:
-    process = cli("run", "--help")
-    assert process.returncode == 0
-    for flag in (
-        "profile", "seeds", "iterations", "arms", "dataset", "data-dir", "data-mirror", "runs-dir", "reports-dir",
-        "devices", "slots", "precision", "checkpoint-seconds", "wandb-mode",
-    ):  # fmt: skip
-        assert f"--{flag}" in process.stdout
-    assert "degradation" in cli("list").stdout

@@ -35,27 +35,6 @@ def test_lines_have_their_columns_under_one_another() -> None:
     assert lines[-1].split() == ["heads", "96.8", "6,379.7", "8.4"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        (["alexnut"], "unknown network 'alexnut': take one of lenet-5"),
-        (["alexnet", "--input", "big"], "INPUT='big' is no image size"),
-        (["alexnet", "--input", "3x0x224"], "INPUT='3x0x224' is no image size"),
-        (["alexnet", "--input", "3x16x16"], "alexnet takes no image of 3×16×16"),
-        (["alexnet", "--input", "3x400x400"], "alexnet takes no image of 3×400×400"),
-        (["vgg-16", "--input", "1x224x224"], "it is made for 3×224×224"),
-    ],
-)
-def test_an_input_that_does_not_fit_is_one_sentence(
-    arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["complexity", *arguments]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert named in captured.err
-    assert len(captured.err.strip().splitlines()) == 1
-
-
 def test_a_counted_study_needs_no_data_and_is_not_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -76,18 +55,3 @@ def test_a_counted_study_needs_no_data_and_is_not_repeated(
     assert main([*arguments, "--no-report"]) == 0
     assert "counting" not in capsys.readouterr().out
     assert record.read_text() == before
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["--dataset", "cifar10"], "DATASET='cifar10' does not go with complexity, which counts networks"),
-        (["--iterations", "5"], "ITERATIONS does not go with complexity, which trains nothing: leave it out"),
-    ],
-)
-def test_what_counting_has_no_use_for_is_refused(
-    arguments: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folders = ["--runs-dir", str(tmp_path / "runs"), "--reports-dir", str(tmp_path / "reports")]
-    assert main(["run", "complexity", *arguments, *folders]) == 2
-    assert sentence in capsys.readouterr().err

@@ -6,7 +6,9 @@ import os
 import re
 import subprocess
 
-from conftest import REPO
+from conftest import REPO, cli
+
+from resnet_repro.design.registry import experiment_names
 
 
 def make(*arguments: str) -> str:
@@ -23,29 +25,24 @@ def make(*arguments: str) -> str:
     return out.stdout
 
 
-def test_make_variables_become_flags() -> None:
-    line = make(
-        "-n", "degradation", "PROFILE=paper", "SEEDS=0-2", "ITERATIONS=9", "ARMS=plain-20", "DATASET=cifar10",
-        "DATA_DIR=d", "DATA_MIRROR=m", "RUNS_DIR=r", "REPORTS_DIR=p", "DEVICES=cpu", "SLOTS=2", "PRECISION=fp32",
-        "CHECKPOINT_SECONDS=5", "WANDB_MODE=offline",
-    ).splitlines()[-1]  # fmt: skip
-    assert line.partition(" run ")[2] == (
-        "degradation --profile 'paper' --iterations '9' --seeds '0-2' --arms 'plain-20' --dataset 'cifar10' "
-        "--data-dir 'd' --data-mirror 'm' --runs-dir 'r' --reports-dir 'p' --devices 'cpu' --slots '2' "
-        "--precision 'fp32' --checkpoint-seconds '5' --wandb-mode 'offline'"
-    )
+def test_every_flag_of_run_is_a_make_variable() -> None:
+    flags = set(re.findall(r"^  --([a-z-]+)", cli("run", "--help").stdout, re.M)) - {"no-report"}
+    variables = {flag.upper().replace("-", "_") for flag in flags}
+    assert set(make("help").rpartition(":\n")[2].split()) == variables
+    (line,) = make("-n", "degradation", *(f"{name}=1" for name in variables)).splitlines()[-1:]
+    assert set(re.findall(r"--([a-z-]+)", line)) == flags
 
 
-def test_make_variables_of_clusters_become_flags() -> None:
+def test_make_variables_become_values_of_flags() -> None:
     line = make(
-        "-n", "degradation", "EXECUTOR=slurm", "RETRIES=1", "THREADS=4", "GPUS=2", "NODES=3", "PARTITION=p", "ACCOUNT=a",
-        "TIME=1:00", "SIGNAL_SECONDS=60", "SBATCH=--mem=2G --qos=q", "SETUP=module load x", "DRY_RUN=1", "DATA_MIRROR=",
-        "WANDB_MODE=",
+        "-n", "plain-vs-resnet", "PROFILE=paper", "SEEDS=0-2", "DATA_DIR=a b", "WANDB_MODE=", "GPUS=0", "DRY_RUN=1",
+        "SBATCH=--mem=2G --qos=q", "SETUP=module load x",
     ).splitlines()[-1]  # fmt: skip
     assert line.partition(" run ")[2] == (
-        "degradation --executor 'slurm' --retries '1' --threads '4' --gpus '2' --nodes '3' --partition 'p' --account 'a' "
-        "--time '1:00' --signal-seconds '60' --sbatch='--mem=2G --qos=q' --setup='module load x' --dry-run"
+        "plain-vs-resnet --profile 'paper' --seeds '0-2' --data-dir 'a b' --gpus '0' --sbatch='--mem=2G --qos=q' "
+        "--setup='module load x' --dry-run"
     )
+    assert make("-n", "degradation", "DRY_RUN=0", "WANDB_MODE=").splitlines()[-1].endswith(" run degradation ")
 
 
 def test_make_report_of_the_reference_reads_and_writes_its_folder() -> None:
@@ -61,7 +58,6 @@ def test_make_status_takes_a_folder_of_runs() -> None:
 
 def test_make_help_lists_every_target_with_its_time() -> None:
     text = make("help")
-    targets = re.findall(r"^([a-z][a-z-]*):", (REPO / "Makefile").read_text(), re.M)
-    assert {"degradation", "test", "report", "sync", "benchmark", "lint", "help"} <= set(targets)
-    for target in targets:
-        assert re.search(rf"make {target} .*\(.*\)|make clean", text), target
+    (phony,) = re.findall(r"^\.PHONY: (.*\\\n.*)$", (REPO / "Makefile").read_text(), re.M)
+    for target in (set(re.findall(r"[a-z-]+", phony)) - {"clean"}) | set(experiment_names()):
+        assert re.search(rf"^  make {target} .*\(.*\)", text, re.M), target

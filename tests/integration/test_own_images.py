@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,6 @@ import torchvision
 from conftest import REPO, cli
 from made_folders import make_folders
 
-from resnet_repro.cli import main
 from resnet_repro.distributed import DistContext
 from resnet_repro.launch.slots import one_of_group, plan_slots
 from resnet_repro.records.failures import failure_reason
@@ -34,6 +32,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_two_processes_train_on_class_folders_through_the_command_line(folders: Path, tmp_path: Path) -> None:
     flags = f"--arms resnet-18 --iterations 2 --resolution 32 --broken skip --runs-dir {tmp_path}/runs"
     command = [
@@ -54,6 +53,7 @@ def test_two_processes_train_on_class_folders_through_the_command_line(folders: 
     assert errors == pytest.approx([round(error) for error in errors])
 
 
+@pytest.mark.slow
 def test_transfer_runs_on_own_images_with_own_weights(folders: Path, tmp_path: Path) -> None:
     torch.save(torchvision.models.resnet34().state_dict(), tmp_path / "mine.pth")
     arguments = [
@@ -75,78 +75,6 @@ def test_transfer_runs_on_own_images_with_own_weights(folders: Path, tmp_path: P
         assert record["recipe"]["train_images"] == 0 and record["dataset"]["used"]["train"] == 20
     assert records[1]["feature_seconds"] > 0
     assert not (tmp_path / "runs" / "transfer" / budget / "pretrained").exists()
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (
-            "degradation --dataset {folders}",
-            "names class folders, and the nets of degradation are made for the images of",
-        ),
-        ("plain-vs-resnet --profile paper", "wants ImageNet-1k here, .*: set DATASET to the path of its folders"),
-        (
-            "plain-vs-resnet --dataset {folders}/nothing",
-            "nothing is no folder: name the folder that holds train and val",
-        ),
-        ("plain-vs-resnet --dataset mnist", r"the images of mnist have shape \(1, 28, 28\)"),
-        ("degradation --resolution 64", "RESOLUTION=64 does not go with degradation"),
-        ("plain-vs-resnet --resolution 8", "RESOLUTION=8 is out of range: take 32 to 1024 pixels"),
-        ("plain-vs-resnet --resolution big", "RESOLUTION='big' is no positive whole number"),
-        ("plain-vs-resnet --broken maybe", "BROKEN='maybe' is unknown: take stop or skip"),
-        ("transfer --weights {folders}/none.pth --dataset {folders}", "none.pth is no file: name a file of weights"),
-        (
-            "transfer --weights {folders}/18.pth --dataset {folders}",
-            r"18.pth does not hold the weights .*missing layer1\.2\.",
-        ),
-        ("degradation --weights some.pth --dataset standin-tiny", "WEIGHTS=some.pth goes with no arm of degradation"),
-        (
-            "transfer --arms from-scratch --weights some.pth --dataset {folders}",
-            "WEIGHTS=some.pth goes with none of the arms chosen: leave it out",
-        ),
-        (
-            "transfer --dataset flowers",
-            "unknown data set 'flowers': take auto, cifar10, .* or the path of class folders",
-        ),
-        (
-            "transfer --profile paper --dataset {folders}",
-            "begins with torchvision's ResNet-34, which is not to be had here",
-        ),
-    ],
-)
-def test_what_cannot_be_is_told_in_a_sentence(
-    words: str,
-    message: str,
-    folders: Path,
-    tmp_path: Path,
-    capfd: pytest.CaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("resnet_repro.models.pretrained._download", lambda url, path: "no network")
-    if "18.pth" in words and not (folders / "18.pth").exists():
-        torch.save(torchvision.models.resnet18().state_dict(), folders / "18.pth")
-    flags = ["--runs-dir", "runs", "--reports-dir", "reports", "--data-dir", "data"]
-    flags = [str(tmp_path / flag) if not flag.startswith("--") else flag for flag in flags]
-    assert main(["run", *(word.format(folders=folders) for word in words.split()), *flags]) == 2
-    captured = capfd.readouterr().err
-    assert captured.startswith("resnet-repro: ") and len(captured.strip().splitlines()) == 1
-    assert re.search(message, captured), captured
-
-
-def test_processes_that_torchrun_has_started_go_with_spread_experiments_alone(
-    capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in (
-        ("RANK", 0),
-        ("WORLD_SIZE", 2),
-        ("LOCAL_RANK", 0),
-        ("LOCAL_WORLD_SIZE", 2),
-        ("MASTER_PORT", 29500),
-    ):
-        monkeypatch.setenv(name, str(value))
-    monkeypatch.setenv("MASTER_ADDR", "here")
-    assert main(["run", "degradation"]) == 2
-    assert "2 processes were started for degradation, whose runs take one device each" in capfd.readouterr().err
 
 
 def test_a_run_of_many_processes_says_why_it_failed(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from resnet_repro.claims.claim import Claim
 from resnet_repro.config.families import cifar_arm
 from resnet_repro.config.schedule import learning_rate
 from resnet_repro.config.settings import RunSettings
-from resnet_repro.design.budgets import command, profile_of, split_budget
+from resnet_repro.design.budgets import profile_of
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.design.registry import load_experiment
 from resnet_repro.files import read_rows, write_json
@@ -47,6 +47,7 @@ def in_one_go(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     return {prefix: train_prefix(tmp_path_factory.mktemp("one"), tiny_data, prefix) for prefix in (17, None)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [5, 14])  # in the middle of an epoch; at an evaluation
 def test_a_continued_prefix_has_the_bits_of_one_in_one_go(
     first: int, in_one_go: dict[int | None, Path], tiny_data: Path, tmp_path: Path
@@ -61,9 +62,9 @@ def test_a_continued_prefix_has_the_bits_of_one_in_one_go(
         assert content(folder) == content(in_one_go[longer])
 
 
+@pytest.mark.slow
 def test_a_prefix_ends_as_the_whole_schedule_passes(in_one_go: dict[int | None, Path]) -> None:
     prefix, whole = (read_record(in_one_go[steps]) for steps in (17, None))
-    assert prefix is not None and whole is not None
     rows, all_rows = (read_rows(record.folder / "metrics.csv") for record in (prefix, whole))
     assert rows == all_rows[:17], "same rates, losses and evaluations at the same steps"
     assert [row["iteration"] for row in rows if row["test_error"]] == ["7", "14"]
@@ -73,6 +74,7 @@ def test_a_prefix_ends_as_the_whole_schedule_passes(in_one_go: dict[int | None, 
     assert not (whole.folder / "checkpoint.ckpt").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -102,6 +104,7 @@ def test_a_prefix_without_its_checkpoint_is_not_continued(tiny_data: Path, tmp_p
     assert take_up(folder, settings) is None
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_not_continued(tiny_data: Path, tmp_path: Path) -> None:
     """Copied, it would fail every attempt, and deleting the copy would not help."""
     for prefix in (3, 4):
@@ -114,6 +117,7 @@ def test_a_damaged_checkpoint_is_not_continued(tiny_data: Path, tmp_path: Path) 
     assert not list(folder.glob(".*part"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("step", "expected"), [(4, 5), (5, None), (9, None)])
 def test_a_run_that_was_begun_goes_on_from_a_longer_prefix(
     step: int, expected: int | None, in_one_go: dict[int | None, Path], tiny_data: Path, tmp_path: Path
@@ -177,29 +181,9 @@ def test_the_profile_of_a_prefix_is_the_published_one_cut_off(degradation: Exper
     assert profile.steps(degradation.arms[0]) == 64_000 and profile.evaluate_every(64_000) == 1_000
     assert degradation.prefix(64_000) == paper
     assert profile_of(degradation, "prefix34000") == profile
-    assert split_budget("prefix34000-cifar100") == ("prefix34000", "cifar100")
-    assert command(degradation, "prefix34000") == "make degradation PREFIX=34000"
 
 
-@pytest.mark.parametrize(
-    ("experiment", "words", "sentence"),
-    [
-        ("degradation", "--prefix 200 --iterations 400", "PREFIX=200 does not go with ITERATIONS=400"),
-        ("degradation", "--prefix 200 --profile quick", "PREFIX=200 does not go with PROFILE=quick"),
-        ("degradation", "--prefix 64001", "PREFIX=64001 is longer than the published schedule of 64,000 steps"),
-        ("degradation", "--prefix 0", "PREFIX='0' is no positive whole number"),
-        ("construction", "--prefix 200", "PREFIX=200 does not go with construction, where plain-56-built starts from"),
-        ("activation", "--prefix 200", "PREFIX=200 does not go with activation"),
-        ("complexity", "--prefix 200", "PREFIX=200 does not go with complexity, which trains nothing"),
-    ],
-)
-def test_a_prefix_that_makes_no_sense_is_refused(experiment: str, words: str, sentence: str, tmp_path: Path) -> None:
-    process = cli("run", experiment, *words.split(), "--runs-dir", tmp_path / "runs")
-    assert (process.returncode, process.stdout) == (2, "")
-    assert sentence in process.stderr and process.stderr.count("\n") == 1
-    assert not (tmp_path / "runs").exists()
-
-
+@pytest.mark.slow
 def test_on_the_command_line_a_longer_prefix_goes_on(
     tiny_data: Path, quartered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,8 @@ from resnet_repro.launch import Job, Load, Outcome, Slot
 from resnet_repro.records.record import Record, WeightsFrom, collect
 from resnet_repro.report.banners import banners
 
+pytestmark = pytest.mark.slow
+
 BUDGET = "2it-32px-standin-tiny"
 
 

@@ -244,29 +244,24 @@ def test_the_service_ends_when_its_launcher_was_killed(tmp_path: Path, monkeypat
         time.sleep(0.05)
 
 
+@pytest.mark.parametrize(
+    ("control", "reason"),
+    [
+        ({"start": "echo It is already running >&2; exit 1"}, "It is already running"),
+        # The daemon starts, and each run would end at its first call of CUDA.
+        ({"client": "import sys; sys.exit('CUDA error 805')"}, "a client ends with CUDA error 805"),
+    ],
+)
 def test_without_the_service_runs_take_turns(
-    machine: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    control: dict[str, str], reason: str, machine: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(H100)
-    Control(tmp_path, monkeypatch, start="echo An instance of this daemon is already running >&2; exit 1")
+    calls = Control(tmp_path, monkeypatch, **control)
     said: list[str] = []
     one = local(said)
     assert one.plan(25, SMALL) == f"2 at once on {H100[0]}, 8 threads each"
-    assert said == ["MPS cannot be started (An instance of this daemon is already running): runs take turns on a GPU"]
-    one.close()
-
-
-def test_a_service_that_lets_no_client_in_is_not_used(
-    machine: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its daemon starts all the same; each run would end at its first call of CUDA."""
-    machine(H100)
-    control = Control(tmp_path, monkeypatch, client="import sys; sys.exit('CUDA\\'s error 805')")
-    said: list[str] = []
-    one = local(said)
-    assert one.plan(25, SMALL) == f"2 at once on {H100[0]}, 8 threads each"
-    assert said == ["MPS cannot be started (a client ends with CUDA's error 805): runs take turns on a GPU"]
-    assert control.calls[-1] == ["said", "quit"], "the daemon is ended"
+    assert said == [f"MPS cannot be started ({reason}): runs take turns on a GPU"]
+    assert calls.calls[-1] == ["said", "quit"], "a daemon that started is ended"
     one.close()
 
 

@@ -9,14 +9,14 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from made_jobs import job
 
 from resnet_repro.errors import UserError
-from resnet_repro.launch import Job, Slot
+from resnet_repro.launch import Slot
 from resnet_repro.launch.local import run_pool
 from resnet_repro.launch.slots import plan_slots
 from resnet_repro.records.failures import failure_reason
@@ -43,10 +43,7 @@ WORK = """
 AT_ONCE, BY_PAIRS, BY_TWO = (WORK.replace("WANTED", wanted) for wanted in ("0", "min(5, begun + begun % 2)", "2"))
 
 
-def job(folder: Path, script: str = AT_ONCE, after: Sequence[Path] = ()) -> Job:
-    folder.mkdir(parents=True)
-    argv = [sys.executable, "-c", textwrap.dedent(script), str(folder)]
-    return Job(folder.name, argv, folder / "log.txt", folder / "done", after=[path / "done" for path in after])
+CPU_SLOT = Slot("cpu", "cpu", 1, {"CUDA_VISIBLE_DEVICES": ""})
 
 
 def test_the_pool_keeps_its_slots_full_and_each_gpu_to_one_run(tmp_path: Path) -> None:
@@ -69,16 +66,15 @@ def test_the_pool_keeps_its_slots_full_and_each_gpu_to_one_run(tmp_path: Path) -
 
 
 def test_one_failing_run_stops_nothing_else(tmp_path: Path) -> None:
-    jobs = [job(tmp_path / name) for name in ("a", "bad", "b")]
-    slots = [Slot("cpu", "cpu", 1, {"CUDA_VISIBLE_DEVICES": ""})]
-    assert run_pool(jobs, slots, lambda: None) == ["done", "failed", "done"]
+    jobs = [job(tmp_path / name, AT_ONCE) for name in ("a", "bad", "b")]
+    assert run_pool(jobs, [CPU_SLOT], lambda: None) == ["done", "failed", "done"]
     assert jobs[1].log.read_text() == "out of luck\n"
 
 
 def test_a_job_starts_after_those_that_it_waits_for_and_others_overtake_it(tmp_path: Path) -> None:
     child, parent, other = tmp_path / "child", tmp_path / "parent", tmp_path / "other"
-    jobs = [job(child, BY_TWO, after=[parent]), job(parent, BY_TWO), job(other, BY_TWO)]
-    assert run_pool(jobs, [Slot("cpu", "cpu", 1, {"CUDA_VISIBLE_DEVICES": ""})] * 2, lambda: None) == ["done"] * 3
+    jobs = [job(child, BY_TWO, after=[parent / "done"]), job(parent, BY_TWO), job(other, BY_TWO)]
+    assert run_pool(jobs, [CPU_SLOT] * 2, lambda: None) == ["done"] * 3
     spans = {one.name: [float(part) for part in one.marker.read_text().split()] for one in jobs}
     assert spans["parent"][1] <= spans["child"][0]
     assert spans["other"][0] < spans["parent"][1]
@@ -88,28 +84,30 @@ def test_a_job_whose_parent_is_done_already_starts_at_once(tmp_path: Path) -> No
     child, parent = tmp_path / "child", tmp_path / "parent"
     parent.mkdir()
     (parent / "done").touch()
-    slots = [Slot("cpu", "cpu", 1, {"CUDA_VISIBLE_DEVICES": ""})]
-    assert run_pool([job(child, after=[parent])], slots, lambda: None) == ["done"]
+    assert run_pool([job(child, AT_ONCE, after=[parent / "done"])], [CPU_SLOT], lambda: None) == ["done"]
 
 
 def test_descendants_of_a_failed_job_are_blocked_and_others_run(tmp_path: Path) -> None:
     bad, child, grandchild, other = (tmp_path / name for name in ("bad", "child", "grandchild", "other"))
-    jobs = [job(grandchild, after=[child]), job(child, after=[bad]), job(bad), job(other)]
-    slots = [Slot("cpu", "cpu", 1, {"CUDA_VISIBLE_DEVICES": ""})]
-    assert run_pool(jobs, slots, lambda: None) == ["blocked", "blocked", "failed", "done"]
+    jobs = [
+        job(grandchild, AT_ONCE, after=[child / "done"]),
+        job(child, AT_ONCE, after=[bad / "done"]),
+        job(bad, AT_ONCE),
+        job(other, AT_ONCE),
+    ]
+    assert run_pool(jobs, [CPU_SLOT], lambda: None) == ["blocked", "blocked", "failed", "done"]
     assert not (child / "log.txt").exists()
 
 
 def test_a_run_that_is_killed_is_said_to_be(tmp_path: Path) -> None:
     script = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     killed = job(tmp_path / "a", script)
-    assert run_pool([killed], [Slot("cpu", "cpu", 1, {})], lambda: None) == ["failed"]
+    assert run_pool([killed], [CPU_SLOT], lambda: None) == ["failed"]
     assert killed.log.read_text() == "ended by SIGKILL\n"
 
 
 def test_a_run_that_ends_well_without_its_marker_has_failed(tmp_path: Path) -> None:
-    slots = [Slot("cpu", "cpu", 1, {})]
-    assert run_pool([job(tmp_path / "a", "pass")], slots, lambda: None) == ["failed"]
+    assert run_pool([job(tmp_path / "a", "pass")], [CPU_SLOT], lambda: None) == ["failed"]
 
 
 SLEEPER = """
@@ -126,19 +124,18 @@ SLEEPER = """
 
 LAUNCHER = """
     import pathlib, sys
-    sys.path.insert(0, {tests!r})
-    from test_local import SLEEPER, job
-    from resnet_repro.launch import Slot
+    sys.path[:0] = {folders!r}
+    from test_local import CPU_SLOT, SLEEPER, job
     from resnet_repro.launch.local import run_pool
     folder = pathlib.Path(sys.argv[1])
     jobs = [job(folder / name, SLEEPER) for name in ("a", "b", "c")]
-    print(run_pool(jobs, [Slot("cpu", "cpu", 1)] * 2, lambda: None), flush=True)
+    print(run_pool(jobs, [CPU_SLOT] * 2, lambda: None), flush=True)
 """
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_lets_the_runs_save_and_starts_no_others(number: signal.Signals, tmp_path: Path) -> None:
-    script = textwrap.dedent(LAUNCHER).format(tests=str(Path(__file__).parent))
+    script = textwrap.dedent(LAUNCHER).format(folders=[str(folder) for folder in Path(__file__).parents[:2]])
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 30
     while len(list(tmp_path.glob("*/pid"))) < 2:
@@ -155,7 +152,7 @@ def test_a_signal_lets_the_runs_save_and_starts_no_others(number: signal.Signals
 
 def test_a_run_that_somebody_else_asks_to_end_has_stopped(tmp_path: Path) -> None:
     one = job(tmp_path / "a", "import sys; sys.exit(143)")
-    assert run_pool([one], [Slot("cpu", "cpu", 1)], lambda: None, retries=2) == ["stopped"]
+    assert run_pool([one], [CPU_SLOT], lambda: None, retries=2) == ["stopped"]
     assert "trying again" not in one.log.read_text()
 
 
@@ -166,10 +163,9 @@ def test_a_run_that_cannot_be_started_stops_no_other(tmp_path: Path) -> None:
     def foreign(slot: Slot) -> None:
         raise UserError("the data are not there: fetch them")
 
-    slots = [Slot("cpu", "cpu", 1, {"CUDA_VISIBLE_DEVICES": ""})]
-    first, second, other = (job(tmp_path / name) for name in ("first", "second", "other"))
+    first, second, other = (job(tmp_path / name, AT_ONCE) for name in ("first", "second", "other"))
     jobs = [replace(first, prepare=full), replace(second, prepare=foreign), other]
-    assert run_pool(jobs, slots, lambda: None) == ["failed", "failed", "done"]
+    assert run_pool(jobs, [CPU_SLOT], lambda: None) == ["failed", "failed", "done"]
     assert failure_reason(tmp_path / "first") == "it cannot be started: [Errno 28] No space left on device"
     assert failure_reason(tmp_path / "second") == "it cannot be started: the data are not there: fetch them"
 
@@ -180,5 +176,5 @@ def test_where_the_launcher_itself_breaks_the_runs_save(tmp_path: Path) -> None:
             raise RuntimeError("the terminal is gone")
 
     with pytest.raises(RuntimeError, match="the terminal is gone"):
-        run_pool([job(tmp_path / "a", SLEEPER)], [Slot("cpu", "cpu", 1)], break_down)
+        run_pool([job(tmp_path / "a", SLEEPER)], [CPU_SLOT], break_down)
     assert (tmp_path / "a" / "saved").exists()

@@ -14,7 +14,6 @@ from resnet_repro.launch import LaunchOptions
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (LaunchOptions("dask"), "unknown EXECUTOR 'dask': take one of local, ray, slurm"),
         (LaunchOptions("local", threads=2), "THREADS=2 does not go with EXECUTOR=local.*EXECUTOR=ray or slurm"),
         (LaunchOptions("ray", slots=2), "SLOTS=2 does not go with EXECUTOR=ray.*EXECUTOR=local"),
         (LaunchOptions("slurm", gpu_share=0.5), "GPU_SHARE=0.5 does not go with EXECUTOR=slurm"),

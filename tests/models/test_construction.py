@@ -46,6 +46,7 @@ def trained(kind: Kind, depth: int) -> CifarNet:
 ROUNDING = {"plain": 10 * 36 * 1.5 * 2**-24, "resnet": 0.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["plain", "resnet"])
 def test_the_built_net_computes_what_the_shallow_one_does(kind: Kind) -> None:
     """K1, to rounding."""
@@ -60,6 +61,7 @@ def test_the_built_net_computes_what_the_shallow_one_does(kind: Kind) -> None:
     assert torch.equal(child.layer2[1].conv1.weight, parent.layer2[1].conv1.weight)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["plain", "resnet"])
 def test_in_training_mode_it_does_so_nearly(kind: Kind) -> None:
     parent, child = trained(kind, 8), cifar_net(kind, 20, seed=2)

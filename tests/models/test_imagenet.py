@@ -13,6 +13,7 @@ from resnet_repro.models.imagenet import imagenet_net
 from resnet_repro.models.inspect import main_path_convolutions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
 def test_resnets_take_torchvisions_weights_and_give_its_outputs(depth: int) -> None:
     torch.manual_seed(0)

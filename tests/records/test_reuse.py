@@ -161,6 +161,7 @@ def test_what_is_taken_over_is_recorded_under_its_own_id(trained: Path, tmp_path
     assert len(run["id"]) == 8 and run["id"] != "0123abcd"
 
 
+@pytest.mark.slow
 def test_a_dry_run_takes_nothing_over(tiny_data: Path, tmp_path: Path) -> None:
     quarter_experiments(tmp_path, "degradation", "shortcuts")
     common = (
@@ -175,6 +176,7 @@ def test_a_dry_run_takes_nothing_over(tiny_data: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "runs" / "shortcuts").glob("*/*/*/record.json"))
 
 
+@pytest.mark.slow
 def test_on_the_command_line_the_bits_are_those_of_a_training(tiny_data: Path, tmp_path: Path) -> None:
     quarter_experiments(tmp_path, "degradation", "shortcuts")
 

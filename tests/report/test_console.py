@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from conftest import REPO
 from made_records import DIVERGED, make_record
 
@@ -14,6 +15,7 @@ from resnet_repro.report.console import error_lines, verdict_lines
 from resnet_repro.report.write import write_report
 
 
+@pytest.mark.slow
 def test_the_answer_stands_under_the_errors_and_above_the_path(
     degradation: Experiment, paper_runs: Path, tmp_path: Path
 ) -> None:
@@ -42,6 +44,7 @@ def test_arms_that_were_not_scored_are_left_out(tmp_path: Path) -> None:
     assert len(header) == len(row)
 
 
+@pytest.mark.slow
 def test_an_experiment_that_counts_has_no_errors_but_an_answer(tmp_path: Path) -> None:
     complexity, counted = load_experiment("complexity"), REPO / "reports" / "reference"
     assert error_lines(complexity, collect(counted, "complexity", "quick")) == []

@@ -36,6 +36,7 @@ def records(complexity: Experiment, tmp_path_factory: pytest.TempPathFactory) ->
     return collect(runs, "complexity", "quick")
 
 
+@pytest.mark.slow
 def test_claims_are_judged_on_what_is_counted(complexity: Experiment, counted: Results) -> None:
     verdicts = {j.claim.name: j.verdict for j in judge_all(complexity.claims, counted)}
     assert [name for name in verdicts if "-" not in name] == [
@@ -45,6 +46,7 @@ def test_claims_are_judged_on_what_is_counted(complexity: Experiment, counted: R
     assert {name for name, verdict in verdicts.items() if verdict != "reproduced"} == {"X4", "X6-less"}
 
 
+@pytest.mark.slow
 def test_the_lectures_vgg_16_lacks_a_convolution(counted: Results) -> None:
     ours, lacking = (counted.values[name][0] for name in ("vgg-16", "vgg-16-without-conv3-3"))
     conv3_3 = next(row for row in rows_of("vgg-16") if row.name == "conv3_3")

@@ -59,6 +59,7 @@ def test_the_room_for_the_figure_is_what_is_left_of_page_one(
     assert 1 < short["next"] == long["next"] <= 3
 
 
+@pytest.mark.slow
 def test_figures_are_drawn_to_fit_the_page(degradation: Experiment, tmp_path: Path) -> None:
     for arm in ("plain-20", "plain-56", "resnet-20", "resnet-56"):
         make_record(tmp_path / "runs", degradation, arm, 0, "quick", 391)
@@ -69,6 +70,7 @@ def test_figures_are_drawn_to_fit_the_page(degradation: Experiment, tmp_path: Pa
     assert drawn.width / 160 == pytest.approx(17.4 / 2.54, abs=0.02)  # inches: it is printed as it is drawn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REPORTS)
 def test_no_page_of_the_reference_reports_is_half_empty(name: str, tmp_path: Path) -> None:
     *pages, _ = pages_of(REFERENCE / name, tmp_path)
@@ -89,6 +91,7 @@ def made_context(experiment: Experiment, runs: Path, seeds: int = 2) -> Context:
     return Context(collect(runs, experiment.name, "paper"), 64_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", experiment_names())
 def test_figures_can_be_read_in_print(name: str, tmp_path: Path) -> None:
     """No letter is smaller than 7 points, but for exponents, and no legend lies over a panel."""
@@ -118,6 +121,7 @@ def test_figures_can_be_read_in_print(name: str, tmp_path: Path) -> None:
             assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i]), spec.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
 def test_figures_show_a_run_that_diverged_at_once(name: str, tmp_path: Path) -> None:
     experiment = load_experiment(name)

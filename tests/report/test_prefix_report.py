@@ -149,6 +149,7 @@ def test_a_prefix_is_as_long_as_what_was_trained(degradation: Experiment, prefix
     assert content["claims"][0]["steps"] == "34,000 of 64,000"
 
 
+@pytest.mark.slow
 def test_its_report_can_be_made(degradation: Experiment, prefix_runs: Path, tmp_path: Path) -> None:
     written = write_report(degradation, "prefix34000", prefix_runs, tmp_path / "reports")
     assert written.pdf is not None and written.pdf.exists()

@@ -11,20 +11,11 @@ from made_records import make_record
 from resnet_repro.cli import main
 from resnet_repro.data.catalogue import DatasetFacts
 from resnet_repro.data.open_data import LocatedDataset
-from resnet_repro.design.budgets import command, profile_of, split_budget
+from resnet_repro.design.budgets import profile_of
 from resnet_repro.design.registry import load_experiment
 from resnet_repro.study.execute import Result
 from resnet_repro.study.expand import expand
 from resnet_repro.study.request import Request, at_resolution, scaled_profile
-
-
-def test_the_rate_belongs_to_the_whole_batch() -> None:
-    """256 images and a rate of 0.1, divided by ten after 30 and 60 of 90 epochs, however many devices share them."""
-    recipe = load_experiment("plain-vs-resnet").arm("resnet-34").recipe
-    assert (recipe.batch_size, recipe.learning_rate, recipe.momentum, recipe.weight_decay) == (256, 0.1, 0.9, 1e-4)
-    epoch = -(-1_281_167 // 256)
-    assert (recipe.iterations, *recipe.milestones) == (90 * epoch, 30 * epoch, 60 * epoch)
-    assert (recipe.scale, recipe.color, recipe.ten_crop, recipe.flip) == ((256, 480), 0.1, True, True)
 
 
 def test_a_profile_at_another_resolution_says_so() -> None:
@@ -35,10 +26,6 @@ def test_a_profile_at_another_resolution_says_so() -> None:
     assert (resized.name, resized.resolution, resized.iterations) == ("100it-96px", 96, 100)
     assert profile_of(experiment, "100it-96px-folders-my-flowers") == replace(resized, seeds=())
     assert profile_of(experiment, "quick-96px") == quick.at(96)
-    assert split_budget("100it-96px-folders-my-flowers") == ("100it-96px", "folders-my-flowers")
-    assert command(experiment, "100it-96px-folders-my-flowers") == (
-        "make transfer ITERATIONS=100 RESOLUTION=96 DATASET=path/to/my-flowers"
-    )
 
 
 def request_for(words: str, monkeypatch: pytest.MonkeyPatch) -> Request:
@@ -131,13 +118,3 @@ def test_a_resolution_without_runs_is_told(tmp_path: Path, capfd: pytest.Capture
             "no finished runs of degradation with this PROFILE, ITERATIONS, PREFIX, RESOLUTION"
             in capfd.readouterr().err
         )
-    assert main(["report", "--resolution", "big", "--runs-dir", str(tmp_path)]) == 2
-    assert "RESOLUTION='big' is no positive whole number" in capfd.readouterr().err
-
-
-def test_budgets_on_imagenet_are_told_apart() -> None:
-    transfer = load_experiment("transfer")
-    assert split_budget("quick-imagenet") == ("quick", "imagenet")
-    assert split_budget("quick-folders-imagenet") == ("quick", "folders-imagenet")
-    assert profile_of(transfer, "quick-imagenet") == transfer.profile("quick")
-    assert command(transfer, "quick-imagenet") == "make transfer DATASET=path/to/imagenet"

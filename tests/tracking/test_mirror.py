@@ -54,6 +54,7 @@ def test_disabled_starts_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "wandb").exists()
 
 
+@pytest.mark.slow
 def test_training_needs_neither_wandb_nor_typst() -> None:
     code = (
         "import sys\nfor name in ('wandb', 'typst'): sys.modules[name] = None\nimport resnet_repro.training.train_run\n"
@@ -87,6 +88,7 @@ def _steps(recording: Path) -> list[int]:
     return [history["item"]["_step"] for history in histories if history]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_one_curve(tmp_path: Path, tiny_data: Path) -> None:
     runs = tmp_path / "runs"
     folder = prepare_run(runs, make_settings(tiny_data, 10), tiny_data)
@@ -97,6 +99,7 @@ def test_a_resumed_run_has_one_curve(tmp_path: Path, tiny_data: Path) -> None:
     assert _steps(_mirror(runs, folder)) == list(range(1, 11))
 
 
+@pytest.mark.slow
 def test_runs_that_nothing_followed_are_recorded_before_they_are_uploaded(
     tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

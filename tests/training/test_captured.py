@@ -31,6 +31,8 @@ from resnet_repro.training import classifier, train_run
 from resnet_repro.training.captured import EAGER_STEPS, CapturedStep
 from resnet_repro.training.checkpoints import Checkpoints
 
+pytestmark = pytest.mark.slow
+
 STEPS = 80  # ten epochs of 8 steps, whose last batch is short; evaluated after 40, gradients read at every other step
 
 

@@ -26,6 +26,8 @@ from resnet_repro.training import compilation, execution, train_run
 from resnet_repro.training.checkpoints import Checkpoints
 from resnet_repro.training.compilation import Share, compiled_once, compiled_step, wants_compilation
 
+pytestmark = pytest.mark.slow
+
 
 def test_compilation_that_fails_is_said_and_leaves_the_net_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(net, **options):

@@ -24,6 +24,8 @@ from resnet_repro.records.record import WeightsFrom, collect, read_record
 from resnet_repro.report.verdicts import results_of
 from resnet_repro.training.count_run import count_run
 
+pytestmark = pytest.mark.slow
+
 RECIPE = replace(BLOG_E_TRANSFER_CORRECTED, learning_rate=1e-2, train_images=500)
 
 

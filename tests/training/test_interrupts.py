@@ -25,6 +25,8 @@ from resnet_repro.training import monitor
 from resnet_repro.training.checkpoints import Checkpoints
 from resnet_repro.training.classifier import Classifier
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("signal_number", "code", "interruptions"),

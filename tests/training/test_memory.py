@@ -48,6 +48,7 @@ def test_measured_memory_decides_on_recomputation(
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
+@pytest.mark.slow
 def test_1202_layers_are_recomputed_however_large_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """He15's batch of 128 takes several GiB more than a run is to have on a CPU; 110 layers are far from it."""
     monkeypatch.setattr(memory, "total_memory", lambda device: 512 * GIB)
@@ -69,6 +70,7 @@ def test_what_does_not_fit_is_skipped_with_the_numbers(monkeypatch: pytest.Monke
         choose_activations("stored", net, (torch.randn(16, 3, 32, 32), torch.arange(16) % 10), "fp32", 1.0)
 
 
+@pytest.mark.slow
 def test_a_recomputing_run_is_the_storing_run_to_the_bit(tiny_data: Path, tmp_path: Path) -> None:
     found = {}
     for activations in ("stored", "recomputed"):

@@ -54,6 +54,7 @@ def study(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return folders
 
 
+@pytest.mark.slow
 def test_the_rate_of_the_best_candidate_is_taken(study: dict[str, Path], tiny_data: Path) -> None:
     errors = {name: read_record(study[name]).value("validation_error") for name in ("slow", "good")}
     best = min(errors, key=lambda name: (errors[name], RATES[name]))
@@ -104,7 +105,8 @@ def test_a_search_without_a_survivor_is_skipped_and_one_without_records_is_named
         found_rate(mine, settings)
 
 
-def test_a_run_searched_among_other_candidates_is_not_taken_for_read_record(
+@pytest.mark.slow
+def test_a_run_searched_among_other_candidates_is_not_taken_for_done(
     study: dict[str, Path], tiny_data: Path, tmp_path: Path
 ) -> None:
     runs_dir = tmp_path / "runs"
@@ -116,6 +118,7 @@ def test_a_run_searched_among_other_candidates_is_not_taken_for_read_record(
         state_of(searched, settings_of(SEARCHED, tiny_data))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_rate_is_not_continued(tiny_data: Path, tmp_path: Path) -> None:
     settings = make_settings(tiny_data, 60, replace(SEARCHED, search=Search(("a", "b"))), experiment="activation")
     make_candidates(tmp_path, settings, {"a": (0.01, 40.0), "b": (0.02, 50.0)})
@@ -156,6 +159,7 @@ def rates() -> Experiment:
 '''
 
 
+@pytest.mark.slow
 def test_a_study_trains_the_candidates_first_and_reports_the_search(tiny_data: Path, tmp_path: Path) -> None:
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "rates.py").write_text(EXPERIMENT)

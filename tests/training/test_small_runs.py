@@ -6,6 +6,7 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from conftest import make_settings, prepare_run, start_run
 from trained_runs import content, run_here, steps_of, wait_for
 
@@ -13,6 +14,8 @@ from resnet_repro.config.arm import Arm, ModelSpec
 from resnet_repro.config.recipes import BLOG_E_MNIST, HE15_CIFAR, HE15_CIFAR_WITHOUT_BN
 from resnet_repro.data.sources import obtain
 from resnet_repro.records.record import read_record
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_net_with_dropout_and_heads_stops_and_goes_on_to_the_same_bits(tiny_data: Path, tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ from resnet_repro.records.record import Parent, read_record
 from resnet_repro.records.resume import state_of
 from resnet_repro.training.start import pairing_key
 
+pytestmark = pytest.mark.slow
+
 EIGHTH = replace(QUARTER, batch_size=16, train_images=125)  # 8 steps an epoch
 
 

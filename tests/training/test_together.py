@@ -106,6 +106,7 @@ def half_by_two(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_loss_curve_of_one(by_one: Path, by_two: Path) -> None:
     assert losses(by_two) == pytest.approx(losses(by_one), rel=1e-4)
     assert len(losses(by_two)) == STEPS
@@ -114,6 +115,7 @@ def test_two_processes_have_the_loss_curve_of_one(by_one: Path, by_two: Path) ->
     assert [read_record(folder).processes for folder in (by_one, by_two)] == [1, 2]
 
 
+@pytest.mark.slow
 def test_two_processes_score_every_image_once(by_one: Path, by_two: Path) -> None:
     """333 and 667 images do not divide by two: neither is one scored twice nor one left out."""
     one, two = (read_record(folder).final for folder in (by_one, by_two))
@@ -126,6 +128,7 @@ def test_two_processes_score_every_image_once(by_one: Path, by_two: Path) -> Non
         assert errors == pytest.approx(round(errors), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_two_processes_stop_and_go_on_as_if_they_had_not(half_by_two: Path, by_two: Path, tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b" / "c" / "seed0"
     shutil.copytree(half_by_two, folder)
@@ -133,6 +136,7 @@ def test_two_processes_stop_and_go_on_as_if_they_had_not(half_by_two: Path, by_t
     assert content(folder) == content(by_two)
 
 
+@pytest.mark.slow
 def test_all_stop_where_one_is_asked_to_after_the_last_step(
     tiny_data: Path, tmp_path: Path, by_one: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +159,7 @@ def test_all_stop_where_one_is_asked_to_after_the_last_step(
     assert content(folder) == content(by_one)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_processes(half_by_two: Path, by_one: Path, tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b" / "c" / "seed0"
     shutil.copytree(half_by_two, folder)
@@ -163,6 +168,7 @@ def test_a_run_goes_on_with_another_number_of_processes(half_by_two: Path, by_on
     assert read_record(folder).value("test_loss") == pytest.approx(read_record(by_one).value("test_loss"), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_batch_statistics_are_those_of_each_process_part(tiny_data: Path, tmp_path: Path) -> None:
     """With batch normalization the first loss is not that of one process, but that of its batch in two halves."""
     settings = make_settings(tiny_data, 1, BATCH, seed=3)

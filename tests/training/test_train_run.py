@@ -54,6 +54,7 @@ def test_losses_are_the_golden_ones(tiny_data: Path, tmp_path: Path) -> None:
     assert losses == pytest.approx(golden, rel=2e-4)
 
 
+@pytest.mark.slow
 def test_a_finished_run_holds_what_is_promised(whole_run: Path) -> None:
     record = read_record(whole_run)
     assert (record.experiment, record.arm, record.seed, record.budget) == ("degradation", "plain-8", 0, "30it")
@@ -78,6 +79,7 @@ def test_a_finished_run_holds_what_is_promised(whole_run: Path) -> None:
     assert min(speeds) > 0
 
 
+@pytest.mark.slow
 def test_weights_load_into_the_plain_model(whole_run: Path, tiny_data: Path) -> None:
     record = read_record(whole_run)
     net = resnet_repro.load_run(whole_run)
@@ -92,6 +94,7 @@ def test_weights_load_into_the_plain_model(whole_run: Path, tiny_data: Path) -> 
     assert sum(len(labels) for _, labels in data.batches("test")) == 500
 
 
+@pytest.mark.slow
 def test_weights_that_were_exchanged_are_refused(whole_run: Path, tmp_path: Path) -> None:
     for name in ("record.json", "weights.safetensors"):
         (tmp_path / name).write_bytes((whole_run / name).read_bytes())
@@ -151,6 +154,7 @@ def test_other_data_than_the_settings_name_are_refused(tiny_data: Path, tmp_path
         run_here(folder)
 
 
+@pytest.mark.slow
 def test_gradients_of_every_convolution_are_recorded(whole_run: Path) -> None:
     rows = read_rows(whole_run / "gradients.csv")
     names = [name for name, _ in main_path_convolutions(cifar_net("plain", 8))]
@@ -161,6 +165,7 @@ def test_gradients_of_every_convolution_are_recorded(whole_run: Path) -> None:
     assert all(float(row["norm"]) > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_a_controls_gradients_are_read_at_the_steps_of_the_others(tiny_data: Path, tmp_path: Path) -> None:
     steps = {}
     for share in (1.0, 0.5):
@@ -172,6 +177,7 @@ def test_a_controls_gradients_are_read_at_the_steps_of_the_others(tiny_data: Pat
     assert steps[0.5] == {step for step in steps[1.0] if step <= 5}
 
 
+@pytest.mark.slow
 def test_layer_responses_are_the_norms_outputs(whole_run: Path, tiny_data: Path) -> None:
     net = resnet_repro.load_run(whole_run)
     arrays = resnet_repro.data.sources.obtain("standin-tiny", tiny_data, None, lambda text: None)
@@ -193,6 +199,7 @@ def test_bf16_trains_too(tiny_data: Path, tmp_path: Path) -> None:
     assert {tensor.dtype for tensor in weights.values()} == {torch.float32, torch.int64}  # int64: batches counted
 
 
+@pytest.mark.slow
 def test_adam_and_a_validation_split_train_and_resume(tiny_data: Path, tmp_path: Path) -> None:
     recipe = replace(IMPL_D, batch_size=25, validation_images=200, train_images=200)  # 8 steps an epoch
     arm = Arm(
@@ -221,6 +228,7 @@ def test_adam_and_a_validation_split_train_and_resume(tiny_data: Path, tmp_path:
     assert {row["learning_rate"] for row in rows} == {"0.005"}
 
 
+@pytest.mark.slow
 def test_a_reading_waits_for_no_disk(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each step is read, and its gradients are: on a network's disk a wait for each would cost more than the training."""
     synced = []

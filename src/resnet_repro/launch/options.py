@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_repro.errors import UserError
-from resnet_repro.parsing import parse_count
+from resnet_repro.parsing import number
 
 EXECUTORS = ("local", "ray", "slurm")
 _GOES_WITH = {
@@ -54,9 +54,7 @@ class LaunchOptions:
         return self.executor == "local"
 
     def check(self) -> LaunchOptions:
-        """Raise UserError for an unknown executor, and for what does not go with the one that is asked for."""
-        if self.executor not in EXECUTORS:
-            raise UserError(f"unknown EXECUTOR {self.executor!r}: take one of {', '.join(EXECUTORS)}")
+        """Raise UserError for an option that does not go with the executor."""
         for field in fields(self):
             value: Any = getattr(self, field.name)
             if field.name in ("executor", "devices") or value in (None, False):
@@ -91,64 +89,29 @@ class ExecutorSpec:
 def add_launch_flags(parser: argparse.ArgumentParser) -> None:
     """The flags that `launch_options` reads."""
     group = parser.add_argument_group("where runs are carried out")
-    group.add_argument("--executor", default="local", help="local, ray or slurm (default: local)")
     group.add_argument(
-        "--devices", default="auto", help="auto, cpu, mps, cuda or a list as cuda:0,cuda:1 (default: auto)"
+        "--executor", choices=EXECUTORS, default="local", help="what starts and places them (default: local)"
     )
-    for flag, metavar, text in (
-        ("slots", "N", "runs at once on each device (default: as many as pay on a GPU, 1 per core)"),
-        ("retries", "N", "how often a run that fails is tried again (default: 0)"),
-        (
-            "threads",
-            "N",
-            "ray, slurm: CPU threads of a run (default: 1; with a GPU its share of the node's, in Slurm 4)",
-        ),
-        ("gpu-share", "X", "ray: GPUs of a run, as 0.5 (default: what small runs leave one another)"),
-        ("gpus", "N", "slurm: GPUs of a run on each of its nodes, 0 for none (default: 1)"),
-        ("nodes", "N", "slurm: nodes of a run, where runs spread over several GPUs (default: 1)"),
-        ("partition", "NAME", "slurm: as sbatch takes it"),
-        ("account", "NAME", "slurm: as sbatch takes it"),
-        ("time", "LIMIT", "slurm: as sbatch takes it, 4:00:00"),
-        ("signal-seconds", "S", "slurm: seconds before the time limit at which a run saves and is queued again (120)"),
-        ("sbatch", "OPTIONS", "slurm: more options of sbatch"),
-        ("setup", "LINES", "slurm: shell lines before the run, as 'module load cuda'"),
-    ):
-        group.add_argument(f"--{flag}", metavar=metavar, help=text)
+    devices = "auto, cpu, mps, cuda or a list as cuda:0,cuda:1 (default: auto)"
+    group.add_argument("--devices", default="auto", help=devices)
+    group.add_argument("--retries", type=number(int, 0), default=0, help="of a run that fails by itself (default: 0)")
+    for flag, kind, text in (
+        ("slots", number(int, 1, 1_000), "runs at once on each device (default: as many as pay on a GPU, 1 per core)"),
+        ("threads", number(int, 1, 10_000), "ray, slurm: CPU threads of a run (default: 1; with a GPU its share, in Slurm 4)"),
+        ("gpu-share", number(float, 1e-4), "ray: GPUs of a run, as 0.5 (default: what small runs leave one another)"),
+        ("gpus", number(int, 0), "slurm: GPUs of a run on each of its nodes, 0 for none (default: 1)"),
+        ("nodes", number(int, 1, 100_000), "slurm: nodes of a run, where runs spread over several GPUs (default: 1)"),
+        ("partition", str, "slurm: as sbatch takes it"),
+        ("account", str, "slurm: as sbatch takes it"),
+        ("time", str, "slurm: as sbatch takes it, 4:00:00"),
+        ("signal-seconds", number(int), "slurm: so long before its limit a run saves and is queued again (120)"),
+        ("sbatch", str, "slurm: more options of sbatch"),
+        ("setup", str, "slurm: shell lines before the run, as 'module load cuda'"),
+    ):  # fmt: skip
+        group.add_argument(f"--{flag}", type=kind, help=text)
     group.add_argument("--dry-run", action="store_true", help="slurm: print the script and submit nothing")
 
 
 def launch_options(flags: argparse.Namespace) -> LaunchOptions:
-    """The options that the flags ask for. Raises UserError for what is no number, and what does not go together."""
-    numbers = {
-        name: None if (text := getattr(flags, name)) is None else parse_count(text, name.upper())
-        for name in ("slots", "threads", "nodes", "signal_seconds")
-    }
-    retries, gpus = (_count_from_zero(getattr(flags, name), name.upper()) for name in ("retries", "gpus"))
-    return LaunchOptions(
-        executor=flags.executor,
-        devices=flags.devices,
-        gpu_share=None if flags.gpu_share is None else _share(flags.gpu_share),
-        retries=retries or 0,
-        gpus=gpus,
-        partition=flags.partition,
-        account=flags.account,
-        time=flags.time,
-        sbatch=flags.sbatch,
-        setup=flags.setup,
-        dry_run=flags.dry_run,
-        **numbers,
-    ).check()
-
-
-def _count_from_zero(text: str | None, name: str) -> int | None:
-    return 0 if text == "0" else None if text is None else parse_count(text, name)
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = 0.0
-    if not 0 < share < float("inf"):
-        raise UserError(f"GPU_SHARE={text!r} is no share of a GPU: write for example 0.5")
-    return share
+    """The options that the flags ask for. Raises UserError for what does not go together."""
+    return LaunchOptions(**{field.name: getattr(flags, field.name) for field in fields(LaunchOptions)}).check()

@@ -2,6 +2,10 @@
 
 An element is `python -m resnet_repro.launch.slurm_element`; it carries out one run, or several that share its GPU. Runs that
 wait for others go out as further arrays, after theirs.
+
+submitit (1.5.4) submits arrays, starts tasks with srun and requeues ahead of the limit too. Left to its caller are runs that
+share a GPU, order among arrays, runs that are queued already, and printing a script. It takes the limit in minutes alone,
+stores calls as pickles, and asks sacct, which needs Slurm's accounting. It would replace `script` and `_ask`.
 """
 
 from __future__ import annotations
