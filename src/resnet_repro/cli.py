@@ -290,7 +290,7 @@ def _budgets_to_report(experiment: Experiment, options: argparse.Namespace, runs
     first alone unless every one is asked for.
     """
     from resnet_repro.data.folders import names_folders, names_in_budgets
-    from resnet_repro.design.budgets import profile_of, split_budget
+    from resnet_repro.design.budgets import Budget
     from resnet_repro.report.write import budgets_with_records
 
     budgets = budgets_with_records(runs_dir, experiment.name)
@@ -299,14 +299,14 @@ def _budgets_to_report(experiment: Experiment, options: argparse.Namespace, runs
         wanted = _profile(experiment, options)
         if resolution is not None and resolution != wanted.resolution:
             wanted = wanted.at(resolution)
-        budgets = [budget for budget in budgets if split_budget(budget)[0] == wanted.name]
+        budgets = [budget for budget in budgets if Budget.parse(budget).profile_name == wanted.name]
     elif resolution is not None:
-        profiles = {budget: profile_of(experiment, budget) for budget in budgets}
+        profiles = {budget: Budget.parse(budget).profile_of(experiment) for budget in budgets}
         budgets = [budget for budget, found in profiles.items() if found and found.resolution == resolution]
     if options.dataset:
         of_path = names_folders(options.dataset)
         names = names_in_budgets(Path(options.dataset)) if of_path else [options.dataset]
-        budgets = [b for b in budgets if (split_budget(b)[1] or experiment.dataset) in names]
+        budgets = [b for b in budgets if (Budget.parse(b).dataset or experiment.dataset) in names]
     return budgets if options.every_budget else budgets[:1]
 
 

@@ -1,11 +1,16 @@
-"""Names of budgets, and the commands that they stand for."""
+"""Budgets, the folders named after them, and the commands that they stand for."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from resnet_repro.design.budgets import budget_name, command, profile_of
+from resnet_repro.data.catalogue import CATALOGUE
+from resnet_repro.data.folders import IMAGENET
+from resnet_repro.design.budgets import Budget
 from resnet_repro.design.experiment import Experiment
+from resnet_repro.design.registry import experiment_names, load_experiment
 from resnet_repro.study.request import scaled_profile, select_arms
 
 
@@ -17,8 +22,8 @@ def test_budgets_have_folders_of_their_own(degradation: Experiment) -> None:
     assert (longer.name, longer.iterations, longer.evaluations) == ("2000it", 2_000, 4)
     assert scaled_profile(degradation, "paper", 8_000).evaluate_every(8_000) == 1_000
     assert [arm.name for arm in select_arms(degradation, quick, "resnet-20, plain-20")] == ["plain-20", "resnet-20"]
-    assert budget_name(degradation, quick, "cifar10") == "quick"
-    assert budget_name(degradation, longer, "cifar100") == "2000it-cifar100"
+    assert Budget.of(degradation, quick, "cifar10").folder == "quick"
+    assert Budget.of(degradation, longer, "cifar100").folder == "2000it-cifar100"
 
 
 @pytest.mark.parametrize(
@@ -29,13 +34,35 @@ def test_budgets_have_folders_of_their_own(degradation: Experiment) -> None:
         ("120it", 120, "make degradation ITERATIONS=120"),
         ("quick-cifar100", 391, "make degradation DATASET=cifar100"),
         ("120it-standin-tiny", 120, "make degradation ITERATIONS=120 DATASET=standin-tiny"),
+        ("quick-imagenet", 391, "make degradation DATASET=path/to/imagenet"),
     ],
 )
 def test_a_budgets_name_tells_its_profile_and_its_command(
     budget: str, iterations: int, command_line: str, degradation: Experiment
 ) -> None:
-    profile = profile_of(degradation, budget)
+    profile = Budget.parse(budget).profile_of(degradation)
     assert profile is not None
     assert profile.iterations == iterations
-    assert command(degradation, budget) == command_line
-    assert profile_of(degradation, "long") is None
+    assert Budget.parse(budget).command(degradation) == command_line
+    assert Budget.parse("long").profile_of(degradation) is None
+
+
+FOLDERS = ["folders-imagenet", "folders-my-cifar10", "folders-64px-folders-a", "folders-data"]
+
+
+@pytest.mark.parametrize("dataset", [None, *CATALOGUE, IMAGENET, *FOLDERS])
+@pytest.mark.parametrize("resolution", [None, 96])
+@pytest.mark.parametrize("schedule", [{"profile": "quick"}, {"iterations": 2_000}, {"prefix": 34_000}])
+def test_a_budget_is_read_from_the_name_of_its_folder(
+    schedule: dict[str, Any], resolution: int | None, dataset: str | None
+) -> None:
+    budget = Budget(**schedule, resolution=resolution, dataset=dataset)
+    assert Budget.parse(budget.folder) == budget
+
+
+def test_every_profile_is_read_from_the_name_of_its_folder() -> None:
+    for experiment in map(load_experiment, experiment_names()):
+        for profile in experiment.profiles:
+            for dataset in (experiment.dataset, *CATALOGUE, IMAGENET):
+                budget = Budget.of(experiment, profile, dataset)
+                assert Budget.parse(budget.folder).profile_of(experiment) == profile

@@ -11,7 +11,7 @@ from made_records import make_record
 from resnet_repro.cli import main
 from resnet_repro.data.catalogue import DatasetFacts
 from resnet_repro.data.open_data import LocatedDataset
-from resnet_repro.design.budgets import command, profile_of, split_budget
+from resnet_repro.design.budgets import Budget
 from resnet_repro.design.registry import load_experiment
 from resnet_repro.study.execute import Result
 from resnet_repro.study.expand import expand
@@ -33,12 +33,10 @@ def test_a_profile_at_another_resolution_says_so() -> None:
     assert at_resolution(experiment, scaled_profile(experiment, "quick", None), 64) == quick
     resized = at_resolution(experiment, scaled_profile(experiment, "quick", 100), 96)
     assert (resized.name, resized.resolution, resized.iterations) == ("100it-96px", 96, 100)
-    assert profile_of(experiment, "100it-96px-folders-my-flowers") == replace(resized, seeds=())
-    assert profile_of(experiment, "quick-96px") == quick.at(96)
-    assert split_budget("100it-96px-folders-my-flowers") == ("100it-96px", "folders-my-flowers")
-    assert command(experiment, "100it-96px-folders-my-flowers") == (
-        "make transfer ITERATIONS=100 RESOLUTION=96 DATASET=path/to/my-flowers"
-    )
+    budget = Budget.parse("100it-96px-folders-my-flowers")
+    assert budget.profile_of(experiment) == replace(resized, seeds=())
+    assert Budget.parse("quick-96px").profile_of(experiment) == quick.at(96)
+    assert budget.command(experiment) == "make transfer ITERATIONS=100 RESOLUTION=96 DATASET=path/to/my-flowers"
 
 
 def request_for(words: str, monkeypatch: pytest.MonkeyPatch) -> Request:
@@ -133,11 +131,3 @@ def test_a_resolution_without_runs_is_told(tmp_path: Path, capfd: pytest.Capture
         )
     assert main(["report", "--resolution", "big", "--runs-dir", str(tmp_path)]) == 2
     assert "RESOLUTION='big' is no positive whole number" in capfd.readouterr().err
-
-
-def test_budgets_on_imagenet_are_told_apart() -> None:
-    transfer = load_experiment("transfer")
-    assert split_budget("quick-imagenet") == ("quick", "imagenet")
-    assert split_budget("quick-folders-imagenet") == ("quick", "folders-imagenet")
-    assert profile_of(transfer, "quick-imagenet") == transfer.profile("quick")
-    assert command(transfer, "quick-imagenet") == "make transfer DATASET=path/to/imagenet"

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from resnet_repro.config.settings import FEWEST_CAPTURED
 from resnet_repro.data.catalogue import CATALOGUE
-from resnet_repro.design.budgets import budget_name, command
+from resnet_repro.design.budgets import Budget
 from resnet_repro.design.registry import load_experiment
 from resnet_repro.errors import UserError
 from resnet_repro.launch import Executor, ExecutorSpec, Job, Outcome, executor_for
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 class Result:
     """How a study ended: name, folder and outcome of each run, in the order in which they were asked for.
 
-    budget: the name of the runs' folder below the experiment's, `budget_name`. is_main: whether this process speaks for
+    budget: the name of the runs' folder below the experiment's. is_main: whether this process speaks for
     all that were started together.
     """
 
@@ -109,7 +109,7 @@ def _plan(request: Request, executor: Executor, say: Callable[[str], None]) -> _
     located = locate(request.dataset, experiment, *sources)
     if located.facts.standin:
         say(f"STAND-IN DATA: {located.facts.title}; no claim about {experiment.dataset} is judged on it")
-    budget = budget_name(experiment, request.profile, located.facts.name)
+    budget = Budget.of(experiment, request.profile, located.facts.name).folder
     weights = weights_for(request, say)
     arms = [arm for arm in request.arms if not (weights and arm.name in backbone_arms(request.arms))]
     data = {arm.name: located_for(arm, located, sources) for arm in arms}
@@ -293,7 +293,7 @@ def _check_parents(request: Request, runs: Sequence[Run]) -> None:
         shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
         raise UserError(
             f"{request.experiment.name} reads finished runs of {experiment}, and {request.runs_dir} lacks {shown}: "
-            f"run {command(load_experiment(experiment), runs[0].settings.budget)} SEEDS={seeds}{where} first"
+            f"run {Budget.parse(runs[0].settings.budget).command(load_experiment(experiment))} SEEDS={seeds}{where} first"
         )
 
 
