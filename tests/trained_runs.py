@@ -12,8 +12,9 @@ import torch
 import resnet_repro
 import resnet_repro.data.sources
 import resnet_repro.design.experiment
+from resnet_repro.config.execution import Execution
 from resnet_repro.files import read_rows, series
-from resnet_repro.training.train_run import Execution, train
+from resnet_repro.training.train_run import train
 
 
 def run_here(folder: Path) -> str:
