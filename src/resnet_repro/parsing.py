@@ -55,3 +55,8 @@ def parse_count(text: str, name: str) -> int:
 
 def _short(text: str) -> str:
     return repr(text if len(text) <= 40 else f"{text[:40]}…")
+
+
+def plural(count: int, noun: str) -> str:
+    """ "1 run", "2 runs"."""
+    return f"{count} {noun}{'s' * (count > 1)}"

@@ -26,7 +26,7 @@ from resnet_repro.data.catalogue import (
     DatasetFacts,
     standin_for,
 )
-from resnet_repro.data.sources import obtain
+from resnet_repro.data.sources import DataSources, obtain
 from resnet_repro.data.standin import generate
 from resnet_repro.data.stream import InMemoryData, Normalization, crop_and_flip
 from resnet_repro.errors import UserError
@@ -41,10 +41,6 @@ TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 
 
 CPU = torch.device("cpu")
-
-
-def silent(text: str) -> None:
-    pass
 
 
 def _splits() -> dict[str, Split]:
@@ -113,7 +109,7 @@ def test_every_place_gives_the_same_arrays(
     data, mirror = tmp_path / "data", tmp_path / "mirror"
     write((data if place == "data folder" else mirror) / folder, zipped=zipped)
     named = {"data folder": None, "mirror": str(mirror), "mirror url": mirror.as_uri()}[place]
-    arrays = obtain("mnist", data, named, silent)
+    arrays = obtain("mnist", DataSources(data, named))
     assert is_the_same(arrays)
     assert arrays.train.images.shape == (TRAIN, 1, 28, 28)
     assert arrays.train.images.dtype == arrays.train.labels.dtype == np.uint8
@@ -128,19 +124,19 @@ def test_fashion_mnist_is_found_in_both_its_folders(monkeypatch: pytest.MonkeyPa
     for i, folder in enumerate(("fashion-mnist", "FashionMNIST/raw")):
         mirror = tmp_path / f"mirror{i}"
         write(mirror / folder)
-        assert is_the_same(obtain("fashion-mnist", tmp_path / f"data{i}", str(mirror), silent))
+        assert is_the_same(obtain("fashion-mnist", DataSources(tmp_path / f"data{i}", str(mirror))))
 
 
 def test_gzipped_and_plain_files_may_be_mixed_and_stand_side_by_side(small: DatasetFacts, tmp_path: Path) -> None:
     write(tmp_path / "mnist", IMAGES, TEST_LABELS)
     write(tmp_path / "mnist", LABELS, TEST_IMAGES, TEST_LABELS, zipped=True)
-    assert is_the_same(obtain("mnist", tmp_path, None, silent))
+    assert is_the_same(obtain("mnist", DataSources(tmp_path)))
 
 
 def test_a_file_that_was_unpacked_and_kept_its_name_is_read(small: DatasetFacts, tmp_path: Path) -> None:
     for path in write(tmp_path / "mnist").iterdir():
         path.rename(path.with_name(f"{path.name}.gz"))
-    assert is_the_same(obtain("mnist", tmp_path, None, silent))
+    assert is_the_same(obtain("mnist", DataSources(tmp_path)))
 
 
 def test_class_folders_of_grey_images_give_the_same_arrays(small: DatasetFacts, tmp_path: Path) -> None:
@@ -149,21 +145,20 @@ def test_class_folders_of_grey_images_give_the_same_arrays(small: DatasetFacts, 
             path = tmp_path / "mnist" / name / str(label) / f"{i:05}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image[0]).save(path)
-    assert is_the_same(obtain("mnist", tmp_path, None, silent))
+    assert is_the_same(obtain("mnist", DataSources(tmp_path)))
 
 
 def test_the_official_site_is_the_last_resort(
-    small: DatasetFacts, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    small: DatasetFacts, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     site = write(tmp_path / "site", zipped=True)
     monkeypatch.setitem(catalogue.CATALOGUE, "mnist", replace(small, url=site.as_uri()))
-    said: list[str] = []
-    arrays = obtain("auto", tmp_path / "data", None, said.append, "mnist")
+    arrays = obtain("auto", DataSources(tmp_path / "data"), "mnist")
     assert is_the_same(arrays) and not arrays.facts.standin
-    assert said == [f"reading MNIST from {site.as_uri()}"]
+    assert caplog.messages == [f"reading MNIST from {site.as_uri()}"]
     (site / f"{IMAGES}.gz").write_bytes(b"<html>")
     with pytest.raises(UserError, match=rf"MNIST is not to be had .*{IMAGES}.* is no idx file .*set DATA_MIRROR"):
-        obtain("mnist", tmp_path / "data2", None, silent)
+        obtain("mnist", DataSources(tmp_path / "data2"))
 
 
 def _change(name: str, how: Callable[[bytes], bytes]) -> Callable[[Path], object]:
@@ -245,7 +240,7 @@ def test_a_damaged_idx_file_is_named_and_not_passed_over(damage: str, small: Dat
     spoil(write(mirror / "mnist"))
     for name in ("mnist", "auto"):
         with pytest.raises(UserError, match=message) as error:
-            obtain(name, data, str(mirror), silent, "mnist")
+            obtain(name, DataSources(data, str(mirror)), "mnist")
         assert str(mirror) in str(error.value) and "\n" not in str(error.value)
     assert not list(data.glob("cache/*"))
 
@@ -254,16 +249,17 @@ def test_a_file_that_a_mirror_url_lacks_is_named(small: DatasetFacts, tmp_path: 
     write(tmp_path / "mirror" / "mnist", IMAGES, LABELS, TEST_IMAGES, zipped=True)
     url = (tmp_path / "mirror").as_uri()
     with pytest.raises(UserError, match=f"^{url}/mnist holds no {TEST_LABELS}, gzipped or not: add this file"):
-        obtain("mnist", tmp_path / "data", url, silent)
+        obtain("mnist", DataSources(tmp_path / "data", url))
 
 
-def test_auto_falls_back_on_the_standin_of_the_same_shape_and_says_so(small: DatasetFacts, tmp_path: Path) -> None:
-    said: list[str] = []
-    arrays = obtain("auto", tmp_path, None, said.append, "mnist")
+def test_auto_falls_back_on_the_standin_of_the_same_shape_and_says_so(
+    small: DatasetFacts, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    arrays = obtain("auto", DataSources(tmp_path), "mnist")
     assert (arrays.facts.name, arrays.train.images.shape) == ("standin-grey", (20, 1, 28, 28))
-    assert any("STAND-IN DATA: MNIST" in line for line in said)
+    assert any("STAND-IN DATA: MNIST" in line for line in caplog.messages)
     with pytest.raises(UserError, match=rf"set DATA_MIRROR to a folder or URL that holds mnist/{IMAGES}\.gz and"):
-        obtain("mnist", tmp_path, None, silent, "mnist")
+        obtain("mnist", DataSources(tmp_path), "mnist")
 
 
 def test_standins_have_the_shape_of_what_they_stand_for() -> None:
@@ -280,7 +276,7 @@ def test_standins_have_the_shape_of_what_they_stand_for() -> None:
 
 def test_the_tiny_standin_of_a_grey_experiment_is_grey(tmp_path: Path) -> None:
     for own, name in ((FASHION_MNIST, "standin-grey-tiny"), (CIFAR10, "standin-tiny")):
-        arrays = obtain("standin-tiny", tmp_path, None, silent, own.name)
+        arrays = obtain("standin-tiny", DataSources(tmp_path), own.name)
         assert arrays.facts.name == name
         assert arrays.train.images.shape == (1_000, *own.shape)
 
@@ -306,7 +302,7 @@ def test_a_data_set_of_another_shape_is_refused_with_those_that_fit(
     asked: str, own: str, sentence: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=sentence):
-        obtain(asked, tmp_path, None, pytest.fail, own)
+        obtain(asked, DataSources(tmp_path), own)
     assert not list(tmp_path.iterdir())
 
 
@@ -366,7 +362,7 @@ def test_real_mnist_and_fashion_mnist_from_the_mirror(
 ) -> None:
     if not (Path(real_mirror) / name).exists():
         pytest.skip(f"DATA_MIRROR holds no {name}")
-    arrays = obtain("auto", tmp_path, real_mirror, silent, name)
+    arrays = obtain("auto", DataSources(tmp_path, real_mirror), name)
     assert arrays.facts.name == name
     assert arrays.train.images.shape == (60_000, 1, 28, 28)
     assert len(arrays.test) == 10_000

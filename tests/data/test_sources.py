@@ -22,15 +22,11 @@ from PIL import Image
 from resnet_repro.data import catalogue, sources
 from resnet_repro.data.arrays import Split, canonical, load, store
 from resnet_repro.data.catalogue import CIFAR10, CIFAR100, STANDIN_TINY, DatasetFacts
-from resnet_repro.data.sources import obtain
+from resnet_repro.data.sources import DataSources, obtain
 from resnet_repro.data.standin import generate
 from resnet_repro.errors import UserError
 
 TRAIN, TEST = 50, 20
-
-
-def silent(text: str) -> None:
-    pass
 
 
 def _splits() -> dict[str, Split]:
@@ -103,10 +99,10 @@ def test_every_source_gives_the_same_arrays(layout: str, place: str, small: Data
     if place == "mirror url":
         server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_QuietHandler, directory=str(mirror)))
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        arrays = obtain("cifar10", data, f"http://127.0.0.1:{server.server_port}/", silent)
+        arrays = obtain("cifar10", DataSources(data, f"http://127.0.0.1:{server.server_port}/"))
         server.shutdown()
     else:
-        arrays = obtain("cifar10", data, None if place == "data folder" else str(mirror), silent)
+        arrays = obtain("cifar10", DataSources(data, None if place == "data folder" else str(mirror)))
     expected = canonical(_splits()["train"])[0]
     assert np.array_equal(arrays.train.images, expected.images)
     assert np.array_equal(arrays.train.labels, expected.labels)
@@ -134,22 +130,25 @@ def test_the_digest_knows_labels_and_pixels_but_no_order() -> None:
     assert canonical(Split(repainted, split.labels))[1] != canonical(split)[1]
 
 
-def test_a_second_load_needs_the_cache_alone(small: DatasetFacts, tmp_path: Path) -> None:
+def test_a_second_load_needs_the_cache_alone(
+    small: DatasetFacts, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     mirror = tmp_path / "mirror"
     write_batches(mirror)
-    first = obtain("cifar10", tmp_path / "data", str(mirror), silent)
-    second = obtain("cifar10", tmp_path / "data", None, pytest.fail)
-    assert first.digest == second.digest
+    first = obtain("cifar10", DataSources(tmp_path / "data", str(mirror)))
+    caplog.clear()
+    second = obtain("cifar10", DataSources(tmp_path / "data"))
+    assert first.digest == second.digest and not caplog.messages
 
 
 def test_a_damaged_cache_is_made_anew(small: DatasetFacts, tmp_path: Path) -> None:
     data = tmp_path / "data"
     write_batches(data)
-    arrays = obtain("cifar10", data, None, silent)
+    arrays = obtain("cifar10", DataSources(data))
     images = arrays.folder / "train_images.npy"
     images.write_bytes(images.read_bytes()[:1_000])
     assert load(small, arrays.folder) is None
-    assert obtain("cifar10", data, None, silent).digest == arrays.digest
+    assert obtain("cifar10", DataSources(data)).digest == arrays.digest
 
 
 def test_two_processes_may_fill_the_cache_at_once(small: DatasetFacts, tmp_path: Path) -> None:
@@ -157,7 +156,7 @@ def test_two_processes_may_fill_the_cache_at_once(small: DatasetFacts, tmp_path:
     write_batches(data)
     digests: list[str] = []
     threads = [
-        threading.Thread(target=lambda: digests.append(obtain("cifar10", data, None, silent).digest)) for _ in range(4)
+        threading.Thread(target=lambda: digests.append(obtain("cifar10", DataSources(data)).digest)) for _ in range(4)
     ]
     for thread in threads:
         thread.start()
@@ -262,7 +261,7 @@ def test_a_damaged_mirror_is_named_and_not_passed_over(damage: str, small: Datas
     spoil(mirror)
     for name in ("cifar10", "auto"):
         with pytest.raises(UserError, match=message) as error:
-            obtain(name, data, str(mirror), silent)
+            obtain(name, DataSources(data, str(mirror)))
         assert "\n" not in str(error.value)
     assert not (mirror / "owned").exists()
     assert not list((data / "cache").glob("*")) if (data / "cache").exists() else True
@@ -278,34 +277,36 @@ def test_a_file_that_may_not_be_read_is_named(
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(UserError, match=r"\.png cannot be read \(Permission denied\): see to its permissions"):
-        obtain("cifar10", tmp_path / "data", str(tmp_path / "mirror"), silent)
+        obtain("cifar10", DataSources(tmp_path / "data", str(tmp_path / "mirror")))
 
 
-def test_a_damaged_source_that_nobody_named_is_passed_over(small: DatasetFacts, tmp_path: Path) -> None:
+def test_a_damaged_source_that_nobody_named_is_passed_over(
+    small: DatasetFacts, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     data, mirror = tmp_path / "data", tmp_path / "mirror"
     data.mkdir()
     (data / "cifar10.tgz").write_bytes(b"hello")
     write_batches(mirror)
-    said: list[str] = []
-    arrays = obtain("cifar10", data, str(mirror), said.append, data_dir_named=False)
+    arrays = obtain("cifar10", DataSources(data, str(mirror), data_dir_named=False))
     assert len(arrays.train) == TRAIN
-    assert any("passed over" in line and "cifar10.tgz" in line for line in said)
+    assert any("passed over" in line and "cifar10.tgz" in line for line in caplog.messages)
     with pytest.raises(UserError, match=r"cifar10\.tgz"):
-        obtain("cifar10", tmp_path / "data2", str(data), silent)
+        obtain("cifar10", DataSources(tmp_path / "data2", str(data)))
 
 
-def test_auto_takes_the_standin_and_says_so_and_cifar10_does_not(small: DatasetFacts, tmp_path: Path) -> None:
-    said: list[str] = []
-    arrays = obtain("auto", tmp_path, None, said.append)
+def test_auto_takes_the_standin_and_says_so_and_cifar10_does_not(
+    small: DatasetFacts, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    arrays = obtain("auto", DataSources(tmp_path))
     assert arrays.facts.standin
-    assert any("STAND-IN" in line for line in said)
+    assert any("STAND-IN" in line for line in caplog.messages)
     with pytest.raises(UserError, match=r"CIFAR-10 is not to be had .* set DATA_MIRROR"):
-        obtain("cifar10", tmp_path, None, silent)
+        obtain("cifar10", DataSources(tmp_path))
 
 
 def test_a_mirror_that_is_no_folder_is_named(small: DatasetFacts, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere is no folder"):
-        obtain("cifar10", tmp_path, str(tmp_path / "nowhere"), silent)
+        obtain("cifar10", DataSources(tmp_path, str(tmp_path / "nowhere")))
 
 
 @pytest.mark.parametrize(
@@ -315,14 +316,14 @@ def test_a_mirror_that_is_no_address_is_named(mirror: str, small: DatasetFacts, 
     with pytest.raises(
         UserError, match=rf"^{re.escape(mirror.rstrip('/'))}/cifar10\.tgz c.*(DATA_MIRROR|network)$"
     ) as error:
-        obtain("cifar10", tmp_path, mirror, silent)
+        obtain("cifar10", DataSources(tmp_path, mirror))
     assert "\n" not in str(error.value)
 
 
 def test_an_unwritable_data_folder_is_named(small: DatasetFacts, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot be written .*: name another DATA_DIR"):
-        obtain("standin-tiny", tmp_path / "file", None, silent)
+        obtain("standin-tiny", DataSources(tmp_path / "file"))
 
 
 def test_contents_other_than_the_catalogues_are_never_cached(small: DatasetFacts, tmp_path: Path) -> None:
@@ -396,7 +397,7 @@ def test_cifar100_has_fine_labels_whatever_the_source(layout: str, fine: dict[st
         pack(write(tmp_path / "x", fine), mirror / name)
     else:
         write(mirror, fine)
-    arrays = obtain("auto", tmp_path / "data", str(mirror), silent, default_name="cifar100")
+    arrays = obtain("auto", DataSources(tmp_path / "data", str(mirror)), default_name="cifar100")
     assert (arrays.facts.name, arrays.facts.classes) == ("cifar100", 100)
     for name, split in (("train", arrays.train), ("test", arrays.test)):
         expected = canonical(fine[name])[0]
@@ -421,7 +422,7 @@ def test_one_cifar_is_not_taken_for_the_other(
         theirs, ours = ("data_batch_1", "train") if asked == "cifar100" else ("train", "data_batch_1")
         (mirror / facts.folders[0] / theirs).rename(mirror / facts.folders[0] / ours)
     with pytest.raises(UserError, match=rf"has no '{facts.label_key}' as {facts.title}'s batches have: name") as error:
-        obtain(asked, tmp_path / "data", str(mirror), silent)
+        obtain(asked, DataSources(tmp_path / "data", str(mirror)))
     assert str(mirror) in str(error.value) and "\n" not in str(error.value)
     assert not list((tmp_path / "data").glob("cache/*"))
 
@@ -440,7 +441,7 @@ def test_the_standin_is_seeded_and_balanced_and_colour_says_nothing() -> None:
 
 
 def test_real_cifar10_from_the_mirror(real_mirror: str, tmp_path: Path) -> None:
-    arrays = obtain("cifar10", tmp_path, real_mirror, silent)
+    arrays = obtain("cifar10", DataSources(tmp_path, real_mirror))
     assert arrays.train.images.shape == (50_000, 3, 32, 32)
     assert np.bincount(arrays.test.labels).tolist() == [1_000] * 10
     mean = arrays.train.images.mean((0, 2, 3)) / 255
@@ -452,7 +453,7 @@ def test_real_cifar10_from_the_mirror(real_mirror: str, tmp_path: Path) -> None:
 def test_real_cifar100_from_the_mirror(real_mirror: str, tmp_path: Path) -> None:
     if not (Path(real_mirror) / "cifar100.tgz").exists():
         pytest.skip("DATA_MIRROR holds no cifar100.tgz")
-    arrays = obtain("cifar100", tmp_path, real_mirror, silent)
+    arrays = obtain("cifar100", DataSources(tmp_path, real_mirror))
     assert arrays.train.images.shape == (50_000, 3, 32, 32)
     assert np.bincount(arrays.train.labels).tolist() == [500] * 100
     assert np.bincount(arrays.test.labels).tolist() == [100] * 100

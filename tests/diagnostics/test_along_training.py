@@ -12,7 +12,7 @@ from conftest import make_settings
 from resnet_repro.config.arm import Arm
 from resnet_repro.config.families import cifar_arm
 from resnet_repro.config.recipes import HE15_CIFAR
-from resnet_repro.data.sources import obtain
+from resnet_repro.data.sources import DataSources, obtain
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.diagnostics.along_training import InputShift, Modes
 from resnet_repro.diagnostics.diagnostic import DiagnosticContext
@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 
 def context(folder: Path, data: Path, arm: Arm) -> DiagnosticContext:
-    arrays = obtain("standin-tiny", data, None, lambda text: None)
+    arrays = obtain("standin-tiny", DataSources(data))
     settings = make_settings(data, 20, arm)
     return DiagnosticContext(settings, folder, InMemoryData(arrays, arm.recipe, 0, 1, CPU), CPU)
 

@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 def test_evaluation_uses_running_statistics_and_leaves_them_alone(tiny_data: Path) -> None:
-    arrays = resnet_repro.data.sources.obtain("standin-tiny", tiny_data, None, lambda text: None)
+    arrays = resnet_repro.data.sources.obtain("standin-tiny", resnet_repro.data.sources.DataSources(tiny_data))
     data = InMemoryData(arrays, HE15_CIFAR, 0, 1, CPU)
     net = cifar_net("resnet", 8).train()
     before = state_sha256(net.state_dict())

@@ -13,7 +13,7 @@ from resnet_repro.data.catalogue import DatasetFacts
 from resnet_repro.data.open_data import LocatedDataset
 from resnet_repro.design.budgets import Budget
 from resnet_repro.design.registry import load_experiment
-from resnet_repro.study.execute import Result
+from resnet_repro.study.execute import Study
 from resnet_repro.study.expand import expand
 from resnet_repro.study.request import Request, at_resolution, scaled_profile
 
@@ -43,9 +43,9 @@ def request_for(words: str, monkeypatch: pytest.MonkeyPatch) -> Request:
     """What the command line asks for with these words; nothing is carried out."""
     asked: list[Request] = []
 
-    def note(request: Request, *_: object) -> Result:
+    def note(request: Request, *_: object) -> Study:
         asked.append(request)
-        return Result("", [], [], [])
+        return Study("", [])
 
     monkeypatch.setattr("resnet_repro.study.execute.carry_out", note)
     assert main(["run", *words.split()]) == 0
