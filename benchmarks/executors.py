@@ -27,11 +27,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
+from resnet_repro.config.execution import Execution
 from resnet_repro.config.families import cifar_arm
 from resnet_repro.config.recipes import HE15_CIFAR
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.data.catalogue import dataset
-from resnet_repro.data.sources import obtain
+from resnet_repro.data.sources import DataSources, obtain
 from resnet_repro.hardware import cpu_cores, device_name
 from resnet_repro.launch import Executor, ExecutorSpec, Job, LaunchOptions, Outcome, executor_for
 from resnet_repro.launch.job import close
@@ -64,7 +65,7 @@ def available() -> list[str]:
 
 def opened(name: str, runs_dir: Path, jobs: int) -> Executor:
     runs_dir.mkdir(parents=True, exist_ok=True)
-    executor = executor_for(ExecutorSpec(OPTIONS[name], "fp32", runs_dir, "benchmark", say=lambda text: None))
+    executor = executor_for(ExecutorSpec(OPTIONS[name], "fp32", runs_dir, "benchmark"))
     executor.plan(jobs)
     return executor
 
@@ -81,15 +82,15 @@ def jobs_that(code: str, folder: Path, count: int) -> list[Job]:
 
 def real_jobs(runs_dir: Path, data: Path, count: int) -> list[Job]:
     """Runs as a study has them: a small net for some steps on the tiny stand-in."""
-    arrays = obtain("standin-tiny", data, None, print)
+    arrays = obtain("standin-tiny", DataSources(data))
     jobs = []
     for seed in range(count):
         settings = RunSettings(
             "degradation", f"{STEPS}it", cifar_arm("plain", 8, HE15_CIFAR), seed, STEPS, STEPS, "standin-tiny",
             arrays.digest, "fp32", "cpu",
         )  # fmt: skip
-        how = {"checkpoint_seconds": 60.0, "data_folder": str(arrays.folder.resolve()), "workers": None}
-        jobs.append(Run(settings, runs_dir, how, dataset("standin-tiny")).job())
+        execution = Execution(str(arrays.folder.resolve()), 0, 60.0, None)
+        jobs.append(Run(settings, runs_dir, execution, dataset("standin-tiny")).job())
     return jobs
 
 

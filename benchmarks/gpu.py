@@ -33,7 +33,7 @@ from resnet_repro.config.recipes import HE15_CIFAR
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.data.arrays import Arrays
 from resnet_repro.data.base import StreamConfig
-from resnet_repro.data.sources import obtain
+from resnet_repro.data.sources import DataSources, obtain
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.files import read_json, read_rows, write_json
 from resnet_repro.hardware import cpu_cores, gpu_trouble, resolve_precision
@@ -262,7 +262,7 @@ def main() -> None:
     if not torch.cuda.is_available():
         print(f"skipped: {gpu_trouble() or 'this machine has no NVIDIA GPU'}")
         return
-    arrays = obtain(options.dataset, Path(options.data_dir), None, lambda text: print(text, file=sys.stderr))
+    arrays = obtain(options.dataset, DataSources(Path(options.data_dir)))
     if options.bare:
         name, way = options.bare
         for what, value in bare(name, way, arrays):

@@ -26,7 +26,7 @@ from resnet_repro.config.families import cifar_arm
 from resnet_repro.config.recipes import HE15_CIFAR
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.data.arrays import Arrays
-from resnet_repro.data.sources import obtain
+from resnet_repro.data.sources import DataSources, obtain
 from resnet_repro.files import read_rows, write_json
 from resnet_repro.hardware import cpu_cores, device_name, resolve_precision
 from resnet_repro.launch.slots import Slot, plan_slots
@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("--data-mirror", default=os.environ.get("DATA_MIRROR"))
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    arrays = obtain("cifar10", Path(options.data_dir), options.data_mirror, print)
+    arrays = obtain("cifar10", DataSources(Path(options.data_dir), options.data_mirror))
     results = {name: measure(name, arrays, options.rounds) for name in STEPS}
     write_readme(results, options.rounds)
     print((HERE / "README.md").read_text())

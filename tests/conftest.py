@@ -34,7 +34,7 @@ from resnet_repro.config.families import cifar_arm
 from resnet_repro.config.recipes import HE15_CIFAR
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.data.catalogue import CATALOGUE
-from resnet_repro.data.sources import obtain
+from resnet_repro.data.sources import DataSources, obtain
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.design.registry import load_experiment
 from resnet_repro.diagnostics.complexity import build_on_meta
@@ -76,7 +76,7 @@ def _own_draws() -> None:
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder whose cache holds the tiny stand-in."""
     folder = tmp_path_factory.mktemp("data")
-    obtain("standin-tiny", folder, None, lambda text: None)
+    obtain("standin-tiny", DataSources(folder))
     return folder
 
 
@@ -130,7 +130,7 @@ def real_mirror(monkeypatch: pytest.MonkeyPatch) -> str:
 
 def make_settings(data: Path, iterations: int = 6, arm: Arm | None = None, **changes: object) -> RunSettings:
     """Settings of a short run on the tiny stand-in."""
-    arrays = obtain("standin-tiny", data, None, lambda text: None)
+    arrays = obtain("standin-tiny", DataSources(data))
     values = {
         "experiment": "degradation",
         "budget": f"{iterations}it",

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 
 from resnet_repro.launch import ExecutorSpec, Job, LaunchOptions, Load, executor_for
 
 
-def nothing(text: str) -> None:
-    """Says nothing."""
-
-
-def executor(options: LaunchOptions, runs_dir: Path, spread: bool = False, say: Callable[[str], None] = nothing):
-    return executor_for(ExecutorSpec(options, "fp32", runs_dir, "study-quick", spread, say))
+def executor(options: LaunchOptions, runs_dir: Path, spread: bool = False):
+    return executor_for(ExecutorSpec(options, "fp32", runs_dir, "study-quick", spread))
 
 
 THIRD_TIME = """

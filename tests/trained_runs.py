@@ -15,6 +15,7 @@ import resnet_repro.data.sources
 import resnet_repro.design.experiment
 from resnet_repro.config.arm import Arm
 from resnet_repro.data.base import StreamConfig
+from resnet_repro.data.sources import DataSources, obtain
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.diagnostics.diagnostic import DiagnosticContext
 from resnet_repro.files import read_rows, series
@@ -38,7 +39,7 @@ def run_here(folder: Path) -> str:
 
 def diagnostic_context(folder: Path, data: Path, arm: Arm) -> DiagnosticContext:
     """What an arm's diagnostics look at, on the tiny stand-in for CIFAR-10."""
-    arrays = resnet_repro.data.sources.obtain("standin-tiny", data, None, lambda text: None)
+    arrays = obtain("standin-tiny", DataSources(data))
     device = torch.device("cpu")
     return DiagnosticContext(
         make_settings(data, 20, arm), folder, InMemoryData(arrays, StreamConfig(arm.recipe, 0, 1, device)), device

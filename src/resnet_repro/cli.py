@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import re
 import sys
@@ -120,6 +121,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = build_parser().parse_args(arguments)
     console = Console()
+    log, handler = logging.getLogger("resnet_repro"), logging.Handler()
+    handler.emit = lambda record: console.print(record.getMessage(), highlight=False, markup=False, soft_wrap=True)
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
     try:
         commands = {
             "run": _run,
@@ -136,9 +141,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted: run the same command to go on", file=sys.stderr)
         return INTERRUPTED
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(logging.NOTSET)
 
 
 def _run(options: argparse.Namespace, console: Console) -> int:
+    from resnet_repro.data.sources import DataSources
     from resnet_repro.design.registry import load_experiment
     from resnet_repro.parsing import parse_seeds
     from resnet_repro.records.failures import are_bad_input, failure_lines
@@ -156,9 +165,11 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         arms=select_arms(experiment, profile, options.arms),
         seeds=parse_seeds(options.seeds) if options.seeds is not None else profile.seeds,
         dataset=profile.dataset if options.dataset is None else options.dataset,
-        data_dir=Path(options.data_dir or DEFAULT_DATA_DIR),
-        data_dir_named=options.data_dir is not None,
-        data_mirror=options.data_mirror or os.environ.get("DATA_MIRROR") or None,
+        sources=DataSources(
+            Path(options.data_dir or DEFAULT_DATA_DIR),
+            options.data_mirror or os.environ.get("DATA_MIRROR") or None,
+            data_dir_named=options.data_dir is not None,
+        ),
         runs_dir=Path(options.runs_dir),
         reports_dir=Path(options.reports_dir),
         launch=launch_options(options),
@@ -169,32 +180,21 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         skip_broken=options.broken == "skip",
         weights=options.weights,
     )
-    mirrors: list[Mirror] = []
-
-    def follow(folders: list[Path]):
-        mirrors.append(Mirror(request.wandb_mode, request.runs_dir, folders))
-        return mirrors[-1].message
-
-    report = None
-    try:
-        result = carry_out(request, console, follow)
-        stopped, failed = result.named("stopped"), result.named("failed") + result.named("blocked")
-        speaks = result.is_main
-        for line in failure_lines(result.names, result.folders, result.outcomes) if speaks else []:
-            print(line, file=sys.stderr)
-        if stopped and speaks:
-            print(f"stopped: {len(stopped)} runs are unfinished, run the same command to go on", file=sys.stderr)
-        elif speaks and {"done"} <= set(result.outcomes) <= {"done", "failed", "blocked"} and not options.no_report:
-            report = _write(experiment.name, result.budget, options, console, failed)
-    finally:
-        for mirror in mirrors:
-            if problem := mirror.close(report):
-                print(problem, file=sys.stderr)
+    with Mirror(request.wandb_mode, request.runs_dir) as mirror:
+        study = carry_out(request, mirror, console)
+        outcomes = {run.outcome for run in study.runs}
+        stopped, failed = study.named("stopped"), study.named("failed") + study.named("blocked")
+        if study.is_main:
+            for line in failure_lines(study.runs):
+                print(line, file=sys.stderr)
+            if stopped:
+                print(f"stopped: {len(stopped)} runs are unfinished, run the same command to go on", file=sys.stderr)
+            elif {"done"} <= outcomes <= {"done", "failed", "blocked"} and not options.no_report:
+                mirror.report = _write(experiment.name, study.budget, options, console, failed)
     if stopped:
         return INTERRUPTED
     if failed:
-        ended = zip(result.folders, result.outcomes, strict=True)
-        return 2 if are_bad_input([folder for folder, outcome in ended if outcome == "failed"]) else 1
+        return 2 if are_bad_input(study.runs) else 1
     return 0
 
 
@@ -256,7 +256,7 @@ def _budgets_to_report(experiment: Experiment, options: argparse.Namespace, runs
     first alone unless every one is asked for.
     """
     from resnet_repro.data.folders import names_folders, names_in_budgets
-    from resnet_repro.design.budgets import profile_of, split_budget
+    from resnet_repro.design.budgets import Budget
     from resnet_repro.report.write import budgets_with_records
 
     budgets = budgets_with_records(runs_dir, experiment.name)
@@ -265,14 +265,14 @@ def _budgets_to_report(experiment: Experiment, options: argparse.Namespace, runs
         profile = _profile(experiment, options)
         if resolution and resolution != profile.resolution:
             profile = profile.at(resolution)
-        budgets = [budget for budget in budgets if split_budget(budget)[0] == profile.name]
+        budgets = [budget for budget in budgets if Budget.parse(budget).profile_name == profile.name]
     elif resolution:
-        profiles = {budget: profile_of(experiment, budget) for budget in budgets}
+        profiles = {budget: Budget.parse(budget).profile_of(experiment) for budget in budgets}
         budgets = [budget for budget, profile in profiles.items() if profile and profile.resolution == resolution]
     if options.dataset:
         of_path = names_folders(options.dataset)
         names = names_in_budgets(Path(options.dataset)) if of_path else [options.dataset]
-        budgets = [b for b in budgets if (split_budget(b)[1] or experiment.dataset) in names]
+        budgets = [b for b in budgets if (Budget.parse(b).dataset or experiment.dataset) in names]
     return budgets if options.every_budget else budgets[:1]
 
 

@@ -67,3 +67,8 @@ def number(kind: type[int] | type[float], least: float = 1, most: float = 1_000_
 
 def _short(text: str) -> str:
     return repr(text if len(text) <= 40 else f"{text[:40]}…")
+
+
+def plural(count: int, noun: str) -> str:
+    """ "1 run", "2 runs"."""
+    return f"{count} {noun}{'s' * (count > 1)}"

@@ -17,15 +17,11 @@ from made_sources import assert_made, official_files, pack, shrink, write_class_
 from PIL import Image
 
 from resnet_repro.data.catalogue import CATALOGUE, CIFAR10, CIFAR100, MNIST, DatasetFacts
-from resnet_repro.data.sources import obtain
+from resnet_repro.data.sources import DataSources, obtain
 from resnet_repro.errors import UserError
 
 Spoil = Callable[[Path], object]
 IMAGES = "t10k-images-idx3-ubyte"
-
-
-def silent(text: str) -> None:
-    pass
 
 
 @pytest.fixture
@@ -58,7 +54,7 @@ def test_every_form_gives_the_same_arrays(
 ) -> None:
     """Of CIFAR-100 the fine labels."""
     LAYOUTS[layout](tmp_path / "mirror", shrink(monkeypatch, facts))
-    assert_made(obtain(facts.name, tmp_path / "data", str(tmp_path / "mirror"), silent))
+    assert_made(obtain(facts.name, DataSources(tmp_path / "data", str(tmp_path / "mirror"))))
 
 
 def test_idx_files_may_be_gzipped_in_part_stand_in_both_forms_and_be_unpacked_under_their_old_name(
@@ -70,7 +66,7 @@ def test_idx_files_may_be_gzipped_in_part_stand_in_both_forms_and_be_unpacked_un
     (folder / names[0]).unlink()
     (folder / f"{names[1]}.gz").unlink()
     (folder / names[2]).replace(folder / f"{names[2]}.gz")
-    assert_made(obtain("mnist", tmp_path, None, silent))
+    assert_made(obtain("mnist", DataSources(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -202,7 +198,7 @@ def assert_is_named(spoil: Spoil, message: str, facts: DatasetFacts, folder: Pat
     spoil(mirror)
     for name in (facts.name, "auto"):
         with pytest.raises(UserError, match=message) as error:
-            obtain(name, data, str(mirror), silent, facts.name)
+            obtain(name, DataSources(data, str(mirror)), facts.name)
         assert str(mirror) in str(error.value) and "\n" not in str(error.value)
     assert not list(data.glob("cache/*"))
 
@@ -250,7 +246,7 @@ def test_real_data_from_the_mirror(
     facts = CATALOGUE[name]
     if not any((Path(real_mirror) / place).exists() for place in (*facts.archives, *facts.folders)):
         pytest.skip(f"DATA_MIRROR holds no {name}")
-    arrays = obtain("auto", tmp_path, real_mirror, silent, name)
+    arrays = obtain("auto", DataSources(tmp_path, real_mirror), name)
     assert (arrays.facts.name, len(arrays.train), len(arrays.test)) == (name, facts.train_images, facts.test_images)
     assert set(arrays.train.labels.tolist()) == set(range(facts.classes))
     if name.startswith("cifar"):

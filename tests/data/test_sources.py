@@ -26,15 +26,11 @@ from resnet_repro.data.catalogue import (
     DatasetFacts,
     standin_for,
 )
-from resnet_repro.data.sources import obtain
+from resnet_repro.data.sources import DataSources, obtain
 from resnet_repro.data.standin import generate
 from resnet_repro.errors import UserError
 
 IMAGES, TEST_LABELS = "train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
-
-
-def silent(text: str) -> None:
-    pass
 
 
 @pytest.fixture
@@ -59,7 +55,7 @@ def test_an_archive_comes_from_any_place(small: DatasetFacts, tmp_path: Path) ->
     threading.Thread(target=server.serve_forever, daemon=True).start()
     places = (mirror, None), ("1", str(mirror)), ("2", f"http://127.0.0.1:{server.server_port}/")
     for data, named in places:
-        arrays = obtain("cifar10", tmp_path / data, named, silent)
+        arrays = obtain("cifar10", DataSources(tmp_path / data, named))
         assert_made(arrays)
         assert isinstance(arrays.train.images, np.memmap)
     server.shutdown()
@@ -76,27 +72,26 @@ def test_idx_files_come_from_any_place_and_both_their_folders(
     (mirror / "FashionMNIST").mkdir()
     write_official(tmp_path, facts, zipped=bool(folder)).rename(mirror / facts.folders[folder])
     for data, named in ((mirror, None), ("1", str(mirror)), ("2", mirror.as_uri())):
-        assert_made(obtain(facts.name, tmp_path / data, named, silent))
+        assert_made(obtain(facts.name, DataSources(tmp_path / data, named)))
 
 
 def test_the_official_site_is_the_last_resort(
-    mnist: DatasetFacts, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    mnist: DatasetFacts, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     site = write_official(tmp_path / "site", mnist, zipped=True)
     monkeypatch.setitem(catalogue.CATALOGUE, "mnist", replace(mnist, url=site.as_uri()))
-    said: list[str] = []
-    assert_made(obtain("auto", tmp_path / "data", None, said.append, "mnist"))
-    assert said == [f"reading MNIST from {site.as_uri()}"]
+    assert_made(obtain("auto", DataSources(tmp_path / "data"), "mnist"))
+    assert caplog.messages == [f"reading MNIST from {site.as_uri()}"]
     (site / f"{IMAGES}.gz").write_bytes(b"<html>")
     with pytest.raises(UserError, match=rf"MNIST is not to be had .*{IMAGES}.* is not the official .*set DATA_MIRROR"):
-        obtain("mnist", tmp_path / "data2", None, silent)
+        obtain("mnist", DataSources(tmp_path / "data2"))
 
 
 def test_a_file_that_a_mirror_url_lacks_is_named(mnist: DatasetFacts, tmp_path: Path) -> None:
     (write_official(tmp_path / "mirror", mnist) / TEST_LABELS).unlink()
     url = (tmp_path / "mirror").as_uri()
     with pytest.raises(UserError, match=f"^{url}/mnist holds no {TEST_LABELS}: add this file"):
-        obtain("mnist", tmp_path / "data", url, silent)
+        obtain("mnist", DataSources(tmp_path / "data", url))
 
 
 def test_the_digest_knows_labels_and_pixels_but_no_order() -> None:
@@ -115,19 +110,19 @@ def test_the_digest_knows_labels_and_pixels_but_no_order() -> None:
 def test_a_second_load_needs_the_cache_alone(small: DatasetFacts, tmp_path: Path) -> None:
     mirror = tmp_path / "mirror"
     write_official(mirror, small)
-    first = obtain("cifar10", tmp_path / "data", str(mirror), silent)
-    second = obtain("cifar10", tmp_path / "data", None, pytest.fail)
+    first = obtain("cifar10", DataSources(tmp_path / "data", str(mirror)))
+    second = obtain("cifar10", DataSources(tmp_path / "data"))
     assert first.digest == second.digest
 
 
 def test_a_damaged_cache_is_made_anew(small: DatasetFacts, tmp_path: Path) -> None:
     data = tmp_path / "data"
     write_official(data, small)
-    arrays = obtain("cifar10", data, None, silent)
+    arrays = obtain("cifar10", DataSources(data))
     images = arrays.folder / "train_images.npy"
     images.write_bytes(images.read_bytes()[:1_000])
     assert load(small, arrays.folder) is None
-    assert obtain("cifar10", data, None, silent).digest == arrays.digest
+    assert obtain("cifar10", DataSources(data)).digest == arrays.digest
 
 
 def test_two_processes_may_fill_the_cache_at_once(small: DatasetFacts, tmp_path: Path) -> None:
@@ -135,7 +130,7 @@ def test_two_processes_may_fill_the_cache_at_once(small: DatasetFacts, tmp_path:
     write_official(data, small)
     digests: list[str] = []
     threads = [
-        threading.Thread(target=lambda: digests.append(obtain("cifar10", data, None, silent).digest)) for _ in range(4)
+        threading.Thread(target=lambda: digests.append(obtain("cifar10", DataSources(data)).digest)) for _ in range(4)
     ]
     for thread in threads:
         thread.start()
@@ -156,19 +151,20 @@ def test_a_file_that_may_not_be_read_is_named(
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(UserError, match=r"\.png cannot be read \(Permission denied\): see to its permissions"):
-        obtain("cifar10", tmp_path / "data", str(tmp_path / "mirror"), silent)
+        obtain("cifar10", DataSources(tmp_path / "data", str(tmp_path / "mirror")))
 
 
-def test_a_damaged_source_that_nobody_named_is_passed_over(small: DatasetFacts, tmp_path: Path) -> None:
+def test_a_damaged_source_that_nobody_named_is_passed_over(
+    small: DatasetFacts, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     data, mirror = tmp_path / "data", tmp_path / "mirror"
     data.mkdir()
     (data / "cifar10.tgz").write_bytes(b"hello")
     write_official(mirror, small)
-    said: list[str] = []
-    assert_made(obtain("cifar10", data, str(mirror), said.append, data_dir_named=False))
-    assert any("passed over" in line and "cifar10.tgz" in line for line in said)
+    assert_made(obtain("cifar10", DataSources(data, str(mirror), data_dir_named=False)))
+    assert any("passed over" in line and "cifar10.tgz" in line for line in caplog.messages)
     with pytest.raises(UserError, match=r"cifar10\.tgz"):
-        obtain("cifar10", tmp_path / "data2", str(data), silent)
+        obtain("cifar10", DataSources(tmp_path / "data2", str(data)))
 
 
 @pytest.mark.parametrize(
@@ -177,20 +173,24 @@ def test_a_damaged_source_that_nobody_named_is_passed_over(small: DatasetFacts, 
     ids=["cifar10", "mnist"],
 )
 def test_auto_takes_the_standin_of_the_same_shape_and_says_so_and_a_name_does_not(
-    facts: DatasetFacts, standin: str, remedy: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    facts: DatasetFacts,
+    standin: str,
+    remedy: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     shrink(monkeypatch, facts)
-    said: list[str] = []
-    arrays = obtain("auto", tmp_path, None, said.append, facts.name)
+    arrays = obtain("auto", DataSources(tmp_path), facts.name)
     assert (arrays.facts.name, arrays.train.images.shape) == (standin, (20, *facts.shape))
-    assert any(f"STAND-IN DATA: {facts.title}" in line for line in said)
+    assert any(f"STAND-IN DATA: {facts.title}" in line for line in caplog.messages)
     with pytest.raises(UserError, match=rf"{facts.title} is not to be had .* set DATA_MIRROR to .* holds {remedy}"):
-        obtain(facts.name, tmp_path, None, silent, facts.name)
+        obtain(facts.name, DataSources(tmp_path), facts.name)
 
 
 def test_a_mirror_that_is_no_folder_is_named(small: DatasetFacts, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere is no folder"):
-        obtain("cifar10", tmp_path, str(tmp_path / "nowhere"), silent)
+        obtain("cifar10", DataSources(tmp_path, str(tmp_path / "nowhere")))
 
 
 @pytest.mark.parametrize(
@@ -200,14 +200,14 @@ def test_a_mirror_that_is_no_address_is_named(mirror: str, small: DatasetFacts, 
     with pytest.raises(
         UserError, match=rf"^{re.escape(mirror.rstrip('/'))}/cifar10\.tgz c.*(DATA_MIRROR|network)$"
     ) as error:
-        obtain("cifar10", tmp_path, mirror, silent)
+        obtain("cifar10", DataSources(tmp_path, mirror))
     assert "\n" not in str(error.value)
 
 
 def test_an_unwritable_data_folder_is_named(small: DatasetFacts, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot be written .*: name another DATA_DIR"):
-        obtain("standin-tiny", tmp_path / "file", None, silent)
+        obtain("standin-tiny", DataSources(tmp_path / "file"))
 
 
 def test_contents_other_than_the_catalogues_are_never_cached(small: DatasetFacts, tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_standins_have_the_shape_of_what_they_stand_for() -> None:
 
 def test_the_tiny_standin_of_a_grey_experiment_is_grey(tmp_path: Path) -> None:
     for own, name in ((FASHION_MNIST, "standin-grey-tiny"), (CIFAR10, "standin-tiny")):
-        arrays = obtain("standin-tiny", tmp_path, None, silent, own.name)
+        arrays = obtain("standin-tiny", DataSources(tmp_path), own.name)
         assert arrays.facts.name == name
         assert arrays.train.images.shape == (1_000, *own.shape)
 
@@ -258,7 +258,7 @@ def test_a_data_set_of_another_shape_is_refused_with_those_that_fit(
     asked: str, own: str, sentence: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=sentence):
-        obtain(asked, tmp_path, None, pytest.fail, own)
+        obtain(asked, DataSources(tmp_path), own)
     assert not list(tmp_path.iterdir())
 
 

@@ -1,12 +1,16 @@
-"""Names of budgets, and the commands that they stand for."""
+"""Budgets, the folders named after them, and the commands that they stand for."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from resnet_repro.design.budgets import budget_name, command, profile_of, split_budget
+from resnet_repro.data.catalogue import CATALOGUE
+from resnet_repro.data.folders import IMAGENET
+from resnet_repro.design.budgets import Budget
 from resnet_repro.design.experiment import Experiment
-from resnet_repro.design.registry import load_experiment
+from resnet_repro.design.registry import experiment_names, load_experiment
 from resnet_repro.study.request import scaled_profile, select_arms
 
 
@@ -18,8 +22,8 @@ def test_budgets_have_folders_of_their_own(degradation: Experiment) -> None:
     assert (longer.name, longer.iterations, longer.evaluations) == ("2000it", 2_000, 4)
     assert scaled_profile(degradation, "paper", 8_000).evaluate_every(8_000) == 1_000
     assert [arm.name for arm in select_arms(degradation, quick, "resnet-20, plain-20")] == ["plain-20", "resnet-20"]
-    assert budget_name(degradation, quick, "cifar10") == "quick"
-    assert budget_name(degradation, longer, "cifar100") == "2000it-cifar100"
+    assert Budget.of(degradation, quick, "cifar10").folder == "quick"
+    assert Budget.of(degradation, longer, "cifar100").folder == "2000it-cifar100"
 
 
 @pytest.mark.parametrize(
@@ -39,11 +43,33 @@ def test_a_budgets_name_tells_its_profile_and_its_command(
     budget: str, iterations: int, dataset: str | None, command_line: str
 ) -> None:
     experiment = load_experiment(command_line.split()[1])
-    profile = profile_of(experiment, budget)
+    found = Budget.parse(budget)
+    profile = found.profile_of(experiment)
     assert profile and profile.iterations == iterations
-    assert split_budget(budget) == (profile.name, dataset)
-    assert command(experiment, budget) == command_line
+    assert (found.profile_name, found.dataset) == (profile.name, dataset)
+    assert found.command(experiment) == command_line
 
 
 def test_a_name_of_no_budget_has_no_profile(degradation: Experiment) -> None:
-    assert profile_of(degradation, "long") is None
+    assert Budget.parse("long").profile_of(degradation) is None
+
+
+FOLDERS = ["folders-imagenet", "folders-my-cifar10", "folders-64px-folders-a", "folders-data"]
+
+
+@pytest.mark.parametrize("dataset", [None, *CATALOGUE, IMAGENET, *FOLDERS])
+@pytest.mark.parametrize("resolution", [None, 96])
+@pytest.mark.parametrize("schedule", [{"profile": "quick"}, {"iterations": 2_000}, {"prefix": 34_000}])
+def test_a_budget_is_read_from_the_name_of_its_folder(
+    schedule: dict[str, Any], resolution: int | None, dataset: str | None
+) -> None:
+    budget = Budget(**schedule, resolution=resolution, dataset=dataset)
+    assert Budget.parse(budget.folder) == budget
+
+
+def test_every_profile_is_read_from_the_name_of_its_folder() -> None:
+    for experiment in map(load_experiment, experiment_names()):
+        for profile in experiment.profiles:
+            for dataset in (experiment.dataset, *CATALOGUE, IMAGENET):
+                budget = Budget.of(experiment, profile, dataset)
+                assert Budget.parse(budget.folder).profile_of(experiment) == profile

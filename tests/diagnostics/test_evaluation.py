@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-import resnet_repro.data.sources
 from resnet_repro.config.recipes import HE15_CIFAR
 from resnet_repro.data.base import StreamConfig
+from resnet_repro.data.sources import DataSources, obtain
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.diagnostics.evaluation import evaluate
 from resnet_repro.models.cifar import cifar_net
@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 
 def test_evaluation_uses_running_statistics_and_leaves_them_alone(tiny_data: Path) -> None:
-    arrays = resnet_repro.data.sources.obtain("standin-tiny", tiny_data, None, lambda text: None)
+    arrays = obtain("standin-tiny", DataSources(tiny_data))
     data = InMemoryData(arrays, StreamConfig(HE15_CIFAR, 0, 1, CPU))
     net = cifar_net("resnet", 8).train()
     before = state_sha256(net.state_dict())

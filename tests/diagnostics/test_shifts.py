@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from resnet_repro.config.arm import Arm, ModelSpec
 from resnet_repro.config.recipes import BLOG_E_MNIST
 from resnet_repro.data.base import StreamConfig
-from resnet_repro.data.sources import obtain
+from resnet_repro.data.sources import DataSources, obtain
 from resnet_repro.data.stream import InMemoryData, shifted
 from resnet_repro.diagnostics.diagnostic import DiagnosticContext
 from resnet_repro.diagnostics.shifts import Shifts, shift_diagnostics
@@ -39,9 +39,9 @@ class Corner(nn.Module):
 
 
 def test_the_shift_test_is_the_mean_over_directions(tiny_data: Path, tmp_path: Path) -> None:
-    obtain("standin-grey-tiny", tiny_data, None, lambda text: None)
+    obtain("standin-grey-tiny", DataSources(tiny_data))
     arm = Arm("corner", ModelSpec("mnist.mnist_net", {"kind": "mlp"}), BLOG_E_MNIST, watch=("shifts",))
-    arrays = obtain("standin-grey-tiny", tiny_data, None, lambda text: None)
+    arrays = obtain("standin-grey-tiny", DataSources(tiny_data))
     data = InMemoryData(arrays, StreamConfig(arm.recipe, 0, 1, CPU))
     settings = make_settings(tiny_data, 1, arm, dataset="standin-grey-tiny", dataset_digest=arrays.digest)
     found = Shifts(DiagnosticContext(settings, tmp_path, data, CPU)).finish(Corner())

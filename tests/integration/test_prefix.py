@@ -16,7 +16,7 @@ from resnet_repro.claims.claim import Claim
 from resnet_repro.config.families import cifar_arm
 from resnet_repro.config.schedule import learning_rate
 from resnet_repro.config.settings import RunSettings
-from resnet_repro.design.budgets import profile_of
+from resnet_repro.design.budgets import Budget
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.design.registry import load_experiment
 from resnet_repro.files import read_rows, write_json
@@ -180,7 +180,7 @@ def test_the_profile_of_a_prefix_is_the_published_one_cut_off(degradation: Exper
     assert profile == replace(paper, name="prefix34000", prefix=34_000)
     assert profile.steps(degradation.arms[0]) == 64_000 and profile.evaluate_every(64_000) == 1_000
     assert degradation.prefix(64_000) == paper
-    assert profile_of(degradation, "prefix34000") == profile
+    assert Budget.parse("prefix34000").profile_of(degradation) == profile
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ import torch
 from conftest import cli, make_settings, prepare_run
 
 from resnet_repro import hardware as devices
+from resnet_repro.config.execution import Execution
 from resnet_repro.distributed import DistContext
 from resnet_repro.errors import UserError
 from resnet_repro.launch import ExecutorSpec, LaunchOptions, Load, sharing
@@ -24,7 +25,7 @@ from resnet_repro.launch.sharing import Mps, offers_mps, runs_a_gpu
 from resnet_repro.records.failures import failure_reason
 from resnet_repro.study.cost import heaviest
 from resnet_repro.study.run import Run
-from resnet_repro.training.train_run import Execution, train
+from resnet_repro.training.train_run import train
 
 SMALL = Load(2e10, 9 * 2**28)  # resnet-56 at batch 128: 2.25 GiB
 
@@ -57,11 +58,8 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., No
     return pretend
 
 
-def local(
-    said: list[str] | None = None, spread: bool = False, precision: str = "auto", **options: object
-) -> LocalExecutor:
-    say = (said if said is not None else []).append
-    return LocalExecutor(ExecutorSpec(LaunchOptions(**options), precision, Path(), "x", spread, say))  # type: ignore[arg-type]
+def local(spread: bool = False, precision: str = "auto", **options: object) -> LocalExecutor:
+    return LocalExecutor(ExecutorSpec(LaunchOptions(**options), precision, Path(), "x", spread))  # type: ignore[arg-type]
 
 
 def test_the_first_line_names_devices_and_how_many_run_at_once(machine: Callable) -> None:
@@ -75,30 +73,29 @@ def test_the_first_line_names_devices_and_how_many_run_at_once(machine: Callable
     assert local().plan(25) == f"16 at once on {devices.device_name('cpu')}, 1 thread each"
 
 
-def test_gpus_that_a_driver_keeps_from_torch_are_told_of(machine: Callable) -> None:
+def test_gpus_that_a_driver_keeps_from_torch_are_told_of(machine: Callable, caplog: pytest.LogCaptureFixture) -> None:
     machine(H100, H100, works=False)
-    said: list[str] = []
-    one = local(said, precision="fp32")
+    one = local(precision="fp32")
     assert one.kind == "cpu"
-    (line,) = said
+    (line,) = caplog.messages
     assert line.startswith("this machine has 2 GPUs that torch ") and "(CUDA 13.0) cannot use" in line
     assert "driver 580 or newer" in line and "download.pytorch.org/whl/cu126" in line
     assert line.endswith("until then runs are on cpu")
     for wanted in ("cuda", "cuda:1"):
         with pytest.raises(UserError, match=f"DEVICES='{wanted}' cannot be used: .*driver 580 or newer"):
             local(devices=wanted)
-    local(said, devices="cpu", precision="fp32")
-    assert len(said) == 1, "who names the CPU is not told of GPUs"
+    local(devices="cpu", precision="fp32")
+    assert len(caplog.messages) == 1, "who names the CPU is not told of GPUs"
 
 
-def test_gpus_older_than_the_kernels_of_this_torch_are_left_out(machine: Callable) -> None:
+def test_gpus_older_than_the_kernels_of_this_torch_are_left_out(
+    machine: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
     machine(P100, H100, P100)
-    said: list[str] = []
-    one = local(said)
+    one = local()
     assert one.devices == ["cuda:1"] and one.precision == "bf16"
-    assert "has no kernels for Tesla P100: install torch" in said[0] and said[0].endswith(
-        "until then runs are on cuda:1"
-    )
+    (line,) = caplog.messages
+    assert "has no kernels for Tesla P100: install torch" in line and line.endswith("until then runs are on cuda:1")
     with pytest.raises(UserError, match=r"DEVICES='0' cannot be used: .*no kernels for Tesla P100"):
         local(devices="0")
     machine(P100)
@@ -253,14 +250,18 @@ def test_the_service_ends_when_its_launcher_was_killed(tmp_path: Path, monkeypat
     ],
 )
 def test_without_the_service_runs_take_turns(
-    control: dict[str, str], reason: str, machine: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    control: dict[str, str],
+    reason: str,
+    machine: Callable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     machine(H100)
     calls = Control(tmp_path, monkeypatch, **control)
-    said: list[str] = []
-    one = local(said)
+    one = local()
     assert one.plan(25, SMALL) == f"2 at once on {H100[0]}, 8 threads each"
-    assert said == [f"MPS cannot be started ({reason}): runs take turns on a GPU"]
+    assert caplog.messages == [f"MPS cannot be started ({reason}): runs take turns on a GPU"]
     assert calls.calls[-1] == ["said", "quit"], "a daemon that started is ended"
     one.close()
 

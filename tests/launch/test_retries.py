@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from conftest import make_settings
-from made_jobs import THIRD_TIME, job, nothing
+from made_jobs import THIRD_TIME, job
 
+from resnet_repro.config.execution import Execution
 from resnet_repro.data.catalogue import dataset
+from resnet_repro.data.sources import DataSources
 from resnet_repro.distributed import DistContext
 from resnet_repro.launch import ExecutorSpec, LaunchOptions, Slot, executor_for
 from resnet_repro.launch.local import LocalExecutor, run_pool
@@ -20,7 +21,7 @@ from resnet_repro.study.run import Run
 
 
 def test_the_local_executor_takes_one_slot_of_a_group(tmp_path: Path) -> None:
-    wanted = ExecutorSpec(LaunchOptions(devices="cpu"), "fp32", tmp_path, "x", spread=True, say=nothing)
+    wanted = ExecutorSpec(LaunchOptions(devices="cpu"), "fp32", tmp_path, "x", spread=True)
     local = executor_for(wanted, DistContext(1, 2, 1, 2))
     assert isinstance(local, LocalExecutor)
     assert local.plan(7) == "1 at once on 2 processes together (cpu)"
@@ -48,21 +49,22 @@ def test_workers_that_decode_are_the_devices_share_of_the_cores() -> None:
 def test_many_runs_on_a_node_without_the_data_fetch_them_once(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from resnet_repro.data import sources
-
     fetched: list[str] = []
 
-    def obtain(name: str, data_dir: Path, mirror: str | None, say: Callable[[str], None]) -> None:
-        fetched.append(f"{name} from {mirror}")
+    def obtain(name: str, sources: DataSources) -> None:
+        fetched.append(f"{name} from {sources.mirror}")
         time.sleep(0.3)
-        (data_dir / "cache" / name).mkdir(parents=True)
+        (sources.data_dir / "cache" / name).mkdir(parents=True)
 
-    monkeypatch.setattr(sources, "obtain", obtain)
-    how = {"data_folder": str(tmp_path / "data" / "cache" / "standin-tiny")}
-    runs = [
-        Run(make_settings(tiny_data, 2, seed=seed), tmp_path / "runs", how, dataset("standin-tiny"), "a mirror")
+    monkeypatch.setattr("resnet_repro.study.run.obtain", obtain)
+    sources = DataSources(tmp_path / "data", "a mirror")
+    execution = Execution(str(sources.data_dir / "cache" / "standin-tiny"), 0, 60.0, None)
+    jobs = [
+        Run(
+            make_settings(tiny_data, 2, seed=seed), tmp_path / "runs", execution, dataset("standin-tiny"), sources
+        ).job()
         for seed in range(4)
     ]
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda run: run._have_data(), runs))
+        list(pool.map(lambda job: job.prepare(Slot("cpu", "cpu", 1)), jobs))
     assert fetched == ["standin-tiny from a mirror"]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_jobs import CPU, SMALL_LOAD, THIRD_TIME, executor, job, nothing
+from made_jobs import CPU, SMALL_LOAD, THIRD_TIME, executor, job
 
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_json, write_json
@@ -60,16 +60,15 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
     return FakeSlurm(tmp_path / "bin", monkeypatch)
 
 
-def test_runs_go_out_as_an_array_and_those_that_wait_as_another(fake: FakeSlurm, tmp_path: Path) -> None:
+def test_runs_go_out_as_an_array_and_those_that_wait_as_another(
+    fake: FakeSlurm, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     told: list[str] = []
     parent = job(tmp_path / "parent", "", prepare=lambda slot: told.append(f"prepared on {slot.threads} threads"))
     other = job(tmp_path / "other", "", announce=lambda: told.append("waits"), environment={"A": "b"})
     child = job(tmp_path / "child", "", after=[parent.marker])
-    said: list[str] = []
-    assert (
-        executor(CPU, tmp_path / "runs", say=said.append).execute([child, parent, other], lambda: None)
-        == ["submitted"] * 3
-    )
+    outcomes = executor(CPU, tmp_path / "runs").execute([child, parent, other], lambda: None)
+    assert outcomes == ["submitted"] * 3
     scripts = [Path(call[-1]) for call in fake.calls("sbatch")]
     assert len(scripts) == 2 and told == ["prepared on 2 threads", "waits"]
     first, second = ((path.parent / "jobs.json").read_text() for path in scripts)
@@ -81,17 +80,18 @@ def test_runs_go_out_as_an_array_and_those_that_wait_as_another(fake: FakeSlurm,
     assert (json.loads(first)["retries"], json.loads(first)["number"]) == (1, "101")
     assert "#SBATCH --array=0-1\n" in scripts[0].read_text() and "--dependency" not in scripts[0].read_text()
     assert "#SBATCH --dependency=afterany:101\n" in scripts[1].read_text()
-    assert "submitted 3 runs as job 101, 102" in said[-1]
+    assert "submitted 3 runs as job 101, 102" in caplog.messages[-1]
 
 
-def test_what_is_queued_already_is_not_submitted_again_and_is_waited_for(fake: FakeSlurm, tmp_path: Path) -> None:
+def test_what_is_queued_already_is_not_submitted_again_and_is_waited_for(
+    fake: FakeSlurm, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     parent, other = job(tmp_path / "parent", ""), job(tmp_path / "other", "")
     child = job(tmp_path / "child", "", after=[parent.marker])
     executor(CPU, tmp_path / "runs").execute([parent, other], lambda: None)
     fake.answer(sbatch={"says": "COUNT"}, squeue={"says": "101 0"})  # the element of `other` has left the queue
-    said: list[str] = []
-    executor(CPU, tmp_path / "runs", say=said.append).execute([parent, other, child], lambda: None)
-    assert said[0] == "1 runs are queued already (job 101) and are not submitted again"
+    executor(CPU, tmp_path / "runs").execute([parent, other, child], lambda: None)
+    assert caplog.messages[1] == "1 runs are queued already (job 101) and are not submitted again"
     scripts = [Path(call[-1]) for call in fake.calls("sbatch")][1:]
     names = [[one["name"] for one in json.loads((path.parent / "jobs.json").read_text())["jobs"]] for path in scripts]
     assert names == [["other", "child"]]
@@ -130,16 +130,15 @@ def test_an_array_is_no_larger_than_slurm_takes(
     assert not any("--dependency" in script for script in arrays)
 
 
-def test_the_script_says_what_was_asked_for(tmp_path: Path) -> None:
+def test_the_script_says_what_was_asked_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     options = LaunchOptions(
         "slurm", partition="gpu", account="lab", time="4:00:00", threads=6, signal_seconds=300,
         sbatch="--mem=32G --constraint=a100", setup="module load cuda", dry_run=True,
     )  # fmt: skip
-    said: list[str] = []
-    one = executor(options, tmp_path / "runs", say=said.append)
+    one = executor(options, tmp_path / "runs")
     assert (one.kind, one.precision) == ("cuda", "fp32")
     assert one.execute([job(tmp_path / "a", ""), job(tmp_path / "b", "")], lambda: None) == ["submitted"] * 2
-    lines = said[-1].splitlines()
+    lines = caplog.messages[-1].splitlines()
     assert lines[0] == "#!/bin/bash"
     for line in (
         "--array=0-1", "--partition=gpu", "--account=lab", "--time=4:00:00", "--cpus-per-task=6", "--gres=gpu:1",
@@ -151,19 +150,20 @@ def test_the_script_says_what_was_asked_for(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()  # nothing is written
 
 
-def test_runs_of_several_nodes_go_out_with_srun(tmp_path: Path) -> None:
-    said: list[str] = []
+def test_runs_of_several_nodes_go_out_with_srun(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     options = LaunchOptions("slurm", gpus=8, nodes=2, threads=4, dry_run=True)
-    one = executor(options, tmp_path / "runs", spread=True, say=said.append)
+    one = executor(options, tmp_path / "runs", spread=True)
     assert one.plan(1, SMALL_LOAD) == "as elements of an array, each 2 nodes, each 8 GPUs, 4 threads"
     one.execute([job(tmp_path / "a", "")], lambda: None)
-    lines = said[-1].splitlines()
+    lines = caplog.messages[-1].splitlines()
     for line in ("--nodes=2", "--ntasks-per-node=8", "--gres=gpu:8", "--signal=USR1@120"):
         assert f"#SBATCH {line}" in lines, line
     assert lines[-1].startswith("srun --input=none --kill-on-bad-exit=0 ")
 
 
-def test_small_runs_share_the_gpu_of_an_element(fake: FakeSlurm, tmp_path: Path) -> None:
+def test_small_runs_share_the_gpu_of_an_element(
+    fake: FakeSlurm, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     one = executor(LaunchOptions("slurm", slots=3), tmp_path / "runs")
     assert one.plan(7, SMALL_LOAD) == "as elements of an array, each 3 runs together, 1 GPU, 4 threads"
     jobs = [job(tmp_path / f"run{i}", "") for i in range(7)]
@@ -177,18 +177,15 @@ def test_small_runs_share_the_gpu_of_an_element(fake: FakeSlurm, tmp_path: Path)
     assert [len(stored["jobs"]), stored["each"]] == [7, 3]
     assert {entry["environment"]["OMP_NUM_THREADS"] for entry in stored["jobs"]} == {"1"}
     fake.answer(squeue={"says": "101 2\n"})  # of the three elements the last one is left, with one run
-    said: list[str] = []
-    again = executor(LaunchOptions("slurm", slots=3), tmp_path / "runs", say=said.append)
+    again = executor(LaunchOptions("slurm", slots=3), tmp_path / "runs")
     again.plan(7, SMALL_LOAD)
     again.execute(jobs, lambda: None)
-    assert said[0] == "1 runs are queued already (job 101) and are not submitted again"
+    assert caplog.messages[1] == "1 runs are queued already (job 101) and are not submitted again"
 
 
 def test_what_slurm_is_asked_for_follows_from_the_runs(tmp_path: Path) -> None:
     def planned(load: Load, runs: int = 25, decodes: bool = False, **options: Any) -> str:
-        wanted = ExecutorSpec(
-            LaunchOptions("slurm", dry_run=True, **options), "bf16", tmp_path, "x", False, nothing, decodes
-        )
+        wanted = ExecutorSpec(LaunchOptions("slurm", dry_run=True, **options), "bf16", tmp_path, "x", False, decodes)
         return executor_for(wanted).plan(runs, load).removeprefix("as elements of an array, each ")
 
     assert planned(SMALL_LOAD) == "6 runs together, 1 GPU, 6 threads"

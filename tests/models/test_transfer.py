@@ -164,10 +164,10 @@ def test_what_is_no_file_of_weights_is_told(tmp_path: Path, capsys: pytest.Captu
         ("list.pth", r"list\.pth holds no state dict"),
     ):
         with pytest.raises(UserError, match=message):
-            obtain(str(tmp_path / name), 18, tmp_path, None, lambda text: None)
+            obtain(str(tmp_path / name), 18, tmp_path, None)
     assert "executed" not in capsys.readouterr().out
     with pytest.raises(UserError, match="is a folder without weights"):
-        obtain(str(tmp_path), 18, tmp_path, None, lambda text: None)
+        obtain(str(tmp_path), 18, tmp_path, None)
 
 
 @pytest.fixture
@@ -181,21 +181,22 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_torchvisions_weights_are_downloaded_once_and_checked(published: Path, tmp_path: Path) -> None:
-    said: list[str] = []
-    found = obtain(None, 18, tmp_path / "data", None, said.append)
+def test_torchvisions_weights_are_downloaded_once_and_checked(
+    published: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = obtain(None, 18, tmp_path / "data", None)
     assert found is not None and found.path == tmp_path / "data" / published.name
     assert found.sha256 == hashlib.sha256(published.read_bytes()).hexdigest()
     content = published.read_bytes()
     published.unlink()
-    assert obtain(None, 18, tmp_path / "data", None, said.append) == found
-    assert not said
+    assert obtain(None, 18, tmp_path / "data", None) == found
+    assert not caplog.messages
     found.path.write_bytes(content[:-1])
-    assert obtain(None, 18, tmp_path / "data", None, said.append) is None
-    assert "passed over" in said[0] and "cannot be had" in said[1]
+    assert obtain(None, 18, tmp_path / "data", None) is None
+    assert "passed over" in caplog.messages[0] and "cannot be had" in caplog.messages[1]
     published.write_bytes(content[:-1])
-    assert obtain(None, 18, tmp_path / "other", None, said.append) is None
-    assert "its digest is not the one in its name" in said[2]
+    assert obtain(None, 18, tmp_path / "other", None) is None
+    assert "its digest is not the one in its name" in caplog.messages[2]
     assert not list((tmp_path / "other").iterdir())
 
 
@@ -204,7 +205,7 @@ def test_a_mirror_comes_before_torchvision(published: Path, tmp_path: Path, kind
     mirror = tmp_path / "mirror"
     (mirror / "weights").mkdir(parents=True)
     published.rename((mirror / "weights" if kind == "weights" else mirror) / published.name)
-    found = obtain(None, 18, tmp_path / "data", mirror.as_uri() if kind == "url" else str(mirror), lambda text: None)
+    found = obtain(None, 18, tmp_path / "data", mirror.as_uri() if kind == "url" else str(mirror))
     assert found is not None and found.name == "torchvision's"
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from resnet_repro.cli import main
-from resnet_repro.launch import Outcome
-from resnet_repro.records.failures import failure_lines
-from resnet_repro.study.execute import Result
+from resnet_repro.records.failures import EndedRun, failure_lines
+from resnet_repro.study.execute import Study
 
 BROKEN = "resnet-repro: bee/2.png cannot be read as an image (cut short): repair or remove it, or set BROKEN=skip"
 
@@ -23,10 +22,11 @@ def end_study(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, logs: dict[str, s
     for folder, log in zip(folders[: len(logs)], logs.values(), strict=True):
         folder.mkdir(parents=True)
         (folder / "log.txt").write_text(f"starting\n{log}\n")
-    names = [f"{arm} seed 0" for arm in (*logs, *blocked)]
-    outcomes: list[Outcome] = [*["failed"] * len(logs), *["blocked"] * len(blocked)]  # type: ignore[list-item]
-    result = Result("quick", names, folders, outcomes)
-    monkeypatch.setattr("resnet_repro.study.execute.carry_out", lambda *_: result)
+    runs = [
+        EndedRun(f"{folder.parent.name} seed 0", folder, "blocked" if folder.parent.name in blocked else "failed")
+        for folder in folders
+    ]
+    monkeypatch.setattr("resnet_repro.study.execute.carry_out", lambda *_: Study("quick", runs))
     return main(["run", "degradation", "--runs-dir", str(tmp_path)])
 
 
@@ -57,6 +57,5 @@ def test_a_defect_keeps_its_exit_code(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 
 def test_many_runs_are_counted(tmp_path: Path) -> None:
-    names = [f"plain-20 seed {seed}" for seed in range(15)]
-    (line,) = failure_lines(names, [tmp_path] * 15, ["failed"] * 15)
+    (line,) = failure_lines([EndedRun(f"plain-20 seed {seed}", tmp_path, "failed") for seed in range(15)])
     assert "plain-20 seed 11 and 3 more failed: it printed nothing (see " in line

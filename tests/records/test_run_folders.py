@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from made_records import make_record
 
+from resnet_repro.config.execution import Execution
 from resnet_repro.design.registry import load_experiment
 from resnet_repro.errors import UserError
 from resnet_repro.files import Table, read_json, read_rows, write_json
@@ -68,7 +69,7 @@ def test_a_resumed_run_keeps_its_threads_where_they_are_known(
     class Facts:
         title, standin = experiment.dataset, False
 
-    run = Run(ended.settings, tmp_path, {"data_folder": str(tmp_path)}, Facts())  # type: ignore[arg-type]
+    run = Run(ended.settings, tmp_path, Execution(str(tmp_path), 0, 60.0, None), Facts())  # type: ignore[arg-type]
     run.job().prepare(SLOT)
     assert json.loads((ended.folder / RUN).read_text())["execution"]["threads"] == threads
 

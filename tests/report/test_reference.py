@@ -14,7 +14,7 @@ from reference import BUDGETS, REFERENCE, STEMS, STUDIES
 from resnet_repro.config.arm import Arm
 from resnet_repro.data.arrays import combined_digest
 from resnet_repro.data.catalogue import CATALOGUE
-from resnet_repro.design.budgets import profile_of
+from resnet_repro.design.budgets import Budget
 from resnet_repro.design.registry import experiment_names, load_experiment
 from resnet_repro.records.record import Record, collect
 from resnet_repro.report.console import error_lines, verdict_lines
@@ -34,7 +34,7 @@ AT_FULL_RATE = {
 def arm_of_today(name: str, budget: str, arm: str) -> Arm:
     """The arm as the experiment trains it at the budget."""
     experiment = load_experiment(name)
-    profile, found = profile_of(experiment, budget), experiment.arm(arm)
+    profile, found = Budget.parse(budget).profile_of(experiment), experiment.arm(arm)
     assert profile is not None
     if (name, budget) in AT_FULL_RATE:
         return replace(found, recipe=replace(found.recipe, compressed=None))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from made_records import make_record
 
-from resnet_repro.design.budgets import command_for, commands_for
+from resnet_repro.design.budgets import Budget
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.design.registry import experiment_names, load_experiment
 from resnet_repro.errors import UserError
@@ -97,12 +97,12 @@ def test_no_verdict_is_chosen_for_what_it_says(degradation: Experiment, tmp_path
 
 
 def test_arms_with_other_seeds_have_a_command_of_their_own(degradation: Experiment) -> None:
-    assert commands_for(degradation, "2000it", {"plain-56": [1, 0], "plain-20": [0, 1], "resnet-20": [0]}) == [
+    assert Budget.parse("2000it").commands(degradation, {"plain-56": [1, 0], "plain-20": [0, 1], "resnet-20": [0]}) == [
         "make degradation ITERATIONS=2000 SEEDS=0-1 ARMS=plain-20,plain-56",
         "make degradation ITERATIONS=2000 ARMS=resnet-20",
     ]
     complexity = load_experiment("complexity")
-    assert commands_for(complexity, "quick", {arm.name: [] for arm in complexity.arms}) == ["make complexity"]
+    assert Budget.parse("quick").commands(complexity, {arm.name: [] for arm in complexity.arms}) == ["make complexity"]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_the_command_that_trains_given_runs(
     degradation: Experiment, budget: str, arms: list[str] | None, seeds: list[int], said: str
 ) -> None:
     every = [arm.name for arm in degradation.arms]
-    assert command_for(degradation, budget, arms or every, seeds) == said
+    assert Budget.parse(budget).command(degradation, arms or every, seeds) == said
 
 
 def test_equal_verdicts_count_at_the_longest_budget(degradation: Experiment, tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from made_records import make_record
 from resnet_repro.cli import main
 from resnet_repro.data.catalogue import DatasetFacts
 from resnet_repro.data.open_data import LocatedDataset
-from resnet_repro.design.budgets import profile_of
+from resnet_repro.design.budgets import Budget
 from resnet_repro.design.registry import load_experiment
-from resnet_repro.study.execute import Result
+from resnet_repro.study.execute import Study
 from resnet_repro.study.expand import expand
 from resnet_repro.study.request import Request, at_resolution, scaled_profile
 
@@ -24,17 +24,19 @@ def test_a_profile_at_another_resolution_says_so() -> None:
     assert at_resolution(experiment, scaled_profile(experiment, "quick", None), 64) == quick
     resized = at_resolution(experiment, scaled_profile(experiment, "quick", 100), 96)
     assert (resized.name, resized.resolution, resized.iterations) == ("100it-96px", 96, 100)
-    assert profile_of(experiment, "100it-96px-folders-my-flowers") == replace(resized, seeds=())
-    assert profile_of(experiment, "quick-96px") == quick.at(96)
+    budget = Budget.parse("100it-96px-folders-my-flowers")
+    assert budget.profile_of(experiment) == replace(resized, seeds=())
+    assert Budget.parse("quick-96px").profile_of(experiment) == quick.at(96)
+    assert budget.command(experiment) == "make transfer ITERATIONS=100 RESOLUTION=96 DATASET=path/to/my-flowers"
 
 
 def request_for(words: str, monkeypatch: pytest.MonkeyPatch) -> Request:
     """What the command line asks for with these words; nothing is carried out."""
     asked: list[Request] = []
 
-    def note(request: Request, *_: object) -> Result:
+    def note(request: Request, *_: object) -> Study:
         asked.append(request)
-        return Result("", [], [], [])
+        return Study("", [])
 
     monkeypatch.setattr("resnet_repro.study.execute.carry_out", note)
     assert main(["run", *words.split()]) == 0

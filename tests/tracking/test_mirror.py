@@ -31,7 +31,8 @@ def test_modes() -> None:
 
 def test_without_wandb_the_user_is_told_where_the_curves_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "find_spec", lambda name: None)
-    mirror = tracking.Mirror("auto", tmp_path, [tmp_path / "run"])
+    mirror = tracking.Mirror("auto", tmp_path)
+    mirror.start([tmp_path / "run"])
     assert mirror.process is None
     assert "metrics.csv" in (mirror.message() or "")
     assert mirror.message() is None
@@ -42,13 +43,15 @@ def test_without_wandb_the_user_is_told_where_the_curves_are(tmp_path: Path, mon
 
 def test_a_folder_that_cannot_be_written_stops_no_training(tmp_path: Path) -> None:
     (tmp_path / "wandb").write_text("a file where the folder should be")
-    mirror = tracking.Mirror("offline", tmp_path, [tmp_path / "run"])
+    mirror = tracking.Mirror("offline", tmp_path)
+    mirror.start([tmp_path / "run"])
     assert "cannot record" in (mirror.message() or "")
     assert mirror.close() is None
 
 
 def test_disabled_starts_nothing(tmp_path: Path) -> None:
-    mirror = tracking.Mirror("disabled", tmp_path, [tmp_path / "run"])
+    mirror = tracking.Mirror("disabled", tmp_path)
+    mirror.start([tmp_path / "run"])
     assert mirror.process is None
     assert mirror.message() is None
     assert not (tmp_path / "wandb").exists()
@@ -71,7 +74,8 @@ def _write_metrics(folder: Path, steps: range) -> None:
 
 def _mirror(runs: Path, folder: Path) -> Path:
     """One life of the mirror over a run's folder, offline; the recording it leaves."""
-    mirror = tracking.Mirror("offline", runs, [folder])
+    mirror = tracking.Mirror("offline", runs)
+    mirror.start([folder])
     assert mirror.close() is None, (runs / "wandb" / "mirror.log").read_text()
     (recording,) = (runs / "wandb").glob("offline-run-*")
     return next(recording.glob("*.wandb"))
@@ -122,7 +126,8 @@ def test_a_key_without_a_server_delays_nothing(
     monkeypatch.setattr(tracking, "FINISH_SECONDS", 1.0)
     folder = prepare_run(tmp_path, make_settings(tiny_data, 10), tiny_data)
     _write_metrics(folder, range(1, 3))
-    mirror = tracking.Mirror("online", tmp_path, [folder])
+    mirror = tracking.Mirror("online", tmp_path)
+    mirror.start([folder])
     assert mirror.message() is None  # returns at once, whatever W&B is doing
     problem = mirror.close()
     assert problem is not None

@@ -21,7 +21,7 @@ from resnet_repro.config.arm import Arm, ModelSpec
 from resnet_repro.config.families import cifar_arm
 from resnet_repro.config.recipes import FOUR_LAYERS
 from resnet_repro.data.base import StreamConfig
-from resnet_repro.data.sources import obtain
+from resnet_repro.data.sources import DataSources, obtain
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.launch.display import Display, ShownRun
 from resnet_repro.models import build
@@ -106,7 +106,7 @@ def test_a_captured_step_is_that_of_a_plain_loop(
     assert run_here(folder) == "finished"
     net = build(arm.model, 10, seed=0).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     update = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
-    arrays = obtain("standin-tiny", tiny_data, None, lambda text: None)
+    arrays = obtain("standin-tiny", DataSources(tiny_data))
     data = InMemoryData(arrays, StreamConfig(arm.recipe, 0, STEPS, torch.device("cpu")))
     for step, (images, labels, _) in enumerate(data.train_dataloader()):
         update.param_groups[0]["lr"] = 0.1 if step < 40 else 0.01 if step < 60 else 0.001

@@ -24,7 +24,7 @@ from resnet_repro.config.arm import Arm, ModelSpec
 from resnet_repro.config.families import cifar_arm
 from resnet_repro.config.recipes import FOUR_LAYERS
 from resnet_repro.data.base import StreamConfig
-from resnet_repro.data.sources import obtain
+from resnet_repro.data.sources import DataSources, obtain
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.diagnostics.evaluation import evaluate
 from resnet_repro.files import read_json, read_rows, series
@@ -186,7 +186,7 @@ def test_a_capture_that_fails_leaves_an_eager_run(
 
 def test_scores_are_the_cpus(tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    arrays = obtain("standin-tiny", tiny_data, None, lambda text: None)
+    arrays = obtain("standin-tiny", DataSources(tiny_data))
     scores = []
     for device in map(torch.device, ("cpu", "cuda")):
         net = cifar_net("resnet", 8).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]

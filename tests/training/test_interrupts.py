@@ -133,9 +133,10 @@ def test_a_run_folder_serves_one_process_at_a_time(
 
     monkeypatch.setattr(train_run, "LOCK_WAIT_SECONDS", 0.1)
     folder = prepare_run(tmp_path, make_settings(tiny_data, 2), tiny_data)
-    with train_run._lock(folder), pytest.raises(UserError, match="another process trains"):
-        train_run._lock(folder)
-    train_run._lock(folder).close()
+    with train_run._lock(folder), pytest.raises(UserError, match="another process trains"), train_run._lock(folder):
+        pass
+    with train_run._lock(folder):
+        pass
 
 
 # A threshold that several batches of the first half come under, so that no single image near a tie decides the test.

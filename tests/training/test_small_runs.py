@@ -12,7 +12,7 @@ from trained_runs import content, run_here, steps_of, wait_for
 
 from resnet_repro.config.arm import Arm, ModelSpec
 from resnet_repro.config.recipes import BLOG_E_MNIST, HE15_CIFAR, HE15_CIFAR_WITHOUT_BN
-from resnet_repro.data.sources import obtain
+from resnet_repro.data.sources import DataSources, obtain
 from resnet_repro.records.record import read_record
 
 pytestmark = pytest.mark.slow
@@ -37,7 +37,7 @@ def test_a_net_with_dropout_and_heads_stops_and_goes_on_to_the_same_bits(tiny_da
 
 
 def test_a_perceptron_leaves_a_record_without_responses(tiny_data: Path, tmp_path: Path) -> None:
-    arrays = obtain("standin-grey-tiny", tiny_data, None, lambda text: None)
+    arrays = obtain("standin-grey-tiny", DataSources(tiny_data))
     arm = Arm("mlp", ModelSpec("mnist.mnist_net", {"kind": "mlp"}), BLOG_E_MNIST, watch=("shifts",))
     settings = make_settings(tiny_data, 4, arm, dataset="standin-grey-tiny", dataset_digest=arrays.digest)
     folder = prepare_run(tmp_path, settings, tiny_data)

@@ -22,6 +22,7 @@ from resnet_repro.config.arm import Arm, ModelSpec
 from resnet_repro.config.families import cifar_arm
 from resnet_repro.config.recipes import HE15_CIFAR, IMPL_D
 from resnet_repro.data.base import StreamConfig
+from resnet_repro.data.sources import DataSources, obtain
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.diagnostics.evaluation import evaluate
 from resnet_repro.errors import UserError
@@ -87,7 +88,7 @@ def test_weights_load_into_the_plain_model(whole_run: Path, tiny_data: Path) -> 
     assert state_sha256(state) == state_sha256(net.state_dict()) == record.weights_sha256
     assert state.keys() == cifar_net("plain", 8).state_dict().keys()
     settings = record.settings
-    arrays = resnet_repro.data.sources.obtain("standin-tiny", tiny_data, None, lambda text: None)
+    arrays = obtain("standin-tiny", DataSources(tiny_data))
     data = InMemoryData(arrays, StreamConfig(settings.arm.recipe, 0, 1, CPU))
     score = evaluate(net, data.batches("test"), CPU, "fp32")
     assert score.error == record.final["test_error"]
@@ -143,7 +144,7 @@ def test_a_warm_up_is_judged_by_whole_intervals(
     iterations: int, evaluate_every: int, step: int, whole: bool, tiny_data: Path, tmp_path: Path
 ) -> None:
     settings = make_settings(tiny_data, iterations, evaluate_every=evaluate_every)
-    arrays = resnet_repro.data.sources.obtain("standin-tiny", tiny_data, None, lambda text: None)
+    arrays = obtain("standin-tiny", DataSources(tiny_data))
     monitor = Monitor(settings, tmp_path, InMemoryData(arrays, StreamConfig(QUARTER, 0, 1, CPU)))
     assert monitor._is_whole(step) == whole
 
@@ -180,7 +181,7 @@ def test_a_controls_gradients_are_read_at_the_steps_of_the_others(tiny_data: Pat
 @pytest.mark.slow
 def test_layer_responses_are_the_norms_outputs(whole_run: Path, tiny_data: Path) -> None:
     net = resnet_repro.load_run(whole_run)
-    arrays = resnet_repro.data.sources.obtain("standin-tiny", tiny_data, None, lambda text: None)
+    arrays = obtain("standin-tiny", DataSources(tiny_data))
     data = InMemoryData(arrays, StreamConfig(QUARTER, 0, 1, CPU))
     images = torch.cat([x for x, _ in data.batches("train", 1_000)])
     with torch.no_grad():

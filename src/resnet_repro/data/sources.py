@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_repro.data.arrays import Arrays, Split, load, store
@@ -13,70 +15,73 @@ from resnet_repro.data.standin import generate
 from resnet_repro.download import DownloadError, fetch, is_url
 from resnet_repro.errors import UserError
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
 
 
-def obtain(
-    name: str,
-    data_dir: Path,
-    mirror: str | None,
-    say: Say,
-    default_name: str | None = None,
-    data_dir_named: bool = True,
-) -> Arrays:
+@dataclass(frozen=True)
+class DataSources:
+    """Where data sets are looked for, before their official sites: a folder, and a mirror (a folder or a URL).
+
+    data_dir_named: whether the user chose the folder; a damaged source in it is passed over only if not.
+    """
+
+    data_dir: Path
+    mirror: str | None = None
+    data_dir_named: bool = True
+
+
+def obtain(name: str, sources: DataSources, default_name: str | None = None) -> Arrays:
     """The arrays of a data set, from its cache or from the first source that has it.
 
     name: a name of the catalogue, or "auto": `default_name` where it can be had, else the stand-in of its shape.
     default_name: the experiment's own data set, whose image shape `name` must have (see `catalogue.choose`).
-    data_dir_named: whether the user chose the data folder; a damaged source is passed over only if not.
     Raises UserError where no source has the data set, where a source that the user named is damaged, or where the
     images have another shape than the experiment's own.
     """
     facts = choose(name, default_name)
-    cache = data_dir / "cache" / facts.name
+    cache = sources.data_dir / "cache" / facts.name
     if arrays := load(facts, cache):
         return arrays
     if facts.standin:
-        return _make_standin(facts, cache, say)
+        return _make_standin(facts, cache)
     problems = []
-    for origin, named, read in _sources(facts, data_dir, mirror, data_dir_named):
-        say(f"reading {facts.title} from {origin}")
+    for origin, named, read in _readable(facts, sources):
+        log.info(f"reading {facts.title} from {origin}")
         try:
             store(facts, read(), cache, origin)
         except UserError as error:
             if named:
                 raise
             problems.append(str(error))
-            say(f"passed over: {error}")
+            log.info(f"passed over: {error}")
             continue
         arrays = load(facts, cache)
         assert arrays is not None, f"{cache} was written and cannot be read"
         return arrays
-    where = f"{data_dir}" + (f", {mirror}" if mirror else "") + " and the official site"
+    where = f"{sources.data_dir}" + (f", {sources.mirror}" if sources.mirror else "") + " and the official site"
     trouble = f" ({problems[-1]})" if problems else ""
     if name == "auto":
-        say(f"STAND-IN DATA: {facts.title} is not to be had from {where}; training on generated images instead")
-        return obtain(standin_for(facts).name, data_dir, mirror, say)
+        log.info(f"STAND-IN DATA: {facts.title} is not to be had from {where}; training on generated images instead")
+        return obtain(standin_for(facts).name, sources)
     raise UserError(
         f"{facts.title} is not to be had from {where}{trouble}: "
         f"set DATA_MIRROR to a folder or URL that holds {_wanted(facts)}"
     )
 
 
-def _make_standin(facts: DatasetFacts, cache: Path, say: Say) -> Arrays:
-    say(f"drawing the {facts.title}")
+def _make_standin(facts: DatasetFacts, cache: Path) -> Arrays:
+    log.info(f"drawing the {facts.title}")
     store(facts, generate(facts), cache, "the built-in generator")
     arrays = load(facts, cache)
     assert arrays is not None, f"{cache} was written and cannot be read"
     return arrays
 
 
-def _sources(
-    facts: DatasetFacts, data_dir: Path, mirror: str | None, data_dir_named: bool
-) -> Iterator[tuple[str, bool, Callable[[], dict[str, Split]]]]:
+def _readable(facts: DatasetFacts, sources: DataSources) -> Iterator[tuple[str, bool, Callable[[], dict[str, Split]]]]:
     """(origin, whether the user named it, how to read it) of every source that has something, best first."""
-    for path in _holdings(facts, data_dir):
-        yield str(path), data_dir_named, lambda path=path: read_source(facts, path)
+    mirror = sources.mirror
+    for path in _holdings(facts, sources.data_dir):
+        yield str(path), sources.data_dir_named, lambda path=path: read_source(facts, path)
     if mirror and is_url(mirror):
         for name in facts.archives or facts.folders:
             url = f"{mirror.rstrip('/')}/{name}"

@@ -1,97 +1,102 @@
-"""Names of budgets: how the folder of a study's runs is called, and what such a name says."""
+"""Budgets: what the runs of a study are trained for, as the name of their folder says it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from resnet_repro.data.catalogue import CATALOGUE
 from resnet_repro.data.folders import FOLDERS_PREFIX, IMAGENET
 from resnet_repro.design.experiment import Experiment, Profile
 from resnet_repro.parsing import seed_list
 
-PREFIX_NAME = re.compile(r"prefix([1-9][0-9]*)")
+_FOLDER = re.compile(
+    r"(?:(?P<iterations>[1-9][0-9]*)it|prefix(?P<prefix>[1-9][0-9]*)|(?P<profile>.*?))"
+    r"(?:-(?P<resolution>[1-9][0-9]*)px)?"
+    rf"(?:-(?P<dataset>{'|'.join([*CATALOGUE, IMAGENET])}|{FOLDERS_PREFIX}.+))?",
+    re.DOTALL,
+)
 
 
-def budget_name(experiment: Experiment, profile: Profile, dataset: str) -> str:
-    """The profile's name, with the data set where it is not the experiment's own: "quick", "2000it", "prefix34000",
-    "quick-cifar100", "quick-96px", "paper-folders-flowers".
+@dataclass(frozen=True)
+class Budget:
+    """A profile's name, the steps of a scaled schedule, or a prefix of the published one; pixels of an image's side and
+    data set, where they are not the profile's and the experiment's own.
     """
-    return profile.name if dataset == experiment.dataset else f"{profile.name}-{dataset}"
 
+    profile: str | None = None
+    iterations: int | None = None
+    prefix: int | None = None
+    resolution: int | None = None
+    dataset: str | None = None
 
-def split_budget(budget: str) -> tuple[str, str | None]:
-    """(name of the profile, data set) of a budget's name; None for the experiment's own data set."""
-    if match := re.fullmatch(rf"(.+?)-({FOLDERS_PREFIX}.+)", budget):
-        return match[1], match[2]
-    for name in sorted([*CATALOGUE, IMAGENET], key=len, reverse=True):
-        if budget.endswith(f"-{name}"):
-            return budget.removesuffix(f"-{name}"), name
-    return budget, None
+    @staticmethod
+    def of(experiment: Experiment, profile: Profile, dataset: str) -> Budget:
+        return replace(Budget.parse(profile.name), dataset=None if dataset == experiment.dataset else dataset)
 
+    @staticmethod
+    def parse(folder: str) -> Budget:
+        """The budget that a folder is named after; any other name counts as that of a profile."""
+        match = _FOLDER.fullmatch(folder)
+        assert match is not None
+        iterations, prefix, resolution = (
+            int(text) if text else None for text in match.group("iterations", "prefix", "resolution")
+        )
+        return Budget(match["profile"], iterations, prefix, resolution, match["dataset"])
 
-def profile_of(experiment: Experiment, budget: str) -> Profile | None:
-    """The profile behind a budget's name; None for names that are none.
+    @property
+    def profile_name(self) -> str:
+        """As `Profile.name`: "quick", "2000it", "prefix34000", "quick-96px"."""
+        schedule = (
+            f"{self.iterations}it" if self.iterations else f"prefix{self.prefix}" if self.prefix else self.profile
+        )
+        return f"{schedule}-{self.resolution}px" if self.resolution else f"{schedule}"
 
-    Which profile was scaled to a number of steps no name says: it is given the first one's arms, and no seeds.
-    """
-    stem, _ = split_budget(budget)
-    if match := re.fullmatch(r"(.+)-([1-9][0-9]*)px", stem):
-        profile = profile_of(experiment, match[1])
-        return profile.at(int(match[2])) if profile else None
-    for profile in experiment.profiles:
-        if profile.name == stem:
-            return profile
-    if match := re.fullmatch(r"([1-9][0-9]*)it", stem):
-        return replace(experiment.profiles[0].scaled(int(match[1])), seeds=())
-    if (match := PREFIX_NAME.fullmatch(stem)) and any(profile.name == "paper" for profile in experiment.profiles):
-        return experiment.published_profile.cut_after(int(match[1]))
-    return None
+    @property
+    def folder(self) -> str:
+        """The name of the runs' folder below the experiment's: "quick", "quick-cifar100", "paper-96px-folders-flowers"."""
+        return f"{self.profile_name}-{self.dataset}" if self.dataset else self.profile_name
 
+    def profile_of(self, experiment: Experiment) -> Profile | None:
+        """The experiment's profile at this budget; None where it has none of that name.
 
-def command(experiment: Experiment, budget: str) -> str:
-    """The Make command that trains an experiment at a budget."""
-    stem, dataset = split_budget(budget)
-    words = [f"make {experiment.name}"]
-    resolution = re.fullmatch(r"(.+)-([1-9][0-9]*)px", stem)
-    if resolution:
-        stem = resolution[1]
-    if match := re.fullmatch(r"([1-9][0-9]*)it", stem):
-        words.append(f"ITERATIONS={match[1]}")
-    elif match := PREFIX_NAME.fullmatch(stem):
-        words.append(f"PREFIX={match[1]}")
-    elif stem != experiment.profiles[0].name:
-        words.append(f"PROFILE={stem}")
-    if resolution:
-        words.append(f"RESOLUTION={resolution[2]}")
-    if dataset:
-        folder = dataset.startswith(FOLDERS_PREFIX) or dataset == IMAGENET
-        words.append("DATASET=" + (f"path/to/{dataset.removeprefix(FOLDERS_PREFIX)}" if folder else dataset))
-    return " ".join(words)
+        Which profile was scaled to a number of steps no name says: it is given the first one's arms, and no seeds.
+        """
+        name = "paper" if self.prefix else self.profile
+        profile = next((profile for profile in experiment.profiles if profile.name == name), None)
+        if self.iterations:
+            profile = replace(experiment.profiles[0].scaled(self.iterations), seeds=())
+        elif self.prefix and profile:
+            profile = profile.cut_after(self.prefix)
+        return profile.at(self.resolution) if self.resolution and profile else profile
 
+    def command(self, experiment: Experiment, arms: Sequence[str] | None = None, seeds: Sequence[int] = ()) -> str:
+        """The Make command that trains these arms at these seeds, all of the profile's by default."""
+        profile = self.profile_of(experiment) or experiment.profiles[0]
+        values = {
+            "ITERATIONS": self.iterations,
+            "PREFIX": self.prefix,
+            "PROFILE": self.profile if self.profile != experiment.profiles[0].name else None,
+            "RESOLUTION": self.resolution,
+        }
+        if self.dataset:
+            is_path = self.dataset.startswith(FOLDERS_PREFIX) or self.dataset == IMAGENET
+            values["DATASET"] = ("path/to/" if is_path else "") + self.dataset.removeprefix(FOLDERS_PREFIX)
+        if seeds and sorted(seeds) != sorted(profile.seeds or experiment.profiles[0].seeds):
+            values["SEEDS"] = seed_list(sorted(seeds))
+        if arms is not None and set(arms) != {arm.name for arm in experiment.arms_of(profile)}:
+            values["ARMS"] = ",".join(arm.name for arm in experiment.arms if arm.name in arms)
+        return " ".join([f"make {experiment.name}", *(f"{name}={value}" for name, value in values.items() if value)])
 
-def command_for(experiment: Experiment, budget: str, arms: Sequence[str], seeds: Sequence[int]) -> str:
-    """The Make command that trains these arms at these seeds: `command`, with SEEDS and ARMS where they are not the
-    profile's own.
-    """
-    profile = profile_of(experiment, budget) or experiment.profiles[0]
-    words = [command(experiment, budget)]
-    if seeds and sorted(seeds) != sorted(profile.seeds or experiment.profiles[0].seeds):
-        words.append(f"SEEDS={seed_list(sorted(seeds))}")
-    if set(arms) != {arm.name for arm in experiment.arms_of(profile)}:
-        words.append(f"ARMS={','.join(arm.name for arm in experiment.arms if arm.name in arms)}")
-    return " ".join(words)
-
-
-def commands_for(experiment: Experiment, budget: str, seeds: Mapping[str, Sequence[int]]) -> list[str]:
-    """`command_for` all of {arm: seeds}, a command for each set of seeds; arms without any, which are only counted, go
-    with the first.
-    """
-    groups: dict[tuple[int, ...], list[str]] = {}
-    for arm, mine in seeds.items():
-        groups.setdefault(tuple(sorted(mine)), []).append(arm)
-    counted = groups.pop((), [])
-    ordered = sorted(groups.items(), key=lambda group: (-len(group[0]), group[0])) or [((), [])]
-    ordered[0][1].extend(counted)
-    return [command_for(experiment, budget, arms, mine) for mine, arms in ordered]
+    def commands(self, experiment: Experiment, seeds: Mapping[str, Sequence[int]]) -> list[str]:
+        """`command` for all of {arm: seeds}, one for each set of seeds; arms without any, which are only counted, go with
+        the first.
+        """
+        groups: dict[tuple[int, ...], list[str]] = {}
+        for arm, its_seeds in seeds.items():
+            groups.setdefault(tuple(sorted(its_seeds)), []).append(arm)
+        counted = groups.pop((), [])
+        ordered = sorted(groups.items(), key=lambda group: (-len(group[0]), group[0])) or [((), [])]
+        ordered[0][1].extend(counted)
+        return [self.command(experiment, arms, same) for same, arms in ordered]

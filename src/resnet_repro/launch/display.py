@@ -18,11 +18,7 @@ from resnet_repro.records.layout import RECORD
 from resnet_repro.records.progress import ENDED, clock, seconds_left, share_done, shown_progress
 
 LINE_SECONDS, LINE_SHARE, QUIET_SECONDS = 20.0, 0.05, 300.0  # a line each 20 s at most, each 5 % or 5 minutes
-
-
 ROWS = 30  # of the table; of more runs it leaves out those that wait or have ended, and counts them
-
-
 REFRESH_SECONDS, BUSY_SHARE = 0.5, 0.1  # between two looks, and how much of the time looking may take
 
 

@@ -17,11 +17,7 @@ from resnet_repro.launch.slots import Slot
 from resnet_repro.records.progress import STOPPED
 
 POLL_SECONDS = 0.1
-
-
 GRACE_SECONDS = 20.0
-
-
 Outcome = Literal["done", "failed", "stopped", "blocked", "submitted"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 import subprocess
 import time
@@ -14,7 +16,10 @@ from resnet_repro.launch.job import POLL_SECONDS, Attempts, Interrupts, Job, Out
 from resnet_repro.launch.options import ExecutorSpec
 from resnet_repro.launch.sharing import Load, Mps, offers_mps, runs_a_gpu, service_for
 from resnet_repro.launch.slots import Slot, one_of_group, parse_devices, plan_slots
+from resnet_repro.parsing import plural
 from resnet_repro.records.failures import SAID
+
+log = logging.getLogger(__name__)
 
 
 class LocalExecutor:
@@ -29,12 +34,12 @@ class LocalExecutor:
         # torch takes seconds to import, and bad input should be answered before that.
         from resnet_repro.hardware import best_device, gpu_count, gpu_trouble, resolve_precision, usable_gpus
 
-        self.options, self.spread, self.dist, self.say = spec.options, spec.spread, dist, spec.say
+        self.options, self.spread, self.dist = spec.options, spec.spread, dist
         trouble = gpu_trouble()
         self.devices = parse_devices(self.options.devices, best_device(), gpu_count(), usable_gpus(), trouble)
         self.kind = self.devices[0].partition(":")[0]
         if trouble and self.options.devices in ("auto", "cuda"):
-            self.say(f"{trouble}; until then runs are on {', '.join(self.devices)}")
+            log.info(f"{trouble}; until then runs are on {', '.join(self.devices)}")
         self.precision = resolve_precision(spec.precision, self.kind, self._gpus())
         self.slots: list[Slot] = []
         self.mps = Mps(start=False)
@@ -65,12 +70,12 @@ class LocalExecutor:
         import torch
 
         memory = min(torch.cuda.get_device_properties(gpu).total_memory for gpu in self._gpus())
-        each, beside = -(-runs // len(self.devices)), max(1, cores // len(self.devices))
+        each, beside = math.ceil(runs / len(self.devices)), max(1, cores // len(self.devices))
 
         def fitting(through_mps: bool) -> int:
             return self.options.slots or min(each, runs_a_gpu(load, memory, beside, through_mps))
 
-        self.mps = service_for(fitting(offers_mps()), self.say)
+        self.mps = service_for(fitting(offers_mps()))
         return fitting(bool(self.mps.environment))
 
     def _where(self) -> str:
@@ -78,7 +83,7 @@ class LocalExecutor:
         from resnet_repro.hardware import device_name
 
         slot = self.slots[0]
-        threads = f"{slot.threads} thread{'s' * (slot.threads > 1)} each"
+        threads = f"{plural(slot.threads, 'thread')} each"
         if self.kind != "cuda":
             return f"{device_name(self.kind)}, {threads}"
         names = Counter(device_name("cuda", gpu) for gpu in self._gpus())
@@ -128,7 +133,8 @@ def run_pool(jobs: Sequence[Job], slots: Sequence[Slot], poll: Callable[[], None
                     try:
                         running[slot] = job, jobs[job].start(slots[slot])
                     except (OSError, UserError) as error:  # as a full disk: the others go on
-                        jobs[job].note(f"{SAID * isinstance(error, UserError)}it cannot be started: {error}")
+                        said = SAID if isinstance(error, UserError) else ""
+                        jobs[job].note(f"{said}it cannot be started: {error}")
                         ended(job, "failed")
                 for slot, (job, process) in list(running.items()):
                     if process.poll() is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -73,8 +72,7 @@ class ExecutorSpec:
     """What an executor is told of a study.
 
     precision: "auto", "bf16" or "fp32". runs_dir: where the runs' folders are. name: of the study, for lists that others
-    see. spread: each run takes several devices. say: takes lines for the console. decodes: images are read from files
-    along the way.
+    see. spread: each run takes several devices. decodes: images are read from files along the way.
     """
 
     options: LaunchOptions
@@ -82,7 +80,6 @@ class ExecutorSpec:
     runs_dir: Path
     name: str
     spread: bool = False
-    say: Callable[[str], None] = print
     decodes: bool = False
 
 

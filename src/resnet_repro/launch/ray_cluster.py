@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
+import math
 import os
 import secrets
 import socket
@@ -25,7 +27,9 @@ from resnet_repro.launch.job import POLL_SECONDS, Attempts, Interrupts, Job, Out
 from resnet_repro.launch.options import ExecutorSpec
 from resnet_repro.launch.sharing import UNKNOWN_MEMORY, Load, runs_a_gpu
 from resnet_repro.launch.slots import Slot, environment_of
+from resnet_repro.parsing import plural
 
+log = logging.getLogger(__name__)
 LOSSES = 10  # how often a run may lose its worker or node before it counts as failed
 ANSWER_SECONDS = 5.0  # for a cluster to answer at its address
 LOOK_SECONDS = 120.0  # for every node to look at the runs' folder, torch imported
@@ -49,7 +53,7 @@ class RayExecutor:
             )
         if find_spec("ray") is None:
             raise UserError("EXECUTOR=ray needs the package ray, which is not installed: make setup-ray installs it")
-        self.options, self.say = options, spec.say
+        self.options = options
         self._join(os.environ.get("RAY_ADDRESS", ""), spec.name)
         try:
             self._find_room(spec.spread)
@@ -95,7 +99,7 @@ class RayExecutor:
         self.threads = self.options.threads or (_threads_beside(with_gpus, self.gpus) if self.gpus else 1)
         self.nodes = [node for node in nodes if _room(node, self.threads, self.gpus)]
         if not self.nodes:
-            asked = f"{self.threads} CPU thread{'s' * (self.threads > 1)}"
+            asked = plural(self.threads, "CPU thread")
             if self.gpus:
                 asked = f"{self.gpus:g} GPU and {asked}"
             largest = max(
@@ -143,7 +147,7 @@ class RayExecutor:
         native = {bool(facts.get("bf16")) for facts in self.facts}
         self.precision = precision if precision != "auto" else "bf16" if native == {True} else "fp32"
         if precision == "auto" and len(native) > 1:
-            self.say("not all nodes have bf16 arithmetic: fp32 everywhere")
+            log.info("not all nodes have bf16 arithmetic: fp32 everywhere")
 
     # -- the runs ------------------------------------------------------------------------------------------------------
 
@@ -154,9 +158,8 @@ class RayExecutor:
         at_once = sum(_room(node, self.threads, self.gpus) for node in self.nodes)
         names = ", ".join(sorted({str(facts["name"]) for facts in self.facts if facts.get("name")}))
         what = f"{self.gpus:.3g} GPU{f' ({names})' if names else ''}, " if self.gpus else ""
-        threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
-        count = f"{len(self.nodes)} node{'s' * (len(self.nodes) > 1)}"
-        return f"{min(at_once, runs)} at once on {count} of a Ray cluster, each {what}{threads}"
+        count = plural(len(self.nodes), "node")
+        return f"{min(at_once, runs)} at once on {count} of a Ray cluster, each {what}{plural(self.threads, 'thread')}"
 
     def execute(self, jobs: Sequence[Job], poll: Callable[[], None]) -> list[Outcome]:
         """Hand every job to Ray as soon as those before it have ended, and wait.
@@ -313,7 +316,7 @@ def _shared(
     beside = _threads_beside(nodes, 1.0)
     memory = min((fact.get("memory", UNKNOWN_MEMORY) for fact in facts), default=UNKNOWN_MEMORY)
     through_mps = bool(facts) and all(fact.get("mps") for fact in facts)
-    each = -(-runs // max(1, int(sum(node["Resources"].get("GPU", 0) for node in nodes))))
+    each = math.ceil(runs / max(1, int(sum(node["Resources"].get("GPU", 0) for node in nodes))))
     count = min(each, runs_a_gpu(load, memory, max(1, beside // (threads or 1)), through_mps))
     return 1.0 / count, threads or max(1, beside // count)
 

@@ -8,15 +8,18 @@ throughput with small ResNets on an A100 (T. Robroek et al., arXiv 2209.06018).
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 # Forward multiply-adds of a training step up to which a net leaves most of a GPU idle: ResNet-110 on CIFAR has 3e10 at
 # batch 128, ResNet-18 at 224 pixels 5e11 at batch 256.
@@ -62,13 +65,13 @@ def offers_mps() -> bool:
     return "CUDA_MPS_PIPE_DIRECTORY" in os.environ or shutil.which(CONTROL) is not None
 
 
-def service_for(runs: int, say: Callable[[str], None]) -> Mps:
+def service_for(runs: int) -> Mps:
     """The service through which so many runs share a GPU; one that offers nothing where they need none, or cannot have it."""
     if runs > 1 and offers_mps():
         try:
             return Mps()
         except OSError as error:
-            say(f"MPS cannot be started ({error}): runs take turns on a GPU")
+            log.info(f"MPS cannot be started ({error}): runs take turns on a GPU")
     return Mps(start=False)
 
 

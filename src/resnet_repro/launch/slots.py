@@ -94,22 +94,12 @@ def plan_slots(
     slots = []
     for device in devices:
         kind = device.partition(":")[0]
+        count = per_device or (max(1, min(runs, cores)) if kind == "cpu" else 1)
+        threads = cores if kind == "mps" else max(1, cores // (len(devices) * count))
+        environment = {} if kind == "mps" else environment_of(kind, threads)
         if kind == "cuda":
-            environment = {"CUDA_VISIBLE_DEVICES": _visible([device], visible), **(shared or {})}
-            count = per_device or 1
-            threads = max(1, cores // (len(devices) * count))
-            environment |= thread_environment(threads)
-            slots += [Slot("cuda", device, threads, environment, 1 / count, workers=threads) for _ in range(count)]
-        elif kind == "mps":
-            slots += [
-                Slot("mps", "mps", cores, {}, 1 / (per_device or 1), workers=cores) for _ in range(per_device or 1)
-            ]
-        else:
-            count = per_device or max(1, min(runs, cores))
-            threads = max(1, cores // count)
-            environment = cpu_environment(threads)
-            label = "cpu"
-            slots += [Slot("cpu", label, threads, environment, 1 / count, workers=threads) for _ in range(count)]
+            environment |= {"CUDA_VISIBLE_DEVICES": _visible([device], visible), **(shared or {})}
+        slots += [Slot(kind, device, threads, environment, 1 / count, workers=threads) for _ in range(count)]
     return slots
 
 

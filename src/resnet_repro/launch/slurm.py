@@ -10,6 +10,7 @@ stores calls as pickles, and asks sacct, which needs Slurm's accounting. It woul
 
 from __future__ import annotations
 
+import logging
 import math
 import secrets
 import shlex
@@ -26,8 +27,10 @@ from resnet_repro.launch.job import Job, Outcome
 from resnet_repro.launch.options import ExecutorSpec
 from resnet_repro.launch.sharing import UNKNOWN_MEMORY, Load, runs_a_gpu
 from resnet_repro.launch.slots import Slot, environment_of
+from resnet_repro.parsing import plural
 from resnet_repro.records.progress import amend_progress, progress_of
 
+log = logging.getLogger(__name__)
 SIGNAL_SECONDS = 120  # from the signal to the end of the time limit, for a checkpoint
 LARGEST_ARRAY = 1_000  # elements of one array; Slurm's own default limit is 1,001
 CORES_BESIDE_A_GPU = 8  # that most clusters have
@@ -49,7 +52,7 @@ class SlurmExecutor:
             raise UserError(
                 f"DEVICES={options.devices!r} does not go with EXECUTOR=slurm, which chooses: take auto, cuda or cpu"
             )
-        self.options, self.runs_dir, self.name, self.say = options, spec.runs_dir, spec.name, spec.say
+        self.options, self.runs_dir, self.name = options, spec.runs_dir, spec.name
         self.kind = "cpu" if options.devices == "cpu" or options.gpus == 0 else "cuda"
         self.gpus = (options.gpus or 1) if self.kind == "cuda" else 0
         self.nodes = options.nodes or 1
@@ -65,9 +68,11 @@ class SlurmExecutor:
         self.each = options.slots or 1
         self.precision = spec.precision
         if self.precision == "auto":
-            self.precision = "bf16" if self.kind == "cuda" else _precision_here()
+            from resnet_repro.hardware import resolve_precision
+
+            self.precision = "bf16" if self.kind == "cuda" else resolve_precision("auto", "cpu")
             other = "fp32" if self.precision == "bf16" else "bf16"
-            self.say(
+            log.info(
                 f"the nodes' arithmetic cannot be asked from here: {self.precision}; PRECISION={other} for the other"
             )
         if not options.dry_run:
@@ -86,11 +91,10 @@ class SlurmExecutor:
             self.each = min(runs, runs_a_gpu(load or Load(), UNKNOWN_MEMORY, cores, through_mps=True))
         if self.each > 1:
             self.threads = threads
-        what = f"{self.gpus} GPU{'s' * (self.gpus > 1)}, " if self.gpus else ""
+        what = f"{plural(self.gpus, 'GPU')}, " if self.gpus else ""
         where = f"{self.nodes} nodes, each {what}" if self.nodes > 1 else what
         together = f"{self.each} runs together, " if self.each > 1 else ""
-        cores = self.cores
-        return f"as elements of an array, each {together}{where}{cores} thread{'s' * (cores > 1)}"
+        return f"as elements of an array, each {together}{where}{plural(self.cores, 'thread')}"
 
     @property
     def cores(self) -> int:
@@ -107,7 +111,7 @@ class SlurmExecutor:
         new = [job for job in jobs if str(job.marker) not in queued]
         if len(new) < len(jobs):
             numbers = ", ".join(sorted({queued[str(job.marker)] for job in jobs if str(job.marker) in queued}))
-            self.say(f"{len(jobs) - len(new)} runs are queued already (job {numbers}) and are not submitted again")
+            log.info(f"{len(jobs) - len(new)} runs are queued already (job {numbers}) and are not submitted again")
         stem = f"{self.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         submitted: list[str] = []
         for number, (after, part) in enumerate(_arrays(new, LARGEST_ARRAY * self.each)):
@@ -116,7 +120,7 @@ class SlurmExecutor:
             folder = self.runs_dir / "slurm" / f"{stem}.{number}"
             if self.options.dry_run:
                 wait = [f"JOB_OF_SCRIPT_{place + 1}" for place in after]
-                self.say(self.script(folder, len(part), wait))
+                log.info(self.script(folder, len(part), wait))
                 continue
             try:
                 submitted.append(self._submit(folder, part, sorted(before)))
@@ -125,7 +129,7 @@ class SlurmExecutor:
                     _ask(["scancel", *submitted])
                 raise
         if submitted:
-            self.say(
+            log.info(
                 f"submitted {len(new)} runs as job {', '.join(submitted)}: make status tells how they stand, make report what "
                 "they came to; the same command submits again what is missing"
             )
@@ -236,12 +240,6 @@ def _arrays(jobs: Sequence[Job], most: int) -> list[tuple[list[int], list[Job]]]
         chosen = {job.marker for job in wave}
         left = [job for job in left if job.marker not in chosen]
     return arrays
-
-
-def _precision_here() -> str:
-    from resnet_repro.hardware import resolve_precision
-
-    return resolve_precision("auto", "cpu")
 
 
 def _ask(command: Sequence[str]) -> str:

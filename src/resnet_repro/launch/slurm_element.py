@@ -8,6 +8,7 @@ In a job of several tasks, started by srun, each of them is one of the processes
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
         print(error, flush=True)
         return 2
     jobs = _jobs(stored, int(os.environ["SLURM_ARRAY_TASK_ID"]))
-    with contextlib.closing(service_for(len(jobs), print)) as mps:
+    with contextlib.closing(service_for(len(jobs))) as mps:
         more = mps.environment | (group.environment(0) if group else {})
         jobs = [replace(job, environment={**job.environment, **more}) for job in jobs]
         # A client of MPS that dies by a fault may take others with it.
@@ -132,4 +133,6 @@ def _queue_again(jobs: Sequence[Job]) -> int:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(format="%(message)s", stream=sys.stdout)
+    logging.getLogger("resnet_repro").setLevel(logging.INFO)
     sys.exit(main(sys.argv[1:]))

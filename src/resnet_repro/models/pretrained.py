@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import pickle
 import re
 import shutil
 import struct
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from resnet_repro.download import DownloadError, fetch, is_url
 from resnet_repro.errors import UserError
 from resnet_repro.models.weights import map_keys
 
+log = logging.getLogger(__name__)
 FIRST_BYTES = (b"PK\x03\x04", b"\x80")  # of what torch.save writes: a zip archive, in old versions a pickle
 
 
@@ -33,10 +34,8 @@ class Weights:
     sha256: str
 
 
-def obtain(
-    wanted: str | None, depth: int, folder: Path, mirror: str | None, say: Callable[[str], None]
-) -> Weights | None:
-    """The weights to begin with, for a ResNet of `depth` layers; None, and a line that says why, where there are none.
+def obtain(wanted: str | None, depth: int, folder: Path, mirror: str | None) -> Weights | None:
+    """The weights to begin with, for a ResNet of `depth` layers; None, with the reason logged, where there are none.
 
     wanted: the file that the user names. Without one, torchvision's ImageNet weights, from `folder` or from the mirror (a
     folder or a URL), else downloaded into `folder`. Raises UserError for a file that cannot be read as weights.
@@ -50,12 +49,12 @@ def obtain(
     for path in _kept(file, folder, mirror):
         if _is_whole(path):
             return Weights(name, path, file_sha256(path))
-        say(f"passed over: {path} is not {name}, as its digest shows")
+        log.info(f"passed over: {path} is not {name}, as its digest shows")
     for address in (*([f"{mirror.rstrip('/')}/{file}"] if mirror and is_url(mirror) else []), url):
         problem = _download(address, folder / file)
         if problem is None:
             return Weights(name, folder / file, file_sha256(folder / file))
-        say(f"{name} cannot be had from {address} ({problem})")
+        log.info(f"{name} cannot be had from {address} ({problem})")
     return None
 
 

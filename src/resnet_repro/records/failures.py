@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_repro.records.layout import LOG
@@ -12,19 +13,26 @@ NAMED = 12  # runs that a line names
 LAST_LINES = 80  # of a log, that the last attempt has written
 
 
-def failure_lines(names: Sequence[str], folders: Sequence[Path], outcomes: Sequence[str]) -> list[str]:
+@dataclass(frozen=True)
+class EndedRun:
+    """A run of a study and how it ended, see `launch.job.Outcome`."""
+
+    name: str
+    folder: Path
+    outcome: str
+
+
+def failure_lines(runs: Sequence[EndedRun]) -> list[str]:
     """A line for each reason with the runs that failed for it, then one with those that were not started for want of them."""
-    failed: dict[str, list[tuple[str, Path]]] = {}
-    blocked = []
-    for name, folder, outcome in zip(names, folders, outcomes, strict=True):
-        if outcome == "failed":
-            failed.setdefault(failure_reason(folder), []).append((name, folder))
-        elif outcome == "blocked":
-            blocked.append(name)
+    failed: dict[str, list[EndedRun]] = {}
+    for run in runs:
+        if run.outcome == "failed":
+            failed.setdefault(failure_reason(run.folder), []).append(run)
     lines = []
-    for reason, runs in failed.items():
-        more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
-        lines.append(f"{_listed([name for name, _ in runs])} failed: {reason} (see {runs[0][1] / LOG}{more})")
+    for reason, alike in failed.items():
+        more = f" and {len(alike) - 1} more" if len(alike) > 1 else ""
+        lines.append(f"{_listed([run.name for run in alike])} failed: {reason} (see {alike[0].folder / LOG}{more})")
+    blocked = [run.name for run in runs if run.outcome == "blocked"]
     if len(blocked) == 1:
         lines.append(f"{blocked[0]} was not started: the run that it starts from has failed")
     elif blocked:
@@ -32,17 +40,17 @@ def failure_lines(names: Sequence[str], folders: Sequence[Path], outcomes: Seque
     return lines
 
 
-def are_bad_input(folders: Sequence[Path]) -> bool:
-    """Whether all of the failed runs in these folders ended on what the user can mend, as they say in their logs."""
-    return bool(folders) and all(_said_itself(folder) for folder in folders)
+def are_bad_input(runs: Sequence[EndedRun]) -> bool:
+    """Whether runs failed, all of them on what the user can mend, as they say in their logs."""
+    failed = [run.folder for run in runs if run.outcome == "failed"]
+    return bool(failed) and all(f"{SAID}{failure_reason(folder)}" in _log_lines(folder) for folder in failed)
 
 
-def _said_itself(folder: Path) -> bool:
+def _log_lines(folder: Path) -> list[str]:
     try:
-        lines = (folder / LOG).read_text(errors="replace").splitlines()
+        return (folder / LOG).read_text(errors="replace").strip().splitlines()
     except OSError:
-        return False
-    return f"{SAID}{failure_reason(folder)}" in lines
+        return []
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -52,10 +60,7 @@ def _listed(names: Sequence[str]) -> str:
 
 def failure_reason(folder: Path) -> str:
     """What a failed run said of it, else the last line that it printed; torchrun's own lines come after either."""
-    try:
-        lines = (folder / LOG).read_text(errors="replace").strip().splitlines()
-    except OSError:
-        lines = []
+    lines = _log_lines(folder)
     said = [line.removeprefix(SAID) for line in lines[-LAST_LINES:] if line.startswith(SAID)]
     reason = (said or lines or ["it printed nothing"])[-1]
     if "busy or unavailable" in reason:  # CUDA's words for a card in exclusive-process mode

@@ -8,7 +8,6 @@ would only cost time.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from resnet_repro.config.settings import RunSettings
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_json, sync_to_disk, write_json
 from resnet_repro.records.layout import CHECKPOINT, LOCK, LOG, PROGRESS, RECORD, RUN, WEIGHTS
+from resnet_repro.records.lock import hold
 from resnet_repro.records.progress import progress_of
 from resnet_repro.records.record import Record, read_record
 from resnet_repro.records.resume import damage_of
@@ -74,13 +74,8 @@ def _writing(folder: Path) -> Iterator[bool]:
     """Hold the lock of a run's folder, made where it is not there; False where a process trains in it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / LOCK).open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
+        with hold(folder / LOCK) as is_free:
+            yield is_free
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror}): name another RUNS_DIR") from error
 

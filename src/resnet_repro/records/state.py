@@ -5,7 +5,6 @@ Nothing is written, and a run beside which this is read does not notice it.
 
 from __future__ import annotations
 
-import fcntl
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.files import read_json
 from resnet_repro.records.failures import failure_reason
 from resnet_repro.records.layout import CHECKPOINT, LOCK, LOG, PROGRESS, RUN
+from resnet_repro.records.lock import is_held
 from resnet_repro.records.progress import clock, seconds_left, share_done
 from resnet_repro.records.record import Record, find_record
 
@@ -45,7 +45,7 @@ class RunState:
 def run_state(folder: Path, arm: str, seed: int, now: float) -> RunState:
     """How the run in `folder` stands at `now`, in seconds since the epoch. Damage of any kind is a state, never raised."""
     try:
-        locked = is_locked(folder)  # first: a run that ends while this reads then has its record
+        locked = is_held(folder / LOCK)  # first: a run that ends while this reads then has its record
         if record := find_record(folder):
             return _ended(record, arm, seed)
         try:
@@ -63,28 +63,6 @@ def run_state(folder: Path, arm: str, seed: int, now: float) -> RunState:
     except OSError as error:
         state, detail = "damaged", f"{folder} ({error.strerror})"
     return RunState(arm, seed, state, detail)
-
-
-def is_locked(folder: Path) -> bool | None:
-    """Whether a process holds the run; None where the file system does not tell.
-
-    The lock asked for is a shared one, given back at once: two readers do not see each other, and a run that starts at
-    that moment asks again.
-    """
-    try:
-        file = (folder / LOCK).open("rb")
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return None
-    return False
 
 
 def _ended(record: Record, arm: str, seed: int) -> RunState:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from resnet_repro.design.budgets import command_for, profile_of
+from resnet_repro.design.budgets import Budget
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.records.record import Record
 
@@ -176,7 +176,7 @@ def _broken(records: Sequence[Record]) -> str:
 
 
 def _missing(experiment: Experiment, budget: str, records: Sequence[Record], failed: Sequence[str]) -> str:
-    profile = profile_of(experiment, budget)
+    profile = Budget.parse(budget).profile_of(experiment)
     if profile is None:
         return ""
     seeds = sorted({r.seed for r in records if not r.is_counted} | set(profile.seeds))
@@ -185,7 +185,7 @@ def _missing(experiment: Experiment, budget: str, records: Sequence[Record], fai
     needless = _needless(experiment, records)
     names = [f"{arm} seed {seed}" for arm, seed in due if (arm, seed) not in have and arm not in needless]
     names = [name for name in names if name not in failed]
-    how = command_for(experiment, budget, [arm.name for arm in experiment.arms_of(profile)], seeds)
+    how = Budget.parse(budget).command(experiment, seeds=seeds)
     return f"MISSING RUNS. {_listed(names)}. They are trained by: {how}" if names else ""
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from resnet_repro.claims.comparisons import Comparison
 from resnet_repro.claims.judge import Judgement, rule_for
-from resnet_repro.design.budgets import command, commands_for, profile_of, split_budget
+from resnet_repro.design.budgets import Budget
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.errors import UserError
 from resnet_repro.records.record import Record, collect
@@ -66,11 +66,11 @@ def summary_content(
             claims = [_judged_row(judgement) for judgement in judged(experiment, records)]
             steps = _steps(records) or f"{len(records)} networks counted"
             ran = _ran(experiment, budget, records)
-            own_data = split_budget(budget)[1] is None
+            own_data = Budget.parse(budget).dataset is None
             sections.append(_section(experiment, _budget(experiment, budget, records), steps, ran, claims, own_data))
         if not budgets.get(experiment.name):
             claims = [_absent_row(claim.name, claim.text, claim.source) for claim in experiment.claims]
-            line = f"not run: {command(experiment, experiment.profiles[0].name)}"
+            line = f"not run: {Budget.parse(experiment.profiles[0].name).command(experiment)}"
             sections.append(_section(experiment, line, "", None, claims))
     claims = _counting(sections)
     counts = Counter(claim["verdict"] for claim in claims)
@@ -134,7 +134,7 @@ def _ran(experiment: Experiment, budget: str, records: Sequence[Record]) -> dict
     per_arm = sorted(Counter(record.arm for record in trained).values())
     data = {f"{r.dataset.title} {r.dataset.digest[:8]}" for r in trained}
     return {
-        "commands": commands_for(experiment, budget, seeds),
+        "commands": Budget.parse(budget).commands(experiment, seeds),
         "runs": str(len(records)),
         "seeds": " to ".join(dict.fromkeys(map(str, (*per_arm[:1], *per_arm[-1:])))) or "–",
         "data": ", ".join(sorted(data)) or "–",
@@ -147,7 +147,7 @@ def _ran(experiment: Experiment, budget: str, records: Sequence[Record]) -> dict
 def _budget(experiment: Experiment, budget: str, records: Sequence[Record]) -> str:
     """Profile, length against the published one, missing runs and data set, in a line."""
     parts = [f"{steps} iterations"] if (steps := _steps(records)) else []
-    profile = profile_of(experiment, budget)
+    profile = Budget.parse(budget).profile_of(experiment)
     if any(r.settings.stretch is not None for r in records):
         parts.append("some arms a stretch only")
     titles = sorted({r.dataset.title for r in records if not r.is_counted})

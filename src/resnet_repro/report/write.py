@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnet_repro.design.budgets import command, split_budget
+from resnet_repro.design.budgets import Budget
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.errors import UserError
 from resnet_repro.figures.figure import Context
@@ -46,7 +46,7 @@ def budgets_with_records(runs_dir: Path, experiment: str) -> list[str]:
         budget = path.parents[2].name
         if budget not in lengths:
             lengths[budget] = max((done for done, _ in schedules(collect(runs_dir, experiment, budget))), default=0)
-    return sorted(lengths, key=lambda budget: (split_budget(budget)[1] is not None, -lengths[budget], budget))
+    return sorted(lengths, key=lambda budget: (Budget.parse(budget).dataset is not None, -lengths[budget], budget))
 
 
 def write_report(
@@ -66,7 +66,7 @@ def write_report(
     records = collect(runs_dir, experiment.name, budget)
     if not records:
         raise UserError(
-            f"{runs_dir}/{experiment.name}/{budget} holds no finished run: run {command(experiment, budget)} first"
+            f"{runs_dir}/{experiment.name}/{budget} holds no finished run: run {Budget.parse(budget).command(experiment)} first"
         )
     longest = max(record.settings.iterations for record in records)
     context = Context(records, longest, published=not is_other_data(experiment, records))

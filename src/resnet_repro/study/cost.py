@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from resnet_repro.config.settings import RunSettings, Scored
+from resnet_repro.data.catalogue import DatasetFacts
 from resnet_repro.launch import Load
 from resnet_repro.launch.sharing import CONTEXT
 from resnet_repro.study.run import Run, net_of
-
-if TYPE_CHECKING:
-    from resnet_repro.data.catalogue import DatasetFacts
 
 
 def expected_costs(runs: Sequence[Run], datasets: Mapping[str, DatasetFacts]) -> dict[str, float]:

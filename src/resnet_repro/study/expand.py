@@ -1,21 +1,42 @@
-"""A request expanded into the settings of its runs."""
+"""A request expanded into its runs."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from resnet_repro.config.arm import Arm, Weights
+from resnet_repro.config.execution import Execution
 from resnet_repro.config.settings import RunSettings
+from resnet_repro.data.catalogue import dataset
+from resnet_repro.data.folders import IMAGENET, IMAGENET_IMAGES
+from resnet_repro.data.open_data import LocatedDataset
 from resnet_repro.errors import UserError
+from resnet_repro.launch import Executor
+from resnet_repro.models.pretrained import Weights as WeightsFile
+from resnet_repro.study.inputs import Inputs
 from resnet_repro.study.request import Request
-
-if TYPE_CHECKING:
-    from resnet_repro.data.open_data import LocatedDataset
-    from resnet_repro.models.pretrained import Weights as WeightsFile
+from resnet_repro.study.run import Run
 
 NO_DATA = "none"  # the data set of arms that are counted
+
+
+def runs_of(request: Request, budget: str, inputs: Inputs, executor: Executor) -> list[Run]:
+    """The runs of a request on its inputs, seed by seed."""
+    request = replace(request, arms=[arm for arm in request.arms if arm.name in inputs.by_arm])
+    weights = str(inputs.weights.path.resolve()) if inputs.weights else None
+    # The folder follows from the arm, threads and the rest from the slot.
+    execution = Execution(
+        "", 0, request.checkpoint_seconds, None,
+        workers=request.workers or 0, skip_broken=request.skip_broken, weights=weights,
+    )  # fmt: skip
+    runs = []
+    for settings in expand(request, budget, inputs.by_arm, executor.precision, executor.kind, inputs.weights):
+        located = inputs.by_arm[settings.arm.name]
+        here = replace(execution, data_folder=str(located.folder.resolve()))
+        runs.append(Run(settings, request.runs_dir, here, located.facts, request.sources))
+    return runs
 
 
 def expand(
@@ -77,12 +98,9 @@ def _for_as_many_epochs(arm: Arm, images: int, published: str) -> tuple[Arm, flo
 
     published: the data set that the recipe's own length is for.
     """
-    from resnet_repro.data.catalogue import dataset
-    from resnet_repro.data.folders import IMAGENET, IMAGENET_IMAGES
-
     recipe = arm.recipe
     of = recipe.train_images or (IMAGENET_IMAGES if published == IMAGENET else dataset(published).train_images)
-    factor = -(-images // recipe.batch_size) / -(-of // recipe.batch_size)
+    factor = math.ceil(images / recipe.batch_size) / math.ceil(of / recipe.batch_size)
     recipe = replace(
         recipe,
         name=f"{recipe.name}, {'all images' if recipe.train_images else 'as many epochs'}",

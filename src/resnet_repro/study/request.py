@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_repro.config.arm import Arm
+from resnet_repro.data.sources import DataSources
 from resnet_repro.design.experiment import Experiment, Profile
 from resnet_repro.errors import UserError
 from resnet_repro.launch.options import LaunchOptions
@@ -23,9 +24,7 @@ class Request:
     arms: Sequence[Arm]
     seeds: Sequence[int]
     dataset: str
-    data_dir: Path
-    data_dir_named: bool
-    data_mirror: str | None
+    sources: DataSources
     runs_dir: Path
     reports_dir: Path
     launch: LaunchOptions

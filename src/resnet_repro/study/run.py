@@ -2,44 +2,49 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
+import logging
+import math
 import secrets
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+from resnet_repro.config.execution import Execution
 from resnet_repro.config.settings import RunSettings
-from resnet_repro.data.catalogue import CATALOGUE
+from resnet_repro.data.catalogue import CATALOGUE, DatasetFacts
+from resnet_repro.data.sources import DataSources, obtain
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_json, write_json
 from resnet_repro.launch import Job, Slot
 from resnet_repro.records.layout import CHECKPOINT, LOG, RECORD, RUN, run_folder, source_folders
+from resnet_repro.records.lock import hold
 from resnet_repro.records.progress import amend_progress, progress_of, write_progress
 from resnet_repro.records.provenance import commit
 from resnet_repro.records.record import find_record
+from resnet_repro.records.resume import state_of
+from resnet_repro.records.reuse import take_over, take_up
 
-if TYPE_CHECKING:
-    from resnet_repro.data.catalogue import DatasetFacts
+log = logging.getLogger(__name__)
 
 
 class Run:
     """A run of a study: its name and folder, and the job that carries it out.
 
-    facts: those of its data set. how: of the fields of `training.execution.Execution` those that the study decides.
-    mirror: where another machine than the study's looks for the data.
+    Of one that is trained: execution, but for threads, commit and share of memory, which follow from the slot; workers, 0
+    where they do too; facts of its data set; data_sources, where a machine looks that does not have it.
     """
 
     def __init__(
         self,
         settings: RunSettings,
         runs_dir: Path,
-        how: Mapping[str, Any] | None = None,
+        execution: Execution | None = None,
         facts: DatasetFacts | None = None,
-        mirror: str | None = None,
+        data_sources: DataSources | None = None,
     ) -> None:
-        self.settings, self.how, self.facts, self.mirror = settings, how or {}, facts, mirror
+        self.settings, self.execution, self.facts, self.data_sources = settings, execution, facts, data_sources
         self.name = f"{settings.arm.name} seed {settings.seed}"
         self.folder = run_folder(runs_dir, settings.experiment, settings.budget, settings.arm.name, settings.seed)
         self.sources = source_folders(self.folder, settings)
@@ -70,37 +75,32 @@ class Run:
 
         Where the run's data are not on this machine yet they are fetched.
         """
-        self._have_data()
+        assert self.execution is not None and self.facts is not None
+        self._have_data(Path(self.execution.data_folder))
         self.folder.mkdir(parents=True, exist_ok=True)
         stored = read_json(self.folder / RUN) or {}
         started = (self.folder / CHECKPOINT).exists()
-        execution = {
-            **self.how,
-            "threads": stored.get("execution", {}).get("threads", slot.threads) if started else slot.threads,
-            "commit": commit(),
-            "memory_share": slot.share,
-        }
-        if execution.get("workers") is None:
-            execution["workers"] = slot.workers
+        execution = replace(
+            self.execution,
+            threads=stored.get("execution", {}).get("threads", slot.threads) if started else slot.threads,
+            commit=commit(),
+            memory_share=slot.share,
+            workers=self.execution.workers or slot.workers,
+        )
         identity = stored.get("id") or secrets.token_hex(4)
-        assert self.facts is not None
         dataset = {"title": self.facts.title, "standin": self.facts.standin}
-        run = {"settings": self.settings.to_json(), "execution": execution, "id": identity, "dataset": dataset}
+        run = {"settings": self.settings.to_json(), "execution": asdict(execution), "id": identity, "dataset": dataset}
         write_json(self.folder / RUN, run)
 
-    def _have_data(self) -> None:
+    def _have_data(self, folder: Path) -> None:
         """Fetch the data where another machine has planned the run; of many runs at once on this one the first does it."""
-        folder = Path(self.how["data_folder"])
         if folder.exists() or self.settings.dataset not in CATALOGUE:
             return
-        from resnet_repro.data.sources import obtain
-
-        data_dir = folder.parents[1]
-        data_dir.mkdir(parents=True, exist_ok=True)
-        with (data_dir / f".{folder.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        assert self.data_sources is not None
+        self.data_sources.data_dir.mkdir(parents=True, exist_ok=True)
+        with hold(self.data_sources.data_dir / f".{folder.name}.lock", math.inf):
             if not folder.exists():
-                obtain(self.settings.dataset, data_dir, self.mirror, lambda text: None)
+                obtain(self.settings.dataset, self.data_sources)
 
     def mark_waiting(self) -> None:
         """Say in the run's progress that it waits, and forget the record of a run that was skipped.
@@ -125,15 +125,41 @@ class Run:
             return  # on a full disk progress cannot be told; exit code and console name failed runs all the same
 
 
+def missing_runs(runs: Sequence[Run], reuse: bool, is_group: bool) -> list[Run]:
+    """The runs that are to be trained, or trained on.
+
+    reuse: whether what other studies have trained is put into the runs' folders. is_group: whether several processes carry
+    out each run; whole results are then not taken over, since another process would wait in vain for a run that this one
+    knows to be done.
+    """
+    states = [state_of(run.folder, run.settings) for run in runs]
+    return [
+        run
+        for run, state in zip(runs, states, strict=True)
+        if state != "done" and not (reuse and _is_taken_over(run, is_new=state == "new" and not is_group))
+    ]
+
+
+def _is_taken_over(run: Run, is_new: bool) -> bool:
+    """Whether the result of a new run could be taken over from another study; else its beginning is, where there is one."""
+    if is_new and (source := take_over(run.folder, run.settings)):
+        log.info(f"{run.name}: {source} has trained the same run, and its result is taken over")
+        return True
+    if steps := take_up(run.folder, run.settings):
+        log.info(f"{run.name}: its first {steps:,} steps have been trained, and it goes on from there")
+    return False
+
+
 def tell_of_siblings(runs: Sequence[Run]) -> None:
     """Tell each run what is trained of its network in all: of that depends whether compiling pays."""
     families: dict[tuple, list[Run]] = {}
     for run in runs:
         families.setdefault(net_of(run.settings), []).append(run)
     for family in families.values():
-        trained = {"net_steps": sum(run.settings.scheduled for run in family), "net_runs": len(family)}
+        steps = sum(run.settings.scheduled for run in family)
         for run in family:
-            run.how = {**run.how, **trained}
+            assert run.execution is not None
+            run.execution = replace(run.execution, net_steps=steps, net_runs=len(family))
 
 
 def net_of(settings: RunSettings) -> tuple:

@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from statistics import mean
 
-from resnet_repro.design.budgets import profile_of
+from resnet_repro.design.budgets import Budget
 from resnet_repro.design.experiment import Experiment, Profile
 from resnet_repro.design.registry import experiment_names, load_experiment
 from resnet_repro.parsing import seed_list
@@ -55,7 +55,9 @@ def status_lines(names: Sequence[str], runs_dir: Path) -> list[str]:
 def survey(experiment: Experiment, runs_dir: Path, now: float) -> list[Survey]:
     """An experiment's budgets that have a folder, its profiles first. `now` in seconds since the epoch."""
     root, damaged = runs_dir / experiment.name, []
-    budgets = [(profile_of(experiment, f.name), f) for f in _folders(root, damaged)] if root.is_dir() else []
+    budgets = (
+        [(Budget.parse(f.name).profile_of(experiment), f) for f in _folders(root, damaged)] if root.is_dir() else []
+    )
     names = [profile.name for profile in experiment.profiles]
     found = []
     for profile, folder in budgets:

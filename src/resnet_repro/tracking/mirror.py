@@ -61,55 +61,58 @@ def parse_mode(mode: str) -> str:
 
 
 class Mirror:
-    """The launcher's handle on the mirroring process; does nothing where W&B is disabled or not installed."""
+    """The launcher's handle on the mirroring process; does nothing where W&B is disabled or not installed.
 
-    def __init__(self, mode: str, runs_dir: Path, folders: Sequence[Path]) -> None:
-        self.directory = runs_dir / "wandb"
+    Use as a context manager, which says on standard error what went wrong. report: {"group": ..., "images": {caption: path}}
+    to be shown as a run of its own.
+    """
+
+    def __init__(self, mode: str, runs_dir: Path) -> None:
+        self.mode, self.directory = mode, runs_dir / "wandb"
         self.process: subprocess.Popen | None = None
+        self.report: Mapping[str, Any] | None = None
         self.note = ""
         self._told = False
-        if mode == "disabled" or not folders:
+
+    def __enter__(self) -> Mirror:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if problem := self.close():
+            print(problem, file=sys.stderr)
+
+    def start(self, folders: Sequence[Path]) -> None:
+        """Follow the runs in these folders."""
+        if self.mode == "disabled":
             return
         if find_spec("wandb") is None:
             self.note = "Weights & Biases is not installed: the curves are in each run's metrics.csv"
             return
         try:
-            self.process = self._start(mode, folders)
+            self.process = start_mirror(self.directory, self.mode, folders, subprocess.PIPE)
         except OSError as error:
             self.note = f"Weights & Biases cannot record ({error}): the curves are in each run's metrics.csv"
-
-    def _start(self, mode: str, folders: Sequence[Path]) -> subprocess.Popen:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        (self.directory / STATE).unlink(missing_ok=True)
-        with (self.directory / "mirror.log").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", __name__, str(self.directory), mode, *map(str, folders)],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=os.environ | {"WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true", "WANDB_MODE": ""},
-                start_new_session=True,
-            )
 
     def message(self) -> str | None:
         """What to tell the user about where the curves go, once, as soon as it is known."""
         if self.note:
             note, self.note = self.note, ""
             return note
-        if self.process is None or (state := _read_state(self.directory)) is None or self._told:
+        if self.process is None or self._told:
             return None
-        self._told = True
-        return state["message"]
+        try:
+            state = read_json(self.directory / STATE)
+        except UserError:  # a study does not end for want of its mirror
+            return None
+        self._told = state is not None
+        return state["message"] if state else None
 
-    def close(self, report: Mapping[str, Any] | None = None) -> str | None:
-        """Let the mirror finish, for a bounded time; what went wrong, or None.
-
-        report: {"group": ..., "images": {caption: path}} to be shown as a run of its own.
-        """
+    def close(self) -> str | None:
+        """Let the mirror finish, for a bounded time; what went wrong, or None."""
         if self.process is None or self.process.stdin is None:
             return None
         try:
-            self.process.stdin.write((json.dumps(report) if report else "").encode() + b"\n")
+            self.process.stdin.write((json.dumps(self.report) if self.report else "").encode() + b"\n")
             self.process.stdin.close()
             self.process.wait(FINISH_SECONDS)
         except (OSError, subprocess.TimeoutExpired):
@@ -121,11 +124,19 @@ class Mirror:
         return None
 
 
-def _read_state(directory: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads((directory / STATE).read_text())
-    except (OSError, ValueError):
-        return None
+def start_mirror(directory: Path, mode: str, folders: Sequence[Path], stdin: int) -> subprocess.Popen:
+    """The mirroring process, which records in `directory`; `stdin` as Popen takes it. Raises OSError."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / STATE).unlink(missing_ok=True)
+    with (directory / "mirror.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", __name__, str(directory), mode, *map(str, folders)],
+            stdin=stdin,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true", "WANDB_MODE": ""},
+            start_new_session=True,
+        )
 
 
 class _RunMirror:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_json
 from resnet_repro.records.layout import RUN
+from resnet_repro.tracking.mirror import start_mirror
 
 
 def sync(runs_dir: Path) -> int:
     """Upload what W&B has recorded under `runs_dir`, offline or cut off, with its own command.
 
     Runs that nothing followed, as those of Slurm, are recorded first. Raises UserError where there is nothing to upload,
-    without W&B, and without an account.
+    without W&B, where it fails, and without an account.
     """
     directory = runs_dir / "wandb"
     followed, missed = _recordings(directory), _unrecorded(runs_dir)
@@ -26,8 +25,8 @@ def sync(runs_dir: Path) -> int:
         raise UserError(f"{runs_dir} holds no recordings: run an experiment first")
     if find_spec("wandb") is None:
         raise UserError("Weights & Biases is not installed: pip install wandb")
-    if missed:
-        record_offline(directory, missed)
+    if missed and start_mirror(directory, "offline", missed, subprocess.DEVNULL).wait():
+        raise UserError(f"Weights & Biases cannot record the runs: see {directory / 'mirror.log'}")
     recordings = _recordings(directory)
     import wandb
 
@@ -38,17 +37,6 @@ def sync(runs_dir: Path) -> int:
     if not known:
         raise UserError("no Weights & Biases account is known on this machine: run wandb login, then make sync again")
     return subprocess.call([sys.executable, "-m", "wandb", "sync", *map(str, recordings)])
-
-
-def record_offline(directory: Path, folders: Sequence[Path]) -> None:
-    """Make W&B's recordings of runs as they stand, in a process of their own. Raises UserError where W&B fails."""
-    directory.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "resnet_repro.tracking.mirror", str(directory), "offline", *map(str, folders)]
-    environment = os.environ | {"WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true", "WANDB_MODE": ""}
-    with (directory / "mirror.log").open("ab") as log:
-        code = subprocess.call(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment)
-    if code:
-        raise UserError(f"Weights & Biases cannot record the runs: see {directory / 'mirror.log'}")
 
 
 def _recordings(directory: Path) -> list[Path]:

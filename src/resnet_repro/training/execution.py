@@ -5,43 +5,15 @@ what the run computes, but for the last digits.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from resnet_repro.config.execution import Execution
 from resnet_repro.config.settings import FEWEST_CAPTURED, RunSettings
 from resnet_repro.data.base import Data
 from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.compilation import Share, compiled_once, wants_compilation
-
-
-@dataclass(frozen=True)
-class Execution:
-    """How a run is carried out: what may change a run's speed, not what it computes.
-
-    threads is kept over resumes all the same, since sums of another number of threads differ in the last bits; whether
-    kernels are compiled is kept by the checkpoint.
-    memory_share: the part of the device's memory that is meant for the run. workers: processes that decode images, for
-    each one that trains. skip_broken: images that cannot be read are left out and counted, and do not end the run.
-    weights: where the file of the settings' weights lies. net_steps, net_runs: what the study trains of the run's network
-    in all, on any machine; 0 where that is not known, and the run counts alone.
-    """
-
-    data_folder: str
-    threads: int
-    checkpoint_seconds: float
-    commit: str | None
-    memory_share: float = 1.0
-    workers: int = 0
-    skip_broken: bool = False
-    weights: str | None = None
-    net_steps: int = 0
-    net_runs: int = 0
-
-    def share(self, settings: RunSettings) -> Share:
-        """What the study trains of the run's network, for `wants_compilation`."""
-        return Share(self.net_steps or settings.scheduled, max(1, self.net_runs), max(1, round(1 / self.memory_share)))
 
 
 def choose_kernels(
@@ -64,7 +36,8 @@ def choose_kernels(
     began = _began_compiled(checkpoint)
     wants = began
     if began is None:
-        share = execution.share(settings)
+        together = max(1, round(1 / execution.memory_share))
+        share = Share(execution.net_steps or settings.scheduled, max(1, execution.net_runs), together)
         wants = wants_compilation(settings, data.classes, data.shape, share, execution.threads)
     if not wants:
         return "not compiled", None

@@ -8,7 +8,6 @@ Started several times by torchrun, or with its variables set, the processes trai
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import signal
 import sys
@@ -17,7 +16,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 import pytorch_lightning as pl
 import torch
@@ -25,6 +23,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
+from resnet_repro.config.execution import Execution
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.data.base import Data
 from resnet_repro.data.cached_features import FeatureData
@@ -38,11 +37,12 @@ from resnet_repro.models.recompute import recompute_activations
 from resnet_repro.models.transfer import TransferNet
 from resnet_repro.records.failures import SAID
 from resnet_repro.records.layout import CHECKPOINT, LOCK, RECORD, RUN
+from resnet_repro.records.lock import hold
 from resnet_repro.records.progress import STOPPED
 from resnet_repro.training.checkpoints import Checkpoints, InPlace
 from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.diagnostics_callback import DiagnosticsCallback
-from resnet_repro.training.execution import Execution, choose_graph, choose_kernels
+from resnet_repro.training.execution import choose_graph, choose_kernels
 from resnet_repro.training.finish import RunInfo, finish, write_skipped
 from resnet_repro.training.memory import choose_activations, peak_memory_mib
 from resnet_repro.training.monitor import Monitor
@@ -206,22 +206,16 @@ def _follow_launcher() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _lock(folder: Path) -> IO[str]:
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
     """Claim the run's folder; a process that an ended launcher left behind is given the time to save.
 
     Raises UserError where another process keeps training this run.
     """
-    file = (folder / LOCK).open("w")
-    deadline = time.monotonic() + LOCK_WAIT_SECONDS
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise UserError(f"another process trains {folder}: wait for it or name another RUNS_DIR") from None
-            time.sleep(0.5)
-        else:
-            return file
+    with hold(folder / LOCK, LOCK_WAIT_SECONDS) as is_free:
+        if not is_free:
+            raise UserError(f"another process trains {folder}: wait for it or name another RUNS_DIR")
+        yield
 
 
 def _join(dist: DistContext) -> None:
@@ -239,21 +233,19 @@ def main(arguments: list[str]) -> int:
     _follow_launcher()
     try:
         dist = dist_context(os.environ)
-        lock = _lock(folder) if dist.is_main else None  # held until the process ends
-        _join(dist)
-        run = dist.broadcast(read_json(folder / RUN) if dist.is_main else None)
-        if run is None:
-            raise UserError(f"{folder} holds no {RUN}: start runs with resnet-repro run")
-        outcome = "finished"
-        if not dist.broadcast((folder / RECORD).exists()):  # else another launcher's process has finished the run
-            outcome = train(folder, RunSettings.from_json(run["settings"]), Execution(**run["execution"]), dist)
+        with _lock(folder) if dist.is_main else contextlib.nullcontext():
+            _join(dist)
+            run = dist.broadcast(read_json(folder / RUN) if dist.is_main else None)
+            if run is None:
+                raise UserError(f"{folder} holds no {RUN}: start runs with resnet-repro run")
+            outcome = "finished"
+            if not dist.broadcast((folder / RECORD).exists()):  # else another launcher's process has finished the run
+                outcome = train(folder, RunSettings.from_json(run["settings"]), Execution(**run["execution"]), dist)
     except UserError as error:
         print(f"{SAID}{error}", file=sys.stderr, flush=True)
         return 2
     if dist.size > 1:
         torch.distributed.destroy_process_group()
-    if lock:
-        lock.close()
     return STOPPED if outcome == "stopped" else 0
 
 
