@@ -172,25 +172,24 @@ def _one_pass(net: nn.Module, shape: tuple[int, int, int], images: int) -> list[
     rows: list[LayerCost] = []
     met: set[nn.Module] = set()
 
-    def add(name: str, module: nn.Module, x: Tensor, output: Tensor) -> None:
-        kind = _kind(module)
-        assert kind is not None
+    def add(layer: tuple[str, str], module: nn.Module, x: Tensor, output: Tensor) -> None:
+        name, kind = layer
         size = tuple(output.shape[1:])
         memory = 0.0 if kind == "norm" else prod(size) * KIB_PER_NUMBER
         params = 0 if module in met else parameter_count(module)
         met.add(module)
-        rows.append(
-            LayerCost(name, kind, size, memory, params, _operations(module, x, size), "heads" in name.split("."))
-        )
+        operations = _operations(module, x, size)
+        rows.append(LayerCost(name, kind, size, memory, params, operations, in_heads="heads" in name.split(".")))
 
-    layers = [(name, module) for name, module in net.named_modules() if _kind(module)]
+    layers = [
+        ((name, kind), module)
+        for name, module in net.named_modules()
+        for kind, types in KINDS.items()
+        if isinstance(module, types)
+    ]
     with forward_hooks(layers, add), torch.no_grad():
         net(torch.empty(images, *shape, device="meta"))
     return rows
-
-
-def _kind(module: nn.Module) -> str | None:
-    return next((kind for kind, types in KINDS.items() if isinstance(module, types)), None)
 
 
 def _operations(module: nn.Module, x: Tensor, size: tuple[int, ...]) -> int:
