@@ -13,7 +13,7 @@ python=${PYTHON:-python3}
 mkdir -p "$OUT"
 case "${1:-}" in
 tests)
-  "$python" -m pytest -o addopts= -m gpu tests/test_gpu.py -v --durations=10 2>&1 | tee "$OUT/tests.txt"
+  "$python" -m pytest -o addopts= -m gpu tests/training/test_gpu.py -v --durations=10 2>&1 | tee "$OUT/tests.txt"
   ;;
 benchmark)
   "$python" benchmarks/gpu.py --dataset standin --data-dir "${DATA_DIR:-data}"

@@ -8,21 +8,17 @@ from pathlib import Path
 import pytest
 import torchvision.models as reference
 from counted_nets import rows_of
+from made_reports import count_arm
 
 from resnet_repro.claims.comparisons import Results
 from resnet_repro.claims.judge import judge_all
-from resnet_repro.config.settings import RunSettings
 from resnet_repro.design.experiment import Experiment
-from resnet_repro.diagnostics.complexity import (
-    totals,
-)
+from resnet_repro.diagnostics.complexity import totals
 from resnet_repro.figures.architectures import TORCHVISION_TOP_1
 from resnet_repro.figures.figure import Context
 from resnet_repro.figures.style import report_style
-from resnet_repro.records.layout import run_folder
 from resnet_repro.records.record import Record, collect
 from resnet_repro.report.network_tables import totals_table, write_csv_tables
-from resnet_repro.training.count_run import count_run
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +26,7 @@ def records(complexity: Experiment, tmp_path_factory: pytest.TempPathFactory) ->
     """Records of some networks, as a run leaves them."""
     runs = tmp_path_factory.mktemp("runs")
     for name in ("vgg-16", "googlenet", "alexnet", "googlenet-stem", "vgg-16-stem"):
-        arm = complexity.arm(name)
-        settings = RunSettings("complexity", "quick", arm, 0, 0, 1, "none", "", "fp32", "cpu")
-        count_run(run_folder(runs, "complexity", "quick", name, 0), settings)
+        count_arm(runs, complexity, complexity.arm(name), "quick")
     return collect(runs, "complexity", "quick")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from drawn_pages import emptiest_part, pages_of
 from made_records import DIVERGED, content_of, make_record
-from made_reports import TRAINED, add_tables, count_arm, found_search
+from made_reports import TRAINED, make_study
 from PIL import Image
 from reference import REFERENCE, STEMS
 
@@ -32,9 +32,7 @@ def has_block(page: np.ndarray) -> bool:
     return bool(((page < 40).mean(axis=1) > 0.05).sum() > 15)
 
 
-@pytest.mark.parametrize(
-    "height", [200, 900]
-)  # of 600 pixels that are as wide as the text: low, or a page and a half high
+@pytest.mark.parametrize("height", [200, 900])  # 600 are the text's width: low, or a page and a half high
 @pytest.mark.parametrize("banners", [0, 5])
 def test_the_first_figure_is_on_page_one_whatever_stands_above(
     banners: int, height: int, degradation: Experiment, paper_runs: Path, tmp_path: Path
@@ -81,14 +79,7 @@ def test_no_page_of_the_reference_reports_is_half_empty(name: str, tmp_path: Pat
 def made_context(experiment: Experiment, runs: Path, seeds: int = 2) -> Context:
     if experiment.is_counted:  # counting takes half a minute, and gives the same
         return Context(collect(REFERENCE, experiment.name, "quick"), 0)
-    for arm in experiment.arms_of(experiment.profile("paper")):
-        if arm.counted:
-            count_arm(runs, experiment, arm)
-            continue
-        search = found_search(experiment, arm) if arm.search else None
-        for seed in range(seeds):
-            add_tables(make_record(runs, experiment, arm.name, seed, search=search), experiment, arm.name)
-    return Context(collect(runs, experiment.name, "paper"), 64_000)
+    return Context(make_study(runs, experiment, seeds), 64_000)
 
 
 @pytest.mark.slow

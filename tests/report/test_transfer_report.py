@@ -7,19 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import record_of
 from made_records import CIFAR100, content_of, make_record
+from made_reports import count_arm
 from made_results import judge
 
 from resnet_repro.claims.claim import Claim
 from resnet_repro.claims.comparisons import Results, higher
 from resnet_repro.config.arm import Weights
-from resnet_repro.config.settings import RunSettings
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.design.registry import load_experiment
-from resnet_repro.files import read_json, write_json
-from resnet_repro.records.layout import run_folder
+from resnet_repro.files import write_json
 from resnet_repro.report.summary import summary_content
-from resnet_repro.training.count_run import count_run
 
 PART = {**CIFAR100, "used": {"train": 10_000, "test": 10_000}}
 
@@ -33,10 +32,9 @@ def transfer() -> Experiment:
 
 
 def change_settings(folder: Path, **changes: object) -> None:
-    record = read_json(folder / "record.json")
-    assert record is not None
-    settings = replace(RunSettings.from_json(record["settings"]), **changes)  # type: ignore[arg-type]
-    write_json(folder / "record.json", record | {"settings": settings.to_json()})
+    record = record_of(folder)
+    settings = replace(record.settings, **changes)  # type: ignore[arg-type]
+    write_json(folder / "record.json", {**record.data, "settings": settings.to_json()})
 
 
 def make_runs(runs: Path, transfer: Experiment, resolution: int, substitute: bool, **dataset: object) -> None:
@@ -139,8 +137,7 @@ def test_what_is_trained_and_what_is_frozen_stands_in_a_table(transfer: Experime
     make_runs(tmp_path, transfer, 224, substitute=False)
     for arm in transfer.arms:
         if arm.counted:
-            settings = RunSettings("transfer", "paper", arm, 0, 0, 1, "none", "", "fp32", "cpu")
-            count_run(run_folder(tmp_path, "transfer", "paper", arm.name, 0), settings)
+            count_arm(tmp_path, transfer, arm)
     content = content_of(transfer, tmp_path)
     table = content["ran"][1]
     rows = {row[0]: row[1:] for row in table["rows"]}

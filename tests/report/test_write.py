@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from made_records import content_of, make_record
-from made_reports import TRAINED, add_tables, count_arm, found_search
+from made_reports import TRAINED, make_study
 
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.design.registry import load_experiment
 from resnet_repro.errors import UserError
 from resnet_repro.figures.figure import Context
-from resnet_repro.records.record import collect, read_record
+from resnet_repro.records.record import read_record
 from resnet_repro.report.write import budgets_with_records, write_report
 
 
@@ -21,13 +21,7 @@ from resnet_repro.report.write import budgets_with_records, write_report
 def test_every_experiment_that_trains_has_its_report(name: str, tmp_path: Path) -> None:
     experiment = load_experiment(name)
     shown = experiment.arms_of(experiment.profile("paper"))
-    for arm in shown:
-        if arm.counted:
-            count_arm(tmp_path / "runs", experiment, arm)
-            continue
-        search = found_search(experiment, arm) if arm.search else None
-        folder = make_record(tmp_path / "runs", experiment, arm.name, 0, search=search)
-        add_tables(folder, experiment, arm.name)
+    records = make_study(tmp_path / "runs", experiment)
     written = write_report(experiment, "paper", tmp_path / "runs", tmp_path / "reports")
     assert sorted(written.images) == sorted(spec.name for spec in experiment.figures)
     assert (tmp_path / "reports" / f"{name}.pdf").stat().st_size > 20_000
@@ -39,7 +33,7 @@ def test_every_experiment_that_trains_has_its_report(name: str, tmp_path: Path) 
     labels = " ".join(
         str(text)
         for spec in experiment.figures
-        if (drawn := spec.draw(Context(collect(tmp_path / "runs", name, "paper"), 64_000)))
+        if (drawn := spec.draw(Context(records, 64_000)))
         for ax in drawn[0].axes
         for text in (
             *ax.get_legend_handles_labels()[1],
