@@ -70,5 +70,5 @@ def _short(text: str) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """ "1 run", "2 runs"."""
-    return f"{count} {noun}{'s' * (count > 1)}"
+    """ "0 runs", "1 run", "2 runs"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
