@@ -151,7 +151,6 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.design.registry import load_experiment
     from resnet_repro.parsing import parse_seeds
     from resnet_repro.records.failures import are_bad_input, failure_lines
-    from resnet_repro.study.execute import carry_out
     from resnet_repro.study.request import Request, at_resolution, check_prefix, select_arms
     from resnet_repro.tracking.mirror import Mirror, parse_mode
 
@@ -180,6 +179,9 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         skip_broken=options.broken == "skip",
         weights=options.weights,
     )
+    # torch takes seconds to import: bad flags are answered before that.
+    from resnet_repro.study.execute import carry_out
+
     with Mirror(request.wandb_mode, request.runs_dir) as mirror:
         study = carry_out(request, mirror, console)
         outcomes = {run.outcome for run in study.runs}
