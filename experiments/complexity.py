@@ -20,7 +20,7 @@ from resnet_repro.claims.comparisons import (
     ratio_above,
     ratio_below,
 )
-from resnet_repro.config.arm import Arm
+from resnet_repro.config.arm import CountedArm
 from resnet_repro.config.families import counted_arm
 from resnet_repro.design.experiment import Experiment, Profile
 from resnet_repro.figures.architectures import accuracy_against_cost, ilsvrc_by_year, layer_bars, stem_bars
@@ -76,18 +76,18 @@ PUBLISHED = {
 }
 
 
-def catalogued_arm(name: str) -> Arm:
+def catalogued_arm(name: str) -> CountedArm:
     """A network of the catalogue under its name there."""
     net = NETS[name]
     return counted_arm(name, net.model.builder, net.shape, net.classes, **net.model.options)
 
 
-def part(name: str, builder: str, shape: tuple[int, int, int], **options: Any) -> Arm:
+def part(name: str, builder: str, shape: tuple[int, int, int], **options: Any) -> CountedArm:
     """A part of a network, or a variant of one: it serves a claim and stands in no table of networks."""
     return counted_arm(name, builder, shape, control=True, **options)
 
 
-def stack(name: str, kernel: int, count: int) -> Arm:
+def stack(name: str, kernel: int, count: int) -> CountedArm:
     return part(name, "fragments.stack", (64, 56, 56), kernel=kernel, count=count, channels=64)
 
 
@@ -132,7 +132,8 @@ def complexity() -> Experiment:
         question="Where do memory, parameters and operations of the well-known architectures lie, and what made them cheaper?",
         source="notes-B; He15 table 1 and section 3.3; blog-E",
         dataset="none",
-        arms=[*nets, *stems, *stacks, *stages, *inceptions, *variants],
+        arms=[],
+        networks=[*nets, *stems, *stacks, *stages, *inceptions, *variants],
         profiles=[
             Profile("quick", iterations=0, seeds=(0,), evaluations=1, dataset="none"),
             Profile("paper", iterations=0, seeds=(0,), evaluations=1, dataset="none"),

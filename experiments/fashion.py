@@ -36,7 +36,8 @@ def fashion() -> Experiment:
         question="Does a ResNet-50 of few filters stay behind a VGG, do more filters help, and what do bottlenecks save?",
         source="blog-A",
         dataset="fashion-mnist",
-        arms=[vgg, *resnets, *basic],
+        arms=[vgg, *resnets],
+        networks=basic,
         profiles=[
             Profile("quick", iterations=469, seeds=(0, 1, 2), evaluations=3, dataset="auto"),
             Profile("paper", iterations=46_900, seeds=(0, 1, 2, 3, 4), evaluations=100, dataset="fashion-mnist"),

@@ -66,7 +66,8 @@ def transfer() -> Experiment:
         question="Is a frozen backbone with a new last layer enough, or must all of it be trained; do both beat a fresh start?",
         source="blog-E",
         dataset="cifar100",
-        arms=[pretrained, *compared, plain_way, *counted],
+        arms=[pretrained, *compared, plain_way],
+        networks=counted,
         profiles=[
             Profile("quick", iterations=474, seeds=(0,), evaluations=4, dataset="auto", resolution=64),
             Profile(

@@ -255,12 +255,8 @@ def counted(complexity: Experiment) -> Results:
     """Totals and measures of the networks that claims speak of."""
     from counted_nets import COUNTED, counts_of
 
-    values = {}
-    for name in COUNTED:
-        arm = complexity.arm(name)
-        assert arm.counted is not None
-        values[name] = {0: counts_of(build_on_meta(arm.model, arm.counted.classes), arm.counted.shape)}
-    return Results(values)
+    nets = [network for network in complexity.networks if network.name in COUNTED]
+    return Results({net.name: {0: counts_of(build_on_meta(net.model, net.classes), net.shape)} for net in nets})
 
 
 @pytest.fixture(scope="session")

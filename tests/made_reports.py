@@ -7,14 +7,13 @@ from pathlib import Path
 
 from made_records import make_record
 
-from resnet_repro.config.arm import Arm
-from resnet_repro.config.settings import RunSettings
+from resnet_repro.config.arm import Arm, CountedArm
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.design.registry import experiment_names, load_experiment
 from resnet_repro.files import Table
 from resnet_repro.records.layout import run_folder
-from resnet_repro.records.record import Record, collect
-from resnet_repro.training.count_run import count_run
+from resnet_repro.records.record import Record, collect, only_trained
+from resnet_repro.training.count_network import count_network
 
 
 def fill(table: Table, rows: Iterable[dict]) -> None:
@@ -70,21 +69,19 @@ def add_tables(folder: Path, experiment: Experiment, arm: str) -> None:
         )
 
 
-def count_arm(runs: Path, experiment: Experiment, arm: Arm, budget: str = "paper") -> None:
-    settings = RunSettings(experiment.name, budget, arm, 0, 0, 1, "none", "", "fp32", "cpu")
-    count_run(run_folder(runs, experiment.name, budget, arm.name, 0), settings)
+def count(runs: Path, experiment: Experiment, network: CountedArm, budget: str = "paper") -> None:
+    count_network(run_folder(runs, experiment.name, budget, network.name, 0), experiment.name, budget, network)
 
 
 def make_study(runs: Path, experiment: Experiment, seeds: int = 1) -> list[Record]:
-    """Records of all arms of the published profile."""
+    """Records of all arms of the published profile, and of the networks that are counted; those of the arms."""
+    for network in experiment.networks:
+        count(runs, experiment, network)
     for arm in experiment.arms_of(experiment.profile("paper")):
-        if arm.counted:
-            count_arm(runs, experiment, arm)
-            continue
         search = found_search(experiment, arm) if arm.search else None
         for seed in range(seeds):
             add_tables(make_record(runs, experiment, arm.name, seed, search=search), experiment, arm.name)
-    return collect(runs, experiment.name, "paper")
+    return only_trained(collect(runs, experiment.name, "paper"))
 
 
 def found_search(experiment: Experiment, arm: Arm) -> dict:

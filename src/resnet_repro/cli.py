@@ -158,10 +158,12 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     profile = at_resolution(experiment, _profile(experiment, options), options.resolution)
     if options.prefix:
         check_prefix(experiment, options.prefix)
+    arms, networks = select_arms(experiment, profile, options.arms)
     request = Request(
         experiment=experiment,
         profile=profile,
-        arms=select_arms(experiment, profile, options.arms),
+        arms=arms,
+        networks=networks,
         seeds=parse_seeds(options.seeds) if options.seeds is not None else profile.seeds,
         dataset=profile.dataset if options.dataset is None else options.dataset,
         sources=DataSources(

@@ -18,7 +18,7 @@ from resnet_repro.config.settings import Scored
 from resnet_repro.design.experiment import Experiment, Profile
 from resnet_repro.design.registry import load_experiment
 from resnet_repro.files import read_rows
-from resnet_repro.records.record import collect, read_record
+from resnet_repro.records.record import collect, only_trained, read_record
 from resnet_repro.report.content import build_content
 
 
@@ -178,6 +178,6 @@ def test_two_steps_are_scored_on_few_images(tiny_data: Path, quartered: Path, tm
         tiny_data, "--runs-dir", tmp_path, "--no-report", cwd=quartered,
     )  # fmt: skip
     assert process.returncode == 0, process.stderr
-    (record,) = collect(tmp_path, "degradation", "2it-standin-tiny")
+    (record,) = only_trained(collect(tmp_path, "degradation", "2it-standin-tiny"))
     assert record.settings.scored == Scored(500, 500, 500)
     assert record.settings.arm.recipe.warm_up == WarmUp(0.01, steps=400)

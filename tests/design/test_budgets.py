@@ -21,7 +21,7 @@ def test_budgets_have_folders_of_their_own(degradation: Experiment) -> None:
     longer = scaled_profile(degradation, "quick", 2_000)
     assert (longer.name, longer.iterations, longer.evaluations) == ("2000it", 2_000, 4)
     assert scaled_profile(degradation, "paper", 8_000).evaluate_every(8_000) == 1_000
-    assert [arm.name for arm in select_arms(degradation, quick, "resnet-20, plain-20")] == ["plain-20", "resnet-20"]
+    assert [arm.name for arm in select_arms(degradation, quick, "resnet-20, plain-20")[0]] == ["plain-20", "resnet-20"]
     assert Budget.of(degradation, quick, "cifar10").folder == "quick"
     assert Budget.of(degradation, longer, "cifar100").folder == "2000it-cifar100"
 

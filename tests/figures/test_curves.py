@@ -10,12 +10,12 @@ from resnet_repro.design.experiment import Experiment
 from resnet_repro.figures.curves import error_curves
 from resnet_repro.figures.figure import Context
 from resnet_repro.figures.style import PAPER_GREY
-from resnet_repro.records.record import collect
+from resnet_repro.records.record import collect, only_trained
 
 
 def _lines(experiment: Experiment, runs: Path, budget: str, iterations: int) -> tuple[int, list]:
     spec = experiment.figures[0]
-    drawn = spec.draw(Context(collect(runs, experiment.name, budget), iterations))
+    drawn = spec.draw(Context(only_trained(collect(runs, experiment.name, budget)), iterations))
     assert drawn is not None
     figure, _ = drawn
     return len(figure.axes), [line for ax in figure.axes for line in ax.get_lines()]
@@ -39,7 +39,7 @@ def test_the_papers_layer_responses_lie_behind_ours_after_as_many_steps(
     (spec,) = [spec for spec in degradation.figures if spec.name == "layer_responses"]
     make_record(tmp_path / "short", degradation, "plain-20", 0, "quick", 391)
     for runs, budget, iterations, panels in ((paper_runs, "paper", 64_000, 2), (tmp_path / "short", "quick", 391, 4)):
-        drawn = spec.draw(Context(collect(runs, "degradation", budget), iterations))
+        drawn = spec.draw(Context(only_trained(collect(runs, "degradation", budget)), iterations))
         assert drawn is not None
         axes = drawn[0].axes
         assert len(axes) == panels
@@ -59,7 +59,7 @@ def test_else_they_have_panels_of_their_own(degradation: Experiment, tmp_path: P
 
 def test_a_third_group_of_arms_has_its_panel_in_a_second_row(degradation: Experiment, paper_runs: Path) -> None:
     groups = {arm.name: [arm] for arm in degradation.arms if arm.name != "plain-56-no-bn"}
-    drawn = error_curves(groups).draw(Context(collect(paper_runs, "degradation", "paper"), 64_000))
+    drawn = error_curves(groups).draw(Context(only_trained(collect(paper_runs, "degradation", "paper")), 64_000))
     assert drawn is not None
     for name, ax in zip(groups, drawn[0].axes, strict=True):
         assert ax.get_title() == f"{name} (grey: He15)"
@@ -76,7 +76,7 @@ def test_on_another_data_set_nothing_published_is_shown(degradation: Experiment,
     assert "9.69" not in str(content["results"])
     verdicts = {claim["name"]: claim["verdict"] for claim in content["claims"]}
     assert (verdicts["D1"], verdicts["D3"]) == ("observed", "undecided")
-    records = collect(tmp_path, "degradation", "quick-cifar100")
+    records = only_trained(collect(tmp_path, "degradation", "quick-cifar100"))
     for spec in degradation.figures:
         drawn = spec.draw(Context(records, 391, published=False))
         assert drawn is not None

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import cli, cli_process, one_sentence
 
-from resnet_repro.records.record import Record, collect
+from resnet_repro.records.record import Record, collect, only_trained
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +36,7 @@ def study(
 
 
 def records(folder: Path) -> list[Record]:
-    return collect(folder / "runs", "degradation", "2it-standin-tiny")
+    return only_trained(collect(folder / "runs", "degradation", "2it-standin-tiny"))
 
 
 def test_a_study_leaves_records_and_a_report(study: tuple[Path, subprocess.CompletedProcess]) -> None:
@@ -84,7 +84,9 @@ def test_features_reads_the_runs_of_another_experiment(
         folder / "features", cwd=quartered,
     )  # fmt: skip
     assert process.returncode == 0, process.stderr + process.stdout
-    trained, initial = sorted(collect(folder / "runs", "features", "2it-standin-tiny"), key=lambda r: r.arm)[::-1]
+    trained, initial = sorted(
+        only_trained(collect(folder / "runs", "features", "2it-standin-tiny")), key=lambda r: r.arm
+    )[::-1]
     source = next(r for r in records(folder) if r.arm == "plain-20")
     assert trained.parent and trained.parent.weights_sha256 == source.weights_sha256
     assert trained.weights_sha256 == source.weights_sha256

@@ -10,7 +10,7 @@ from made_records import DIVERGED, make_record
 
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.design.registry import load_experiment
-from resnet_repro.records.record import collect
+from resnet_repro.records.record import collect, only_trained
 from resnet_repro.report.console import error_lines, verdict_lines
 from resnet_repro.report.write import write_report
 
@@ -38,7 +38,7 @@ def test_arms_that_were_not_scored_are_left_out(tmp_path: Path) -> None:
     make_record(tmp_path, depth, "resnet-20", 1, "quick", 391, **DIVERGED)
     make_record(tmp_path, depth, "resnet-1202", 0, "quick", 391, final={}, best={})
     make_record(tmp_path, depth, "resnet-1202-stored", 0, "quick", 391)  # a control
-    header, row = error_lines(depth, collect(tmp_path, "depth", "quick"))
+    header, row = error_lines(depth, only_trained(collect(tmp_path, "depth", "quick")))
     assert header.split() == ["arm", "train", "%", "test", "%", "seeds"]
     assert row.split("  ")[0] == "resnet-20" and row.endswith("1 + 1 diverged")
     assert len(header) == len(row)
@@ -47,7 +47,7 @@ def test_arms_that_were_not_scored_are_left_out(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_an_experiment_that_counts_has_no_errors_but_an_answer(tmp_path: Path) -> None:
     complexity, counted = load_experiment("complexity"), REPO / "reports" / "reference"
-    assert error_lines(complexity, collect(counted, "complexity", "quick")) == []
+    assert error_lines(complexity, only_trained(collect(counted, "complexity", "quick"))) == []
     lines = write_report(complexity, "quick", counted, tmp_path / "reports").lines
     assert "VGG-16 needs 27 times AlexNet's memory, 2.3 times its parameters and 22 times its operations." in lines
     assert lines[-1].startswith("report: ")

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from made_records import CIFAR100, DIVERGED, content_of, make_record
-from made_reports import count_arm, found_search
+from made_reports import count, found_search
 
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.design.registry import load_experiment
@@ -122,14 +122,13 @@ def test_a_search_shows_its_candidates_and_what_it_took(tmp_path: Path) -> None:
 
 def test_counted_arms_stand_beside_trained_ones_and_decide_without_seeds(tmp_path: Path) -> None:
     fashion = load_experiment("fashion")
+    for network in fashion.networks:
+        count(tmp_path, fashion, network)
     for arm in fashion.arms:
-        if arm.counted:
-            count_arm(tmp_path, fashion, arm)
-        else:
-            size = 1_000 if "resnet" in arm.name else 5_000
-            model = {"layers": 50, "parameters": size, "multiply_adds": size}
-            standin = {**CIFAR100, "name": "standin-grey", "standin": True}
-            make_record(tmp_path, fashion, arm.name, 0, model=model, dataset=standin)
+        size = 1_000 if "resnet" in arm.name else 5_000
+        model = {"layers": 50, "parameters": size, "multiply_adds": size}
+        standin = {**CIFAR100, "name": "standin-grey", "standin": True}
+        make_record(tmp_path, fashion, arm.name, 0, model=model, dataset=standin)
     content = content_of(fashion, tmp_path)
     claims = {claim["name"]: claim for claim in content["claims"]}
     assert (claims["F1"]["verdict"], claims["F1"]["reason"]) == ("undecided", "stand-in data")

@@ -14,13 +14,13 @@ from made_records import CIFAR100, DIVERGED, make_record
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.design.registry import experiment_names, load_experiment
 from resnet_repro.files import write_json
-from resnet_repro.records.record import collect
+from resnet_repro.records.record import collect, only_trained
 from resnet_repro.report.headline import decimals, headline
 from resnet_repro.report.verdicts import judged
 
 
 def answers(experiment: Experiment, runs: Path, budget: str = "paper") -> list[str]:
-    records = collect(runs, experiment.name, budget)
+    records = only_trained(collect(runs, experiment.name, budget))
     return headline(experiment, records, judged(experiment, records))
 
 
@@ -182,5 +182,5 @@ def test_every_experiment_answers_of_its_own_arms(name: str) -> None:
     experiment = load_experiment(name)
     named = {arm for answer in experiment.answers for place in PLACE.finditer(answer) for arm in arms_of(place[1])}
     assert named, f"{name} answers nothing"
-    assert named <= {arm.name for arm in experiment.arms}
+    assert named <= set(experiment.names)
     assert all(answer.endswith(".") for answer in experiment.answers)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torchvision.models as reference
 from counted_nets import rows_of
-from made_reports import count_arm
+from made_reports import count
 
 from resnet_repro.claims.comparisons import Results
 from resnet_repro.claims.judge import judge_all
@@ -17,17 +17,18 @@ from resnet_repro.diagnostics.complexity import totals
 from resnet_repro.figures.architectures import TORCHVISION_TOP_1
 from resnet_repro.figures.figure import Context
 from resnet_repro.figures.style import report_style
-from resnet_repro.records.record import Record, collect
+from resnet_repro.records.record import CountRecord, collect, only_counted
 from resnet_repro.report.network_tables import totals_table, write_csv_tables
 
 
 @pytest.fixture(scope="module")
-def records(complexity: Experiment, tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
-    """Records of some networks, as a run leaves them."""
+def records(complexity: Experiment, tmp_path_factory: pytest.TempPathFactory) -> list[CountRecord]:
+    """Records of some networks, as a study leaves them."""
     runs = tmp_path_factory.mktemp("runs")
-    for name in ("vgg-16", "googlenet", "alexnet", "googlenet-stem", "vgg-16-stem"):
-        count_arm(runs, complexity, complexity.arm(name), "quick")
-    return collect(runs, "complexity", "quick")
+    for network in complexity.networks:
+        if network.name in ("vgg-16", "googlenet", "alexnet", "googlenet-stem", "vgg-16-stem"):
+            count(runs, complexity, network, "quick")
+    return only_counted(collect(runs, "complexity", "quick"))
 
 
 @pytest.mark.slow
@@ -65,7 +66,7 @@ def test_errors_beside_the_costs_are_torchvisions() -> None:
         assert error == pytest.approx(100 - metrics["ImageNet-1K"]["acc@1"])
 
 
-def test_tables_stand_beside_the_report(complexity: Experiment, records: list[Record], tmp_path: Path) -> None:
+def test_tables_stand_beside_the_report(complexity: Experiment, records: list[CountRecord], tmp_path: Path) -> None:
     layers, sums = (list(csv.DictReader(path.open())) for path in write_csv_tables(complexity, records, tmp_path))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["complexity-layers.csv", "complexity-totals.csv"]
     assert list(layers[0]) == ["net", "layer", "output_shape", "memory_kib", "params", "macs"]
@@ -82,7 +83,9 @@ def test_tables_stand_beside_the_report(complexity: Experiment, records: list[Re
         assert sum(int(r["macs"]) for r in mine) == int(row["macs"]) + int(row["pool_operations"])
 
 
-def test_the_table_of_totals_has_the_published_ones_beside_them(complexity: Experiment, records: list[Record]) -> None:
+def test_the_table_of_totals_has_the_published_ones_beside_them(
+    complexity: Experiment, records: list[CountRecord]
+) -> None:
     table = totals_table(complexity, records)
     assert len(table["header"]) == len(table["align"])
     assert [row[0] for row in table["rows"]] == ["alexnet", "vgg-16", "googlenet"]  # stems are controls
@@ -93,9 +96,9 @@ def test_the_table_of_totals_has_the_published_ones_beside_them(complexity: Expe
     assert complexity.published_note in table["caption"]
 
 
-def test_figures_are_drawn_from_records(complexity: Experiment, records: list[Record]) -> None:
+def test_figures_are_drawn_from_records(complexity: Experiment, records: list[CountRecord]) -> None:
     with report_style():
-        drawn = {spec.name: spec.draw(Context(records, 0)) for spec in complexity.figures}
+        drawn = {spec.name: spec.draw(Context([], 0, networks=records)) for spec in complexity.figures}
         nothing = {spec.name: spec.draw(Context([], 0)) for spec in complexity.figures}
     assert list(drawn) == ["layer_bars", "stem_bars", "accuracy_against_cost", "ilsvrc_by_year"]
     bars, stems, accuracy = (drawn[name] for name in ("layer_bars", "stem_bars", "accuracy_against_cost"))

@@ -17,7 +17,7 @@ from resnet_repro.design.experiment import Experiment
 from resnet_repro.design.registry import experiment_names, load_experiment
 from resnet_repro.figures.figure import Context
 from resnet_repro.figures.style import report_style
-from resnet_repro.records.record import collect
+from resnet_repro.records.record import collect, only_counted, only_trained
 from resnet_repro.report.typeset import query, typeset
 from resnet_repro.report.write import write_report
 
@@ -78,7 +78,7 @@ def test_no_page_of_the_reference_reports_is_half_empty(name: str, tmp_path: Pat
 
 def made_context(experiment: Experiment, runs: Path, seeds: int = 2) -> Context:
     if experiment.is_counted:  # counting takes half a minute, and gives the same
-        return Context(collect(REFERENCE, experiment.name, "quick"), 0)
+        return Context([], 0, networks=only_counted(collect(REFERENCE, experiment.name, "quick")))
     return Context(make_study(runs, experiment, seeds), 64_000)
 
 
@@ -117,11 +117,11 @@ def test_figures_can_be_read_in_print(name: str, tmp_path: Path) -> None:
 def test_figures_show_a_run_that_diverged_at_once(name: str, tmp_path: Path) -> None:
     experiment = load_experiment(name)
     context = made_context(experiment, tmp_path, seeds=1)
-    arm = next(arm for arm in experiment.arms_of(experiment.profile("paper")) if not arm.counted)
+    arm = experiment.arms_of(experiment.profile("paper"))[0]
     folder = make_record(tmp_path, experiment, arm.name, 1, **DIVERGED)
     for file in folder.glob("*.csv"):
         file.write_text(file.read_text().splitlines()[0] + "\n")
-    records = collect(tmp_path, name, "paper")
+    records = only_trained(collect(tmp_path, name, "paper"))
     assert len(records) == len(context.records) + 1
     with report_style():
         for spec in experiment.figures:

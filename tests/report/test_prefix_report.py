@@ -15,7 +15,7 @@ from resnet_repro.design.registry import load_experiment
 from resnet_repro.figures.figure import Context
 from resnet_repro.figures.published import he15_errors_at
 from resnet_repro.figures.style import PAPER_GREY
-from resnet_repro.records.record import collect
+from resnet_repro.records.record import collect, only_trained
 from resnet_repro.report.summary import summary_content
 from resnet_repro.report.write import budgets_with_records, write_report
 
@@ -73,7 +73,7 @@ def test_a_short_prefix_is_seen_above_the_papers_axis(degradation: Experiment, t
     record = json.loads((folder / "record.json").read_text())
     (folder / "record.json").write_text(json.dumps(record | {"final": {"train_error": 50.0, "test_error": 48.0}}))
     (folder / "metrics.csv").write_text("iteration,running_train_error,test_error\n200,60.0,\n400,49.0,\n")
-    drawn = degradation.figures[0].draw(Context(collect(tmp_path, "degradation", "prefix400"), 64_000))
+    drawn = degradation.figures[0].draw(Context(only_trained(collect(tmp_path, "degradation", "prefix400")), 64_000))
     assert drawn is not None
     (ax,) = drawn[0].axes
     (test,) = (line for line in ax.get_lines() if line.get_label() == "resnet-20 test")
@@ -106,7 +106,9 @@ def test_what_was_run_says_that_it_is_a_part(degradation: Experiment, prefix_run
 def test_our_curves_lie_over_the_papers_and_end_with_the_final_error(
     degradation: Experiment, prefix_runs: Path
 ) -> None:
-    drawn = degradation.figures[0].draw(Context(collect(prefix_runs, "degradation", "prefix34000"), 64_000))
+    drawn = degradation.figures[0].draw(
+        Context(only_trained(collect(prefix_runs, "degradation", "prefix34000")), 64_000)
+    )
     assert drawn is not None
     lines = {str(line.get_label()): line for ax in drawn[0].axes for line in ax.get_lines()}
     assert lines["He15 plain-56 test"].get_color() == PAPER_GREY
@@ -120,7 +122,7 @@ def test_our_curves_lie_over_the_papers_and_end_with_the_final_error(
 
 def test_layer_responses_are_not_called_final(degradation: Experiment, prefix_runs: Path) -> None:
     (spec,) = [spec for spec in degradation.figures if spec.name == "layer_responses"]
-    drawn = spec.draw(Context(collect(prefix_runs, "degradation", "prefix34000"), 64_000))
+    drawn = spec.draw(Context(only_trained(collect(prefix_runs, "degradation", "prefix34000")), 64_000))
     assert drawn is not None
     assert [ax.get_title() for ax in drawn[0].axes[:2]] == [
         "ours, 34,000 of 64,000 iterations", "He15 figure 7, 64,000 iterations",
@@ -135,7 +137,7 @@ def test_by_depth_the_papers_errors_lie_behind_ours_at_the_same_step(
     depth = load_experiment("depth")
     for arm in ("resnet-20", "resnet-56", "resnet-110"):
         make_record(tmp_path, depth, arm, 0, "made", prefix=prefix)
-    drawn = depth.figures[0].draw(Context(collect(tmp_path, "depth", "made"), 64_000))
+    drawn = depth.figures[0].draw(Context(only_trained(collect(tmp_path, "depth", "made")), 64_000))
     assert drawn is not None
     (ax,) = drawn[0].axes
     (theirs,) = [line for line in ax.get_lines() if str(line.get_label()).startswith("He15")]

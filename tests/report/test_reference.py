@@ -16,7 +16,7 @@ from resnet_repro.data.arrays import combined_digest
 from resnet_repro.data.catalogue import CATALOGUE
 from resnet_repro.design.budgets import Budget
 from resnet_repro.design.registry import experiment_names, load_experiment
-from resnet_repro.records.record import Record, collect
+from resnet_repro.records.record import Record, collect, only_counted, only_trained
 from resnet_repro.report.console import error_lines, verdict_lines
 from resnet_repro.report.content import build_content
 from resnet_repro.report.headline import PLACE, values_of
@@ -42,7 +42,7 @@ def arm_of_today(name: str, budget: str, arm: str) -> Arm:
 
 
 def records_of(name: str, budget: str) -> list[Record]:
-    return collect(REFERENCE, name, budget)
+    return only_trained(collect(REFERENCE, name, budget))
 
 
 @pytest.mark.parametrize(("name", "budget"), STUDIES)
@@ -53,15 +53,18 @@ def test_a_record_says_what_it_was_made_from(name: str, budget: str) -> None:
         today = arm_of_today(name, budget, record.arm)
         assert record.settings.arm == today, f"{record.folder}: the arm has changed since"
         assert record.hardware and record.seconds >= 0
-        if not record.is_counted:
-            facts = CATALOGUE[record.dataset.name]
-            assert not record.dataset.standin
-            assert record.dataset.digest == combined_digest(facts.digests), f"{record.folder}: other data"
+        facts = CATALOGUE[record.dataset.name]
+        assert not record.dataset.standin
+        assert record.dataset.digest == combined_digest(facts.digests), f"{record.folder}: other data"
+    networks = {network.name: network for network in load_experiment(name).networks}
+    for record in only_counted(collect(REFERENCE, name, budget)):
+        assert re.fullmatch(r"[0-9a-f]{12}", record.commit or ""), f"{record.folder} was made from uncommitted code"
+        assert record.network == networks[record.arm], f"{record.folder}: the network has changed since"
 
 
 @pytest.mark.parametrize(("name", "budget"), STUDIES)
 def test_an_arm_has_one_precision_over_the_seeds(name: str, budget: str) -> None:
-    assert len({r.precision for r in records_of(name, budget) if not r.is_counted}) <= 1
+    assert len({r.precision for r in records_of(name, budget)}) <= 1
 
 
 def test_no_weights_no_logs_and_no_data_are_kept() -> None:
@@ -149,7 +152,7 @@ def test_every_number_and_verdict_of_the_reading_is_that_of_the_records(content:
             assert KINDS[what] == KINDS[strongest[words]], f"another budget makes {words} {strongest[words]}"
             continue
         name, budget, arm, *seed = Path(target).parts
-        values = results_of(records_of(name, budget)).of(arm, what)
+        values = results_of(collect(REFERENCE, name, budget)).of(arm, what)
         wanted = [values[int(seed[0].removeprefix("seed"))]] if seed else list(values.values())
         said = re.search(r"[−+]?[\d,]+(?:\.(\d+))?", words)
         assert wanted and said, f"{words}: {target} has no {what}"
@@ -170,5 +173,10 @@ def test_every_experiment_has_results_and_the_reading_speaks_of_them() -> None:
 def test_answers_speak_of_metrics_that_records_have(name: str) -> None:
     places = [place[1] for answer in load_experiment(name).answers for place in PLACE.finditer(answer)]
     asked = {part.rpartition(".")[2] for place in places for part in re.split(r" [/-] ", place)} - {"steps"}
-    known = {metric for budget in BUDGETS[name] for record in records_of(name, budget) for metric in values_of(record)}
+    known = {
+        metric
+        for budget in BUDGETS[name]
+        for record in collect(REFERENCE, name, budget)
+        for metric in values_of(record)
+    }
     assert asked <= known | {"test_error_10crop"}  # of ImageNet, which is trained nowhere here

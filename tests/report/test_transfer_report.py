@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
-from conftest import record_of
 from made_records import CIFAR100, content_of, make_record
-from made_reports import count_arm
+from made_reports import count
 from made_results import judge
 
 from resnet_repro.claims.claim import Claim
@@ -17,7 +17,7 @@ from resnet_repro.claims.comparisons import Results, higher
 from resnet_repro.config.arm import Weights
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.design.registry import load_experiment
-from resnet_repro.files import write_json
+from resnet_repro.records.record import read_record
 from resnet_repro.report.summary import summary_content
 
 PART = {**CIFAR100, "used": {"train": 10_000, "test": 10_000}}
@@ -32,9 +32,9 @@ def transfer() -> Experiment:
 
 
 def change_settings(folder: Path, **changes: object) -> None:
-    record = record_of(folder)
+    record = read_record(folder)
     settings = replace(record.settings, **changes)  # type: ignore[arg-type]
-    write_json(folder / "record.json", {**record.data, "settings": settings.to_json()})
+    msgspec.structs.replace(record, settings=settings).write()
 
 
 def make_runs(runs: Path, transfer: Experiment, resolution: int, substitute: bool, **dataset: object) -> None:
@@ -135,9 +135,8 @@ def test_processes_together_are_named(tmp_path: Path) -> None:
 
 def test_what_is_trained_and_what_is_frozen_stands_in_a_table(transfer: Experiment, tmp_path: Path) -> None:
     make_runs(tmp_path, transfer, 224, substitute=False)
-    for arm in transfer.arms:
-        if arm.counted:
-            count_arm(tmp_path, transfer, arm)
+    for network in transfer.networks:
+        count(tmp_path, transfer, network)
     content = content_of(transfer, tmp_path)
     table = content["ran"][1]
     rows = {row[0]: row[1:] for row in table["rows"]}

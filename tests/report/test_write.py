@@ -26,9 +26,10 @@ def test_every_experiment_that_trains_has_its_report(name: str, tmp_path: Path) 
     assert sorted(written.images) == sorted(spec.name for spec in experiment.figures)
     assert (tmp_path / "reports" / f"{name}.pdf").stat().st_size > 20_000
     content = content_of(experiment, tmp_path / "runs")
-    compared = [arm.name for arm in shown if not arm.control and not arm.counted]
+    compared = [arm.name for arm in shown if not arm.control]
     assert [row[0] for row in content["results"][0]["rows"]] == compared
-    assert [row[0] for row in content["ran"][0]["rows"]] == [arm.name + " (control)" * arm.control for arm in shown]
+    rows = [arm.name + " (control)" * arm.control for arm in (*shown, *experiment.networks)]
+    assert [row[0] for row in content["ran"][0]["rows"]] == rows
     assert [claim["name"] for claim in content["claims"]] == [claim.name for claim in experiment.claims]
     labels = " ".join(
         str(text)
@@ -43,7 +44,7 @@ def test_every_experiment_that_trains_has_its_report(name: str, tmp_path: Path) 
     )
     if name != "depth":  # whose figure has the layers on its axis
         candidates = {candidate for arm in shown if arm.search for candidate in arm.search.arms}
-        drawn_arms = [arm.name for arm in shown if not arm.counted and arm.name not in candidates]
+        drawn_arms = [arm.name for arm in shown if arm.name not in candidates]
         assert all(arm in labels for arm in drawn_arms), [arm for arm in drawn_arms if arm not in labels]
 
 

@@ -59,7 +59,7 @@ def test_own_images_are_trained_on_for_as_many_epochs_as_the_papers(
 ) -> None:
     request = request_for(f"plain-vs-resnet --arms resnet-34 --seeds 0 {words}", monkeypatch)
     facts = DatasetFacts(name, "some images", ("a", "b"), (3, 224, 224), images, 10, {})
-    (settings,) = expand(request, "some", {"resnet-34": LocatedDataset(facts, "0" * 64, Path("images"))})
+    (settings,) = expand(request, "some", {"resnet-34": LocatedDataset(facts, "0" * 64, Path("images"))}, "fp32", "cpu")
     recipe = settings.arm.recipe
     assert settings.iterations == iterations
     assert (recipe.iterations, *recipe.milestones) == published

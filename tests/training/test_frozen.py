@@ -8,21 +8,19 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import make_settings, prepare_run
+from made_reports import count
 from made_results import judge
 from trained_runs import run_here
 
 from resnet_repro.config.arm import Arm, ModelSpec, Start, Weights
 from resnet_repro.config.recipes import BLOG_E_TRANSFER_CORRECTED
-from resnet_repro.config.settings import RunSettings
 from resnet_repro.design.registry import load_experiment
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_rows, series
 from resnet_repro.models.pretrained import file_sha256
 from resnet_repro.models.transfer import TransferNet
-from resnet_repro.records.layout import run_folder
 from resnet_repro.records.record import WeightsFrom, collect, read_record
 from resnet_repro.report.verdicts import results_of
-from resnet_repro.training.count_run import count_run
 
 pytestmark = pytest.mark.slow
 
@@ -86,10 +84,8 @@ def test_other_weights_than_those_begun_with_are_told(resnet18_file: Path, tiny_
 def test_the_part_that_is_trained_is_counted_on_the_networks(tmp_path: Path) -> None:
     transfer = load_experiment("transfer")
     (claim,) = [claim for claim in transfer.claims if claim.name == "T4"]
-    for arm in transfer.arms:
-        if arm.counted:
-            settings = RunSettings("transfer", "quick", arm, 0, 0, 1, "none", "", "fp32", "cpu")
-            count_run(run_folder(tmp_path, "transfer", "quick", arm.name, 0), settings)
+    for network in transfer.networks:
+        count(tmp_path, transfer, network, "quick")
     records = collect(tmp_path, "transfer", "quick")
     judgement = judge(claim, results_of(records))
     assert judgement.verdict == "reproduced"

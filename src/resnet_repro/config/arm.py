@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -129,12 +129,21 @@ class Search:
     metric: Literal["validation_error", "validation_loss"] = "validation_error"
 
 
-@dataclass(frozen=True)
-class Counted:
-    """What an arm that is counted and not trained is counted on: one image of `shape` (C, H, W), and so many classes."""
+COUNTED_SEED = 0  # in the folder's name: of a network that is counted nothing is drawn
 
+
+@dataclass(frozen=True)
+class CountedArm:
+    """A network that is counted layer by layer, on one image of `shape` (C, H, W), and never trained.
+
+    `control` networks serve a claim and stand in no table of networks.
+    """
+
+    name: str
+    model: ModelSpec
     shape: tuple[int, int, int]
     classes: int
+    control: bool = False
 
 
 @dataclass(frozen=True)
@@ -146,7 +155,6 @@ class Arm:
     length: the arm's own schedule as a multiple of the profile's; 0 for an arm that is scored and not trained.
     start: the run whose weights it starts from; None for an initialization of its own.
     search: the arms among which its learning rate is found; None for the recipe's.
-    counted: of an arm whose network is counted, layer by layer, and never trained; it has one run, that of seed 0.
     watch: measurements beyond those that every run takes, by the names in `diagnostics.along_training`.
     dataset: the data set of the catalogue that the arm is trained on, where that is not the experiment's.
     features: of a network with a frozen backbone: whether the features that its last layer sees are computed at each
@@ -165,7 +173,6 @@ class Arm:
     watch: tuple[str, ...] = ()
     activations: Literal["auto", "stored", "recomputed"] = "auto"
     search: Search | None = None
-    counted: Counted | None = None
     dataset: str | None = None
     features: Literal["each step", "once"] = "each step"
 
@@ -180,7 +187,3 @@ class Arm:
         """Arms of the same experiment whose runs come first."""
         own = [self.start.arm] if self.start is not None and self.start.experiment is None else []
         return own + list(self.search.arms if self.search else ())
-
-    def seeds(self, seeds: Sequence[int]) -> Sequence[int]:
-        """Those of `seeds` at which the arm has runs: a counted arm has nothing that is drawn."""
-        return (0,) if self.counted else seeds

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from resnet_repro.config.arm import Arm, Counted, ModelSpec, Recipe
-from resnet_repro.config.recipes import NOT_TRAINED
+from resnet_repro.config.arm import Arm, CountedArm, ModelSpec, Recipe
 
 ARM_FIELDS = ("control", "share", "length", "start", "watch", "activations", "dataset", "features")
 
@@ -35,10 +34,9 @@ def imagenet_arm(kind: str, depth: int, recipe: Recipe, *, name: str | None = No
 
 def counted_arm(
     name: str, builder: str, shape: tuple[int, int, int], classes: int = 1000, *, control: bool = False, **options: Any
-) -> Arm:
-    """A network that is counted and not trained, on an image of `shape` (C, H, W). options: the builder's."""
-    counted = Counted(shape, classes)
-    return Arm(name, ModelSpec(builder, options), NOT_TRAINED, control=control, length=0, counted=counted)
+) -> CountedArm:
+    """A network that is counted on an image of `shape` (C, H, W). options: the builder's."""
+    return CountedArm(name, ModelSpec(builder, options), shape, classes, control)
 
 
 def _cifar_name(kind: str, depth: int, shortcut: str = "A", norm: str = "batch", span: int = 2) -> str:

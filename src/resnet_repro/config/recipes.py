@@ -112,13 +112,3 @@ BLOG_E_TRANSFER_CORRECTED = replace(BLOG_E_TRANSFER, name="blog-e-transfer corre
 
 # The backbone's own training, where weights from outside cannot be had: on other images, as He15 trains for CIFAR.
 PRETRAINING = replace(HE15_CIFAR_AT_ONCE, name="pretraining", source="ours, after He15 section 4.2", scaling="imagenet")
-
-# Of arms that are counted only.
-NOT_TRAINED = Recipe(
-    name="not trained",
-    source="counted",
-    iterations=0,
-    batch_size=1,
-    learning_rate=0.0,
-    momentum=0.0,
-)

@@ -106,8 +106,8 @@ class RunSettings:
 
 
 def _unknown(data: Any, known: Any) -> list[str]:
-    """Keys of nested objects that the same objects of this version lack."""
+    """Keys of nested objects that the same objects of this version lack, but for those that say nothing."""
     if not (isinstance(data, Mapping) and isinstance(known, Mapping)):
         return []
     deeper = [key for name in data.keys() & known.keys() for key in _unknown(data[name], known[name])]
-    return sorted(data.keys() - known.keys()) + deeper
+    return sorted(key for key in data.keys() - known.keys() if data[key] is not None) + deeper

@@ -85,8 +85,8 @@ class Budget:
             values["DATASET"] = ("path/to/" if is_path else "") + self.dataset.removeprefix(FOLDERS_PREFIX)
         if seeds and sorted(seeds) != sorted(profile.seeds or experiment.profiles[0].seeds):
             values["SEEDS"] = seed_list(sorted(seeds))
-        if arms is not None and set(arms) != {arm.name for arm in experiment.arms_of(profile)}:
-            values["ARMS"] = ",".join(arm.name for arm in experiment.arms if arm.name in arms)
+        if arms is not None and set(arms) != {arm.name for arm in (*experiment.arms_of(profile), *experiment.networks)}:
+            values["ARMS"] = ",".join(name for name in experiment.names if name in arms)
         return " ".join([f"make {experiment.name}", *(f"{name}={value}" for name, value in values.items() if value)])
 
     def commands(self, experiment: Experiment, seeds: Mapping[str, Sequence[int]]) -> list[str]:

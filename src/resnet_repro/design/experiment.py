@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from resnet_repro.config.arm import Arm
+from resnet_repro.config.arm import COUNTED_SEED, Arm, CountedArm
 from resnet_repro.config.settings import SCORED_WHOLE, Scored
 from resnet_repro.errors import UserError
 
@@ -113,6 +113,7 @@ class Experiment:
     answers: the answer to the question in sentences, with places for numbers; those of `report.headline` say what a place
     may hold. A sentence has to be true whatever the numbers are: it says how much, not which is better. The report and
     the console show those whose numbers are there.
+    networks: those that are counted beside the arms that are trained, or alone.
     columns: what the table of results shows of every arm that is no control; mean ± standard deviation over seeds.
     published: figures of the source on the experiment's own data set, {arm: {metric: value}}; columns that have one
     are followed by it.
@@ -131,6 +132,7 @@ class Experiment:
     published_note: str
     deviations: Sequence[str]
     answers: Sequence[str] = ()
+    networks: Sequence[CountedArm] = ()
     columns: Sequence[Column] = ERRORS
     spread: bool = False
     folders: bool = False
@@ -159,8 +161,13 @@ class Experiment:
         return max(profile.iterations or arm.recipe.iterations for arm in self.arms_of(profile))
 
     def arms_of(self, profile: Profile) -> list[Arm]:
-        """The arms that a profile runs unless asked for others, in the experiment's order."""
+        """The arms that a profile trains unless asked for others, in the experiment's order."""
         return [arm for arm in self.arms if profile.arms is None or arm.name in profile.arms]
+
+    @property
+    def names(self) -> list[str]:
+        """Of all arms, those of counted networks last."""
+        return [arm.name for arm in (*self.arms, *self.networks)]
 
     @property
     def published_resolution(self) -> int | None:
@@ -169,12 +176,13 @@ class Experiment:
 
     @property
     def is_counted(self) -> bool:
-        """Whether nothing is trained: all arms are counted, and no data are needed."""
-        return all(arm.counted for arm in self.arms)
+        """Whether nothing is trained, and no data are needed."""
+        return not self.arms
 
     def runs_of(self, profile: Profile, seeds: Sequence[int]) -> list[tuple[str, int]]:
         """(arm, seed) of the runs that a profile asks for at these seeds."""
-        return [(arm.name, seed) for arm in self.arms_of(profile) for seed in arm.seeds(seeds)]
+        trained = [(arm.name, seed) for arm in self.arms_of(profile) for seed in seeds]
+        return trained + [(network.name, COUNTED_SEED) for network in self.networks]
 
 
 def _named(items: Sequence[Any], name: str, kind: str, experiment: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from resnet_repro.config.arm import Arm
+from resnet_repro.config.arm import CountedArm
 from resnet_repro.figures.figure import Context, FigureSpec
 from resnet_repro.figures.style import COLOURS, LEGEND_SIZE, PAPER_GREY, WIDTH
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from resnet_repro.records.record import Record
 
 # (column of layers.csv, label, unit that it is shown in)
 QUANTITIES = (
@@ -53,7 +52,7 @@ ILSVRC = (
 HUMAN_TOP_5 = 5.0
 
 
-def layer_bars(arms: Sequence[Arm]) -> FigureSpec:
+def layer_bars(arms: Sequence[CountedArm]) -> FigureSpec:
     """Memory, parameters and multiply-adds of each layer, a column of panels for each net, on one scale a row."""
 
     def draw(context: Context) -> tuple[Figure, str] | None:
@@ -83,7 +82,7 @@ def layer_bars(arms: Sequence[Arm]) -> FigureSpec:
     return FigureSpec("layer_bars", draw)
 
 
-def stem_bars(small: Arm, large: Arm) -> FigureSpec:
+def stem_bars(small: CountedArm, large: CountedArm) -> FigureSpec:
     """The three quantities of two stems, their layers stacked on one another, and how much the second one needs more."""
 
     def draw(context: Context) -> tuple[Figure, str] | None:
@@ -118,7 +117,7 @@ def accuracy_against_cost(errors: Mapping[str, float] = TORCHVISION_TOP_1) -> Fi
     def draw(context: Context) -> tuple[Figure, str] | None:
         from matplotlib.figure import Figure
 
-        found = {name: records[0] for name in errors if (records := context.of(name))}
+        found = {record.arm: record for record in context.networks if record.arm in errors}
         if not found:
             return None
         figure = Figure(figsize=(WIDTH, 3.2))
@@ -180,10 +179,11 @@ def ilsvrc_by_year() -> FigureSpec:
     return FigureSpec("ilsvrc_by_year", draw)
 
 
-def _tables(context: Context, arms: Sequence[Arm]) -> dict[str, list[dict[str, str]]]:
+def _tables(context: Context, arms: Sequence[CountedArm]) -> dict[str, list[dict[str, str]]]:
     """{arm: rows of its layers, those of auxiliary heads left out} of the arms that have been counted."""
-    records: dict[str, Record] = {arm.name: found[0] for arm in arms if (found := context.of(arm.name))}
-    return {name: [row for row in record.table("layers") if not row["in_heads"]] for name, record in records.items()}
+    records = {record.arm: record for record in context.networks}
+    counted = [records[arm.name] for arm in arms if arm.name in records]
+    return {record.arm: [row for row in record.table("layers") if not row["in_heads"]] for record in counted}
 
 
 def _stack(ax: Axes, place: int, rows: Sequence[Mapping[str, str]], column: str, unit: float) -> float:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from resnet_repro.records.record import Record
+    from resnet_repro.records.record import CountRecord, Record
 
 
 @dataclass(frozen=True)
 class Context:
-    """What there is to draw: all records of an experiment at one budget, and the length of the longest in steps.
+    """What there is to draw: the records of an experiment's runs at one budget, the length of the longest in steps, and
+    the records of its counted networks.
 
     published: whether the source's own curves belong beside them; not on another data set than the source's.
     """
@@ -22,6 +23,7 @@ class Context:
     records: Sequence[Record]
     iterations: int
     published: bool = True
+    networks: Sequence[CountRecord] = ()
 
     @property
     def prefix(self) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from resnet_repro.records.record import Record
+from resnet_repro.records.record import AnyRecord, CountRecord
 
 ERRORS = (
     "train_error",
@@ -17,7 +17,7 @@ COUNTS = ("parameters", "trainable_parameters", "multiply_adds")
 LOSSES = ("train_loss", "test_loss", "validation_loss", "mean_validation_loss")
 
 
-def metrics_of(record: Record) -> dict[str, float]:
+def metrics_of(record: AnyRecord) -> dict[str, float]:
     """{metric: value}: final errors and losses, and diagnostics.
 
     A run that diverged counts with the error of guessing, in percent, and its loss, in nats. train_error_of_guessing is
@@ -27,14 +27,13 @@ def metrics_of(record: Record) -> dict[str, float]:
     training_seconds: of all steps, with the features that were computed before. parameters, those of them that are
     trained, multiply_adds: of the network.
     """
-    row: dict[str, float] = {}
-    for metric in record.final.keys() | record.diagnostics.keys():
-        value = record.value(metric)
-        if value is not None:
-            row[metric] = value
+    results = record.diagnostics if isinstance(record, CountRecord) else record.final | record.diagnostics
+    row = {metric: value for metric in results if (value := record.value(metric)) is not None}
     for quantity in COUNTS:
         if (count := getattr(record.model, quantity)) is not None:
             row[quantity] = float(count)
+    if isinstance(record, CountRecord):
+        return row
     if record.status == "finished" and record.iterations:
         row["step_seconds"] = record.training_seconds / record.iterations
         row["training_seconds"] = record.training_seconds + (record.feature_seconds or 0.0)

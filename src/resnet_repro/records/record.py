@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from resnet_repro.config.arm import Recipe
+from resnet_repro.config.arm import CountedArm, Recipe
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_json, read_rows, write_json
@@ -98,6 +99,39 @@ class Dataset(msgspec.Struct, frozen=True):
 OLD_NAMES = {"budget": "profile", "pairing_key": "draws"}
 
 
+class CountRecord(msgspec.Struct, frozen=True, kw_only=True, rename=OLD_NAMES):
+    """A network that has been counted. diagnostics: its totals and measures by name. seconds: that counting took."""
+
+    folder: Path
+    format: int = FORMAT
+    experiment: str
+    arm: str
+    seed: int
+    budget: str
+    status: Literal["finished"] = "finished"
+    network: CountedArm
+    diagnostics: dict[str, Number]
+    model: ModelFacts
+    seconds: float
+    hardware: str
+    versions: dict[str, str]
+    commit: str | None
+    finished_at: str
+
+    def value(self, metric: str) -> float | None:
+        """A total or a measure by name; None for one that the network has not."""
+        value = self.diagnostics.get(metric)
+        return None if value is None else float(value)
+
+    def table(self, name: str) -> list[dict[str, str]]:
+        """The rows of `layers`."""
+        return read_rows(self.folder / f"{name}.csv")
+
+    def write(self) -> None:
+        """Put the record into its folder, in one piece. Raises OSError."""
+        _write(self)
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True, rename=OLD_NAMES):
     """A run that has ended, as its folder tells it. Fields with defaults are missing from older records.
 
@@ -152,11 +186,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, rename=OLD_NAMES):
     taken_over_from: str | None = None
 
     @property
-    def is_counted(self) -> bool:
-        """Whether the network was counted and not trained."""
-        return self.settings.arm.counted is not None
-
-    @property
     def schedule(self) -> tuple[int, int]:
         """(steps, published steps) of the schedules that led to the weights, with those of the runs it started from.
 
@@ -173,19 +202,38 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, rename=OLD_NAMES):
         return None if value is None or not math.isfinite(value) else float(value)
 
     def table(self, name: str) -> list[dict[str, str]]:
-        """The rows of `metrics`, `speed`, `gradients`, `responses`, a diagnostic's table, or a counted net's `layers`."""
+        """The rows of `metrics`, `speed`, `gradients`, `responses`, or a diagnostic's table."""
         return read_rows(self.folder / f"{name}.csv")
 
     def write(self) -> None:
         """Put the record into the run's folder, in one piece. Raises OSError."""
-        data = msgspec.to_builtins(self, enc_hook=str)
-        write_json(self.folder / RECORD, {name: value for name, value in data.items() if name != "folder"})
+        _write(self)
+
+
+AnyRecord = Record | CountRecord
+
+
+def only_trained(records: Iterable[AnyRecord]) -> list[Record]:
+    """Those of runs, without those of networks that were only counted."""
+    return [record for record in records if isinstance(record, Record)]
+
+
+def only_counted(records: Iterable[AnyRecord]) -> list[CountRecord]:
+    """Those of networks that were counted."""
+    return [record for record in records if isinstance(record, CountRecord)]
+
+
+def _write(record: AnyRecord) -> None:
+    data = msgspec.to_builtins(record, enc_hook=str)
+    write_json(record.folder / RECORD, {name: value for name, value in data.items() if name != "folder"})
 
 
 def find_record(folder: Path) -> Record | None:
     """The record in a run's folder, None where the run has not ended. Raises UserError for a damaged one."""
-    data = read_json(folder / RECORD)
-    return None if data is None else _decoded(folder, data)
+    record = find_any_record(folder)
+    if isinstance(record, CountRecord):
+        raise UserError(f"{folder} holds a network that was counted: name another RUNS_DIR, or delete {folder}")
+    return record
 
 
 def read_record(folder: Path) -> Record:
@@ -196,12 +244,20 @@ def read_record(folder: Path) -> Record:
     return record
 
 
-def _decoded(folder: Path, data: dict[str, Any]) -> Record:
-    path, settings = folder / RECORD, data.get("settings")
+def find_any_record(folder: Path) -> AnyRecord | None:
+    """The record of a run or a counted network, None where the folder has none. Raises UserError for a damaged one."""
+    path, data = folder / RECORD, read_json(folder / RECORD)
+    if data is None:
+        return None
     try:
-        if isinstance(settings, dict):
-            settings = RunSettings.from_json(settings)
-        record = msgspec.convert({**data, "settings": settings, "folder": folder}, Record)
+        data = {**data, "folder": folder}
+        if network := _network(data):
+            record = msgspec.convert({**data, "network": network}, CountRecord)
+        else:
+            settings = data.get("settings")
+            if isinstance(settings, dict):
+                settings = RunSettings.from_json(settings)
+            record = msgspec.convert({**data, "settings": settings}, Record)
         if record.format != FORMAT:
             raise ValueError(f"format {record.format}, not {FORMAT}")
     except UserError as error:
@@ -213,10 +269,19 @@ def _decoded(folder: Path, data: dict[str, Any]) -> Record:
     return record
 
 
-def collect(runs_dir: Path, experiment: str, budget: str) -> list[Record]:
+def _network(data: dict[str, Any]) -> object:
+    """The network that a record counts; in the first records it is an arm with a recipe by which nothing was trained."""
+    settings = data.get("settings")
+    arm = settings.get("arm") if isinstance(settings, dict) else None
+    if isinstance(arm, dict) and isinstance(arm.get("counted"), dict):
+        return {name: arm.get(name) for name in ("name", "model", "control")} | arm["counted"]
+    return data.get("network")
+
+
+def collect(runs_dir: Path, experiment: str, budget: str) -> list[AnyRecord]:
     """All records of an experiment at a budget, by arm folder and seed. Raises UserError for a damaged one."""
     folders = sorted((runs_dir / experiment / budget).glob("*/seed*"), key=lambda f: (f.parent.name, _seed(f)))
-    return [record for folder in folders if (record := find_record(folder)) is not None]
+    return [record for folder in folders if (record := find_any_record(folder)) is not None]
 
 
 def _seed(folder: Path) -> int:

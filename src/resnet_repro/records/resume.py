@@ -7,11 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from resnet_repro.config.arm import CountedArm
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_json
 from resnet_repro.records.layout import CHECKPOINT, RUN, candidate_folders, parent_folder
-from resnet_repro.records.record import Record, find_record
+from resnet_repro.records.record import Record, find_any_record, find_record
 
 
 def state_of(folder: Path, settings: RunSettings) -> str:
@@ -29,12 +32,7 @@ def state_of(folder: Path, settings: RunSettings) -> str:
         return "new"
     if record:  # finished: on which device does not matter any more
         stored = replace(stored, device=settings.device)
-    if stored.to_json() != settings.to_json():
-        now, then = _difference(settings.to_json(), stored.to_json())
-        raise UserError(
-            f"{folder} holds a run made with {then}, not {now}: name another RUNS_DIR, or delete {folder} to train this run "
-            "again"
-        )
+    _check_same(folder, settings, stored)
     if record:
         check_sources(folder, settings, record)
         return "new" if record.status == "skipped" else "done"
@@ -44,6 +42,27 @@ def state_of(folder: Path, settings: RunSettings) -> str:
     if damage := damage_of(checkpoint):
         raise UserError(f"{checkpoint} is cut short or damaged ({damage}): delete {folder} to train this run again")
     return "started"
+
+
+def is_counted(folder: Path, network: CountedArm) -> bool:
+    """Whether a folder has the record of this network. Raises UserError where it has that of another one, or of a run."""
+    record = find_any_record(folder)
+    if isinstance(record, Record):
+        raise UserError(f"{folder} holds a run that was trained: name another RUNS_DIR, or delete {folder}")
+    if record:
+        _check_same(folder, network, record.network)
+    return record is not None
+
+
+def _check_same(folder: Path, asked: RunSettings | CountedArm, stored: RunSettings | CountedArm) -> None:
+    # As JSON: tuples and lists are the same there.
+    now, then = (msgspec.json.decode(msgspec.json.encode(value)) for value in (asked, stored))
+    if now != then:
+        now, then = _difference(now, then)
+        raise UserError(
+            f"{folder} holds a run made with {then}, not {now}: name another RUNS_DIR, or delete {folder} to train this run "
+            "again"
+        )
 
 
 def damage_of(checkpoint: Path) -> str | None:

@@ -116,7 +116,7 @@ def _alike(folder: Path, settings: RunSettings) -> Iterator[Record]:
 
     One that cannot be read is as good as none: the run is then trained.
     """
-    if settings.arm.start or settings.arm.search or settings.arm.counted:
+    if settings.arm.start or settings.arm.search:
         return
     runs_dir = folder.parents[3]
     for path in sorted(runs_dir.glob(f"*/*/{folder.parent.name}/{folder.name}/{RECORD}")):

@@ -17,7 +17,7 @@ from resnet_repro.records.failures import failure_reason
 from resnet_repro.records.layout import CHECKPOINT, LOCK, LOG, PROGRESS, RUN
 from resnet_repro.records.lock import is_held
 from resnet_repro.records.progress import clock, seconds_left, share_done
-from resnet_repro.records.record import Record, find_record
+from resnet_repro.records.record import AnyRecord, CountRecord, find_any_record
 
 State = Literal[
     "running", "silent", "waiting", "interrupted", "failed", "diverged", "skipped", "damaged", "finished", "missing"
@@ -46,7 +46,7 @@ def run_state(folder: Path, arm: str, seed: int, now: float) -> RunState:
     """How the run in `folder` stands at `now`, in seconds since the epoch. Damage of any kind is a state, never raised."""
     try:
         locked = is_held(folder / LOCK)  # first: a run that ends while this reads then has its record
-        if record := find_record(folder):
+        if record := find_any_record(folder):
             return _ended(record, arm, seed)
         try:
             progress = read_json(folder / PROGRESS)
@@ -65,10 +65,12 @@ def run_state(folder: Path, arm: str, seed: int, now: float) -> RunState:
     return RunState(arm, seed, state, detail)
 
 
-def _ended(record: Record, arm: str, seed: int) -> RunState:
+def _ended(record: AnyRecord, arm: str, seed: int) -> RunState:
     path = record.folder
     if (record.arm, record.seed) != (arm, seed):
         raise UserError(f"{path} (its record is that of {record.arm} seed {record.seed})")
+    if isinstance(record, CountRecord):
+        return RunState(arm, seed, "finished")
     if record.status == "diverged":
         return RunState(arm, seed, "diverged", f"at step {record.diverged_at}")
     if record.status == "skipped":

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from resnet_repro.design.budgets import Budget
 from resnet_repro.design.experiment import Experiment
-from resnet_repro.records.record import Record
+from resnet_repro.records.record import AnyRecord, Record, only_trained
 
 NAMED = 12  # runs named one by one before the rest is counted
 
 
-def banners(experiment: Experiment, budget: str, records: Sequence[Record], failed: Sequence[str]) -> list[str]:
+def banners(experiment: Experiment, budget: str, records: Sequence[AnyRecord], failed: Sequence[str]) -> list[str]:
     """The warnings that stand on top of a report, the gravest first. failed: names of runs whose process broke."""
-    trained = [record for record in records if not record.is_counted]
+    trained = only_trained(records)
     found = [
         _standin(trained),
         _substitute_weights(trained),
@@ -33,9 +33,7 @@ def banners(experiment: Experiment, budget: str, records: Sequence[Record], fail
 
 def is_other_data(experiment: Experiment, records: Sequence[Record]) -> bool:
     """Whether the runs are on real data other than the experiment's own, so that published numbers do not apply."""
-    datasets = {
-        (r.dataset.name, r.dataset.standin) for r in records if not r.is_counted and r.settings.arm.dataset is None
-    }
+    datasets = {(r.dataset.name, r.dataset.standin) for r in records if r.settings.arm.dataset is None}
     return any(name != experiment.dataset and not standin for name, standin in datasets)
 
 
@@ -175,14 +173,14 @@ def _broken(records: Sequence[Record]) -> str:
     return f"LEFT OUT. {max(counts):,} images could not be read; the records name the first of them."
 
 
-def _missing(experiment: Experiment, budget: str, records: Sequence[Record], failed: Sequence[str]) -> str:
+def _missing(experiment: Experiment, budget: str, records: Sequence[AnyRecord], failed: Sequence[str]) -> str:
     profile = Budget.parse(budget).profile_of(experiment)
     if profile is None:
         return ""
-    seeds = sorted({r.seed for r in records if not r.is_counted} | set(profile.seeds))
+    seeds = sorted({r.seed for r in only_trained(records)} | set(profile.seeds))
     have = {(r.arm, r.seed) for r in records}
     due = sorted(experiment.runs_of(profile, seeds), key=lambda run: run[1])  # seed by seed
-    needless = _needless(experiment, records)
+    needless = _needless(experiment, only_trained(records))
     names = [f"{arm} seed {seed}" for arm, seed in due if (arm, seed) not in have and arm not in needless]
     names = [name for name in names if name not in failed]
     how = Budget.parse(budget).command(experiment, seeds=seeds)

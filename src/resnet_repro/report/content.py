@@ -9,7 +9,7 @@ from typing import Any
 from resnet_repro.claims.comparisons import Part
 from resnet_repro.claims.judge import Judgement, rule_for
 from resnet_repro.design.experiment import Experiment
-from resnet_repro.records.record import Record
+from resnet_repro.records.record import AnyRecord, Record, only_counted, only_trained
 from resnet_repro.report.banners import banners, is_other_data
 from resnet_repro.report.headline import headline
 from resnet_repro.report.network_tables import totals_table
@@ -46,14 +46,14 @@ PREFIX_NOTE = (
 def build_content(
     experiment: Experiment,
     budget: str,
-    records: Sequence[Record],
+    records: Sequence[AnyRecord],
     judgements: Sequence[Judgement],
     figures: Sequence[tuple[str, str]],
     failed: Sequence[str],
 ) -> dict[str, Any]:
     """The document's data. figures are (name, caption), the one for the first page first; failed names runs whose process
     broke."""
-    published = not is_other_data(experiment, records)
+    published = not is_other_data(experiment, only_trained(records))
     shown = [{"path": f"{experiment.name}-{name}.pdf", "caption": caption} for name, caption in figures]
     return {
         "title": experiment.title,
@@ -72,18 +72,19 @@ def build_content(
     }
 
 
-def _tables(experiment: Experiment, records: Sequence[Record], published: bool) -> dict[str, list[dict[str, Any]]]:
+def _tables(experiment: Experiment, records: Sequence[AnyRecord], published: bool) -> dict[str, list[dict[str, Any]]]:
     """Tables of what was run and of what came out, each with its caption."""
-    note = _published_note(experiment, records) if published else ""
+    trained, counted = only_trained(records), only_counted(records)
+    note = _published_note(experiment, trained) if published else ""
     if experiment.is_counted:
-        return {"ran": [], "results": [totals_table(experiment, records)]}
-    caption = ARMS_CAPTION + (FEATURES_CAPTION if any(r.feature_seconds for r in records) else "")
-    scored = [_scored_on(experiment, records, split) for split in ("train", "test")]
-    further = [table for table in (search_table(experiment, records), parameters_table(records)) if table]
+        return {"ran": [], "results": [totals_table(experiment, counted)]}
+    caption = ARMS_CAPTION + (FEATURES_CAPTION if any(r.feature_seconds for r in trained) else "")
+    scored = [_scored_on(experiment, trained, split) for split in ("train", "test")]
+    further = [table for table in (search_table(experiment, trained), parameters_table(counted)) if table]
     return {
         "ran": [arms_table(experiment, records) | {"caption": caption}, *further],
         "results": [
-            results_table(experiment, records, published)
+            results_table(experiment, trained, published)
             | {"caption": f"{RESULTS_CAPTION.format(*scored)} {note}".strip()}
         ],
     }
@@ -103,7 +104,7 @@ def _scored_on(experiment: Experiment, records: Sequence[Record], split: str) ->
     """On how many images of a split the arms of the table of results were scored: "all 50,000"; older records do not tell
     it of the test images, which were all.
     """
-    shown = [record for record in records if not experiment.arm(record.arm).control and not record.is_counted]
+    shown = [record for record in records if not experiment.arm(record.arm).control]
     counts = {
         (record.final[f"{split}_images"], getattr(record.dataset, f"{split}_images"))
         for record in shown
@@ -178,17 +179,17 @@ def _step_of(record: Record) -> str:
     return record.compilation + ("" if record.step in ("eager", "none") else f", {record.step}")
 
 
-def _provenance(records: Sequence[Record]) -> list[list[str]]:
+def _provenance(records: Sequence[AnyRecord]) -> list[list[str]]:
+    trained = only_trained(records)
     versions: dict[str, set[str]] = defaultdict(set)
     for record in records:
         for package, number in record.versions.items():
             versions[package].add(number)
     parents = [
         f"{r.arm}/{r.seed} from {p.experiment}/{p.arm}/{p.seed} ({p.weights_sha256[:10]})"
-        for r in records
+        for r in trained
         if (p := r.parent)
     ]
-    trained = [record for record in records if not record.is_counted] or records
     rows = [
         ["records", f"{len(records)}, the last of {max(r.finished_at for r in records)}"],
         ["commit", all_of(records, "commit")],
@@ -204,8 +205,8 @@ def _provenance(records: Sequence[Record]) -> list[list[str]]:
         ["data digest", ", ".join(sorted({r.dataset.digest for r in trained}))],
         ["weights", ", ".join(f"{r.arm}/{r.seed}: {(r.weights_sha256 or 'none')[:10]}" for r in trained)],
     ]
-    if all(record.is_counted for record in records):
+    if not trained:
         rows = [row for row in rows if row[0] in ("records", "commit", "versions")]
-    taken = [f"{r.arm}/{r.seed} from {source}" for r in records if (source := r.taken_over_from)]
+    taken = [f"{r.arm}/{r.seed} from {source}" for r in trained if (source := r.taken_over_from)]
     further = (("started from", parents), ("taken over", taken))
     return rows + [[heading, ", ".join(words)] for heading, words in further if words]

@@ -10,7 +10,7 @@ another; numbers of one metric have the same decimals within a sentence:
     {tanh.doublings_to_25 - relu.doublings_to_25:doublings}    0.9, of one to base 2
     {steps}, {plain-56.steps}                              391, of the arms that the sentence names, or of one
 
-The metrics are those of `report.counted`, and peak_memory_gib, the most that a run's process held. A sentence whose first
+The metrics are those of `records.metrics`, and peak_memory_gib, the most that a run's process held. A sentence whose first
 clause lacks a number is left out, and so is each further clause, after a semicolon, that lacks one: clauses must make sense
 behind the first one alone.
 """
@@ -26,7 +26,7 @@ from statistics import fmean
 from resnet_repro.claims.judge import Judgement
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.records.metrics import metrics_of
-from resnet_repro.records.record import Record
+from resnet_repro.records.record import AnyRecord, Record, only_trained
 from resnet_repro.report.banners import has_substitute_weights, is_other_data
 
 PLACE = re.compile(r"\{([^{}:]+)(?::(\w+))?\}")
@@ -34,12 +34,12 @@ STEPS = "steps"
 CLAUSE = "; "
 
 
-def headline(experiment: Experiment, records: Sequence[Record], judgements: Sequence[Judgement]) -> list[str]:
+def headline(experiment: Experiment, records: Sequence[AnyRecord], judgements: Sequence[Judgement]) -> list[str]:
     """The experiment's answers as these records give them, then what a reader must know of the numbers.
 
     Where no answer has its numbers, a sentence counts the verdicts.
     """
-    by_arm: dict[str, list[Record]] = {}
+    by_arm: dict[str, list[AnyRecord]] = {}
     for record in records:
         by_arm.setdefault(record.arm, []).append(record)
     values = _Values({arm: [values_of(record) for record in mine] for arm, mine in by_arm.items()}, by_arm)
@@ -62,7 +62,7 @@ class _Values:
     """What there is to fill in. rows: {arm: [{metric: value} of each of its runs]}."""
 
     rows: Mapping[str, Sequence[Mapping[str, float]]]
-    records: Mapping[str, Sequence[Record]]
+    records: Mapping[str, Sequence[AnyRecord]]
 
     def mean(self, arm: str, metric: str) -> float | None:
         """Over the arm's runs; None where one of them has no such value, so that no run is left out for what it shows."""
@@ -88,16 +88,16 @@ class _Values:
         return " or ".join(f"{done:,}" + (f" of {of:,}" if of else "") for done, of in sorted(lengths))
 
 
-def values_of(record: Record) -> dict[str, float]:
+def values_of(record: AnyRecord) -> dict[str, float]:
     """{metric: value} of a run, of which answers can speak: what it is counted with, and the memory it took."""
-    peak = None if record.is_counted else record.peak_memory_mib
+    peak = record.peak_memory_mib if isinstance(record, Record) else None
     return metrics_of(record) | ({"peak_memory_gib": peak / 1024} if peak else {})
 
 
-def _steps(record: Record) -> tuple[int, int]:
+def _steps(record: AnyRecord) -> tuple[int, int]:
     """(steps, those of the schedule where only a part of it was to be followed) of a run, or of the run whose weights
     an untrained one took."""
-    if record.is_counted:
+    if not isinstance(record, Record):
         return 0, 0
     settings, parent = record.settings, record.parent
     if not settings.iterations and parent:
@@ -171,7 +171,7 @@ def decimals(values: Sequence[float]) -> int:
     return next(digits for digits in range(least, most + 1) if different[digits] == different[most])
 
 
-def _with_seeds(answers: Sequence[_Answer], by_arm: Mapping[str, Sequence[Record]]) -> list[str]:
+def _with_seeds(answers: Sequence[_Answer], by_arm: Mapping[str, Sequence[AnyRecord]]) -> list[str]:
     """The sentences, and over how many seeds their numbers are means: once where it is the same for all of them."""
     counts = [_seeds(answer, by_arm) for answer in answers]
     measured = {count for count in counts if count}
@@ -183,9 +183,9 @@ def _with_seeds(answers: Sequence[_Answer], by_arm: Mapping[str, Sequence[Record
     return [*(f"{answer.sentence}." for answer in answers), *(f"{count}." for count in measured)]
 
 
-def _seeds(answer: _Answer, by_arm: Mapping[str, Sequence[Record]]) -> str:
+def _seeds(answer: _Answer, by_arm: Mapping[str, Sequence[AnyRecord]]) -> str:
     """ "One seed", "Means over 3 seeds", "Means over 1 to 3 seeds"; empty for what is counted."""
-    numbers = sorted({len(by_arm[arm]) for arm in answer.arms if not all(r.is_counted for r in by_arm[arm])})
+    numbers = sorted({len(by_arm[arm]) for arm in answer.arms if only_trained(by_arm[arm])})
     if not numbers:
         return ""
     if numbers[-1] == 1:
@@ -206,9 +206,9 @@ def _of_verdicts(judgements: Sequence[Judgement]) -> str:
     return f"Of {claims}: {'; '.join(parts)}."
 
 
-def _remarks(experiment: Experiment, records: Sequence[Record]) -> list[str]:
+def _remarks(experiment: Experiment, records: Sequence[AnyRecord]) -> list[str]:
     """What keeps the numbers of these runs from being what they seem."""
-    trained = [record for record in records if not record.is_counted]
+    trained = only_trained(records)
     remarks = []
     if any(record.dataset.standin for record in trained):
         remarks.append(f"Trained on a stand-in for the data, these numbers say nothing of {experiment.dataset}.")

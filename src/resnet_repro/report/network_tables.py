@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_repro.design.experiment import Experiment
-from resnet_repro.records.record import Record
+from resnet_repro.records.record import CountRecord
 
 MIB = 1024  # KiB
 
@@ -27,12 +27,12 @@ CAPTION = (
 )
 
 
-def totals_table(experiment: Experiment, records: Sequence[Record]) -> dict[str, Any]:
+def totals_table(experiment: Experiment, records: Sequence[CountRecord]) -> dict[str, Any]:
     """Totals of each net that is no control and has been counted, beside the published ones, with a caption.
 
     Memory in MiB, parameters in millions, multiply-adds in thousands of millions.
     """
-    shown = [record for record in _counted(experiment, records) if not experiment.arm(record.arm).control]
+    shown = [record for record in _counted(experiment, records) if not record.network.control]
     published = experiment.published
     header = [
         "net",
@@ -65,7 +65,7 @@ def totals_table(experiment: Experiment, records: Sequence[Record]) -> dict[str,
     return {"header": header, "align": ["left", *["right"] * (len(header) - 1)], "rows": rows, "caption": caption}
 
 
-def write_csv_tables(experiment: Experiment, records: Sequence[Record], folder: Path) -> list[Path]:
+def write_csv_tables(experiment: Experiment, records: Sequence[CountRecord], folder: Path) -> list[Path]:
     """`<experiment>-layers.csv`, a row for each layer, and `<experiment>-totals.csv`, a row for each net, in `folder`.
 
     Memory in KiB, parameters and multiply-adds as whole numbers. The rows of pooling have under macs what they compare or
@@ -80,9 +80,7 @@ def write_csv_tables(experiment: Experiment, records: Sequence[Record], folder: 
     ]
     totals = []
     for record in counted:
-        setting = record.settings.arm.counted
-        assert setting is not None
-        row: list[Any] = [record.arm, _image(record), setting.classes]
+        row: list[Any] = [record.arm, _image(record), record.network.classes]
         for metric in TOTALS_HEADER[len(row) :]:
             value = record.value(metric)
             row.append("" if value is None else value if metric.endswith("kib") else round(value))
@@ -93,17 +91,14 @@ def write_csv_tables(experiment: Experiment, records: Sequence[Record], folder: 
     ]
 
 
-def _counted(experiment: Experiment, records: Sequence[Record]) -> list[Record]:
-    """Records of counted nets in the order of the experiment's arms."""
-    places = {arm.name: place for place, arm in enumerate(experiment.arms)}
-    found = [record for record in records if record.is_counted and record.arm in places]
-    return sorted(found, key=lambda record: places[record.arm])
+def _counted(experiment: Experiment, records: Sequence[CountRecord]) -> list[CountRecord]:
+    """The records in the order of the experiment's networks."""
+    by_name = {record.arm: record for record in records}
+    return [by_name[network.name] for network in experiment.networks if network.name in by_name]
 
 
-def _image(record: Record) -> str:
-    counted = record.settings.arm.counted
-    assert counted is not None
-    return "×".join(map(str, counted.shape))
+def _image(record: CountRecord) -> str:
+    return "×".join(map(str, record.network.shape))
 
 
 def _whole(row: dict[str, str]) -> list[int]:

@@ -13,7 +13,7 @@ from resnet_repro.claims.judge import Judgement, rule_for
 from resnet_repro.design.budgets import Budget
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.errors import UserError
-from resnet_repro.records.record import Record, collect
+from resnet_repro.records.record import AnyRecord, Record, collect, only_trained
 from resnet_repro.report.banners import has_substitute_weights, schedules
 from resnet_repro.report.content import COUNTED, bounds, effect
 from resnet_repro.report.markdown import summary_page
@@ -59,12 +59,13 @@ def summary_content(
     for experiment in experiments:
         for budget in budgets.get(experiment.name, ()):
             records = collect(runs_dir, experiment.name, budget)
-            if any(r.dataset.standin for r in records):
+            trained = only_trained(records)
+            if any(r.dataset.standin for r in trained):
                 standins.append(experiment.name)
-            if any(has_substitute_weights(r) for r in records):
+            if any(has_substitute_weights(r) for r in trained):
                 substitutes.append(experiment.name)
             claims = [_judged_row(judgement) for judgement in judged(experiment, records)]
-            steps = _steps(records) or f"{len(records)} networks counted"
+            steps = _steps(trained) or f"{len(records)} networks counted"
             ran = _ran(experiment, budget, records)
             own_data = Budget.parse(budget).dataset is None
             sections.append(_section(experiment, _budget(experiment, budget, records), steps, ran, claims, own_data))
@@ -125,12 +126,12 @@ def _steps(records: Sequence[Record]) -> str:
     return ", ".join(f"{mine:,} of {theirs:,}" for mine, theirs in schedules(records))
 
 
-def _ran(experiment: Experiment, budget: str, records: Sequence[Record]) -> dict[str, Any]:
+def _ran(experiment: Experiment, budget: str, records: Sequence[AnyRecord]) -> dict[str, Any]:
     """The facts of the runs, for the page's table; what only trained networks have is a dash for counted ones."""
-    trained = [record for record in records if not record.is_counted]
+    trained = only_trained(records)
     seeds: dict[str, list[int]] = {}
     for record in records:
-        seeds.setdefault(record.arm, []).extend([] if record.is_counted else [record.seed])
+        seeds.setdefault(record.arm, []).extend([record.seed] if isinstance(record, Record) else [])
     per_arm = sorted(Counter(record.arm for record in trained).values())
     data = {f"{r.dataset.title} {r.dataset.digest[:8]}" for r in trained}
     return {
@@ -144,13 +145,14 @@ def _ran(experiment: Experiment, budget: str, records: Sequence[Record]) -> dict
     }
 
 
-def _budget(experiment: Experiment, budget: str, records: Sequence[Record]) -> str:
+def _budget(experiment: Experiment, budget: str, records: Sequence[AnyRecord]) -> str:
     """Profile, length against the published one, missing runs and data set, in a line."""
-    parts = [f"{steps} iterations"] if (steps := _steps(records)) else []
+    trained = only_trained(records)
+    parts = [f"{steps} iterations"] if (steps := _steps(trained)) else []
     profile = Budget.parse(budget).profile_of(experiment)
-    if any(r.settings.stretch is not None for r in records):
+    if any(r.settings.stretch is not None for r in trained):
         parts.append("some arms a stretch only")
-    titles = sorted({r.dataset.title for r in records if not r.is_counted})
+    titles = sorted({r.dataset.title for r in trained})
     if experiment.is_counted:
         parts.append(f"{len(records)} networks counted")
     if profile is not None:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
-from resnet_repro.config.arm import Arm
+from resnet_repro.config.arm import Arm, CountedArm
 from resnet_repro.design.experiment import Column, Experiment
 from resnet_repro.figures.published import he15_errors_at, he15_figure_of
 from resnet_repro.records.metrics import COUNTS, metrics_of
-from resnet_repro.records.record import Record
+from resnet_repro.records.record import AnyRecord, CountRecord, ModelFacts, Record, only_counted, only_trained
 
 ARM_HEADER = (
     "arm",
@@ -27,9 +27,13 @@ ARM_HEADER = (
 )
 
 
-def arms_table(experiment: Experiment, records: Sequence[Record]) -> dict[str, Any]:
+def arms_table(experiment: Experiment, records: Sequence[AnyRecord]) -> dict[str, Any]:
     """What was trained, and what a run of it took on the machine: a row for each arm that has runs."""
-    rows = [_arm_row(arm, mine) for arm in experiment.arms if (mine := _of(arm, records))]
+    trained, networks = only_trained(records), {record.arm: record for record in only_counted(records)}
+    rows = [_arm_row(arm, mine) for arm in experiment.arms if (mine := _of(arm, trained))]
+    rows += [
+        _network_row(network, networks[network.name]) for network in experiment.networks if network.name in networks
+    ]
     return {"header": list(ARM_HEADER), "align": ["left", *["right"] * 4, "left", *["right"] * 4], "rows": rows}
 
 
@@ -39,7 +43,7 @@ def results_table(experiment: Experiment, records: Sequence[Record], published: 
     Of prefixes these are the paper's errors at the step where ours end, not those at the end of its schedule.
     """
     header, align = ["arm"], ["left"]
-    compared = [arm for arm in experiment.arms if not arm.control and not arm.counted]
+    compared = [arm for arm in experiment.arms if not arm.control]
     shown = {arm.name: mine for arm in compared if (mine := _of(arm, records))}
     theirs = published_values(experiment, records) if published else {}
     with_published = {metric for arm in shown for metric in theirs.get(arm, {})}
@@ -93,9 +97,9 @@ def search_table(experiment: Experiment, records: Sequence[Record]) -> dict[str,
     }
 
 
-def parameters_table(records: Sequence[Record]) -> dict[str, Any] | None:
+def parameters_table(records: Sequence[CountRecord]) -> dict[str, Any] | None:
     """Parameters of each part of the counted networks that are frozen in part, and of their twins; None without any."""
-    parts = {record.arm: record.model.parts for record in records if record.is_counted and record.model.parts}
+    parts = {record.arm: record.model.parts for record in records if record.model.parts}
     frozen = [of_net for of_net in parts.values() if any(frozen for _, _, frozen in of_net)]
     if not frozen:
         return None
@@ -130,18 +134,14 @@ def _of(arm: Arm, records: Sequence[Record]) -> list[Record]:
 
 
 def _arm_row(arm: Arm, mine: Sequence[Record]) -> list[str]:
-    model = mine[0].model
-    ran = [record for record in mine if record.status != "skipped" and not record.is_counted]
+    ran = [record for record in mine if record.status != "skipped"]
     trained = [record for record in ran if record.iterations]
     rates = [record.images_per_second for record in trained]
     seconds = [record.training_seconds / record.iterations for record in trained]
     return [
-        arm.name + (" (control)" if arm.control else ""),
-        str(model.layers),
-        f"{model.parameters / 1e6:.2f} M",
-        f"{model.multiply_adds / 1e6:.1f} M",
+        *_network_cells(arm, mine[0].model),
         _steps(mine),
-        "–" if mine[0].is_counted else ", ".join(str(record.seed) for record in mine),
+        ", ".join(str(record.seed) for record in mine),
         _mean([(record.seconds + (record.feature_seconds or 0.0)) / 60 for record in ran], 1),
         _mean(rates, 0),
         _mean(seconds, 3 if seconds and mean(seconds) < 1 else 1),
@@ -149,11 +149,22 @@ def _arm_row(arm: Arm, mine: Sequence[Record]) -> list[str]:
     ]
 
 
+def _network_row(network: CountedArm, record: CountRecord) -> list[str]:
+    return [*_network_cells(network, record.model), "counted", *["–"] * 5]
+
+
+def _network_cells(arm: Arm | CountedArm, model: ModelFacts) -> list[str]:
+    return [
+        arm.name + (" (control)" if arm.control else ""),
+        str(model.layers),
+        f"{model.parameters / 1e6:.2f} M",
+        f"{model.multiply_adds / 1e6:.1f} M",
+    ]
+
+
 def _steps(mine: Sequence[Record]) -> str:
     """The steps of the arm's runs; of how many, where the runs are a part of the schedule or some diverged."""
     record, settings = mine[0], mine[0].settings
-    if record.is_counted:
-        return "counted"
     if record.status == "skipped":
         return "skipped"
     if not settings.iterations:

@@ -9,26 +9,28 @@ from resnet_repro.claims.comparisons import Results
 from resnet_repro.claims.judge import Judgement, judge_all
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.records.metrics import metrics_of
-from resnet_repro.records.record import Record
+from resnet_repro.records.record import AnyRecord, Record, only_trained
 from resnet_repro.report.banners import has_substitute_weights, is_coarse
 
 
-def results_of(records: Sequence[Record], resolution: int | None = None) -> Results:
+def results_of(records: Sequence[AnyRecord], resolution: int | None = None) -> Results:
     """What the claims are judged on. resolution: the published one, in pixels; a lower one is short of the budget too."""
     values: dict[str, dict[int, dict[str, float]]] = defaultdict(dict)
     pairing_keys: dict[str, dict[int, str | None]] = defaultdict(dict)
     origins: dict[str, dict[int, str | None]] = defaultdict(dict)
-    runs = {(record.settings.experiment, record.arm, record.seed): record for record in records}
+    trained = only_trained(records)
+    runs = {(record.settings.experiment, record.arm, record.seed): record for record in trained}
     for record in records:
         values[record.arm][record.seed] = metrics_of(record)
+    for record in trained:
         pairing_keys[record.arm][record.seed] = record.pairing_key
         origins[record.arm][record.seed] = _origin(record, runs)
     return Results(
         values,
-        standin=any(r.dataset.standin for r in records),
-        short=frozenset(r.arm for r in records if not r.is_counted and (_is_short(r) or is_coarse(r, resolution))),
-        prefixes={r.arm: r.settings.prefix for r in records if r.settings.prefix is not None},
-        substitute=frozenset(r.arm for r in records if has_substitute_weights(r)),
+        standin=any(r.dataset.standin for r in trained),
+        short=frozenset(r.arm for r in trained if _is_short(r) or is_coarse(r, resolution)),
+        prefixes={r.arm: r.settings.prefix for r in trained if r.settings.prefix is not None},
+        substitute=frozenset(r.arm for r in trained if has_substitute_weights(r)),
         pairing_keys=pairing_keys,
         origins=origins,
     )
@@ -50,6 +52,6 @@ def _is_short(record: Record) -> bool:
     return steps < published or record.settings.stretch is not None
 
 
-def judged(experiment: Experiment, records: Sequence[Record]) -> list[Judgement]:
+def judged(experiment: Experiment, records: Sequence[AnyRecord]) -> list[Judgement]:
     """The experiment's claims with their verdicts on these records."""
     return judge_all(experiment.claims, results_of(records, experiment.published_resolution))

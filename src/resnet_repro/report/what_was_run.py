@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from resnet_repro.config.arm import Recipe, WarmUp
 from resnet_repro.config.schedule import warm_up_threshold
-from resnet_repro.records.record import Record
+from resnet_repro.records.record import AnyRecord, Record, only_trained
 
 SCALINGS = {
     "pixel-mean": "per-pixel mean subtracted",
@@ -16,9 +16,9 @@ SCALINGS = {
 }
 
 
-def summary_of_runs(records: Sequence[Record]) -> str:
+def summary_of_runs(records: Sequence[AnyRecord]) -> str:
     """What was run on which data, where and by which recipe, in sentences."""
-    trained = [record for record in records if not record.is_counted]
+    trained = only_trained(records)
     parts = [_trained(trained)] if trained else []
     if count := len(records) - len(trained):
         parts.append(
@@ -124,6 +124,6 @@ def _together(records: Sequence[Record]) -> str:
     return f", {' or '.join(map(str, counts))} processes together" if counts else ""
 
 
-def all_of(records: Sequence[Record], key: str) -> str:
+def all_of(records: Sequence[AnyRecord], key: str) -> str:
     """The values that the records have of an entry, each once."""
     return ", ".join(sorted({str(getattr(record, key)) for record in records}))

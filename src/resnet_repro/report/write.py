@@ -13,7 +13,7 @@ from resnet_repro.design.experiment import Experiment
 from resnet_repro.errors import UserError
 from resnet_repro.figures.figure import Context
 from resnet_repro.figures.style import report_style
-from resnet_repro.records.record import collect
+from resnet_repro.records.record import collect, only_counted, only_trained
 from resnet_repro.report.banners import is_other_data, schedules
 from resnet_repro.report.console import error_lines, verdict_lines
 from resnet_repro.report.content import build_content
@@ -45,7 +45,9 @@ def budgets_with_records(runs_dir: Path, experiment: str) -> list[str]:
     for path in (runs_dir / experiment).glob("*/*/seed*/record.json"):
         budget = path.parents[2].name
         if budget not in lengths:
-            lengths[budget] = max((done for done, _ in schedules(collect(runs_dir, experiment, budget))), default=0)
+            lengths[budget] = max(
+                (done for done, _ in schedules(only_trained(collect(runs_dir, experiment, budget)))), default=0
+            )
     return sorted(lengths, key=lambda budget: (Budget.parse(budget).dataset is not None, -lengths[budget], budget))
 
 
@@ -68,8 +70,9 @@ def write_report(
         raise UserError(
             f"{runs_dir}/{experiment.name}/{budget} holds no finished run: run {Budget.parse(budget).command(experiment)} first"
         )
-    longest = max(record.settings.iterations for record in records)
-    context = Context(records, longest, published=not is_other_data(experiment, records))
+    trained, counted = only_trained(records), only_counted(records)
+    longest = max((record.settings.iterations for record in trained), default=0)
+    context = Context(trained, longest, not is_other_data(experiment, trained), counted)
     judgements = judged(experiment, records)
     stem = stem or experiment.name
     written = Written()
@@ -90,7 +93,7 @@ def write_report(
             else:
                 written.lines.append(ABSENT)
             if experiment.is_counted:
-                write_csv_tables(experiment, records, Path(folder))
+                write_csv_tables(experiment, counted, Path(folder))
             for file in Path(folder).iterdir():
                 if file.suffix in (".pdf", ".svg", ".png", ".csv"):
                     file.replace(reports_dir / f"{stem}{file.name.removeprefix(experiment.name)}")
@@ -99,7 +102,7 @@ def write_report(
             f"REPORTS_DIR={reports_dir} cannot be written ({error.strerror}): name another folder"
         ) from error
     written.images = {name: reports_dir / f"{stem}-{name}.png" for name in drawn}
-    written.lines += [*verdict_lines(judgements), *error_lines(experiment, records), *content["answers"]]
+    written.lines += [*verdict_lines(judgements), *error_lines(experiment, trained), *content["answers"]]
     if written.pdf:
         written.lines.append(f"report: {written.pdf}")
     return written

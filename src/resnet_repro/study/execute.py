@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from resnet_repro.config.arm import COUNTED_SEED
 from resnet_repro.config.settings import FEWEST_CAPTURED
 from resnet_repro.data.catalogue import CATALOGUE
 from resnet_repro.design.budgets import Budget
@@ -21,15 +22,16 @@ from resnet_repro.launch.display import Display, ShownRun
 from resnet_repro.launch.process_group import Group, group_of
 from resnet_repro.parsing import plural
 from resnet_repro.records.failures import EndedRun
+from resnet_repro.records.layout import run_folder
 from resnet_repro.records.record import find_record
-from resnet_repro.records.resume import check_sources, state_of
+from resnet_repro.records.resume import check_sources, is_counted
 from resnet_repro.study.cost import expected_costs, heaviest, with_descendants
-from resnet_repro.study.expand import counted_budget, expand, runs_of
+from resnet_repro.study.expand import counted_budget, runs_of
 from resnet_repro.study.inputs import check_parents, find_inputs
 from resnet_repro.study.request import Request
 from resnet_repro.study.run import Run, missing_runs, tell_of_siblings
 from resnet_repro.tracking.mirror import Mirror
-from resnet_repro.training.count_run import count_run
+from resnet_repro.training.count_network import count_network
 
 log = logging.getLogger(__name__)
 
@@ -64,33 +66,29 @@ def carry_out(request: Request, mirror: Mirror, console: Console) -> Study:
     _check_writable(request.reports_dir, "REPORTS_DIR")
     if request.experiment.is_counted:
         budget = counted_budget(request)
-        runs = [Run(settings, request.runs_dir) for settings in expand(request, budget)]
-        _count(runs)
-        return Study(budget, _ended(runs, {}))
+        return Study(budget, _count(request, budget))
     if not request.launch.is_local:
         request = _absolute(request)
     with contextlib.closing(_executor(request, group)) as executor:
         inputs = find_inputs(request)
         budget = Budget.of(request.experiment, request.profile, inputs.dataset.facts.name).folder
         runs = runs_of(request, budget, inputs, executor)
-        trained = [run for run in runs if not run.settings.arm.counted]
-        check_parents(request, trained)
-        pending = missing_runs(trained, reuse=is_main and not request.launch.dry_run, is_group=group is not None)
-        if is_main:
-            _count([run for run in runs if run.settings.arm.counted])
-        if done := len(trained) - len(pending):
-            log.info(f"{done} of {len(trained)} runs are finished already and are not repeated")
+        check_parents(request, runs)
+        pending = missing_runs(runs, reuse=is_main and not request.launch.dry_run, is_group=group is not None)
+        counted = _count(request, budget) if is_main else []
+        if done := len(runs) - len(pending):
+            log.info(f"{done} of {len(runs)} runs are finished already and are not repeated")
         outcomes: dict[str, Outcome] = {}
         if pending:
             datasets = {located.facts.name: located.facts for located in inputs.by_arm.values()}
-            costs = expected_costs(trained, datasets)
+            costs = expected_costs(runs, datasets)
             # The longest first: no slot is left with it at the end. A run counts with what waits for it.
-            urgency = with_descendants(trained, costs)
+            urgency = with_descendants(runs, costs)
             pending.sort(key=lambda run: -urgency[run.name])
             tell_of_siblings(pending)
-            where = executor.plan(len(trained), heaviest(trained, datasets) if executor.kind == "cuda" else None)
+            where = executor.plan(len(runs), heaviest(runs, datasets) if executor.kind == "cuda" else None)
             log.info(_plan_line(request, executor, pending, where))
-            jobs = [run.job(group.environment(trained.index(run)) if group else {}, is_main) for run in pending]
+            jobs = [run.job(group.environment(runs.index(run)) if group else {}, is_main) for run in pending]
             is_watched = is_main and not executor.leaves  # the main process of a group shows what all of them do
             if is_watched:
                 shown = [ShownRun(run.name, run.folder, costs[run.name]) for run in pending]
@@ -99,22 +97,24 @@ def carry_out(request: Request, mirror: Mirror, console: Console) -> Study:
                 ended = executor.execute(jobs, lambda: None)
             outcomes = {run.name: outcome for run, outcome in zip(pending, ended, strict=True)}
             if is_watched:
-                _look_over(trained, outcomes)
-    return Study(budget, _ended(runs, outcomes), is_main)
+                _look_over(runs, outcomes)
+    # Those that are in no `outcomes` had their records before.
+    ended_runs = [EndedRun(run.name, run.folder, outcomes.get(run.name, "done")) for run in runs]
+    return Study(budget, [*ended_runs, *counted], is_main)
 
 
-def _count(runs: Sequence[Run]) -> None:
+def _count(request: Request, budget: str) -> list[EndedRun]:
     """Count the networks that have no record yet, here and now: it takes no training and hardly any time."""
-    pending = [run for run in runs if state_of(run.folder, run.settings) != "done"]
+    name = request.experiment.name
+    folders = {
+        network: run_folder(request.runs_dir, name, budget, network.name, COUNTED_SEED) for network in request.networks
+    }
+    pending = [network for network, folder in folders.items() if not is_counted(folder, network)]
     if pending:
         log.info(f"counting {plural(len(pending), 'network')}")
-    for run in pending:
-        count_run(run.folder, run.settings)
-
-
-def _ended(runs: Sequence[Run], outcomes: dict[str, Outcome]) -> list[EndedRun]:
-    """Runs that are in no `outcomes` had their records, or were counted, which is done or raises."""
-    return [EndedRun(run.name, run.folder, outcomes.get(run.name, "done")) for run in runs]
+    for network in pending:
+        count_network(folders[network], name, budget, network)
+    return [EndedRun(network.name, folder, "done") for network, folder in folders.items()]
 
 
 def _absolute(request: Request) -> Request:

@@ -19,8 +19,6 @@ from resnet_repro.study.inputs import Inputs
 from resnet_repro.study.request import Request
 from resnet_repro.study.run import Run
 
-NO_DATA = "none"  # the data set of arms that are counted
-
 
 def runs_of(request: Request, budget: str, inputs: Inputs, executor: Executor) -> list[Run]:
     """The runs of a request on its inputs, seed by seed."""
@@ -42,24 +40,19 @@ def runs_of(request: Request, budget: str, inputs: Inputs, executor: Executor) -
 def expand(
     request: Request,
     budget: str,
-    data: Mapping[str, LocatedDataset] | None = None,
-    precision: str = "fp32",
-    device: str = "cpu",
+    data: Mapping[str, LocatedDataset],
+    precision: str,
+    device: str,
     weights: WeightsFile | None = None,
 ) -> list[RunSettings]:
-    """Arms × seeds of the request, seed by seed. What is counted knows no data, precision or device.
+    """Arms × seeds of the request, seed by seed.
 
     data: where the data of each arm lie.
     """
     profile = request.profile
     settings = []
-    for index, seed in enumerate(request.seeds):
+    for seed in request.seeds:
         for arm in request.arms:
-            if arm.counted is not None:
-                if not index:
-                    settings.append(_counted_settings(request, budget, arm))
-                continue
-            assert data is not None
             located = data[arm.name]
             iterations, longer = profile.steps(arm), 1.0
             if located.is_folders and located.facts.name != request.experiment.dataset:
@@ -111,23 +104,8 @@ def _for_as_many_epochs(arm: Arm, images: int, published: str) -> tuple[Arm, flo
     return replace(arm, recipe=recipe), factor
 
 
-def _counted_settings(request: Request, budget: str, arm: Arm) -> RunSettings:
-    return RunSettings(
-        experiment=request.experiment.name,
-        budget=budget,
-        arm=arm,
-        seed=0,
-        iterations=0,
-        evaluate_every=1,
-        dataset=NO_DATA,
-        dataset_digest="",
-        precision="fp32",
-        device="cpu",
-    )
-
-
 def counted_budget(request: Request) -> str:
-    if request.dataset not in (NO_DATA, "auto"):
+    if request.dataset not in ("none", "auto"):
         raise UserError(
             f"DATASET={request.dataset!r} does not go with {request.experiment.name}, which counts networks and reads no "
             f"data: leave it out"

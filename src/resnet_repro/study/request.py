@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnet_repro.config.arm import Arm
+from resnet_repro.config.arm import Arm, CountedArm
 from resnet_repro.data.sources import DataSources
 from resnet_repro.design.experiment import Experiment, Profile
 from resnet_repro.errors import UserError
 from resnet_repro.launch.options import LaunchOptions
+from resnet_repro.parsing import choice
 
 SMALLEST_SIDE, LARGEST_SIDE = 32, 1024  # pixels; below, the last maps of an ImageNet net are empty
 
@@ -22,6 +23,7 @@ class Request:
     experiment: Experiment
     profile: Profile
     arms: Sequence[Arm]
+    networks: Sequence[CountedArm]
     seeds: Sequence[int]
     dataset: str
     sources: DataSources
@@ -73,18 +75,21 @@ def check_prefix(experiment: Experiment, steps: int) -> None:
         )
 
 
-def select_arms(experiment: Experiment, profile: Profile, names: str | None) -> list[Arm]:
-    """The arms of a comma-separated list, in the experiment's order; those of the profile for None.
+def select_arms(experiment: Experiment, profile: Profile, names: str | None) -> tuple[list[Arm], list[CountedArm]]:
+    """The arms of a comma-separated list, in the experiment's order, and the networks that are counted; those of the
+    profile for None.
 
     The arms that one of them starts from, or is searched among, come with it. Raises UserError for an unknown or an empty name.
     """
     if names is None:
-        wanted = {arm.name for arm in experiment.arms_of(profile)}
+        chosen = {arm.name for arm in (*experiment.arms_of(profile), *experiment.networks)}
     else:
-        wanted = {experiment.arm(name.strip()).name for name in names.split(",")}
-    queue = list(wanted)
+        chosen = {choice(name.strip(), experiment.names, "arm") for name in names.split(",")}
+    sources = {arm.name: arm.sources for arm in experiment.arms}
+    queue = list(chosen)
     while queue:
-        new = set(experiment.arm(queue.pop()).sources) - wanted
-        wanted |= new
+        new = set(sources.get(queue.pop(), ())) - chosen
+        chosen |= new
         queue += new
-    return [arm for arm in experiment.arms if arm.name in wanted]
+    networks = [network for network in experiment.networks if network.name in chosen]
+    return [arm for arm in experiment.arms if arm.name in chosen], networks

@@ -72,7 +72,7 @@ def survey(experiment: Experiment, runs_dir: Path, now: float) -> list[Survey]:
 
 def _survey(experiment: Experiment, profile: Profile, folder: Path, now: float) -> Survey:
     damaged: list[str] = []
-    known = [arm.name for arm in experiment.arms]
+    known = experiment.names
     found: dict[tuple[str, int], RunState] = {}
     for arm in _folders(folder, damaged):
         if arm.name not in known:
