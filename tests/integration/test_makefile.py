@@ -13,7 +13,8 @@ from resnet_repro.design.registry import experiment_names
 
 def make(*arguments: str) -> str:
     """What make prints, whether or not a make runs these tests."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
+    ours = ("MAKE", "MFLAGS", "DATA_MIRROR")  # make takes its variables from the environment too
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     out = subprocess.run(
         ["make", "--no-print-directory", *arguments],
         cwd=REPO,

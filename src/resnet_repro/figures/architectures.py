@@ -117,7 +117,8 @@ def accuracy_against_cost(errors: Mapping[str, float] = TORCHVISION_TOP_1) -> Fi
     def draw(context: Context) -> tuple[Figure, str] | None:
         from matplotlib.figure import Figure
 
-        found = {record.arm: record for record in context.networks if record.arm in errors}
+        records = {record.arm: record for record in context.networks}
+        found = {name: records[name] for name in errors if name in records}
         if not found:
             return None
         figure = Figure(figsize=(WIDTH, 3.2))

@@ -58,10 +58,9 @@ def _check_same(folder: Path, asked: RunSettings | CountedArm, stored: RunSettin
     # As JSON: tuples and lists are the same there.
     now, then = (msgspec.json.decode(msgspec.json.encode(value)) for value in (asked, stored))
     if now != then:
-        now, then = _difference(now, then)
         raise UserError(
-            f"{folder} holds a run made with {then}, not {now}: name another RUNS_DIR, or delete {folder} to train this run "
-            "again"
+            f"{folder} holds a run made with {_difference(now, then)}: name another RUNS_DIR, or delete {folder} to train "
+            "this run again"
         )
 
 
@@ -101,11 +100,9 @@ def _prepared(folder: Path) -> RunSettings | None:
         raise UserError(f"{folder / RUN} cannot be read: {error}") from error
 
 
-def _difference(asked: Any, stored: Any) -> tuple[str, str]:
-    """The two values, or where both are objects the first part in which they differ."""
+def _difference(asked: Any, stored: Any) -> str:
+    """ "precision bf16, not fp32": of objects the first entry in which they differ."""
     if isinstance(asked, dict) and isinstance(stored, dict):
-        for key in sorted(asked.keys() | stored.keys()):
-            if asked.get(key) != stored.get(key):
-                now, then = _difference(asked.get(key), stored.get(key))
-                return f"{key} {now}", f"{key} {then}"
-    return str(asked), str(stored)
+        key = next(key for key in sorted(asked.keys() | stored.keys()) if asked.get(key) != stored.get(key))
+        return f"{key} {_difference(asked.get(key), stored.get(key))}"
+    return f"{stored}, not {asked}"
