@@ -38,9 +38,9 @@ class View(Enum):
 
 
 class Job(NamedTuple):
-    """The image at an index; epoch: for the draws of a training view."""
+    """The image of that number in its split; epoch: for the draws of a training view."""
 
-    index: int
+    image: int
     epoch: int = 0
 
 
@@ -81,14 +81,14 @@ class Pictures(Dataset):
         return len(self.files)
 
     def __getitem__(self, job: Job) -> Decoded | Broken:
-        file = self.files[job.index]
+        file = self.files[job.image]
         try:
             picture = read_picture(self.root / file.path)
         except BrokenPicture as broken:
             return Broken(file.path, broken.reason)
         colors = np.zeros(3)
         if self.view is View.TRAINING:
-            rng = np.random.default_rng(np.random.SeedSequence((self.seed, job.epoch, job.index, IMAGE_DRAWS)))
+            rng = np.random.default_rng(np.random.SeedSequence((self.seed, job.epoch, job.image, IMAGE_DRAWS)))
             view = training_view(picture, self.resolution, self.recipe, rng)
             colors = self.recipe.color * rng.standard_normal(3)
         else:
@@ -155,8 +155,8 @@ class FolderData(Data):
             "name another DATASET"
         )
 
-    def broken(self) -> list[Broken]:
-        return sorted(self._broken)
+    def broken(self) -> list[tuple[str, str]]:
+        return [(path, reason) for path, reason in sorted(self._broken)]
 
     def facts_for_record(self) -> dict[str, Any]:
         counts = {split: self.folders.class_counts(split) for split in self.folders.files}

@@ -7,6 +7,7 @@ continue as if it had not.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -214,7 +215,7 @@ class TensorStream(TrainStream):
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
     """Steps that see every image once, the last batch short."""
-    return -(-images // batch_size)
+    return math.ceil(images / batch_size)
 
 
 class InMemoryData(Data):

@@ -61,7 +61,7 @@ class Profile:
         It is evaluated four times, or every 1,000 steps as in He15 figure 6 where that is more, whatever profile it
         comes from: runs of one length are comparable.
         """
-        evaluations = max(4, -(-iterations // 1_000))
+        evaluations = max(4, math.ceil(iterations / 1_000))
         return replace(self, name=f"{iterations}it", iterations=iterations, evaluations=evaluations, asked_for=True)
 
     def cut_after(self, prefix: int) -> Profile:

@@ -126,7 +126,7 @@ class GoogLeNet(nn.Module):
         self.stem = stem
         trunk: OrderedDict[str, nn.Module] = OrderedDict()
         made: dict[str, Inception] = {}
-        stage = None
+        stage, name = None, ""
         for name, inputs, widths in modules_of(table, stem_channels):
             if stage not in (None, name[0]):
                 trunk[f"pool{stage}"] = nn.MaxPool2d(3, stride=2, ceil_mode=True)

@@ -19,8 +19,8 @@ class FrozenBatchNorm(nn.BatchNorm2d):
     What tf.layers.batch_normalization is without `training=True`. Shapes as nn.BatchNorm2d's.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+    def forward(self, input: Tensor) -> Tensor:
+        return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
 
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {

@@ -3,6 +3,10 @@
 plain-20 of `degradation` is plain-20 of `shortcuts`: the same arm, seed, schedule and data. A prefix of the published
 schedule is the beginning of every longer one. On one machine such steps end with the same bits, so training them again
 would only cost time.
+
+What a run computes does not depend on its experiment and budget, which are in its settings all the same: they are the
+folder that users look into, and a study that is copied or deleted takes along all that its report reads. Sharing runs
+between experiments by reference would save the copies, some megabytes each, and lose that.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from statistics import fmean
 
 from resnet_repro.claims.judge import Judgement
 from resnet_repro.design.experiment import Experiment
+from resnet_repro.parsing import plural
 from resnet_repro.records.metrics import metrics_of
 from resnet_repro.records.record import AnyRecord, Record, only_trained
 from resnet_repro.report.banners import has_substitute_weights, is_other_data
@@ -202,7 +203,7 @@ def _of_verdicts(judgements: Sequence[Judgement]) -> str:
         return "Nothing is claimed, and nothing judged."
     counts = Counter({verdict: len(mine) for verdict, mine in names.items()})
     parts = [f"{count} {verdict} ({', '.join(names[verdict])})" for verdict, count in counts.most_common()]
-    claims = f"{len(judgements)} claim{'s' * (len(judgements) > 1)}"
+    claims = plural(len(judgements), "claim")
     return f"Of {claims}: {'; '.join(parts)}."
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 from resnet_repro.config.arm import Recipe, WarmUp
 from resnet_repro.config.schedule import warm_up_threshold
+from resnet_repro.parsing import plural
 from resnet_repro.records.record import AnyRecord, Record, only_trained
 
 SCALINGS = {
@@ -22,7 +23,7 @@ def summary_of_runs(records: Sequence[AnyRecord]) -> str:
     parts = [_trained(trained)] if trained else []
     if count := len(records) - len(trained):
         parts.append(
-            f"{count} network{'s' * (count > 1)} counted layer by layer, from the modules themselves and without data."
+            f"{plural(count, 'network')} counted layer by layer, from the modules themselves and without data."
         )
     return " ".join(parts)
 
@@ -40,7 +41,7 @@ def _trained(records: Sequence[Record]) -> str:
             recipes.setdefault(record.recipe.name, []).append(record)
     return " ".join(
         [
-            f"{' and '.join(_on(mine) for mine in datasets.values())}, {len(seeds)} seed{'s' * (len(seeds) > 1)} "
+            f"{' and '.join(_on(mine) for mine in datasets.values())}, {plural(len(seeds), 'seed')} "
             f"({', '.join(map(str, seeds))}), {all_of(records, 'precision')} on {all_of(records, 'hardware')}"
             f"{_together(records)}, {minutes:.0f} run-minutes in all.",
             *[_recipe(mine) for mine in recipes.values()],
@@ -56,7 +57,7 @@ def _on(records: Sequence[Record]) -> str:
     pixels = f" at {' and '.join(f'{side}×{side}' for side in sides)} pixels" if sides else ""
     of = "listing" if dataset.class_images else "contents"
     return (
-        f"{len(records)} run{'s' * (len(records) > 1)} on {dataset.title}{pixels} ({dataset.train_images:,} training and "
+        f"{plural(len(records), 'run')} on {dataset.title}{pixels} ({dataset.train_images:,} training and "
         f"{dataset.test_images:,} test images, {of} digest {', '.join(digests)}…)"
     )
 

@@ -23,10 +23,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_json, read_rows, write_json
 from resnet_repro.records.layout import RECORD, RUN
+from resnet_repro.records.record import read_record
 
 PROJECT = "resnet-repro"
 MODES = ("auto", "online", "offline", "disabled")
@@ -165,11 +168,11 @@ class _RunMirror:
                     self.run.log(row, step=step)
                 self.sent += 1
             if done:
-                record = read_json(self.folder / RECORD) or {}
+                record = read_record(self.folder)
                 for name in ("final", "best", "diagnostics", "status", "seconds", "weights_sha256"):
-                    self.run.summary[name] = record.get(name)
-                if "search" in record:
-                    self.run.summary["search"] = record["search"]
+                    self.run.summary[name] = getattr(record, name)
+                if record.search:
+                    self.run.summary["search"] = msgspec.to_builtins(record.search)
                 self.run.finish()
                 self.ended = True
 

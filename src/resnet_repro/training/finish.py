@@ -52,28 +52,20 @@ class RunInfo:
     peak_memory_mib: float = 0.0
 
 
-def finish(
-    folder: Path,
-    settings: RunSettings,
-    data: Data,
-    module: Classifier,
-    monitor: Monitor,
-    along: DiagnosticsCallback,
-    how: RunInfo,
-    step: int,
-) -> str:
+def finish(module: Classifier, monitor: Monitor, along: DiagnosticsCallback, how: RunInfo, step: int) -> str:
     """Score the network after its last step, and write weights and record; the record last, as it says "done".
 
     Returns "finished" or "diverged". A stretch of the schedule is not scored. Of several processes that train together
     all call this: they score the network together, and the main one writes.
     """
+    folder, settings, data = monitor.folder, monitor.settings, monitor.data
     final: dict[str, Any] = {}
     if not monitor.diverged_at and not _is_finite(module):  # the last step's loss was finite, its update was not
         monitor.diverged_at = step
     status = "diverged" if monitor.diverged_at else "finished"
     if status == "finished" and settings.stretch is None:
         monitor.say("evaluating", step)
-        final = _score(settings, module, monitor, step)
+        final = _score(module, monitor, step)
     broken = sorted({image for images in data.dist.all_gather(data.broken()) for image in images})
     if not data.dist.is_main:  # whose tables lack what was written before it resumed
         return status
@@ -84,7 +76,7 @@ def finish(
         diagnostics |= along_the_way(monitor.metrics.path, settings.iterations) | _since_the_start(
             folder, settings, final
         )
-        diagnostics |= _responses(folder, settings, module, monitor, step)
+        diagnostics |= _responses(module, monitor, step)
         diagnostics |= along.finish(module)
     weights = None
     if status == "finished":
@@ -178,9 +170,8 @@ def _left_out(broken: Sequence[tuple[str, str]]) -> dict[str, Any]:
     return {"broken_images": len(broken), "broken": named} if broken else {}
 
 
-def _score(settings: RunSettings, module: Classifier, monitor: Monitor, step: int) -> dict[str, Any]:
-    final = monitor.score_finished(module, step)
-    dist = monitor.data.dist
+def _score(module: Classifier, monitor: Monitor, step: int) -> dict[str, Any]:
+    final, settings, dist = monitor.score_finished(module, step), monitor.settings, monitor.data.dist
     limit = settings.scored and settings.scored.test
     views = monitor.data.ten_views("test", limit, dist) if settings.arm.recipe.ten_crop else None
     if views is not None:
@@ -215,15 +206,13 @@ def _since_the_start(folder: Path, settings: RunSettings, final: dict[str, Any])
     return changes
 
 
-def _responses(
-    folder: Path, settings: RunSettings, module: Classifier, monitor: Monitor, step: int
-) -> dict[str, float]:
+def _responses(module: Classifier, monitor: Monitor, step: int) -> dict[str, float]:
     """Write responses.csv; the mean over layers, in nets that have convolutions."""
-    if settings.arm.features == "once":  # no image has gone through the layers
+    if monitor.settings.arm.features == "once":  # no image has gone through the layers
         return {}
     batches = monitor.data.batches("train", RESPONSE_IMAGES)
-    responses = layer_responses(module.net, batches, module.device, settings.precision)
-    table = Table(folder / "responses.csv", ("layer", "name", "std"))
+    responses = layer_responses(module.net, batches, module.device, monitor.settings.precision)
+    table = Table(monitor.folder / "responses.csv", ("layer", "name", "std"))
     table.rewind(-1)  # a kill may have left it from an earlier attempt
     table.append(
         {"iteration": step, "layer": i, "name": name, "std": std} for i, (name, std) in enumerate(responses, start=1)

@@ -8,6 +8,7 @@ Started several times by torchrun, or with its variables set, the processes trai
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import sys
@@ -35,6 +36,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.files import read_json
 from resnet_repro.models.recompute import recompute_activations
 from resnet_repro.models.transfer import TransferNet
+from resnet_repro.parsing import plural
 from resnet_repro.records.failures import SAID
 from resnet_repro.records.layout import CHECKPOINT, LOCK, RECORD, RUN
 from resnet_repro.records.lock import hold
@@ -64,7 +66,7 @@ def train(folder: Path, settings: RunSettings, execution: Execution, dist: DistC
     elif settings.device == "cuda":
         if dist.local_rank >= (seen := torch.cuda.device_count()):
             raise UserError(
-                f"process {dist.local_rank} of this machine sees {seen} GPU{'s' * (seen != 1)}: let each process see all of "
+                f"process {dist.local_rank} of this machine sees {plural(seen, 'GPU')}: let each process see all of "
                 "the machine's, without --gpus-per-task and --gpu-bind"
             )
         torch.cuda.set_device(device)
@@ -94,7 +96,7 @@ def _train(folder: Path, own: Path, settings: RunSettings, execution: Execution,
     try:
         recipe, search = found_rate(folder, settings)
         net, parent = first_weights(folder, settings, data, execution.weights)
-        batch = first_batch(data, -(-recipe.batch_size // dist.size))
+        batch = first_batch(data, math.ceil(recipe.batch_size / dist.size))
         activations, activation_bytes = choose_activations(
             settings.arm.activations, net, batch, settings.precision, execution.memory_share, dist
         )
@@ -147,7 +149,7 @@ def _train(folder: Path, own: Path, settings: RunSettings, execution: Execution,
         activation_bytes=activation_bytes,
         peak_memory_mib=max(monitor.peak_memory_mib, peak_memory_mib(device)),
     )
-    status = finish(folder, settings, data, module, monitor, diagnostics, how, step)
+    status = finish(module, monitor, diagnostics, how, step)
     is_continued = settings.prefix is not None and status == "finished"  # by a longer prefix, from its checkpoint
     if dist.is_main and not is_continued:
         (folder / CHECKPOINT).unlink(missing_ok=True)
