@@ -28,7 +28,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("fly", "invalid choice: 'fly'"),
         ("run nothing", "unknown experiment 'nothing': take one of activation, auxiliary, block"),
         ("run degradation --colour red", "unrecognized arguments: --colour red"),
-        ("run degradation --arms plain-21", "unknown arm 'plain-21': degradation has plain-20"),
+        ("run degradation --arms plain-21", "unknown arm 'plain-21': take one of plain-20"),
         ("run degradation --arms ''", "unknown arm ''"),
         ("run degradation --profile long", "unknown profile 'long': degradation has quick, paper"),
         ("run degradation --seeds one", "SEEDS='one' is no list of seeds: write 0,1,2 or 0-4"),

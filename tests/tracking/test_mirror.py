@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from conftest import make_settings, prepare_run
+from made_records import record_in
 
 from resnet_repro.errors import UserError
-from resnet_repro.files import Table, write_json
+from resnet_repro.files import Table
 from resnet_repro.tracking import mirror as tracking
 from resnet_repro.tracking import sync
 
@@ -99,7 +100,7 @@ def test_a_resumed_run_has_one_curve(tmp_path: Path, tiny_data: Path) -> None:
     _write_metrics(folder, range(1, 8))
     assert _steps(_mirror(runs, folder)) == list(range(1, 8))
     _write_metrics(folder, range(5, 11))  # taken back to step 4, and on to the end
-    write_json(folder / "record.json", {"final": {"test_error": 50.0}, "status": "finished"})
+    record_in(folder, make_settings(tiny_data, 10))
     assert _steps(_mirror(runs, folder)) == list(range(1, 11))
 
 
@@ -110,7 +111,7 @@ def test_runs_that_nothing_followed_are_recorded_before_they_are_uploaded(
     monkeypatch.setenv("WANDB_API_KEY", "")
     folder = prepare_run(tmp_path, make_settings(tiny_data, 10), tiny_data)
     _write_metrics(folder, range(1, 11))
-    write_json(folder / "record.json", {"final": {"test_error": 50.0}, "status": "finished"})
+    record_in(folder, make_settings(tiny_data, 10))
     with pytest.raises(UserError, match="no Weights & Biases account is known"):
         sync.sync(tmp_path)
     (recording,) = (tmp_path / "wandb").glob("offline-run-*")

@@ -158,7 +158,7 @@ class Experiment:
     def published_steps(self) -> int:
         """The length of the longest published schedule among the arms."""
         profile = self.published_profile
-        return max(profile.iterations or arm.recipe.iterations for arm in self.arms_of(profile))
+        return max((profile.iterations or arm.recipe.iterations for arm in self.arms_of(profile)), default=0)
 
     def arms_of(self, profile: Profile) -> list[Arm]:
         """The arms that a profile trains unless asked for others, in the experiment's order."""

@@ -105,16 +105,15 @@ def carry_out(request: Request, mirror: Mirror, console: Console) -> Study:
 
 def _count(request: Request, budget: str) -> list[EndedRun]:
     """Count the networks that have no record yet, here and now: it takes no training and hardly any time."""
-    name = request.experiment.name
-    folders = {
-        network: run_folder(request.runs_dir, name, budget, network.name, COUNTED_SEED) for network in request.networks
-    }
-    pending = [network for network, folder in folders.items() if not is_counted(folder, network)]
+    name, networks = request.experiment.name, request.networks
+    folders = [run_folder(request.runs_dir, name, budget, network.name, COUNTED_SEED) for network in networks]
+    both = list(zip(networks, folders, strict=True))
+    pending = [(network, folder) for network, folder in both if not is_counted(folder, network)]
     if pending:
         log.info(f"counting {plural(len(pending), 'network')}")
-    for network in pending:
-        count_network(folders[network], name, budget, network)
-    return [EndedRun(network.name, folder, "done") for network, folder in folders.items()]
+    for network, folder in pending:
+        count_network(folder, name, budget, network)
+    return [EndedRun(network.name, folder, "done") for network, folder in both]
 
 
 def _absolute(request: Request) -> Request:
