@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The CUDA path tried on a machine with an NVIDIA GPU, from the sources alone: torch, torchvision and pytorch-lightning there,
-# no installation and no network. Ten minutes each at most; what is to be kept lies in $OUT (default: out).
+# no installation and no network; msgspec too, or its wheel unpacked (unzip) into a folder that PACKAGES names. Ten minutes
+# each at most; what is to be kept lies in $OUT (default: out).
 #
 #   benchmarks/try_gpu.sh tests       the CUDA path against the CPU's numbers
 #   benchmarks/try_gpu.sh benchmark   a step, one run and several at once, with and without MPS: GPU.md
@@ -8,7 +9,7 @@
 #                                     CIFAR-10's archive in DATA_MIRROR. Called again it goes on where it stopped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export PYTHONPATH=$PWD/src:$PWD/tests OUT=${OUT:-$PWD/out}
+export PYTHONPATH=$PWD/src:$PWD/tests${PACKAGES:+:$PACKAGES} OUT=${OUT:-$PWD/out}
 python=${PYTHON:-python3}
 mkdir -p "$OUT"
 case "${1:-}" in
@@ -28,7 +29,7 @@ paper)
   exit "$status"
   ;;
 *)
-  sed -n '2,9s/^# \{0,1\}//p' "$0"
+  sed -n '2,10s/^# \{0,1\}//p' "$0"
   exit 2
   ;;
 esac
