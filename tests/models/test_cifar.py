@@ -13,7 +13,7 @@ from resnet_repro.models.blocks import PadShortcut
 from resnet_repro.models.cifar import cifar_net
 from resnet_repro.models.impl_d import impl_d_net
 from resnet_repro.models.inspect import main_path_convolutions
-from resnet_repro.models.weights import state_sha256
+from resnet_repro.models.weights import map_keys, state_sha256
 
 
 @pytest.mark.parametrize(
@@ -84,3 +84,20 @@ def test_shortcuts_around_single_layers() -> None:
     torch.nn.init.zeros_(halving.bn1.weight)  # type: ignore[arg-type]
     torch.nn.init.zeros_(halving.bn2.weight)  # type: ignore[arg-type]
     assert torch.equal(halving(x), PadShortcut(16, 32, 2)(x))
+
+
+def test_weights_under_the_customary_names_load_strictly() -> None:
+    source = cifar_net("resnet", 20, shortcut="B", seed=5)
+    foreign = {
+        "module." + key.replace("fc.", "linear.").replace("downsample", "shortcut"): value
+        for key, value in source.state_dict().items()
+    }
+    net = cifar_net("resnet", 20, shortcut="B", seed=6)
+    net.load_state_dict(map_keys(foreign))
+    assert state_sha256(net.state_dict()) == state_sha256(source.state_dict())
+    assert {"conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight", "fc.bias"} <= set(net.state_dict())
+
+
+def test_wrappers_prefixes_are_dropped() -> None:
+    state = {"module._orig_mod." + key: value for key, value in cifar_net("plain", 8).state_dict().items()}
+    assert map_keys(state).keys() == cifar_net("plain", 8).state_dict().keys()

@@ -76,22 +76,13 @@ class Judgement:
 def judge_all(claims: Sequence[Claim], results: Results) -> list[Judgement]:
     """The verdicts on an experiment's claims, by `RULE`."""
     parts = [[comparison.judge(results) for comparison in claim.test] for claim in claims]
-    early = [_undecidable(claim, found, results) for claim, found in zip(claims, parts, strict=True)]
-    evidence = [
-        None if judgement else _p_values(claim, found)
-        for claim, found, judgement in zip(claims, parts, early, strict=True)
-    ]
-    decidable = [index for index, p_values in enumerate(evidence) if p_values is not None]
-    doubled = [min(1.0, 2 * min(p_values)) for p_values in evidence if p_values is not None]
-    adjusted = dict(zip(decidable, holm(doubled), strict=True))
-    judgements = []
-    for index, (claim, found) in enumerate(zip(claims, parts, strict=True)):
-        p_values, judgement = evidence[index], early[index]
-        if judgement is None:
-            assert p_values is not None
-            judgement = _decided(claim, found, *p_values, adjusted[index], len(decidable))
-        judgements.append(_unless_too_early(judgement, results))
-    return judgements
+    judgements = [_undecidable(claim, of_claim, results) for claim, of_claim in zip(claims, parts, strict=True)]
+    decidable = [index for index, judgement in enumerate(judgements) if judgement is None]
+    p_values = [_p_values(claims[index], parts[index]) for index in decidable]
+    adjusted = holm([min(1.0, 2 * min(pair)) for pair in p_values])
+    for index, pair, p in zip(decidable, p_values, adjusted, strict=True):
+        judgements[index] = _decided(claims[index], parts[index], *pair, p, len(decidable))
+    return [_unless_too_early(judgement, results) for judgement in judgements if judgement]
 
 
 def _undecidable(claim: Claim, parts: Sequence[Part], results: Results) -> Judgement | None:

@@ -99,8 +99,8 @@ class Dataset(msgspec.Struct, frozen=True):
 OLD_NAMES = {"budget": "profile", "pairing_key": "draws"}
 
 
-class CountRecord(msgspec.Struct, frozen=True, kw_only=True, rename=OLD_NAMES):
-    """A network that has been counted. diagnostics: its totals and measures by name. seconds: that counting took."""
+class Ended(msgspec.Struct, frozen=True, kw_only=True, rename=OLD_NAMES):
+    """What records of runs and of counted networks have in common."""
 
     folder: Path
     format: int = FORMAT
@@ -108,31 +108,36 @@ class CountRecord(msgspec.Struct, frozen=True, kw_only=True, rename=OLD_NAMES):
     arm: str
     seed: int
     budget: str
-    status: Literal["finished"] = "finished"
-    network: CountedArm
     diagnostics: dict[str, Number]
+    seconds: float = 0.0
     model: ModelFacts
-    seconds: float
     hardware: str
     versions: dict[str, str]
     commit: str | None
     finished_at: str
 
     def value(self, metric: str) -> float | None:
-        """A total or a measure by name; None for one that the network has not."""
+        """A metric by name; None where there is none, as of a run that diverged."""
         value = self.diagnostics.get(metric)
-        return None if value is None else float(value)
+        return None if value is None or not math.isfinite(value) else float(value)
 
     def table(self, name: str) -> list[dict[str, str]]:
-        """The rows of `layers`."""
+        """The rows of `metrics`, `speed`, `gradients`, `responses`, a diagnostic's table, or a counted network's `layers`."""
         return read_rows(self.folder / f"{name}.csv")
 
     def write(self) -> None:
         """Put the record into its folder, in one piece. Raises OSError."""
-        _write(self)
+        data = msgspec.to_builtins(self, enc_hook=str)
+        write_json(self.folder / RECORD, {name: value for name, value in data.items() if name != "folder"})
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, rename=OLD_NAMES):
+class CountRecord(Ended, frozen=True, kw_only=True):
+    """A network that has been counted. diagnostics: its totals and measures by name. seconds: that counting took."""
+
+    network: CountedArm
+
+
+class Record(Ended, frozen=True, kw_only=True):
     """A run that has ended, as its folder tells it. Fields with defaults are missing from older records.
 
     status: "skipped" is a run that could not be carried out; `skipped` says why. iterations: steps taken. final, best,
@@ -143,12 +148,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, rename=OLD_NAMES):
     trained the run.
     """
 
-    folder: Path
-    format: int = FORMAT
-    experiment: str
-    arm: str
-    seed: int
-    budget: str
     status: Literal["finished", "diverged", "skipped"]
     skipped: str | None = None
     iterations: int = 0
@@ -156,8 +155,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, rename=OLD_NAMES):
     warmed_up_at: int | None = None
     final: dict[str, Number | None]
     best: dict[str, Number]
-    diagnostics: dict[str, Number]
-    seconds: float = 0.0
     training_seconds: float = 0.0
     feature_seconds: float | None = None
     images_per_second: float = 0.0
@@ -166,22 +163,17 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, rename=OLD_NAMES):
     search: FoundRate | None = None
     weights_from: WeightsFrom | None = None
     pairing_key: str | None
-    model: ModelFacts
     recipe: Recipe
     dataset: Dataset
     processes: int = 1
     precision: str
     device: str
-    hardware: str
     threads: int | None
     compilation: str
     step: str = "eager"
     activations: str
     activation_mib: float | None = None
     peak_memory_mib: float | None
-    versions: dict[str, str]
-    commit: str | None
-    finished_at: str
     settings: RunSettings
     taken_over_from: str | None = None
 
@@ -197,17 +189,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, rename=OLD_NAMES):
         return settings.followed + before, published + published_before
 
     def value(self, metric: str) -> float | None:
-        """A final error or a diagnostic by name; None where the run has none, as one that diverged."""
-        value = self.final.get(metric, self.diagnostics.get(metric))
-        return None if value is None or not math.isfinite(value) else float(value)
-
-    def table(self, name: str) -> list[dict[str, str]]:
-        """The rows of `metrics`, `speed`, `gradients`, `responses`, or a diagnostic's table."""
-        return read_rows(self.folder / f"{name}.csv")
-
-    def write(self) -> None:
-        """Put the record into the run's folder, in one piece. Raises OSError."""
-        _write(self)
+        value = self.final.get(metric)
+        return super().value(metric) if value is None else float(value) if math.isfinite(value) else None
 
 
 AnyRecord = Record | CountRecord
@@ -221,11 +204,6 @@ def only_trained(records: Iterable[AnyRecord]) -> list[Record]:
 def only_counted(records: Iterable[AnyRecord]) -> list[CountRecord]:
     """Those of networks that were counted."""
     return [record for record in records if isinstance(record, CountRecord)]
-
-
-def _write(record: AnyRecord) -> None:
-    data = msgspec.to_builtins(record, enc_hook=str)
-    write_json(record.folder / RECORD, {name: value for name, value in data.items() if name != "folder"})
 
 
 def find_record(folder: Path) -> Record | None:
