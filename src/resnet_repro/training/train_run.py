@@ -170,6 +170,8 @@ def _fit(folder: Path, settings: RunSettings, module: Classifier, data: Data, ca
     """Train from the last checkpoint, or from the start, to the end or to a request to stop; the step reached."""
     dist = data.dist
     together = dist.size > 1
+    # What is switched off below is done by the callbacks. What the Trainer gives: devices and DDP, precision, the order of
+    # hooks in a step, a mid-epoch resume, and checkpoints that Lightning's users can read.
     trainer = pl.Trainer(
         accelerator={"cuda": "gpu"}.get(settings.device, settings.device),
         devices=dist.local_size,
