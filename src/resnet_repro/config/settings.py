@@ -12,6 +12,7 @@ import msgspec
 from resnet_repro.config.arm import Arm, Weights
 from resnet_repro.errors import UserError
 
+SCORED_STEP = 500  # images: the fewest that are scored, and what more of them are a multiple of
 SCORED_WHOLE = 2_000  # steps from which on scoring all images costs little beside the training
 
 
@@ -35,7 +36,7 @@ class Scored:
     @staticmethod
     def after(steps: int) -> Scored:
         """As many as a training of so many steps affords: with batch 128 scoring takes a fifth of the time at most."""
-        return Scored(*(max(500, math.ceil(steps * per_step / 500) * 500) for per_step in (5, 25, 50)))
+        return Scored(*(max(1, math.ceil(steps * per_step / SCORED_STEP)) * SCORED_STEP for per_step in (5, 25, 50)))
 
 
 @dataclass(frozen=True)

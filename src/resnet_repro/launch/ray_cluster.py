@@ -222,7 +222,7 @@ class RayExecutor:
 
 
 def _look(path: str, kind: str | None) -> tuple[str | None, dict[str, Any]]:
-    """What a node reads at `path`, None where there is nothing; the facts of its devices, see `devices.facts`."""
+    """What a node reads at `path`, None where there is nothing; the facts of its devices, see `hardware.facts`."""
     content = Path(path).read_text() if Path(path).is_file() else None
     if kind is None or content is None:
         return content, {}

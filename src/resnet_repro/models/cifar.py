@@ -19,6 +19,7 @@ from resnet_repro.models.norms import norm_factory
 from resnet_repro.parsing import choice
 
 Kind = Literal["plain", "resnet"]
+# Of `norms.NORMS` those that experiments compare; the others are impl-D's.
 Norm = Literal["batch", "none", "layer", "instance", "group"]
 
 STAGE_CHANNELS = (16, 32, 64)
