@@ -87,9 +87,10 @@ test-cluster: $(READY) ## the tests of Ray and Slurm, where these are installed 
 test-gpu: $(READY) ## the CUDA path against the CPU's numbers (3 minutes; skipped where there is no GPU)
 	$(BIN)/python -m pytest -m gpu tests/training/test_gpu.py -v
 
-lint: $(READY) ## style, types, and who imports whom (under a minute)
+lint: $(READY) ## style, spelling, types, and who imports whom (under a minute)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
