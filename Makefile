@@ -11,7 +11,7 @@ VARIABLES := $(BUDGET) SEEDS ARMS DATASET DATA_DIR DATA_MIRROR $(FOLDERS) EXECUT
 flag = $(if $($(1)),--$(shell echo $(1) | tr A-Z_ a-z-)$(if $(filter SBATCH SETUP,$(1)),=, )'$($(1))')
 flags = $(strip $(foreach name,$(1),$(call flag,$(name))))
 FLAGS = $(strip $(call flags,$(VARIABLES)) $(if $(filter-out 0,$(DRY_RUN)),--dry-run))
-OF_REFERENCE = --every-budget --claims-in README.md --runs-dir reports/reference --reports-dir reports/reference
+OF_REFERENCE = --every-budget --runs-dir reports/reference --reports-dir reports/reference
 
 # ---- environment: an active virtual or conda environment (other than conda's base), else .venv -------------------
 PYTHON ?= python3
