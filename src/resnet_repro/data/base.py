@@ -54,8 +54,10 @@ def evaluation_batch(device: str, pixels: int) -> int:
 class Data(pl.LightningDataModule, ABC):
     """Training and evaluation batches of one run, normalized, on the device.
 
-    digest: digest of the contents. counts: number of images of each split: "train", "test" and, if images are held out,
-    "validation". The attribute `shape` is the (C, H, W) of the network's input.
+    digest: digest of the contents.
+    counts: number of images of each split: "train", "test" and, if images are held out, "validation".
+
+    The attribute `shape` is the (C, H, W) of the network's input.
     """
 
     def __init__(self, facts: DatasetFacts, digest: str, counts: dict[str, int], config: StreamConfig) -> None:
@@ -93,9 +95,11 @@ class Data(pl.LightningDataModule, ABC):
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (images, labels) of a split in a fixed order, without augmentation.
 
-        limit: use the first `limit` images; all by default. size: images per batch; `evaluation_batch` by default.
-        shift: pixels by which images are moved (down, right); the uncovered border is zero.
-        share: the processes that divide the images among them; yields this process's part.
+        limit: number of images, the first of the split; all by default.
+        size: images per batch; `evaluation_batch` by default.
+        shift: pixels by which images are moved (down, right). The uncovered border is black; for class folders it is 0
+            after normalization.
+        share: processes that divide the images among them; yields this process's part.
         """
         return self._evaluated(split, self._parts(split, limit, size or self.evaluation_batch, share), shift)
 

@@ -25,7 +25,7 @@ class DatasetFacts:
     folders: tuple[str, ...] = ()
     """Names of its folder in a data folder or a mirror. Empty for stand-ins."""
     archives: tuple[str, ...] = ()
-    """Names of its archive in a data folder or a mirror. Empty: published as single files."""
+    """Names of its archive in a data folder or a mirror. Empty for stand-ins and data published as single files."""
     url: str = ""
     """Address of the official archive, or of the folder of the official files. Empty for stand-ins."""
     md5: dict[str, str] = field(default_factory=dict)

@@ -121,8 +121,9 @@ class Pictures(Dataset):
 class FolderData(Data):
     """Data of class folders, at the config's resolution (224 pixels by default).
 
-    workers: number of worker processes that decode images; 0 decodes in this process. skip_broken: skip unreadable files
-    and list them in `broken`; otherwise the first unreadable file raises UserError.
+    workers: number of worker processes that decode images; 0 decodes in this process.
+    skip_broken: skip unreadable files and list them in `broken`; otherwise the first unreadable file raises UserError.
+
     The validation split is that of the folders, if they have one, otherwise the last training images. Raises UserError if
     no training images are left, or, with skip_broken, if all images of a split are unreadable.
     """

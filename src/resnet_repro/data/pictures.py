@@ -87,9 +87,10 @@ def _eight_bits(picture: Image.Image) -> np.ndarray:
 def training_view(picture: Tensor, resolution: int, recipe: Recipe, rng: np.random.Generator) -> Tensor:
     """Return a random view (3, R, R) uint8 of a picture (3, H, W); R is the resolution.
 
-    The shorter side is scaled to a length drawn from `recipe.scale`, a random crop is taken, and with `recipe.flip`
-    mirrored with probability 0.5 (He15 section 3.4). The crop is cut out before it is scaled, which gives the same view
-    for less work. Random numbers are drawn in the order length, top, left, mirror.
+    The shorter side is scaled to a length drawn from `recipe.scale`, and a random crop is taken (He15 section 3.4). If
+    scale is None, the centre crop is taken. With `recipe.flip`, the crop is mirrored with probability 0.5. It is cut out
+    before it is scaled, which gives the same view for less work. Random numbers are drawn in the order length, top, left,
+    mirror.
     """
     height, width = picture.shape[-2:]
     if recipe.scale is None:
@@ -103,7 +104,10 @@ def training_view(picture: Tensor, resolution: int, recipe: Recipe, rng: np.rand
 
 
 def evaluation_view(picture: Tensor, resolution: int, recipe: Recipe) -> Tensor:
-    """Return the centre crop (3, R, R) uint8 of a picture (3, H, W), its shorter side scaled to `recipe.scale[0]`."""
+    """Return the centre crop (3, R, R) uint8 of a picture (3, H, W).
+
+    The shorter side is scaled to `recipe.scale[0]`, or to the side of the crop if scale is None.
+    """
     height, width = picture.shape[-2:]
     side = _side(picture, _evaluation_scale(recipe))
     return _cut(picture, (height - side) / 2, (width - side) / 2, side, resolution)

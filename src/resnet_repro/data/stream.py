@@ -55,8 +55,9 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
 def draw_epoch(images: int, seed: int, epoch: int, padding: int, flip: bool, color: float = 0.0) -> Draw:
     """Draw the random choices of an epoch, on the CPU so that they are the same for every device.
 
-    padding: pixels; crop offsets are in 0..2·padding. flip: mirror crops with probability 0.5. color: standard deviation
-    of the components of the colour shift; 0 for no shift.
+    padding: pixels; crop offsets are in 0..2·padding.
+    flip: mirror crops with probability 0.5.
+    color: standard deviation of the components of the colour shift; 0 for no shift.
     """
     state = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0]
     generator = torch.Generator().manual_seed(int(state >> np.uint64(1)))

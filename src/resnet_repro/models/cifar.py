@@ -81,9 +81,11 @@ def cifar_net(
 ) -> CifarNet:
     """Return plain-`depth` or resnet-`depth` with He initialization from `seed`.
 
-    kind: "plain" has no shortcuts. shortcut: "A" zero-padded identity, "B" projection if the size changes, "C" projection
-    everywhere (He15 section 4.1). norm: see `norms.norm_factory`. span: convolutions per shortcut, 2 as published or 1
-    (He15 section 3.2, He16 table 3).
+    kind: "plain" has no shortcuts.
+    shortcut: "A" zero-padded identity, "B" projection if the size changes, "C" projection everywhere (He15 section 4.1).
+    norm: see `norms.norm_factory`.
+    span: convolutions per shortcut, 2 as published or 1 (He15 section 3.2, He16 table 3).
+
     With the same seed, a plain net and residual nets of any option and span have the same weights on the main path.
     Raises UserError for a depth that is not 6n+2, for unknown kinds, options, norms and spans, and for a span of 1 in a
     plain net or with option C.

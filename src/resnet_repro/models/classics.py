@@ -142,9 +142,11 @@ def vgg_stages(
 ) -> Layers:
     """Return stages of 3×3 convolutions with ReLU; each stage ends with 2×2 max pooling of stride 2.
 
-    convolutions: convolutions per stage. width: channels of the first stage; they double with each stage, up to 8·width.
-    batch_norm: batch normalization before each ReLU, and no biases. (N, in_channels, H, W) → (N, C, H/2ˢ, W/2ˢ) for s
-    stages.
+    convolutions: number of convolutions of each stage.
+    width: channels of the first stage; they double with each stage, up to 8·width.
+    batch_norm: batch normalization before each ReLU, and no biases.
+
+    (N, in_channels, H, W) → (N, C, H/2ˢ, W/2ˢ) for s stages of C channels in the last.
     """
     layers: Layers = OrderedDict()
     for stage, count in enumerate(convolutions, start=1):

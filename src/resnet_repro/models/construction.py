@@ -23,7 +23,9 @@ def deepen(parent: nn.Module, child: nn.Module, batches: Iterable[tuple[Tensor, 
     each channel and batch normalization undoes itself: its scale is the standard deviation of its input, its shift the
     mean. ReLU does not change the non-negative input. In training mode a plain net is only approximately the parent,
     because the statistics of a batch differ.
+
     batches: (images (B, C, H, W), labels (B,)) to measure mean and variance; used for plain nets only.
+
     Raises ValueError unless both are CIFAR nets of the same kind, with batch normalization and span 2, and the child is
     not the shallower one.
     """

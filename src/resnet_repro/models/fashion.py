@@ -54,8 +54,9 @@ class FashionResNet(nn.Module):
 def fashion_resnet(width: int, block: Block = "bottleneck", classes: int = 10, seed: int = 0) -> FashionResNet:
     """Return a ResNet-50 for 28×28 grey images, with He initialization from `seed`.
 
-    width: output channels C of the first stage; they double with each stage. He15's ResNet-50 has 256. block:
-    "bottleneck" with C/4 inner channels, or "basic" with two 3×3 convolutions of C channels, which makes 34 layers.
+    width: output channels C of the first stage; they double with each stage. He15's ResNet-50 has 256.
+    block: "bottleneck" with C/4 inner channels, or "basic" with two 3×3 convolutions of C channels, which makes 34 layers.
+
     Raises UserError for a width that is not a multiple of 4, and for unknown blocks.
     """
     if width < EXPANSION or width % EXPANSION:

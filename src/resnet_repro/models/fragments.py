@@ -41,9 +41,11 @@ def inception(
 ) -> Inception:
     """Return an Inception module of GoogLeNet, "3a" to "5b"; 3a maps (N, 192, 28, 28) to (N, 256, 28, 28).
 
-    bottlenecks: 1×1 reductions before the 3×3 and 5×5 convolutions. pool_projection: a 1×1 projection after the pooling;
-    without it, the pooling branch keeps all input channels. Without both, this is the naive module of Szegedy et al. 2015,
-    figure 2a, with more output channels: 416 for 3a. Raises UserError for unknown modules.
+    bottlenecks: 1×1 reductions before the 3×3 and 5×5 convolutions.
+    pool_projection: a 1×1 projection after the pooling; without it, the pooling branch keeps all input channels.
+
+    Without both, this is the naive module of Szegedy et al. 2015, figure 2a, with more output channels: 416 for 3a.
+    Raises UserError for unknown modules.
     """
     inputs = {name: channels for name, channels, _ in modules_of(TABLE_1, STEM_CHANNELS)}
     widths = TABLE_1[choice(module, TABLE_1, "module")]

@@ -111,10 +111,12 @@ class Head(nn.Module):
 class GoogLeNet(nn.Module):
     """Stem, Inception modules, global average pooling, dropout, a linear layer, and auxiliary heads.
 
-    table: {name: widths} of the modules. dropout: probability before the linear layer. heads: {name of the module before
-    it: (channels, hidden units)}; empty for no heads. Input (N, 3, H, W) float. Output: in training mode with heads a
-    tuple (logits, logits of the first head, of the second), otherwise logits; each (N, classes) float32, also under
-    autocast.
+    table: {name: widths} of the modules.
+    dropout: probability before the linear layer; 0 for no dropout.
+    heads: {name of the module before the head: (channels, hidden units)}; empty for no heads.
+
+    Input (N, 3, H, W) float. Output logits (N, classes) float32, also under autocast. In training mode with heads, the
+    output is a tuple (logits, logits of the first head, logits of the second head).
     """
 
     def __init__(

@@ -125,7 +125,7 @@ class He16Net(nn.Module):
 def he16_net(kind: Kind, depth: int, block: Shape = "basic", classes: int = 10, seed: int = 0) -> nn.Module:
     """Return the original or pre-activation net of `depth` layers, with He initialization from `seed`.
 
-    The original net of basic blocks is `cifar_net`. Raises UserError for unknown kinds and blocks, and for a depth that
+    The original net of basic blocks is that of `cifar_net`. Raises UserError for unknown kinds and blocks, and for a depth that
     is not 6n+2 (basic) or 9n+2 (bottleneck).
     """
     choice(kind, get_args(Kind), "kind")

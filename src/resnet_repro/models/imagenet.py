@@ -84,9 +84,11 @@ def imagenet_net(
 ) -> ImageNetNet:
     """Return plain-`depth` or ResNet-`depth` with He initialization from `seed`.
 
-    kind: "plain" has no shortcuts. shortcut: "A" zero-padded identity, "B" projection if the size changes, "C" projection
-    everywhere (He15 section 4.1). stride_at: the convolution of a bottleneck with the stride: "1x1" is the first one, as in
-    He15; "3x3" as in torchvision. It has no effect on basic blocks.
+    kind: "plain" has no shortcuts.
+    shortcut: "A" zero-padded identity, "B" projection if the size changes, "C" projection everywhere (He15 section 4.1).
+    stride_at: convolution of a bottleneck with the stride: "1x1" (the first one) as in He15, "3x3" as in torchvision. It
+        has no effect on basic blocks.
+
     torchvision's weights fit a ResNet with shortcut "B" and stride_at "3x3". With the same seed, a plain net and residual
     nets have the same weights on the main path.
     Raises UserError for unknown kinds, depths, shortcut options and values of stride_at.

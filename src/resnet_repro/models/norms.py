@@ -37,9 +37,9 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 def norm_factory(name: str) -> Callable[[int], nn.Module]:
     """Return a function channels → module. All normalizations except "none" have a scale and a shift per channel.
 
-    name: "batch"; "none" for the identity; "layer", over channels and pixels of an image; "instance", over the pixels of a
-    channel; "group", over 8 groups of channels, our choice for nets of 16 to 64 channels (Y. Wu and K. He, 2018, use 32
-    for larger nets); "batch-tf", batch normalization with TensorFlow 1's defaults; "frozen", the same with constant
-    statistics (impl-D). Raises UserError for unknown names.
+    "batch": batch normalization. "batch-tf": with TensorFlow 1's defaults. "frozen": the same with constant statistics
+    (impl-D). "none": the identity. "layer": over channels and pixels of an image. "instance": over the pixels of a
+    channel. "group": over 8 groups of channels, our choice for nets of 16 to 64 channels (Y. Wu and K. He, 2018, use 32
+    for larger nets). Raises UserError for unknown names.
     """
     return NORMS[choice(name, NORMS, "norm")]

@@ -36,15 +36,18 @@ class Weights:
     """Digest of the file."""
 
 
-def obtain(wanted: str | None, depth: int, folder: Path, mirror: str | None) -> Weights | None:
+def obtain(user_file: str | None, depth: int, folder: Path, mirror: str | None) -> Weights | None:
     """Return pretrained weights for a ResNet of `depth` layers.
 
-    wanted: a file of the user, or the folder of a run. None: torchvision's ImageNet weights from `folder` or the mirror (a
-    folder or a URL), or downloaded into `folder`; returns None, and logs the reason, if this fails.
-    Raises UserError if the user's file cannot be read as weights.
+    user_file: a file of weights, or the folder of a run. None: torchvision's ImageNet weights.
+    folder, mirror: places to search for torchvision's file; the mirror is a folder or a URL. If neither has the file, it is
+        downloaded into `folder`.
+
+    Returns None, and logs the reason, if torchvision's weights are not available. Raises UserError if `user_file` cannot be
+    read as weights.
     """
-    if wanted is not None:
-        path = _weights_file(Path(wanted))
+    if user_file is not None:
+        path = _weights_file(Path(user_file))
         read_state(path)
         return Weights(path.name, path, file_sha256(path))
     name, url = torchvision_weights(depth)

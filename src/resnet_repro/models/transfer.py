@@ -61,12 +61,13 @@ def transfer_net(
 ) -> TransferNet:
     """Return ResNet-`depth` in torchvision's layout, before its backbone is loaded with `load_backbone`.
 
-    frozen: train only the last layer. statistics: of batch normalization of a frozen backbone in training mode: "batch" as
-    in the source, where the running statistics keep changing, or "running" for constant running statistics. output:
-    "logits", or "probabilities" as in the source, which passes them to a loss that expects logits.
-    Initialization from `seed`: He initialization for the backbone, PyTorch's default for the last layer. Options other
-    than depth and classes do not change it. Raises UserError for unknown options, and for running statistics without a
-    frozen backbone.
+    frozen: train only the last layer.
+    statistics: statistics of batch normalization in a frozen backbone in training mode: "batch" as in the source, where the
+        running statistics keep changing, or "running" for constant running statistics.
+    output: "logits", or "probabilities" as in the source, which passes them to a loss that expects logits.
+
+    Initialization from `seed`: He initialization for the backbone, PyTorch's default for the last layer. The options do
+    not change it. Raises UserError for unknown options, and for running statistics without a frozen backbone.
     """
     choice(statistics, get_args(Statistics), "statistics")
     choice(output, get_args(Output), "output")
