@@ -1,4 +1,4 @@
-"""Batches from class folders: every image once an epoch, the same whoever decodes them, broken ones named or counted."""
+"""Batches from class folders: epochs, independence of workers, unreadable images."""
 
 from __future__ import annotations
 
@@ -19,20 +19,14 @@ from resnet_repro.errors import UserError
 from resnet_repro.training.train_run import first_batch
 
 CPU = torch.device("cpu")
-
-
-PLAIN = replace(BLOG_E_TRANSFER, batch_size=5, train_images=0)  # pixels from 0 to 1, nothing drawn on the images
-
-
-DRAWN = replace(HE15_IMAGENET, batch_size=5)
-
-
-IMAGES = 13  # 3 batches an epoch, the last one of three
+PLAIN = replace(BLOG_E_TRANSFER, batch_size=5, train_images=0)  # pixels in 0..1, no augmentation
+AUGMENTED = replace(HE15_IMAGENET, batch_size=5)
+IMAGES = 13  # three batches per epoch, the last of three images
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Thirteen training images and seven test images, each of a colour that says which it is."""
+    """Thirteen training images and seven test images, each with a unique colour."""
     root = make_folders(tmp_path_factory.mktemp("folders"), train=7, test=4)
     (root / "train" / "bee" / "6.png").unlink()
     (root / "val" / "ant" / "3.png").unlink()
@@ -43,7 +37,7 @@ def open_folders(root: Path, recipe=PLAIN, stop: int = 6, dist=ALONE, **options)
     return FolderData(scan(root), StreamConfig(recipe, 0, stop, CPU, 16, dist), **options)
 
 
-def which(images: torch.Tensor) -> list[tuple[int, int]]:
+def identities(images: torch.Tensor) -> list[tuple[int, int]]:
     """(class, number) of each image, from its colour."""
     middle = (images[:, :, 8, 8] * 255).round()
     return [(round(red / 40), round(green / 10)) for red, green, _ in middle.tolist()]
@@ -56,21 +50,21 @@ def equal(one: list, two: list) -> bool:
     )
 
 
-def test_every_image_comes_once_an_epoch_with_its_label(root: Path) -> None:
+def test_each_epoch_holds_every_image_once_with_its_label(root: Path) -> None:
     batches = list(open_folders(root).train_dataloader())
     assert [len(labels) for _, labels, _ in batches] == [5, 5, 3, 5, 5, 3]
-    epochs = [[image for images, _, _ in part for image in which(images)] for part in (batches[:3], batches[3:])]
+    epochs = [[image for images, _, _ in part for image in identities(images)] for part in (batches[:3], batches[3:])]
     assert all(len(set(epoch)) == IMAGES for epoch in epochs)
     assert epochs[0] != epochs[1]
     assert all(
         label == kind
         for images, labels, _ in batches
-        for label, (kind, _) in zip(labels.tolist(), which(images), strict=True)
+        for label, (kind, _) in zip(labels.tolist(), identities(images), strict=True)
     )
     assert batches[0][0].is_contiguous(memory_format=torch.channels_last)
 
 
-def test_an_epoch_means_the_same_as_for_images_in_memory(root: Path) -> None:
+def test_epoch_order_equals_that_of_images_in_memory(root: Path) -> None:
     data = open_folders(root)
     order = draw_epoch(IMAGES, 0, 1, padding=4, flip=True).order.tolist()
     labels = [data.folders.files["train"][index].label for index in order]
@@ -78,56 +72,57 @@ def test_an_epoch_means_the_same_as_for_images_in_memory(root: Path) -> None:
 
 
 @pytest.mark.parametrize("processes", [2, 3])
-def test_processes_share_every_batch_and_weigh_to_its_mean(root: Path, processes: int) -> None:
-    whole = list(open_folders(root, DRAWN).train_dataloader())
-    parts = [
-        list(open_folders(root, DRAWN, dist=DistContext(r, processes)).train_dataloader()) for r in range(processes)
+def test_weighted_mean_over_processes_is_the_mean_of_the_whole_batch(root: Path, processes: int) -> None:
+    whole = list(open_folders(root, AUGMENTED).train_dataloader())
+    by_process = [
+        list(open_folders(root, AUGMENTED, dist=DistContext(rank, processes)).train_dataloader())
+        for rank in range(processes)
     ]
-    for (images, labels, _), *mine in zip(whole, *parts, strict=True):
-        assert torch.equal(torch.cat([part[0] for part in mine]), images)
-        assert torch.equal(torch.cat([part[1] for part in mine]), labels)
-        means = [float(part[0].double().mean()) * part[2] for part in mine]
+    for (images, labels, _), *parts in zip(whole, *by_process, strict=True):
+        assert torch.equal(torch.cat([part[0] for part in parts]), images)
+        assert torch.equal(torch.cat([part[1] for part in parts]), labels)
+        means = [float(part[0].double().mean()) * part[2] for part in parts]
         assert sum(means) / processes == pytest.approx(float(images.double().mean()), abs=1e-9)
 
 
-def test_more_processes_than_images_of_a_batch(root: Path) -> None:
+def test_processes_without_an_image_get_weight_zero(root: Path) -> None:
     parts = [list(open_folders(root, stop=3, dist=DistContext(rank, 4)).train_dataloader())[-1] for rank in range(4)]
     assert sorted(weight for *_, weight in parts) == [0.0, 4 / 3, 4 / 3, 4 / 3]
     assert all(len(images) == len(labels) == 1 for images, labels, _ in parts)
 
 
-def test_what_is_drawn_depends_on_no_worker_and_no_history(root: Path) -> None:
-    """Bit for bit: decoded here or by two workers, from the start or from any step on."""
-    here = list(open_folders(root, DRAWN).train_dataloader())
-    assert equal(here, list(open_folders(root, DRAWN, workers=2).train_dataloader()))
-    stream = open_folders(root, DRAWN).train_dataloader()
+def test_batches_are_independent_of_workers_and_of_resuming(root: Path) -> None:
+    """Bit for bit: decoded in this process or by two workers, from the start or resumed at step 4."""
+    batches = list(open_folders(root, AUGMENTED).train_dataloader())
+    assert equal(batches, list(open_folders(root, AUGMENTED, workers=2).train_dataloader()))
+    stream = open_folders(root, AUGMENTED).train_dataloader()
     iterator = iter(stream)
     for _ in range(4):
         next(iterator)
-    resumed = open_folders(root, DRAWN).train_dataloader()
+    resumed = open_folders(root, AUGMENTED).train_dataloader()
     resumed.load_state_dict(stream.state_dict())
     assert stream.state_dict() == {"step": 4}
-    assert equal(list(resumed), here[4:])
+    assert equal(list(resumed), batches[4:])
 
 
-def test_epochs_and_images_draw_each_their_own(root: Path) -> None:
-    batches = list(open_folders(root, DRAWN).train_dataloader())
+def test_augmentation_differs_between_images_and_epochs(root: Path) -> None:
+    batches = list(open_folders(root, AUGMENTED).train_dataloader())
     means = torch.cat([images.mean((2, 3)) for images, _, _ in batches])
     assert len({tuple(row) for row in means.tolist()}) == 2 * IMAGES
 
 
-def test_pixels_are_scaled_as_imagenets_and_colours_shifted_before(root: Path) -> None:
-    recipe = replace(DRAWN, color=0.0)
+def test_pixels_have_imagenet_scaling_after_one_colour_shift_per_image(root: Path) -> None:
+    recipe = replace(AUGMENTED, color=0.0)
     images, *_ = next(iter(open_folders(root, recipe).train_dataloader()))
     pixels = images * torch.tensor(IMAGENET_STD)[:, None, None] + torch.tensor(IMAGENET_MEAN)[:, None, None]
-    assert len(set(which(pixels))) == 5
-    shifted, *_ = next(iter(open_folders(root, DRAWN).train_dataloader()))
+    assert len(set(identities(pixels))) == 5
+    shifted, *_ = next(iter(open_folders(root, AUGMENTED).train_dataloader()))
     difference = (shifted - images).std((2, 3))
     assert float(difference.max()) < 1e-5 and float((shifted - images).abs().min()) > 0
 
 
-def test_scored_is_every_image_once_over_all_processes(root: Path) -> None:
-    data = open_folders(root, DRAWN)
+def test_evaluation_covers_every_image_once_over_all_processes(root: Path) -> None:
+    data = open_folders(root, AUGMENTED)
     labels = torch.cat([labels for _, labels in data.batches("test", size=2)])
     parts = [torch.cat([y for _, y in data.batches("test", size=2, share=DistContext(rank, 3))]) for rank in range(3)]
     assert len(labels) == 7 and torch.equal(torch.cat(parts), labels)
@@ -138,16 +133,16 @@ def test_scored_is_every_image_once_over_all_processes(root: Path) -> None:
     assert torch.allclose(views[:, 4], images)
 
 
-def test_images_held_out_and_used(root: Path) -> None:
+def test_recipe_sets_the_sizes_of_training_and_validation_splits(root: Path) -> None:
     data = open_folders(root, replace(PLAIN, validation_images=4, train_images=6))
     assert {split: data.images(split) for split in data.splits} == {"train": 6, "test": 7, "validation": 4}
-    with pytest.raises(UserError, match=r"has 13 training images, the recipe .* holds out 13"):
+    with pytest.raises(UserError, match=r"has 13 training images: expected more than 13,"):
         open_folders(root, replace(PLAIN, validation_images=13))
-    with pytest.raises(UserError, match="scaling 'pixel-mean' is taken from images in memory"):
+    with pytest.raises(UserError, match=r"scaling 'pixel-mean' .*memory"):
         open_folders(root, replace(PLAIN, scaling="pixel-mean"))
 
 
-def test_the_record_names_the_classes_and_counts_them(root: Path) -> None:
+def test_record_holds_the_image_counts_of_classes_and_splits(root: Path) -> None:
     facts = open_folders(root).facts_for_record()
     assert facts["class_images"] == {"ant": {"train": 7, "test": 3}, "bee": {"train": 6, "test": 4}}
     assert (facts["train_images"], facts["test_images"], facts["standin"], facts["shape"]) == (
@@ -167,14 +162,12 @@ def broken(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_broken_image_is_named(broken: Path, workers: int) -> None:
-    with pytest.raises(
-        UserError, match=r"train/bee/2\.png cannot be read as an image .*: repair or remove it, or set BROKEN=skip"
-    ):
+def test_unreadable_image_is_an_error_that_names_the_file(broken: Path, workers: int) -> None:
+    with pytest.raises(UserError, match=r"train/bee/2\.png cannot be read as an image .*BROKEN=skip"):
         list(open_folders(broken, stop=3, workers=workers).train_dataloader())
 
 
-def test_broken_images_are_left_out_and_counted(broken: Path) -> None:
+def test_unreadable_images_are_skipped_and_listed(broken: Path) -> None:
     data = open_folders(broken, skip_broken=True)
     batches = list(data.train_dataloader())
     assert sum(len(batch[1]) for batch in batches) == 2 * 11
@@ -188,10 +181,10 @@ def test_broken_images_are_left_out_and_counted(broken: Path) -> None:
     assert all(reason for _, reason in data.broken())
 
 
-def test_a_share_of_broken_images_alone_counts_for_nothing(broken: Path) -> None:
+def test_batch_without_readable_images_has_weight_zero(broken: Path) -> None:
     files = scan(broken).files["train"]
-    first_batch = draw_epoch(len(files), 0, 0, padding=0, flip=False).order[: PLAIN.batch_size]
-    for index in first_batch:
+    first_images = draw_epoch(len(files), 0, 0, padding=0, flip=False).order[: PLAIN.batch_size]
+    for index in first_images:
         (broken / files[index].path).write_bytes(b"")
     data = open_folders(broken, stop=1, skip_broken=True)
     ((images, labels, weight),) = list(data.train_dataloader())
@@ -199,22 +192,20 @@ def test_a_share_of_broken_images_alone_counts_for_nothing(broken: Path) -> None
 
 
 @pytest.mark.parametrize(("split", "folder"), [("train", "train"), ("test", "val")])
-def test_a_split_of_broken_images_alone_is_told_before_training(broken: Path, split: str, folder: str) -> None:
+def test_split_without_readable_images_is_rejected_before_training(broken: Path, split: str, folder: str) -> None:
     for file in scan(broken).files[split]:
         (broken / file.path).write_bytes(b"broken")
-    message = (
-        rf"none of the \d+ images for {split} in .*broken/{folder} can be read \(cannot identify .*\): repair them"
-    )
+    message = rf"none of the \d+ images for {split} in .*broken/{folder} .*\(cannot identify .*\)"
     with pytest.raises(UserError, match=message):
         open_folders(broken, skip_broken=True)
-    assert open_folders(broken).images(split)  # without BROKEN=skip the first of them ends the run, and is named
+    assert open_folders(broken).images(split)  # without skip_broken, the error comes during training
 
 
-def test_a_first_batch_of_broken_images_alone_is_told(broken: Path, tmp_path: Path) -> None:
+def test_first_batch_without_readable_images_is_rejected(broken: Path, tmp_path: Path) -> None:
     data = open_folders(broken, skip_broken=True)
     for file in scan(broken).files["train"][:5]:
         (broken / file.path).write_bytes(b"broken")
-    with pytest.raises(UserError, match=r"none of the first 5 training images of broken \(class folders\) can be read"):
+    with pytest.raises(UserError, match=r"first 5 training images of broken \(class folders\)"):
         first_batch(data, 5)
     images, labels = first_batch(data, 6)
     assert len(images) == len(labels) == 1

@@ -1,4 +1,4 @@
-"""Files of images: how they are read, and what is cut out of them."""
+"""Image files: decoding and cropping."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from resnet_repro.data.pictures import BrokenPicture, evaluation_view, read_pict
 
 
 def middle(image: Tensor) -> tuple[int, ...]:
+    """The colour of the pixel in the middle."""
     assert image.dtype == torch.uint8 and image.shape[0] == 3
     return tuple(image[:, image.shape[1] // 2, image.shape[2] // 2].tolist())
 
@@ -41,13 +42,15 @@ def middle(image: Tensor) -> tuple[int, ...]:
         ("ppm", "RGB", RED, RED),
     ],
 )
-def test_images_of_any_mode_are_read(tmp_path: Path, suffix: str, mode: str, color: object, expected: tuple) -> None:
+def test_images_of_all_modes_are_read_as_rgb(
+    tmp_path: Path, suffix: str, mode: str, color: object, expected: tuple
+) -> None:
     image = read_picture(save(tmp_path / f"image.{suffix}", (5, 4), mode, color))
     assert image.shape == (3, 4, 5)
     assert middle(image) == pytest.approx(expected, abs=6 if suffix in ("jpg", "webp") else 1)
 
 
-def test_a_palette_with_a_transparent_colour_lies_on_white(tmp_path: Path) -> None:
+def test_transparent_palette_colour_becomes_white(tmp_path: Path) -> None:
     image = Image.new("P", (4, 4), 3)
     image.putpalette([0, 0, 0] * 3 + list(RED) + [0, 0, 0] * 252)
     image.save(tmp_path / "opaque.png")
@@ -56,9 +59,9 @@ def test_a_palette_with_a_transparent_colour_lies_on_white(tmp_path: Path) -> No
     assert middle(read_picture(tmp_path / "clear.png")) == (255, 255, 255)
 
 
-def test_images_stand_upright_and_animations_still(tmp_path: Path) -> None:
+def test_exif_rotation_is_applied_and_animations_give_their_first_frame(tmp_path: Path) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees
+    exif[0x0112] = 6  # rotate by 90 degrees
     save(tmp_path / "turned.jpg", (10, 4), exif=exif)
     assert read_picture(tmp_path / "turned.jpg").shape == (3, 10, 4)
     frames = [Image.new("RGB", (4, 4), color) for color in (RED, (0, 0, 200))]
@@ -66,7 +69,7 @@ def test_images_stand_upright_and_animations_still(tmp_path: Path) -> None:
     assert middle(read_picture(tmp_path / "film.gif")) == RED
 
 
-def test_files_that_are_no_images_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_files_are_errors_that_name_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = save(tmp_path / "whole.png", (64, 64)).read_bytes()
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
     noise.save(tmp_path / "whole.jpg")
@@ -84,12 +87,12 @@ def test_files_that_are_no_images_are_named(tmp_path: Path, monkeypatch: pytest.
         read_picture(tmp_path / "whole.jpg")
 
 
-def test_a_file_with_damaged_exif_is_named(tmp_path: Path) -> None:
+def test_damaged_exif_data_are_an_error_that_names_the_file(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112], exif[0x0100] = 6, 640
     file = save(tmp_path / "image.jpg", exif=exif)
     whole = file.read_bytes()
-    width, text = b"\x01\x00\x00\x04", b"\x01\x00\x00\x02"  # tag and type: a number, which now counts as text
+    width, text = b"\x01\x00\x00\x04", b"\x01\x00\x00\x02"  # tag and type: the number is then read as text
     assert whole.count(width) == 1
     file.write_bytes(whole.replace(width, text))
     with pytest.raises(BrokenPicture, match=r"image\.jpg cannot be read as an image"):
@@ -97,7 +100,7 @@ def test_a_file_with_damaged_exif_is_named(tmp_path: Path) -> None:
 
 
 def ramp(height: int, width: int) -> Tensor:
-    """A picture whose first channel is the row and whose second is the column."""
+    """A picture with the row index in the first channel and the column index in the second."""
     rows = torch.arange(height)[:, None].expand(height, width)
     columns = torch.arange(width).expand(height, width)
     return torch.stack([rows, columns, torch.zeros(height, width, dtype=torch.int64)]).to(torch.uint8)
@@ -113,7 +116,7 @@ def test_pictures_of_any_size_give_views(size: tuple[int, int]) -> None:
         assert ten_views(picture, 32, recipe).shape == (10, 3, 32, 32)
 
 
-def test_scored_is_the_middle_at_256_pixels() -> None:
+def test_evaluation_view_is_the_centre_crop_at_256_pixels() -> None:
     view = evaluation_view(ramp(200, 240), 175, HE15_IMAGENET).float()  # side 200 · 224 / 256 = 175
     assert torch.equal(view[0, :, 0], torch.arange(12, 187).float()) or torch.equal(
         view[0, :, 0], torch.arange(13, 188).float()
@@ -123,7 +126,7 @@ def test_scored_is_the_middle_at_256_pixels() -> None:
     assert torch.equal(whole[0, :, 0], torch.arange(100).float()) and whole[1, 0, 0] == 20
 
 
-def test_ten_views_are_corners_middle_and_their_mirror_images() -> None:
+def test_ten_views_are_corners_centre_and_their_mirror_images() -> None:
     views = ten_views(ramp(200, 240), 175, HE15_IMAGENET).float()
     corners = [(int(view[0, 0, 0]), int(view[1, 0, 0])) for view in views[:5]]
     assert corners[:4] == [(0, 0), (0, 65), (25, 0), (25, 65)]
@@ -131,8 +134,8 @@ def test_ten_views_are_corners_middle_and_their_mirror_images() -> None:
     assert torch.equal(views[5:], views[:5].flip(-1))
 
 
-def test_scale_place_and_mirror_are_drawn_as_he15_draws_them() -> None:
-    """The shorter side from 256 to 480 for a crop of 224: between 7/8 and 7/15 of the picture's own shorter side."""
+def test_scale_position_and_mirroring_have_he15s_distributions() -> None:
+    """The shorter side is 256 to 480 for a crop of 224: the crop is between 7/8 and 7/15 of the picture's shorter side."""
     rng = np.random.default_rng(1)
     picture = ramp(240, 240)
     recipe = replace(HE15_IMAGENET, flip=True)

@@ -1,4 +1,4 @@
-"""Where data sets come from: the data folder, a mirror, the official site, a generator; and the cache behind them."""
+"""Sources of data sets: the data folder, a mirror, the official site, a generator; and the cache."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ class _QuietHandler(SimpleHTTPRequestHandler):
         pass
 
 
-def test_an_archive_comes_from_any_place(small: DatasetFacts, tmp_path: Path) -> None:
+def test_archive_is_read_from_data_folder_mirror_folder_or_url(small: DatasetFacts, tmp_path: Path) -> None:
     mirror = tmp_path / "mirror"
     pack(write_official(tmp_path, small), mirror / "cifar-10-python.tar.gz")
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_QuietHandler, directory=str(mirror)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    places = (mirror, None), ("1", str(mirror)), ("2", f"http://127.0.0.1:{server.server_port}/")
-    for data, named in places:
-        arrays = obtain("cifar10", DataSources(tmp_path / data, named))
+    sources = (mirror, None), ("1", str(mirror)), ("2", f"http://127.0.0.1:{server.server_port}/")
+    for data_dir, mirror_address in sources:
+        arrays = obtain("cifar10", DataSources(tmp_path / data_dir, mirror_address))
         assert_made(arrays)
         assert isinstance(arrays.train.images, np.memmap)
     server.shutdown()
@@ -63,7 +63,7 @@ def test_an_archive_comes_from_any_place(small: DatasetFacts, tmp_path: Path) ->
 
 @pytest.mark.parametrize("facts", [MNIST, FASHION_MNIST], ids=lambda facts: facts.name)
 @pytest.mark.parametrize("folder", [0, 1])
-def test_idx_files_come_from_any_place_and_both_their_folders(
+def test_idx_files_are_read_from_all_sources_and_both_folders(
     facts: DatasetFacts, folder: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     mirror = tmp_path / "mirror"
@@ -71,11 +71,11 @@ def test_idx_files_come_from_any_place_and_both_their_folders(
     (mirror / "MNIST").mkdir(parents=True)
     (mirror / "FashionMNIST").mkdir()
     write_official(tmp_path, facts, zipped=bool(folder)).rename(mirror / facts.folders[folder])
-    for data, named in ((mirror, None), ("1", str(mirror)), ("2", mirror.as_uri())):
-        assert_made(obtain(facts.name, DataSources(tmp_path / data, named)))
+    for data_dir, mirror_address in ((mirror, None), ("1", str(mirror)), ("2", mirror.as_uri())):
+        assert_made(obtain(facts.name, DataSources(tmp_path / data_dir, mirror_address)))
 
 
-def test_the_official_site_is_the_last_resort(
+def test_official_site_is_the_last_source(
     mnist: DatasetFacts, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     site = write_official(tmp_path / "site", mnist, zipped=True)
@@ -83,22 +83,22 @@ def test_the_official_site_is_the_last_resort(
     assert_made(obtain("auto", DataSources(tmp_path / "data"), "mnist"))
     assert caplog.messages == [f"reading MNIST from {site.as_uri()}"]
     (site / f"{IMAGES}.gz").write_bytes(b"<html>")
-    with pytest.raises(UserError, match=rf"MNIST is not to be had .*{IMAGES}.* is not the official .*set DATA_MIRROR"):
+    with pytest.raises(UserError, match=rf"MNIST not found .*{IMAGES}.* is not the official .*DATA_MIRROR"):
         obtain("mnist", DataSources(tmp_path / "data2"))
 
 
-def test_a_file_that_a_mirror_url_lacks_is_named(mnist: DatasetFacts, tmp_path: Path) -> None:
+def test_file_missing_from_a_mirror_url_is_named(mnist: DatasetFacts, tmp_path: Path) -> None:
     (write_official(tmp_path / "mirror", mnist) / TEST_LABELS).unlink()
     url = (tmp_path / "mirror").as_uri()
-    with pytest.raises(UserError, match=f"^{url}/mnist holds no {TEST_LABELS}: add this file"):
+    with pytest.raises(UserError, match=f"^{url}/mnist lacks the file {TEST_LABELS}"):
         obtain("mnist", DataSources(tmp_path / "data", url))
 
 
-def test_the_digest_knows_labels_and_pixels_but_no_order() -> None:
+def test_digest_depends_on_labels_and_pixels_but_not_on_order() -> None:
     split = made_splits(CIFAR10)["train"]
-    turned = Split(split.images[::-1].copy(), split.labels[::-1].copy())
-    assert canonical(split)[1] == canonical(turned)[1]
-    assert np.array_equal(canonical(split)[0].images, canonical(turned)[0].images)
+    reversed_split = Split(split.images[::-1].copy(), split.labels[::-1].copy())
+    assert canonical(split)[1] == canonical(reversed_split)[1]
+    assert np.array_equal(canonical(split)[0].images, canonical(reversed_split)[0].images)
     relabelled = split.labels.copy()
     relabelled[3] ^= 1
     assert canonical(Split(split.images, relabelled))[1] != canonical(split)[1]
@@ -107,7 +107,7 @@ def test_the_digest_knows_labels_and_pixels_but_no_order() -> None:
     assert canonical(Split(repainted, split.labels))[1] != canonical(split)[1]
 
 
-def test_a_second_load_needs_the_cache_alone(small: DatasetFacts, tmp_path: Path) -> None:
+def test_second_load_needs_only_the_cache(small: DatasetFacts, tmp_path: Path) -> None:
     mirror = tmp_path / "mirror"
     write_official(mirror, small)
     first = obtain("cifar10", DataSources(tmp_path / "data", str(mirror)))
@@ -115,7 +115,7 @@ def test_a_second_load_needs_the_cache_alone(small: DatasetFacts, tmp_path: Path
     assert first.digest == second.digest
 
 
-def test_a_damaged_cache_is_made_anew(small: DatasetFacts, tmp_path: Path) -> None:
+def test_damaged_cache_is_rebuilt(small: DatasetFacts, tmp_path: Path) -> None:
     data = tmp_path / "data"
     write_official(data, small)
     arrays = obtain("cifar10", DataSources(data))
@@ -125,7 +125,7 @@ def test_a_damaged_cache_is_made_anew(small: DatasetFacts, tmp_path: Path) -> No
     assert obtain("cifar10", DataSources(data)).digest == arrays.digest
 
 
-def test_two_processes_may_fill_the_cache_at_once(small: DatasetFacts, tmp_path: Path) -> None:
+def test_cache_may_be_filled_concurrently(small: DatasetFacts, tmp_path: Path) -> None:
     data = tmp_path / "data"
     write_official(data, small)
     digests: list[str] = []
@@ -141,7 +141,7 @@ def test_two_processes_may_fill_the_cache_at_once(small: DatasetFacts, tmp_path:
     assert [p.name for p in (data / "cache").iterdir()] == ["cifar10"]
 
 
-def test_a_file_that_may_not_be_read_is_named(
+def test_file_without_read_permission_is_named(
     small: DatasetFacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_class_folders(tmp_path / "mirror", small)
@@ -150,11 +150,11 @@ def test_a_file_that_may_not_be_read_is_named(
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    with pytest.raises(UserError, match=r"\.png cannot be read \(Permission denied\): see to its permissions"):
+    with pytest.raises(UserError, match=r"\.png cannot be read \(Permission denied\)"):
         obtain("cifar10", DataSources(tmp_path / "data", str(tmp_path / "mirror")))
 
 
-def test_a_damaged_source_that_nobody_named_is_passed_over(
+def test_damaged_source_is_skipped_unless_the_user_named_it(
     small: DatasetFacts, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     data, mirror = tmp_path / "data", tmp_path / "mirror"
@@ -162,17 +162,17 @@ def test_a_damaged_source_that_nobody_named_is_passed_over(
     (data / "cifar10.tgz").write_bytes(b"hello")
     write_official(mirror, small)
     assert_made(obtain("cifar10", DataSources(data, str(mirror), data_dir_named=False)))
-    assert any("passed over" in line and "cifar10.tgz" in line for line in caplog.messages)
+    assert any("skipped" in line and "cifar10.tgz" in line for line in caplog.messages)
     with pytest.raises(UserError, match=r"cifar10\.tgz"):
         obtain("cifar10", DataSources(tmp_path / "data2", str(data)))
 
 
 @pytest.mark.parametrize(
     ("facts", "standin", "remedy"),
-    [(CIFAR10, "standin", r"cifar10\.tgz or"), (MNIST, "standin-grey", rf"mnist/{IMAGES}\.gz and beside it")],
+    [(CIFAR10, "standin", r"cifar10\.tgz or"), (MNIST, "standin-grey", rf"mnist/{IMAGES}\.gz and")],
     ids=["cifar10", "mnist"],
 )
-def test_auto_takes_the_standin_of_the_same_shape_and_says_so_and_a_name_does_not(
+def test_auto_falls_back_to_a_standin_of_the_same_shape(
     facts: DatasetFacts,
     standin: str,
     remedy: str,
@@ -184,19 +184,19 @@ def test_auto_takes_the_standin_of_the_same_shape_and_says_so_and_a_name_does_no
     arrays = obtain("auto", DataSources(tmp_path), facts.name)
     assert (arrays.facts.name, arrays.train.images.shape) == (standin, (20, *facts.shape))
     assert any(f"STAND-IN DATA: {facts.title}" in line for line in caplog.messages)
-    with pytest.raises(UserError, match=rf"{facts.title} is not to be had .* set DATA_MIRROR to .* holds {remedy}"):
+    with pytest.raises(UserError, match=rf"{facts.title} not found .* DATA_MIRROR .* {remedy}"):
         obtain(facts.name, DataSources(tmp_path), facts.name)
 
 
-def test_a_mirror_that_is_no_folder_is_named(small: DatasetFacts, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nowhere is no folder"):
+def test_missing_mirror_folder_is_named(small: DatasetFacts, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"DATA_MIRROR=.*nowhere is not a folder"):
         obtain("cifar10", DataSources(tmp_path, str(tmp_path / "nowhere")))
 
 
 @pytest.mark.parametrize(
     "mirror", ["http://localhost:abc/", "http://a b/", "http://[::1", f"http://{80 * 'a'}.com/", "http://127.0.0.1:1/"]
 )
-def test_a_mirror_that_is_no_address_is_named(mirror: str, small: DatasetFacts, tmp_path: Path) -> None:
+def test_invalid_or_unreachable_mirror_url_is_named(mirror: str, small: DatasetFacts, tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=rf"^{re.escape(mirror.rstrip('/'))}/cifar10\.tgz c.*(DATA_MIRROR|network)$"
     ) as error:
@@ -204,13 +204,13 @@ def test_a_mirror_that_is_no_address_is_named(mirror: str, small: DatasetFacts, 
     assert "\n" not in str(error.value)
 
 
-def test_an_unwritable_data_folder_is_named(small: DatasetFacts, tmp_path: Path) -> None:
+def test_unwritable_data_folder_is_named(small: DatasetFacts, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot be written .*: name another DATA_DIR"):
+    with pytest.raises(UserError, match=r"file/cache cannot be written .*DATA_DIR"):
         obtain("standin-tiny", DataSources(tmp_path / "file"))
 
 
-def test_contents_other_than_the_catalogues_are_never_cached(small: DatasetFacts, tmp_path: Path) -> None:
+def test_contents_with_another_digest_are_not_cached(small: DatasetFacts, tmp_path: Path) -> None:
     splits = made_splits(small)
     splits["train"] = Split(splits["train"].images ^ 1, splits["train"].labels)
     with pytest.raises(UserError, match="digest"):
@@ -218,7 +218,7 @@ def test_contents_other_than_the_catalogues_are_never_cached(small: DatasetFacts
     assert not (tmp_path / "cache" / "cifar10").exists()
 
 
-def test_standins_have_the_shape_of_what_they_stand_for() -> None:
+def test_standins_have_the_shape_and_size_of_the_data_set() -> None:
     for facts in (CIFAR10, CIFAR100, MNIST, FASHION_MNIST):
         for name in ("standin", "standin-tiny"):
             standin = standin_for(facts, name)
@@ -230,41 +230,42 @@ def test_standins_have_the_shape_of_what_they_stand_for() -> None:
         )
 
 
-def test_the_tiny_standin_of_a_grey_experiment_is_grey(tmp_path: Path) -> None:
-    for own, name in ((FASHION_MNIST, "standin-grey-tiny"), (CIFAR10, "standin-tiny")):
-        arrays = obtain("standin-tiny", DataSources(tmp_path), own.name)
+def test_tiny_standin_of_a_grey_experiment_is_grey(tmp_path: Path) -> None:
+    for facts, name in ((FASHION_MNIST, "standin-grey-tiny"), (CIFAR10, "standin-tiny")):
+        arrays = obtain("standin-tiny", DataSources(tmp_path), facts.name)
         assert arrays.facts.name == name
-        assert arrays.train.images.shape == (1_000, *own.shape)
+        assert arrays.train.images.shape == (1_000, *facts.shape)
 
 
 @pytest.mark.parametrize(
-    ("asked", "own", "sentence"),
+    ("name", "default_name", "message"),
     [
         (
             "cifar10",
             "mnist",
-            r"the images of cifar10 have shape \(3, 32, 32\), those of mnist, .*, \(1, 28, 28\): "
-            r"take auto, mnist, fashion-mnist, standin-grey, standin-grey-tiny$",
+            r"cifar10 .*\(3, 32, 32\): .*\(1, 28, 28\).* mnist; "
+            r".* auto, mnist, fashion-mnist, standin-grey, standin-grey-tiny$",
         ),
         (
             "standin-grey",
             "cifar100",
-            r"the images of standin-grey have shape \(1, 28, 28\), those of cifar100, .*, \(3, 32, 32\): "
-            r"take auto, cifar10, cifar100, standin, standin-tiny$",
+            r"standin-grey .*\(1, 28, 28\): .*\(3, 32, 32\).* cifar100; "
+            r".* auto, cifar10, cifar100, standin, standin-tiny$",
         ),
     ],
 )
-def test_a_data_set_of_another_shape_is_refused_with_those_that_fit(
-    asked: str, own: str, sentence: str, tmp_path: Path
+def test_data_set_of_another_shape_is_rejected_with_alternatives(
+    name: str, default_name: str, message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=sentence):
-        obtain(asked, DataSources(tmp_path), own)
+    with pytest.raises(UserError, match=message):
+        obtain(name, DataSources(tmp_path), default_name)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("facts", [STANDIN_TINY, STANDIN_GREY_TINY], ids=lambda facts: facts.name)
-def test_a_standin_is_seeded_and_balanced_and_its_colours_and_pixels_say_nothing(facts: DatasetFacts) -> None:
+def test_standin_is_seeded_balanced_and_not_linearly_separable(facts: DatasetFacts) -> None:
+    """A nearest-centre classifier of mean colours or of pixels stays near chance."""
     first, second = generate(facts), generate(facts)
     for name in ("train", "test"):
         assert np.array_equal(first[name].images, second[name].images)
@@ -272,8 +273,8 @@ def test_a_standin_is_seeded_and_balanced_and_its_colours_and_pixels_say_nothing
     assert train.images.shape == (1_000, *facts.shape)
     assert np.bincount(train.labels).tolist() == [100] * 10
     assert not np.array_equal(train.images[:500], test.images)
-    for seen in (lambda images: images.mean((2, 3)), lambda images: images.reshape(len(images), -1)):
-        values = seen(train.images.astype(np.float64))
+    for features in (lambda images: images.mean((2, 3)), lambda images: images.reshape(len(images), -1)):
+        values = features(train.images.astype(np.float64))
         centres = np.stack([values[train.labels == label].mean(0) for label in range(10)])
-        nearest = np.square(seen(test.images.astype(np.float64))[:, None] - centres).sum(2).argmin(1)
+        nearest = np.square(features(test.images.astype(np.float64))[:, None] - centres).sum(2).argmin(1)
         assert (nearest == test.labels).mean() < 0.25  # chance is 0.1

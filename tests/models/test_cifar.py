@@ -1,4 +1,4 @@
-"""The CIFAR family of He15 section 4.2: parameter counts, layers, shortcuts."""
+"""CIFAR family of He15 section 4.2: parameter counts, layers, shortcuts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from resnet_repro.models.weights import map_keys, state_sha256
         (1202, 19_421_274, 19.4),
     ],
 )
-def test_parameters_are_those_of_table_6(depth: int, exact: int, table_6: float) -> None:
+def test_parameter_counts_equal_table_6(depth: int, exact: int, table_6: float) -> None:
     count = parameter_count(on_meta(cifar_net, "resnet", depth))
     assert count == exact
     digits = 2 if table_6 < 1 else 1
@@ -56,14 +56,14 @@ def test_multiply_adds_of_resnet_20() -> None:
     }
 
 
-@pytest.mark.parametrize(("depth", "nearest"), [(21, "20 and 26"), (55, "50 and 56"), (2, "8"), (-4, "8"), (7, "8")])
-def test_other_depths_are_refused_with_the_nearest(depth: int, nearest: str) -> None:
+@pytest.mark.parametrize(("depth", "nearest"), [(21, "20 or 26"), (55, "50 or 56"), (2, "8"), (-4, "8"), (7, "8")])
+def test_invalid_depths_are_rejected_with_the_nearest_valid_ones(depth: int, nearest: str) -> None:
     for builder in (cifar_net, impl_d_net):
-        with pytest.raises(UserError, match=rf"depth {depth} .* {nearest}$"):
+        with pytest.raises(UserError, match=rf"depth {depth}: .* {nearest}$"):
             builder("plain", depth)
 
 
-def test_a_residual_block_adds_its_input_and_a_plain_one_does_not() -> None:
+def test_residual_blocks_add_their_input_and_plain_blocks_do_not() -> None:
     x = torch.rand(1, 16, 8, 8)
     for kind, expected in (("resnet", x), ("plain", torch.zeros_like(x))):
         block = cifar_net(kind, 8).eval().layer1[0]  # type: ignore[arg-type]
@@ -86,18 +86,18 @@ def test_shortcuts_around_single_layers() -> None:
     assert torch.equal(halving(x), PadShortcut(16, 32, 2)(x))
 
 
-def test_weights_under_the_customary_names_load_strictly() -> None:
+def test_weights_of_other_cifar_resnets_load_strictly() -> None:
     source = cifar_net("resnet", 20, shortcut="B", seed=5)
-    foreign = {
+    renamed = {
         "module." + key.replace("fc.", "linear.").replace("downsample", "shortcut"): value
         for key, value in source.state_dict().items()
     }
     net = cifar_net("resnet", 20, shortcut="B", seed=6)
-    net.load_state_dict(map_keys(foreign))
+    net.load_state_dict(map_keys(renamed))
     assert state_sha256(net.state_dict()) == state_sha256(source.state_dict())
     assert {"conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight", "fc.bias"} <= set(net.state_dict())
 
 
-def test_wrappers_prefixes_are_dropped() -> None:
+def test_prefixes_of_wrappers_are_removed_from_keys() -> None:
     state = {"module._orig_mod." + key: value for key, value in cifar_net("plain", 8).state_dict().items()}
     assert map_keys(state).keys() == cifar_net("plain", 8).state_dict().keys()

@@ -1,4 +1,4 @@
-"""AlexNet, ZFNet, VGG: torchvision's layers, published sizes."""
+"""LeNet-5, AlexNet, ZFNet, VGG: torchvision's layers, published sizes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-import torchvision.models as theirs
+import torchvision
 from measured_nets import maps, multiply_adds, on_meta
 from torch import nn
 
@@ -20,27 +20,28 @@ from resnet_repro.models.inspect import main_path_convolutions
 
 
 def leaves(net: nn.Module) -> list[str]:
-    """The layers in a row, as printed, but for flattening, and for adaptive pooling, which does nothing at their size."""
+    """The printed layers in sequence, without flattening, and adaptive pooling, which does nothing at the default size."""
     skipped = (nn.Flatten, nn.AdaptiveAvgPool2d)
     layers = [m for m in net.modules() if not list(m.children()) and not isinstance(m, skipped)]
     return [re.sub(r"(, )?inplace=\w+", "", repr(layer)) for layer in layers]
 
 
 @pytest.mark.parametrize(
-    ("ours", "other"),
+    ("spec", "torchvision_name"),
     [
         (("classics.alexnet", {"variant": "torchvision"}), "alexnet"),
         (("classics.vgg", {"depth": 16}), "vgg16"),
         (("classics.vgg", {"depth": 19}), "vgg19"),
     ],
 )
-def test_classics_are_layer_by_layer_torchvisions(ours: tuple[str, dict], other: str) -> None:
-    net, reference = on_meta(build, ModelSpec(*ours), 1000, 0), on_meta(getattr(theirs, other))
+def test_layers_equal_torchvisions(spec: tuple[str, dict], torchvision_name: str) -> None:
+    net = on_meta(build, ModelSpec(*spec), 1000, 0)
+    reference = on_meta(getattr(torchvision.models, torchvision_name))
     assert leaves(net) == leaves(reference)
     assert parameter_count(net) == parameter_count(reference)
 
 
-def test_published_parameters_and_multiply_adds() -> None:
+def test_parameters_and_multiply_adds_equal_the_published_ones() -> None:
     assert parameter_count(on_meta(lenet_5)) == 61_706
     assert parameter_count(on_meta(alexnet)) == parameter_count(on_meta(alexnet, "torchvision")) == 61_100_840
     assert parameter_count(on_meta(googlenet, auxiliary=False)) == 6_998_552
@@ -69,13 +70,13 @@ def test_published_parameters_and_multiply_adds() -> None:
         ),
     ],
 )
-def test_maps_of_the_classics(
+def test_map_sizes_of_the_classics(
     builder: Callable[..., nn.Module], shape: tuple[int, int, int], names: str, expected: list[tuple[int, int]]
 ) -> None:
     assert maps(on_meta(builder), shape, names) == expected
 
 
-def test_dropout_follows_the_lectures_linear_layers_and_precedes_torchvisions() -> None:
+def test_dropout_of_alexnet_is_after_or_before_linear_layers_by_variant() -> None:
     for variant, order in (
         ("lecture", "fc6 relu6 dropout6 fc7 relu7 dropout7 fc8"),
         ("torchvision", "dropout6 fc6 relu6 dropout7 fc7 relu7 fc8"),
@@ -84,7 +85,7 @@ def test_dropout_follows_the_lectures_linear_layers_and_precedes_torchvisions() 
         assert " ".join(names[-7:]) == order
 
 
-def test_the_small_vgg_normalizes_drops_out_and_widens() -> None:
+def test_small_vgg_has_batch_normalization_dropout_and_its_width() -> None:
     net = small_vgg(in_channels=3, width=4, classes=7)
     assert net(torch.randn(2, 3, 28, 28)).shape == (2, 7)
     assert [conv.out_channels for _, conv in main_path_convolutions(net)] == [4, 4, 8, 8, 16, 16]

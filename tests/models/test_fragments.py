@@ -1,4 +1,4 @@
-"""Parts of networks that the lectures compare."""
+"""Parts of networks: stacks of convolutions, Inception modules, stages, stems."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from resnet_repro.models.googlenet import TABLE_1, googlenet
 from resnet_repro.models.weights import state_sha256
 
 
-def test_stacks_keep_the_size_and_have_the_layers_asked_for() -> None:
+def test_stacks_keep_the_map_size_and_have_the_given_layers() -> None:
     for kernel, count in ((5, 1), (3, 2), (7, 1), (3, 3)):
         net = on_meta(stack, kernel, count, 16)
         assert net(torch.empty(1, 16, 9, 9, device="meta")).shape == (1, 16, 9, 9)
@@ -21,13 +21,13 @@ def test_stacks_keep_the_size_and_have_the_layers_asked_for() -> None:
         assert multiply_adds(net, (16, 9, 9)) == 81 * count * kernel**2 * 16**2
 
 
-def test_doubling_the_channels_after_a_pooling_keeps_a_stages_cost() -> None:
+def test_stages_cost_the_same_if_channels_double_and_sizes_halve() -> None:
     costs = {multiply_adds(on_meta(stage, c, s), (c, s, s)) for c, s in ((64, 56), (128, 28), (256, 14))}
     assert costs == {2 * 9 * 64**2 * 56**2}
     assert on_meta(stage, 8, 6)(torch.empty(1, 8, 6, 6, device="meta")).shape == (1, 8, 3, 3)
 
 
-def test_bottlenecks_make_the_inception_module_cheaper() -> None:
+def test_multiply_adds_of_inception_modules_with_and_without_bottlenecks() -> None:
     shape = (192, 28, 28)
     pixels = 28 * 28
     full, naive = on_meta(inception, "3a"), on_meta(inception, "3a", bottlenecks=False, pool_projection=False)
@@ -39,16 +39,16 @@ def test_bottlenecks_make_the_inception_module_cheaper() -> None:
     assert projected(torch.empty(1, *shape, device="meta")).shape == (1, 256, 28, 28)
 
 
-def test_the_naive_modules_pooling_passes_all_channels_on() -> None:
+def test_pooling_of_the_naive_module_keeps_all_input_channels() -> None:
     x = torch.randn(1, 192, 5, 5)
     assert torch.equal(inception(bottlenecks=False, pool_projection=False)(x)[:, -192:], F.max_pool2d(x, 3, 1, 1))
 
 
-def test_every_inception_module_fits_its_place_in_googlenet() -> None:
+def test_inception_modules_have_the_shapes_of_googlenets() -> None:
     net = on_meta(googlenet)
     for name in TABLE_1:
-        alone = {key: tensor.shape for key, tensor in on_meta(inception, name).state_dict().items()}
-        assert alone == {key: t.shape for key, t in net.get_submodule(f"trunk.{name}").state_dict().items()}
+        shapes = {key: tensor.shape for key, tensor in on_meta(inception, name).state_dict().items()}
+        assert shapes == {key: t.shape for key, t in net.get_submodule(f"trunk.{name}").state_dict().items()}
 
 
 def test_stems_are_the_first_layers_of_their_nets() -> None:

@@ -1,4 +1,4 @@
-"""GoogLeNet: maps of its table 1, auxiliary heads."""
+"""GoogLeNet: map sizes of table 1, auxiliary heads."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from resnet_repro.models.inspect import main_path_convolutions
 from resnet_repro.models.weights import state_sha256
 
 
-def test_maps_of_googlenet_are_those_of_table_1() -> None:
+def test_map_sizes_of_googlenet_equal_table_1() -> None:
     net = on_meta(googlenet, auxiliary=False)
     names = "stem " + " ".join(f"trunk.{name}" for name in TABLE_1)
     channels = [192, 256, 480, 512, 512, 512, 528, 832, 832, 1024]
     assert maps(net, (3, 224, 224), names) == list(zip(channels, 3 * [28] + 5 * [14] + 2 * [7], strict=True))
-    kernels = [(net.get_submodule(f"trunk.{name}.out_5x5").kernel_size) for name in TABLE_1]
+    kernels = [net.get_submodule(f"trunk.{name}.out_5x5").kernel_size for name in TABLE_1]
     assert kernels == 9 * [(5, 5)]
     assert not any(isinstance(m, nn.BatchNorm2d) for m in net.modules())
 
 
-def test_maps_of_the_small_googlenet() -> None:
+def test_map_sizes_and_cost_of_the_small_googlenet() -> None:
     net = on_meta(small_googlenet)
     names = "stem " + " ".join(f"trunk.{name}" for name in TABLE_1)
     channels = 3 * [32] + 5 * [64] + 2 * [128]
@@ -39,17 +39,17 @@ def test_maps_of_the_small_googlenet() -> None:
     assert 30e6 < multiply_adds(on_meta(small_googlenet, auxiliary=False), (3, 32, 32)) < 40e6
 
 
-def test_googlenets_heads_are_those_of_section_5() -> None:
+def test_heads_of_googlenet_equal_section_5() -> None:
     with torch.device("meta"):
         net = googlenet().train()
         outputs = net(torch.empty(2, 3, 224, 224, device="meta"))
     assert [tuple(output.shape) for output in outputs] == 3 * [(2, 1000)]
-    both = sum(128 * channels + 128 + 1024 * 128 * 16 + 1024 + 1000 * 1024 + 1000 for channels in (512, 528))
-    assert parameter_count(net) == 6_998_552 + both
+    heads = sum(128 * channels + 128 + 1024 * 128 * 16 + 1024 + 1000 * 1024 + 1000 for channels in (512, 528))
+    assert parameter_count(net) == 6_998_552 + heads
     assert [m.p for m in net.heads.modules() if isinstance(m, nn.Dropout)] == [0.7, 0.7]
 
 
-def test_heads_speak_in_training_only() -> None:
+def test_heads_have_outputs_in_training_mode_only() -> None:
     net, bare = small_googlenet(seed=1), small_googlenet(auxiliary=False, seed=1)
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
@@ -64,45 +64,45 @@ def test_heads_speak_in_training_only() -> None:
 
 
 @pytest.mark.parametrize("builder", [small_googlenet, googlenet])
-def test_the_trunk_is_the_same_with_and_without_heads(builder: Callable[..., GoogLeNet]) -> None:
+def test_other_weights_do_not_depend_on_heads(builder: Callable[..., GoogLeNet]) -> None:
     with_heads, without = builder(classes=10, seed=5).state_dict(), builder(auxiliary=False, classes=10, seed=5)
-    own = {key: value for key, value in with_heads.items() if not key.startswith("heads.")}
-    assert {key.split(".")[1] for key in with_heads.keys() - own.keys()} == set(HEADS_AFTER)
-    assert state_sha256(own) == state_sha256(without.state_dict())
-    assert state_sha256(builder(auxiliary=False, classes=10, seed=6).state_dict()) != state_sha256(own)
+    trunk = {key: value for key, value in with_heads.items() if not key.startswith("heads.")}
+    assert {key.split(".")[1] for key in with_heads.keys() - trunk.keys()} == set(HEADS_AFTER)
+    assert state_sha256(trunk) == state_sha256(without.state_dict())
+    assert state_sha256(builder(auxiliary=False, classes=10, seed=6).state_dict()) != state_sha256(trunk)
 
 
-def test_heads_stand_behind_a_third_and_two_thirds_of_the_modules_and_off_the_main_path() -> None:
+def test_heads_are_after_4a_and_4d_and_not_on_the_main_path() -> None:
     assert [list(TABLE_1).index(name) + 1 for name in HEADS_AFTER] == [3, 6]
     net = small_googlenet()
     assert [name for name, _ in main_path_convolutions(net)] == [
         name for name, _ in main_path_convolutions(small_googlenet(auxiliary=False))
     ]
-    # The first head's gradient ends at 4a, the second's at 4d.
-    _, *of_heads = net.train()(torch.randn(4, 3, 32, 32))
-    for name, output in zip(HEADS_AFTER, of_heads, strict=True):
+    # The gradient of a head reaches the modules before it.
+    _, *head_logits = net.train()(torch.randn(4, 3, 32, 32))
+    for name, output in zip(HEADS_AFTER, head_logits, strict=True):
         net.zero_grad()
         output.sum().backward(retain_graph=True)
         reached = [module for module in TABLE_1 if net.get_submodule(f"trunk.{module}.out_3x3").weight.grad is not None]
         assert reached == list(TABLE_1)[: list(TABLE_1).index(name) + 1]
 
 
-def test_an_inception_module_lays_its_branches_side_by_side() -> None:
+def test_inception_module_concatenates_its_branches() -> None:
     module, x = inception("3a"), torch.randn(1, 192, 5, 5)
     out = module(x)
     assert out.shape == (1, 256, 5, 5)
-    wide = F.conv2d(x, module.red_5x5.weight, module.red_5x5.bias).relu()  # type: ignore[union-attr]
-    wide = F.conv2d(wide, module.out_5x5.weight, module.out_5x5.bias, padding=2).relu()
+    out_5x5 = F.conv2d(x, module.red_5x5.weight, module.red_5x5.bias).relu()  # type: ignore[union-attr]
+    out_5x5 = F.conv2d(out_5x5, module.out_5x5.weight, module.out_5x5.bias, padding=2).relu()
     pooled = F.conv2d(F.max_pool2d(x, 3, 1, 1), module.out_pool.weight, module.out_pool.bias).relu()  # type: ignore[union-attr]
     for expected, begin, end in (
         (F.conv2d(x, module.out_1x1.weight, module.out_1x1.bias).relu(), 0, 64),
-        (wide, 192, 224),
+        (out_5x5, 192, 224),
         (pooled, 224, 256),
     ):
         assert torch.allclose(out[:, begin:end], expected, atol=1e-5)
 
 
-def test_the_training_loss_adds_three_tenths_of_each_head() -> None:
+def test_training_loss_adds_each_head_with_weight_0_3() -> None:
     logits, first, second = torch.randn(3, 6, 4).unbind()
     labels = torch.tensor([0, 1, 2, 3, 0, 1])
 
@@ -118,7 +118,7 @@ def test_the_training_loss_adds_three_tenths_of_each_head() -> None:
     assert loss.item() == pytest.approx(by_hand(logits).item(), rel=1e-5)
 
 
-def test_heads_begin_with_the_loss_of_guessing() -> None:
+def test_initial_loss_of_heads_is_that_of_guessing() -> None:
     net = small_googlenet(auxiliary=True, width=16)
     torch.manual_seed(0)
     images, labels = torch.randn(16, 3, 32, 32), torch.arange(16) % 10

@@ -1,4 +1,4 @@
-"""Normalizations: what they average over, scale and shift."""
+"""Normalization layers: averages, scales and shifts."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from resnet_repro.models.cifar import Norm, cifar_net
 from resnet_repro.models.norms import norm_factory
 
 
-def test_without_normalization_there_is_none() -> None:
+def test_norm_none_has_no_normalization_layers() -> None:
     net = cifar_net("plain", 20, norm="none")
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in net.modules())
     assert parameter_count(net) == 269_722 - 2 * sum((7 * 16, 6 * 32, 6 * 64))
 
 
 @pytest.mark.parametrize("norm", ["batch", "layer", "instance", "group"])
-def test_every_normalization_scales_and_shifts_each_channel(norm: Norm) -> None:
+def test_all_normalizations_scale_and_shift_each_channel(norm: Norm) -> None:
     net = cifar_net("resnet", 8, norm=norm)
     assert parameter_count(net) == parameter_count(cifar_net("resnet", 8))
     assert {"layer1.0.bn1.weight", "layer1.0.bn1.bias"} <= set(net.state_dict())
@@ -25,14 +25,14 @@ def test_every_normalization_scales_and_shifts_each_channel(norm: Norm) -> None:
 
 
 @pytest.mark.parametrize(("norm", "over"), [("layer", (1, 2, 3)), ("instance", (2, 3)), ("batch", (0, 2, 3))])
-def test_normalizations_average_over_what_they_are_named_for(norm: str, over: tuple[int, ...]) -> None:
+def test_normalizations_average_over_their_dimensions(norm: str, over: tuple[int, ...]) -> None:
     x = 3 + 2 * torch.randn(4, 16, 8, 8)
     out = norm_factory(norm)(16)(x)
     expected = (x - x.mean(over, keepdim=True)) / (x.var(over, correction=0, keepdim=True) + 1e-5).sqrt()
     assert torch.allclose(out, expected, atol=1e-5)
 
 
-def test_group_normalization_has_eight_groups_of_neighbours() -> None:
+def test_group_normalization_has_eight_groups_of_adjacent_channels() -> None:
     x = torch.randn(2, 16, 8, 8)
     groups = x.view(2, 8, 2, 8, 8)
     expected = (groups - groups.mean((2, 3, 4), keepdim=True)) / (
@@ -52,7 +52,7 @@ def test_frozen_normalization_only_scales_and_shifts() -> None:
     assert not norm.running_mean.any()  # type: ignore[operator]
 
 
-def test_tensorflows_batch_normalization_has_its_defaults() -> None:
+def test_batch_tf_has_tensorflows_defaults() -> None:
     norm = norm_factory("batch-tf")(3)
     x = 5 + torch.randn(8, 3, 4, 4)
     norm.train()(x)

@@ -1,4 +1,4 @@
-"""Nets for MNIST and Fashion-MNIST."""
+"""Networks for MNIST and Fashion-MNIST, and the four-layer net."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ def net_of(builder: str, classes: int = 10, seed: int = 0, **options: object) ->
 
 
 @pytest.mark.parametrize(("kind", "parameters"), [("mlp", 203_530), ("cnn", 222_058), ("lenet", 44_426)])
-def test_mnists_nets_have_the_published_parameters(kind: str, parameters: int) -> None:
+def test_mnist_nets_have_the_published_parameter_counts(kind: str, parameters: int) -> None:
     assert parameter_count(net_of("mnist.mnist_net", kind=kind)) == parameters
 
 
-def test_as_written_the_loss_is_given_probabilities() -> None:
+def test_probabilities_are_the_softmax_of_the_logits() -> None:
     images = torch.randn(4, 1, 28, 28)
-    written, corrected = (net_of("mnist.mnist_net", kind="lenet", output=out) for out in ("probabilities", "logits"))
-    torch.testing.assert_close(written(images), corrected(images).softmax(1))
-    assert not torch.allclose(corrected(images).sum(1), torch.ones(4))
+    probabilities, logits = (
+        net_of("mnist.mnist_net", kind="lenet", output=output)(images) for output in ("probabilities", "logits")
+    )
+    torch.testing.assert_close(probabilities, logits.softmax(1))
+    assert not torch.allclose(logits.sum(1), torch.ones(4))
 
 
-def test_initial_weights_of_mnists_nets_are_pytorchs_default() -> None:
+def test_mnist_nets_have_pytorchs_default_initialization() -> None:
     torch.manual_seed(0)
     weight = net_of("mnist.mnist_net", kind="mlp").get_parameter("layers.1.weight")
     assert weight.abs().max() <= 1 / 28
@@ -36,7 +38,7 @@ def test_initial_weights_of_mnists_nets_are_pytorchs_default() -> None:
 
 
 @pytest.mark.parametrize(("width", "block", "layers"), [(8, "bottleneck", 50), (8, "basic", 34)])
-def test_fashions_resnet_has_the_layers_of_its_name(width: int, block: str, layers: int) -> None:
+def test_fashion_resnet_has_50_or_34_layers(width: int, block: str, layers: int) -> None:
     net = net_of("fashion.fashion_resnet", width=width, block=block)
     assert len(main_path_layers(net)) == layers
     block_channels = net.get_submodule("layer3.0")(torch.zeros(1, 2 * width, 14, 14)).shape
@@ -44,7 +46,7 @@ def test_fashions_resnet_has_the_layers_of_its_name(width: int, block: str, laye
 
 
 @pytest.mark.parametrize("name", ["relu", "tanh", "sigmoid"])
-def test_the_four_layers_differ_in_their_activation_alone(name: str) -> None:
+def test_four_layers_nets_differ_only_in_their_activation(name: str) -> None:
     net, relu = net_of("four_layers.four_layers", activation=name), net_of("four_layers.four_layers", activation="relu")
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), relu.parameters(), strict=True))
     assert [layer for layer, _ in gradient_layers(net)] == ["conv1", "conv2", "fc1", "fc2"]
@@ -52,7 +54,7 @@ def test_the_four_layers_differ_in_their_activation_alone(name: str) -> None:
     assert torch.equal(net(images), relu(images)) == (name == "relu")
 
 
-def test_dropout_stands_before_the_linear_layers_in_training_only() -> None:
+def test_dropout_is_active_in_training_mode_only() -> None:
     net = net_of("four_layers.four_layers", activation="relu", dropout=0.5)
     images = torch.randn(8, 3, 32, 32)
     assert not torch.equal(net(images), net(images))
@@ -60,10 +62,10 @@ def test_dropout_stands_before_the_linear_layers_in_training_only() -> None:
     assert torch.equal(net(images), net(images))
 
 
-def test_gradients_are_recorded_of_convolutions_and_of_several_linear_layers() -> None:
+def test_gradient_layers_are_convolutions_and_linear_layers_if_several() -> None:
     residual = net_of("cifar.cifar_net", kind="resnet", depth=8, shortcut="B")
     assert all(isinstance(layer, nn.Conv2d) for _, layer in gradient_layers(residual))
     assert [name for name, _ in gradient_layers(net_of("mnist.mnist_net", kind="mlp"))] == ["layers.1", "layers.3"]
-    headed = net_of("googlenet.small_googlenet", auxiliary=True, width=8)
-    bare = net_of("googlenet.small_googlenet", auxiliary=False, width=8)
-    assert [name for name, _ in gradient_layers(headed)] == [name for name, _ in gradient_layers(bare)]
+    with_heads = net_of("googlenet.small_googlenet", auxiliary=True, width=8)
+    without = net_of("googlenet.small_googlenet", auxiliary=False, width=8)
+    assert [name for name, _ in gradient_layers(with_heads)] == [name for name, _ in gradient_layers(without)]

@@ -1,4 +1,4 @@
-"""A backbone with a new head: names, what is frozen, slips of the source."""
+"""Transfer nets and pretrained weights: key names, frozen parameters, mistakes of the source, files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from resnet_repro.models.transfer import load_backbone, transfer_net
 FILE = "resnet18-{}.pth"
 
 
-def test_the_backbone_is_torchvisions(torchvision_resnet18: torchvision.models.ResNet) -> None:
+def test_backbone_computes_torchvisions_features(torchvision_resnet18: torchvision.models.ResNet) -> None:
     net = transfer_net(18, classes=7, seed=1).eval()
     head = net.fc.weight.clone()
     load_backbone(net, torchvision_resnet18.state_dict(), "torchvision")
@@ -33,18 +33,18 @@ def test_the_backbone_is_torchvisions(torchvision_resnet18: torchvision.models.R
     assert torch.equal(net.fc.weight, head)
 
 
-def test_a_frozen_backbone_leaves_a_416th_to_train() -> None:
+def test_frozen_backbone_leaves_only_the_last_layer_trainable() -> None:
     rows = {part: (trained, frozen) for part, trained, frozen in parameter_summary(transfer_net(34, frozen=True))}
     assert rows["total"] == (51_300, 21_284_672)
     assert rows["fc"] == (51_300, 0) and all(
         trained == 0 for part, (trained, _) in rows.items() if part not in ("fc", "total")
     )
     assert parameter_summary(transfer_net(34))[-1] == ("total", 21_335_972, 0)
-    torchvisions = sum(p.numel() for p in torchvision.models.resnet34(num_classes=100).parameters())
-    assert torchvisions == 21_335_972
+    torchvision_count = sum(p.numel() for p in torchvision.models.resnet34(num_classes=100).parameters())
+    assert torchvision_count == 21_335_972
 
 
-def test_the_slips_change_what_is_promised_and_no_weight() -> None:
+def test_options_change_outputs_but_not_initial_weights() -> None:
     nets = [
         transfer_net(18, seed=3),
         transfer_net(18, True, "batch", "probabilities", seed=3),
@@ -58,13 +58,12 @@ def test_the_slips_change_what_is_promised_and_no_weight() -> None:
     with torch.no_grad():
         logits, probabilities = nets[0].eval()(images), nets[1].eval()(images)
     assert torch.allclose(probabilities, logits.softmax(1), atol=1e-6)
-    assert (
-        float(F.cross_entropy(probabilities, torch.tensor([0, 1, 2, 3]))) > 3.6
-    )  # the softmax twice: hardly under ln 100 - 1
+    # With a second softmax, the loss of 100 classes can hardly fall below ln 100 - 1 = 3.6.
+    assert float(F.cross_entropy(probabilities, torch.tensor([0, 1, 2, 3]))) > 3.6
 
 
 @pytest.mark.parametrize(("statistics", "drifts"), [("batch", True), ("running", False)])
-def test_frozen_statistics_drift_as_written_and_stay_when_corrected(statistics: str, drifts: bool) -> None:
+def test_running_statistics_of_a_frozen_backbone_change_with_batch_only(statistics: str, drifts: bool) -> None:
     net = transfer_net(18, True, statistics, classes=5).train()  # type: ignore[arg-type]
     before = {name: buffer.clone() for name, buffer in net.named_buffers()}
     net(torch.randn(4, 3, 32, 32)).sum().backward()
@@ -78,11 +77,13 @@ def test_frozen_statistics_drift_as_written_and_stay_when_corrected(statistics: 
 
 
 def test_running_statistics_need_a_frozen_backbone() -> None:
-    with pytest.raises(UserError, match="freeze it"):
+    with pytest.raises(UserError, match=r"'running' .*frozen"):
         transfer_net(18, statistics="running")
 
 
-def test_weights_of_another_network_are_told_key_by_key(torchvision_resnet18: torchvision.models.ResNet) -> None:
+def test_weights_of_another_network_are_rejected_with_their_keys(
+    torchvision_resnet18: torchvision.models.ResNet,
+) -> None:
     net = transfer_net(18)
     with pytest.raises(
         UserError, match=r"the file .*unexpected layer1\.2\.conv1\.weight(, layer\S+){19} and \d+ more\)"
@@ -97,22 +98,20 @@ def test_weights_of_another_network_are_told_key_by_key(torchvision_resnet18: to
         load_backbone(net, state, "the file")
 
 
-def test_counters_of_batches_may_be_missing_and_nothing_else(
-    torchvision_resnet18: torchvision.models.ResNet, tmp_path: Path
-) -> None:
-    """As in torchvision's older files, whose tensors are parameters besides."""
+def test_only_batch_counters_may_be_missing(torchvision_resnet18: torchvision.models.ResNet, tmp_path: Path) -> None:
+    """They are missing in older files of torchvision, which hold parameters instead of tensors."""
     state = {
         key: torch.nn.Parameter(tensor) if tensor.is_floating_point() else tensor
         for key, tensor in torchvision_resnet18.state_dict().items()
         if not key.endswith("num_batches_tracked")
     }
     torch.save(state, tmp_path / "old.pth")
-    for found in (state, read_state(tmp_path / "old.pth")):
+    for source in (state, read_state(tmp_path / "old.pth")):
         net = transfer_net(18, seed=1)
-        fresh = net.state_dict()
-        load_backbone(net, found, "the file")
+        initial = net.state_dict()
+        load_backbone(net, source, "the file")
         loaded = net.state_dict()
-        assert loaded.keys() == fresh.keys() and int(loaded["bn1.num_batches_tracked"]) == 0
+        assert loaded.keys() == initial.keys() and int(loaded["bn1.num_batches_tracked"]) == 0
         assert all(torch.equal(loaded[key], state[key]) for key in state if not key.startswith("fc."))
     del state["bn1.running_mean"]
     with pytest.raises(UserError, match=r"\(missing bn1\.running_mean\)"):
@@ -125,7 +124,7 @@ def test_counters_of_batches_may_be_missing_and_nothing_else(
         )
 
 
-def test_files_of_weights_are_read_whatever_wrote_them(
+def test_state_dicts_are_read_from_files_of_other_programs(
     torchvision_resnet18: torchvision.models.ResNet, tmp_path: Path
 ) -> None:
     state = {key: tensor.clone() for key, tensor in torchvision_resnet18.state_dict().items()}
@@ -136,43 +135,43 @@ def test_files_of_weights_are_read_whatever_wrote_them(
     torch.save({"model": {f"module.{key}": tensor for key, tensor in state.items()}}, tmp_path / "ddp.pt")
     save_file(state, tmp_path / "plain.safetensors")
     for name in ("plain.pth", "lightning.ckpt", "ddp.pt", "plain.safetensors"):
-        found = read_state(tmp_path / name)
-        assert found.keys() == state.keys() and all(torch.equal(found[key], state[key]) for key in state)
+        loaded = read_state(tmp_path / name)
+        assert loaded.keys() == state.keys() and all(torch.equal(loaded[key], state[key]) for key in state)
 
 
 class Code:
-    """What a file of weights must not hold."""
+    """An object that runs code when it is unpickled."""
 
     def __reduce__(self):
         return print, ("executed",)
 
 
-def test_what_is_no_file_of_weights_is_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_invalid_files_of_weights_are_rejected(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "text.pth").write_text("no weights")
-    (tmp_path / "list.txt").write_text("eight weights")  # which torch reads as a pickle, and answers with KeyError 101
+    (tmp_path / "list.txt").write_text("eight weights")  # torch reads it as a pickle and raises KeyError 101
     (tmp_path / "cut.pth").write_bytes(b"\x80\x02}")
     (tmp_path / "short.safetensors").write_bytes(b"\x00" * 4)
     torch.save({"weights": Code()}, tmp_path / "code.pth")
     torch.save([1, 2], tmp_path / "list.pth")
     for name, message in (
-        ("none.pth", "WEIGHTS=.*none.pth is no file"),
-        ("text.pth", r"text\.pth cannot be read as weights \(it is neither a zip archive nor a pickle\)"),
-        ("list.txt", r"list\.txt cannot be read as weights \(it is neither a zip archive nor a pickle\)"),
-        ("cut.pth", r"cut\.pth cannot be read as weights \(it is damaged\): replace it by a whole copy"),
+        ("none.pth", r"WEIGHTS=.*none\.pth does not exist"),
+        ("text.pth", r"text\.pth cannot be read as weights \(neither a zip archive nor a pickle\)"),
+        ("list.txt", r"list\.txt cannot be read as weights \(neither a zip archive nor a pickle\)"),
+        ("cut.pth", r"cut\.pth cannot be read as weights \(it is damaged\)"),
         ("short.safetensors", r"short\.safetensors cannot be read as weights"),
-        ("code.pth", r"code\.pth holds more than weights, and nothing of it is executed"),
-        ("list.pth", r"list\.pth holds no state dict"),
+        ("code.pth", r"code\.pth holds objects other than weights"),
+        ("list.pth", r"list\.pth does not hold a state dict"),
     ):
         with pytest.raises(UserError, match=message):
             obtain(str(tmp_path / name), 18, tmp_path, None)
     assert "executed" not in capsys.readouterr().out
-    with pytest.raises(UserError, match="is a folder without weights"):
+    with pytest.raises(UserError, match=r"WEIGHTS=.* is a folder"):
         obtain(str(tmp_path), 18, tmp_path, None)
 
 
 @pytest.fixture
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file that stands for torchvision's, its digest in its name, at a URL of this machine."""
+    """A substitute for torchvision's file, with its digest in its name, at a file URL."""
     site = tmp_path / "site"
     site.mkdir()
     torch.save({"fc.weight": torch.zeros(2)}, site / "file")
@@ -184,32 +183,32 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_torchvisions_weights_are_downloaded_once_and_checked(
     published: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    found = obtain(None, 18, tmp_path / "data", None)
-    assert found is not None and found.path == tmp_path / "data" / published.name
-    assert found.sha256 == hashlib.sha256(published.read_bytes()).hexdigest()
+    weights = obtain(None, 18, tmp_path / "data", None)
+    assert weights is not None and weights.path == tmp_path / "data" / published.name
+    assert weights.sha256 == hashlib.sha256(published.read_bytes()).hexdigest()
     content = published.read_bytes()
     published.unlink()
-    assert obtain(None, 18, tmp_path / "data", None) == found
+    assert obtain(None, 18, tmp_path / "data", None) == weights
     assert not caplog.messages
-    found.path.write_bytes(content[:-1])
+    weights.path.write_bytes(content[:-1])
     assert obtain(None, 18, tmp_path / "data", None) is None
-    assert "passed over" in caplog.messages[0] and "cannot be had" in caplog.messages[1]
+    assert "skipped" in caplog.messages[0] and "not available" in caplog.messages[1]
     published.write_bytes(content[:-1])
     assert obtain(None, 18, tmp_path / "other", None) is None
-    assert "its digest is not the one in its name" in caplog.messages[2]
+    assert "digest" in caplog.messages[2]
     assert not list((tmp_path / "other").iterdir())
 
 
 @pytest.mark.parametrize("kind", ["folder", "weights", "url"])
-def test_a_mirror_comes_before_torchvision(published: Path, tmp_path: Path, kind: str) -> None:
+def test_mirror_takes_precedence_over_torchvision(published: Path, tmp_path: Path, kind: str) -> None:
     mirror = tmp_path / "mirror"
     (mirror / "weights").mkdir(parents=True)
     published.rename((mirror / "weights" if kind == "weights" else mirror) / published.name)
-    found = obtain(None, 18, tmp_path / "data", mirror.as_uri() if kind == "url" else str(mirror))
-    assert found is not None and found.name == "torchvision's"
+    weights = obtain(None, 18, tmp_path / "data", mirror.as_uri() if kind == "url" else str(mirror))
+    assert weights is not None and weights.name == "torchvision's"
 
 
-def test_torchvisions_addresses_are_its_own() -> None:
+def test_name_and_url_equal_torchvisions() -> None:
     name, url = pretrained.torchvision_weights(34)
     assert name == "torchvision resnet34 IMAGENET1K_V1"
     assert url == torchvision.models.ResNet34_Weights.IMAGENET1K_V1.url

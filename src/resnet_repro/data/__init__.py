@@ -1,4 +1,4 @@
-"""Data sets: found, checked, and served as batches on the device.
+"""Data sets: sources, integrity checks, and batches on the device.
 
 May import: config and the modules at the root.
 """

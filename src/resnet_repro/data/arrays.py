@@ -1,7 +1,7 @@
-"""A data set as uint8 arrays in one order of its own, cached as memory-mapped files.
+"""Data sets as uint8 arrays in a canonical order, cached as memory-mapped files.
 
-Whatever source the bytes came from, the arrays are the same: images are sorted by their digest, which knows no file
-names and no batches. That order mixes the classes, so its first k images are a sample of all of them.
+Images are sorted by their digest, so every source of a data set gives the same arrays. The order mixes the classes: the
+first k images are a sample of all classes.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from resnet_repro.errors import UserError
 
 @dataclass(frozen=True)
 class Split:
-    """images (N, C, H, W) uint8, labels (N,) uint8."""
+    """Images and labels of one split."""
 
     images: np.ndarray
+    """(N, C, H, W) uint8."""
     labels: np.ndarray
+    """(N,) uint8."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -32,20 +34,22 @@ class Split:
 
 @dataclass(frozen=True)
 class Arrays:
-    """A data set in memory. `digest` covers the contents of both splits, `folder` holds the cached files."""
+    """A data set as memory-mapped arrays."""
 
     facts: DatasetFacts
     train: Split
     test: Split
     digest: str
+    """Digest of the contents of both splits, see `combined_digest`."""
     folder: Path
+    """Folder of the cached files."""
 
 
 def canonical(split: Split) -> tuple[Split, str]:
-    """The split sorted by per-image digest, and its contents digest.
+    """Return the split sorted by image digest, and the digest of its contents.
 
-    The digest of an image is sha256 over its label byte and its pixels (C, H, W order); that of the contents is
-    sha256 over the sorted digests, so the order in which a source lists its images does not matter.
+    The digest of an image is the sha256 of its label byte and its pixels in (C, H, W) order. The digest of the contents
+    is the sha256 of the sorted image digests, so it does not depend on the order of images in the source.
     """
     digests = [
         hashlib.sha256(bytes([label]) + image.tobytes()).digest()
@@ -57,34 +61,37 @@ def canonical(split: Split) -> tuple[Split, str]:
 
 
 def combined_digest(digests: dict[str, str]) -> str:
-    """One digest for a data set, from those of its two splits."""
+    """Return the digest of a data set, from the digests of its splits "train" and "test"."""
     return hashlib.sha256(f"train {digests['train']}\ntest {digests['test']}\n".encode()).hexdigest()
 
 
 def store(facts: DatasetFacts, splits: dict[str, Split], folder: Path, origin: str) -> None:
-    """Check the contents against the catalogue and write them to `folder`, whole or not at all.
+    """Check `splits` against the catalogue and write them to `folder`, atomically.
 
-    Two processes may do this at once: each writes a folder of its own, and the first to finish gives it its name.
-    Raises UserError where the contents are not those of the catalogue, or the folder cannot be written.
+    origin: the source, for error messages. Several processes may call this at once: each writes to a temporary folder,
+    and the first to finish renames it. Raises UserError if the number of images or their digest differs from the
+    catalogue, or if the folder cannot be written.
     """
     digests = {}
     for name, split in splits.items():
         if len(split) != facts.count(name):
             raise UserError(
-                f"{origin} holds {len(split):,} of {facts.count(name):,} {name} images of {facts.title}: "
-                f"replace it by a whole copy"
+                f"{origin} holds {len(split):,} {name} images of {facts.title}: expected {facts.count(name):,}; "
+                f"replace it with a complete copy"
             )
         splits[name], digests[name] = canonical(split)
         if facts.digests and digests[name] != facts.digests[name]:
             raise UserError(
-                f"{origin} does not hold {facts.title}: the digest of its {name} images is {digests[name][:12]}…, "
-                f"not {facts.digests[name][:12]}…; replace it or name another source"
+                f"{origin} does not hold {facts.title}: expected the digest {facts.digests[name][:12]}… of its {name} "
+                f"images, not {digests[name][:12]}…; replace it or use another source"
             )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as error:
-        raise UserError(f"{folder.parent} cannot be written ({error.strerror}): name another DATA_DIR") from error
+        raise UserError(
+            f"{folder.parent} cannot be written ({error.strerror}): set DATA_DIR to another folder"
+        ) from error
     try:
         for name, split in splits.items():
             np.save(temporary / f"{name}_images.npy", split.images)
@@ -92,22 +99,22 @@ def store(facts: DatasetFacts, splits: dict[str, Split], folder: Path, origin: s
         (temporary / "contents.json").write_text(json.dumps({"dataset": facts.name, "origin": origin, **digests}))
         temporary.chmod(0o755)
         if folder.exists() and load(facts, folder) is None:
-            shutil.rmtree(folder)  # a damaged cache is ours to replace
+            shutil.rmtree(folder)  # a damaged cache holds nothing of the user's
         try:
             temporary.rename(folder)
         except OSError:
-            if load(facts, folder) is None:  # not lost to another process that was faster
+            if load(facts, folder) is None:  # otherwise another process was faster
                 raise
     except OSError as error:
         raise UserError(
-            f"{folder} cannot be written ({error.strerror}): free some space or name another DATA_DIR"
+            f"{folder} cannot be written ({error.strerror}): free some space or set DATA_DIR to another folder"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def load(facts: DatasetFacts, folder: Path) -> Arrays | None:
-    """The cached arrays, memory-mapped; None where the folder holds no whole cache of this data set."""
+    """Return the cached arrays, memory-mapped; None if `folder` is not a complete cache of this data set."""
     try:
         digests = json.loads((folder / "contents.json").read_text())
         splits = {
@@ -116,8 +123,8 @@ def load(facts: DatasetFacts, folder: Path) -> Arrays | None:
         }
     except (OSError, ValueError, EOFError):
         return None
-    whole = all(splits[n].images.shape == (facts.count(n), *facts.shape) for n in splits)
-    known = not facts.digests or all(digests.get(n) == facts.digests[n] for n in splits)
-    if not whole or not known:
+    is_complete = all(splits[n].images.shape == (facts.count(n), *facts.shape) for n in splits)
+    is_known = not facts.digests or all(digests.get(n) == facts.digests[n] for n in splits)
+    if not is_complete or not is_known:
         return None
     return Arrays(facts, splits["train"], splits["test"], combined_digest(digests), folder)

@@ -1,4 +1,4 @@
-"""What training and measurements know of the data, wherever they lie."""
+"""Data interface of a run, implemented for data in memory and for class folders."""
 
 from __future__ import annotations
 
@@ -17,42 +17,47 @@ from resnet_repro.distributed import ALONE, DistContext
 
 
 class Batch(NamedTuple):
-    """images (B, C, H, W) float32 and labels (B,) int64 on the device; weight: of the batch's mean loss."""
+    """A training batch, or this process's part of it, on the device."""
 
     images: Tensor
+    """(B, C, H, W) float32, normalized."""
     labels: Tensor
+    """(B,) int64."""
     weight: float = 1.0
+    """Factor of the mean loss over these images. It makes the mean over processes the mean over the whole batch."""
 
 
 @dataclass(frozen=True)
 class StreamConfig:
-    """What batches depend on beside the images. stop: the step at which training ends. resolution: pixels of an image's
-    side as the network sees it, None for the data set's own. dist: the processes that share each training batch.
-    """
+    """Parameters of a run's batches, apart from the images."""
 
     recipe: Recipe
     seed: int
     stop: int
+    """Step at which training ends."""
     device: torch.device
     resolution: int | None = None
+    """Side of the network's input, in pixels. None: the size of the data set's images."""
     dist: DistContext = ALONE
+    """Processes that share each training batch."""
 
 
 def evaluation_batch(device: str, pixels: int) -> int:
-    """How many images of pixels × pixels are scored at once on a kind of device.
+    """Return the batch size of evaluation, for images of pixels × pixels on a type of device ("cpu", "cuda", ...).
 
-    200 stay in a CPU core's cache: a quarter faster than 500. GPUs take as many pixels as in 1,000 images of 32 × 32, which
-    cards of 16 GiB hold beside what training keeps, and 64 images at least.
+    CPU: 200 images, which fit into a core's cache and are 25 % faster than 500. GPU: the pixels of 1,000 images of
+    32 × 32, which fit into 16 GiB beside the training state; between 64 and 1,000 images.
     """
     return 200 if device == "cpu" else max(64, min(1_000, 1_000 * 32**2 // pixels**2))
 
 
 class Data(pl.LightningDataModule, ABC):
-    """The training stream of one run, and plain batches of each split for evaluation, normalized and on the device.
+    """Training and evaluation batches of one run, normalized, on the device.
 
-    The training stream gives this process's part of every batch, with the weight that makes the mean over processes that
-    over the whole batch. digest is that of the contents. counts: images of each split, "train", "test" and, where images
-    are held out, "validation". shape: (C, H, W) of an image as the network sees it.
+    digest: digest of the contents.
+    counts: number of images of each split: "train", "test" and, if images are held out, "validation".
+
+    The attribute `shape` is the (C, H, W) of the network's input.
     """
 
     def __init__(self, facts: DatasetFacts, digest: str, counts: dict[str, int], config: StreamConfig) -> None:
@@ -69,16 +74,16 @@ class Data(pl.LightningDataModule, ABC):
 
     @property
     def splits(self) -> list[str]:
-        """Names of the splits that there are."""
+        """Names of the splits."""
         return list(self.counts)
 
     def images(self, split: str) -> int:
-        """How many images a split has."""
+        """Return the number of images of a split."""
         return self.counts[split]
 
     @abstractmethod
     def train_dataloader(self) -> Iterable[Batch]:
-        """The training batches from the first step to `stop`; stateful in the sense of Lightning's loaders."""
+        """Return this process's part of the training batches up to step `stop`, as a stateful Lightning loader."""
 
     def batches(
         self,
@@ -88,10 +93,13 @@ class Data(pl.LightningDataModule, ABC):
         shift: tuple[int, int] = (0, 0),
         share: DistContext = ALONE,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """(images, labels) of a split, un-augmented, in their order, the first `limit` of them, `size` at a time.
+        """Yield (images, labels) of a split in a fixed order, without augmentation.
 
-        shift: pixels by which they are moved down and to the right, the room that this leaves black.
-        share: whose part of them, where several processes go through them together; all of them by default.
+        limit: number of images, the first of the split; all by default.
+        size: images per batch; `evaluation_batch` by default.
+        shift: pixels by which images are moved (down, right). The uncovered border is black; for class folders it is 0
+            after normalization.
+        share: processes that divide the images among them; yields this process's part.
         """
         return self._evaluated(split, self._parts(split, limit, size or self.evaluation_batch, share), shift)
 
@@ -102,22 +110,22 @@ class Data(pl.LightningDataModule, ABC):
 
     @abstractmethod
     def _evaluated(self, split: str, parts: Sequence[slice], shift: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of `batches`, by their places in the split."""
+        """Yield the batches of `batches`, one for each slice of the split."""
 
     def ten_views(
         self, split: str, limit: int | None = None, share: DistContext = ALONE
     ) -> Iterator[tuple[Tensor, Tensor]] | None:
-        """The first `limit` images of a split as ten crops each, (B, 10, C, H, W); None where they are no larger than one
-        crop.
+        """Yield ten crops (B, 10, C, H, W) of each of the first `limit` images, and their labels; None if the images are
+        not larger than a crop.
         """
         return None
 
     def broken(self) -> list[tuple[str, str]]:
-        """(file, reason) of the images that could not be read and were left out, by this process so far."""
+        """Return (file, reason) of the unreadable images that this process has skipped so far."""
         return []
 
     def facts_for_record(self) -> dict[str, Any]:
-        """What a record says of the data set."""
+        """Return the record's entry on the data set."""
         facts = self.facts
         return {
             "name": facts.name,

@@ -1,4 +1,4 @@
-"""The features of a frozen backbone, computed once in place of at every step."""
+"""Features of a frozen backbone, computed once before training instead of at every step."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from resnet_repro.data.stream import Draw, TensorStream
 
 
 class FeatureData(Data):
-    """The data set `data` as the features that `extract` gives of its images (N, C, H, W) → (N, D), on the device.
+    """The data set `data` with features (N, D) in place of images, stored on the device.
 
-    Raises ValueError for a recipe that draws something on the images, since the features then change with every epoch.
+    extract: computes the features of images (N, C, H, W). net: the network, in evaluation mode while features are
+    computed. Raises ValueError if the recipe augments the images: their features then change with every epoch.
     """
 
     def __init__(self, data: Data, net: nn.Module, extract: Callable[[Tensor], Tensor], precision: str) -> None:
         recipe = data.config.recipe
         if recipe.padding or recipe.flip or recipe.color or recipe.scale:
-            raise ValueError(f"recipe {recipe.name} changes the images at every step: features cannot be computed once")
+            raise ValueError(f"recipe {recipe.name} augments the images: features='once' needs a recipe without")
         self._data = data
         was_training = net.training
         net.eval()
@@ -41,15 +42,15 @@ class FeatureData(Data):
         return TensorStream(self.images("train"), self.config, self._training_batch)
 
     def _training_batch(self, draw: Draw, part: slice) -> tuple[Tensor, Tensor]:
-        """Features (B, D) float32 in place of images."""
+        """Return features (B, D) float32 and labels (B,) int64."""
         features, labels = self._features["train"]
         index = draw.order[part]
         return features[index], labels[index]
 
     def _evaluated(self, split: str, parts: Sequence[slice], shift: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Raises ValueError for a shift, which features do not show."""
+        """Yield features and labels. Raises ValueError for a shift, which is undefined for features."""
         if any(shift):
-            raise ValueError("features cannot be shifted: measure shifts on images")
+            raise ValueError(f"shift {shift} of features: expected (0, 0); measure shifts on images")
         features, labels = self._features[split]
         for part in parts:
             yield features[part], labels[part]
@@ -58,7 +59,7 @@ class FeatureData(Data):
 def _extracted(data: Data, split: str, extract: Callable[[Tensor], Tensor], precision: str) -> tuple[Tensor, Tensor]:
     features, labels = [], []
     with torch.autocast(data.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        for images, of_images in data.batches(split):
+        for images, batch_labels in data.batches(split):
             features.append(extract(images).float())
-            labels.append(of_images)
+            labels.append(batch_labels)
     return torch.cat(features), torch.cat(labels)

@@ -1,4 +1,4 @@
-"""The facts of each data set: what it must contain, and under which names it is found."""
+"""Catalogue of the data sets: contents, file names, sources."""
 
 from __future__ import annotations
 
@@ -9,33 +9,39 @@ from resnet_repro.errors import UserError
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What is known of a data set before a byte of it is read.
-
-    shape: (C, H, W) of an image. digests: contents digest of each split (see `arrays.canonical`).
-    folders, archives: names under which a data folder or a mirror may hold it. url: the official archive, or, of a set
-    without archives, the address below which the official files lie. md5: of each official file, uncompressed.
-    A stand-in has neither folders nor url; it is generated, and its digests are those of the generator's output.
-    """
+    """Properties of a data set that are known before it is read."""
 
     name: str
+    """Name on the command line, in records and in budgets."""
     title: str
+    """Name in reports and messages."""
     class_names: tuple[str, ...]
     shape: tuple[int, int, int]
+    """(C, H, W) of an image."""
     train_images: int
     test_images: int
     digests: dict[str, str]
+    """Digest of the contents of each split, see `arrays.canonical`. Empty: not checked."""
     folders: tuple[str, ...] = ()
+    """Names of its folder in a data folder or a mirror. Empty for stand-ins."""
     archives: tuple[str, ...] = ()
+    """Names of its archive in a data folder or a mirror. Empty for stand-ins and data published as single files."""
     url: str = ""
+    """Address of the official archive, or of the folder of the official files. Empty for stand-ins."""
     md5: dict[str, str] = field(default_factory=dict)
+    """MD5 sum of each official file, uncompressed."""
     standin: bool = False
+    """Whether the images are generated (`standin.generate`)."""
     seed: int = 0
+    """Seed of the generator of a stand-in."""
 
     @property
     def classes(self) -> int:
+        """Number of classes."""
         return len(self.class_names)
 
     def count(self, split: str) -> int:
+        """Return the number of images of "train" or "test"."""
         return self.train_images if split == "train" else self.test_images
 
 
@@ -114,7 +120,7 @@ MNIST = DatasetFacts(
 FASHION_MNIST = DatasetFacts(
     name="fashion-mnist",
     title="Fashion-MNIST",
-    # The first class is published as "T-shirt/top", which cannot name a folder.
+    # The first class is published as "T-shirt/top", which cannot be the name of a folder.
     class_names=("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle_boot"),
     shape=(1, 28, 28),
     train_images=60_000,
@@ -192,32 +198,32 @@ _GREY = {"standin": "standin-grey", "standin-tiny": "standin-grey-tiny"}
 
 
 def dataset(name: str) -> DatasetFacts:
-    """The facts of a data set. Raises UserError with the known names."""
+    """Return the facts of a data set. Raises UserError if the name is not in the catalogue."""
     if name not in CATALOGUE:
-        raise UserError(f"unknown data set {name!r}: take auto, {', '.join(CATALOGUE)}")
+        raise UserError(f"unknown data set {name!r}: expected auto, {', '.join(CATALOGUE)}")
     return CATALOGUE[name]
 
 
 def standin_for(facts: DatasetFacts, name: str = "standin") -> DatasetFacts:
-    """The stand-in "standin" or "standin-tiny", or its grey counterpart where `facts` has grey images."""
+    """Return the stand-in `name` ("standin" or "standin-tiny"), in grey if the images of `facts` are grey."""
     return dataset(_GREY[name] if facts.shape == STANDIN_GREY.shape else name)
 
 
 def choose(name: str, own_name: str | None) -> DatasetFacts:
-    """The facts behind the name that the user gave, for an experiment whose own data set is `own_name`.
+    """Return the facts of the data set that the user names, for an experiment on the data set `own_name`.
 
-    "auto" is the experiment's own, "standin" and "standin-tiny" stand for their grey counterparts where that is grey.
-    own_name: None where there is no experiment: "auto" is CIFAR-10 and any shape will do.
-    Raises UserError for unknown names, and for images of another shape than the experiment's own.
+    name: "auto" is the experiment's data set. "standin" and "standin-tiny" become grey for an experiment on grey images.
+    own_name: None without an experiment; "auto" is then CIFAR-10 and any image shape is accepted.
+    Raises UserError for unknown names, and for images of another shape than the experiment's.
     """
-    own = dataset(own_name or CIFAR10.name)
+    default = dataset(own_name or CIFAR10.name)
     if name == "auto":
-        return own
-    facts = standin_for(own, name) if name in _GREY else dataset(name)
-    if own_name is None or facts.shape == own.shape:
+        return default
+    facts = standin_for(default, name) if name in _GREY else dataset(name)
+    if own_name is None or facts.shape == default.shape:
         return facts
-    fitting = ", ".join(other.name for other in CATALOGUE.values() if other.shape == own.shape)
+    compatible = ", ".join(other.name for other in CATALOGUE.values() if other.shape == default.shape)
     raise UserError(
-        f"the images of {facts.name} have shape {facts.shape}, those of {own.name}, the experiment's own data set, "
-        f"{own.shape}: take auto, {fitting}"
+        f"{facts.name} has images of shape {facts.shape}: expected {default.shape}, the shape of the experiment's data set "
+        f"{default.name}; use auto, {compatible}"
     )

@@ -1,7 +1,7 @@
-"""Batches from class folders: images decoded in worker processes, scaled and cut there, normalized on the device.
+"""Batches from class folders: worker processes decode, scale and crop the images; the device normalizes them.
 
-Which images a batch holds, and what is drawn on each of them, is a function of (seed, epoch, image) alone: of no worker,
-of no number of processes, of nothing that came before.
+The images of a batch and their augmentation are functions of (seed, epoch, image) alone. They do not depend on the
+number of workers or processes, or on earlier batches.
 """
 
 from __future__ import annotations
@@ -25,51 +25,63 @@ from resnet_repro.data.stream import Normalization, TrainStream, draw_epoch, sen
 from resnet_repro.distributed import ALONE, DistContext
 from resnet_repro.errors import UserError
 
-PREFETCHED = 2  # batches that each worker has ready, in shared memory
-IMAGE_DRAWS = 0x1A6E  # keeps what is drawn on an image apart from all else that is drawn from a seed
+PREFETCHED = 2  # batches that each worker prepares in advance, in shared memory
+IMAGE_DRAWS = 0x1A6E  # separates the random stream of images from other streams of the same seed
 
 
 class View(Enum):
-    """What is cut out of an image: at random, the middle, or middle and corners with their mirror images."""
+    """Crops of an image."""
 
     TRAINING = "training"
+    """A random crop, see `pictures.training_view`."""
     EVALUATION = "evaluation"
+    """The centre crop."""
     TEN = "ten"
+    """The centre and corner crops, and their mirror images."""
 
 
 class Job(NamedTuple):
-    """The image of that number in its split; epoch: for the draws of a training view."""
+    """One image to decode."""
 
     image: int
+    """Index of the image in its split."""
     epoch: int = 0
+    """Epoch, for the random choices of a training view."""
 
 
 class Decoded(NamedTuple):
-    """view (3, R, R) uint8, or ten of them; colors (3,): components of the shift of colours."""
+    """A decoded image."""
 
     view: Tensor
+    """(3, R, R) uint8, or (10, 3, R, R) for ten views."""
     label: int
     colors: Tensor
+    """(3,) float32: components of the colour shift, see `color.color_shift`."""
 
 
 class Broken(NamedTuple):
-    """A file below the root that cannot be read, and why."""
+    """A file that cannot be read as an image."""
 
     path: str
+    """Path relative to the root of the data set."""
     reason: str
+    """Error message of the decoder, in one line."""
 
 
 class Collated(NamedTuple):
-    """A batch as the workers give it: what `Decoded` has, of the images that could be read, and the broken ones."""
+    """A batch from a worker: the readable images, and the unreadable files."""
 
     images: Tensor
+    """(B, 3, R, R) uint8, or (B, 10, 3, R, R). One black image if no file could be read."""
     labels: Tensor
+    """(B,) int64. Empty if no file could be read."""
     colors: Tensor
+    """(B, 3) float32: components of the colour shifts."""
     broken: list[Broken]
 
 
 class Pictures(Dataset):
-    """Images decoded to one kind of view, R × R pixels."""
+    """The images of a split, decoded to one kind of view of R × R pixels."""
 
     def __init__(
         self, root: Path, files: Sequence[File], recipe: Recipe, seed: int, resolution: int, view: View
@@ -99,20 +111,21 @@ class Pictures(Dataset):
     def collate(self, items: Sequence[Decoded | Broken]) -> Collated:
         broken = [item for item in items if isinstance(item, Broken)]
         decoded = [item for item in items if isinstance(item, Decoded)]
-        if not decoded:  # a batch must have an image; this one counts for nothing
-            nothing = torch.zeros(1, 3, self.resolution, self.resolution, dtype=torch.uint8)
-            return Collated(nothing, torch.zeros(0, dtype=torch.int64), torch.zeros(1, 3), broken)
+        if not decoded:  # a training step needs an image; this one gets weight 0
+            black = torch.zeros(1, 3, self.resolution, self.resolution, dtype=torch.uint8)
+            return Collated(black, torch.zeros(0, dtype=torch.int64), torch.zeros(1, 3), broken)
         views, labels, colors = zip(*decoded, strict=True)
         return Collated(torch.stack(views), torch.tensor(labels), torch.stack(colors), broken)
 
 
 class FolderData(Data):
-    """Class folders, their images at the config's resolution, or at 224 pixels.
+    """Data of class folders, at the config's resolution (224 pixels by default).
 
-    workers: processes that decode for this one; 0 decodes in this process. skip_broken: files that cannot be read are
-    left out, and `broken` names them; else the first one raises UserError.
-    Images held out are those of the folders' own validation split, else the last of the training images. Raises
-    UserError where none are left to train on, and where a split has none that can be read.
+    workers: number of worker processes that decode images; 0 decodes in this process.
+    skip_broken: skip unreadable files and list them in `broken`; otherwise the first unreadable file raises UserError.
+
+    The validation split is that of the folders, if they have one, otherwise the last training images. Raises UserError if
+    no training images are left, or, with skip_broken, if all images of a split are unreadable.
     """
 
     def __init__(
@@ -127,8 +140,8 @@ class FolderData(Data):
         self._files["train"] = self._files["train"][: recipe.train_images or None]
         if not self._files["train"]:
             raise UserError(
-                f"{folders.root} has {len(folders.files['train']):,} training images, the recipe {recipe.name} holds out "
-                f"{recipe.validation_images:,}: take a larger data set"
+                f"{folders.root} has {len(folders.files['train']):,} training images: expected more than "
+                f"{recipe.validation_images:,}, which the recipe {recipe.name} holds out"
             )
         counts = {split: len(files) for split, files in self._files.items()}
         super().__init__(folders.facts, folders.digest, counts, config)
@@ -137,10 +150,10 @@ class FolderData(Data):
         self._broken: set[Broken] = set()
         if skip_broken:
             for split in self._files:
-                self._check_any_is_read(split)
+                self._check_readable(split)
 
-    def _check_any_is_read(self, split: str) -> None:
-        """Of a split that can be read the first image is as a rule, and no other is opened."""
+    def _check_readable(self, split: str) -> None:
+        """Raise UserError unless one image of the split can be read. Usually the first can, and no other is opened."""
         reason = ""
         for file in self._files[split]:
             try:
@@ -151,8 +164,8 @@ class FolderData(Data):
                 return
         folder = self.folders.root / Path(self._files[split][0].path).parts[0]
         raise UserError(
-            f"none of the {len(self._files[split]):,} images for {split} in {folder} can be read ({reason}): repair them, or "
-            "name another DATASET"
+            f"none of the {len(self._files[split]):,} images for {split} in {folder} can be read ({reason}): repair them or "
+            "use another DATASET"
         )
 
     def broken(self) -> list[tuple[str, str]]:
@@ -162,7 +175,7 @@ class FolderData(Data):
         counts = {split: self.folders.class_counts(split) for split in self.folders.files}
         return super().facts_for_record() | {
             "class_images": {
-                name: {split: of_split[name] for split, of_split in counts.items()} for name in self.facts.class_names
+                name: {split: by_class[name] for split, by_class in counts.items()} for name in self.facts.class_names
             }
         }
 
@@ -185,7 +198,7 @@ class FolderData(Data):
         return self._evaluated(split, self._parts(split, limit, size, share), (0, 0), View.TEN)
 
     def load(self, split: str, jobs: Iterable[list[Job]], count: int, view: View) -> Iterator[Collated]:
-        """The `count` batches of jobs in their order, decoded ahead."""
+        """Yield the batches of `jobs` in order; workers decode in advance. count: the number of batches."""
         config = self.config
         pictures = Pictures(self.folders.root, self._files[split], config.recipe, config.seed, self.shape[1], view)
         workers = min(self.workers, count)
@@ -199,10 +212,11 @@ class FolderData(Data):
             worker_init_fn=_one_thread if workers else None,
         )
         for collated in loader:
-            self._note(collated.broken)
+            self._record_broken(collated.broken)
             yield collated
 
     def to_device(self, collated: Collated) -> tuple[Tensor, Tensor]:
+        """Return the images, normalized as float32, and their labels, on the device."""
         images, labels = sent(collated.images, self.device), sent(collated.labels, self.device)
         if self.config.recipe.color and images.ndim == 4 and bool(collated.colors.any()):
             images = images + color_shift(sent(collated.colors, self.device))
@@ -210,7 +224,7 @@ class FolderData(Data):
             return self.normalization(images.flatten(0, 1)).unflatten(0, images.shape[:2]), labels
         return self.normalization(images), labels
 
-    def _note(self, broken: Sequence[Broken]) -> None:
+    def _record_broken(self, broken: Sequence[Broken]) -> None:
         if broken and not self.skip_broken:
             path, reason = broken[0]
             raise UserError(
@@ -220,15 +234,15 @@ class FolderData(Data):
 
 
 class FolderStream(TrainStream):
-    """The weight of a batch counts the images that could be read, against all that the whole batch should have."""
+    """Training batches of class folders. Unreadable images reduce the weight of a batch in proportion."""
 
     def __init__(self, data: FolderData) -> None:
         super().__init__(data.images("train"), data.config)
         self.data = data
 
     def __iter__(self) -> Iterator[Batch]:
-        left = max(0, self.config.stop - self.step)
-        for collated in self.data.load("train", self._jobs(self.step), left, View.TRAINING):
+        remaining = max(0, self.config.stop - self.step)
+        for collated in self.data.load("train", self._jobs(self.step), remaining, View.TRAINING):
             part, weight = self.part(self.step)
             self.step += 1
             images, labels = self.data.to_device(collated)
@@ -238,7 +252,7 @@ class FolderStream(TrainStream):
             yield Batch(images, labels, weight)
 
     def _jobs(self, first: int) -> Iterator[list[Job]]:
-        """The jobs of this process at every step from `first` on."""
+        """Yield this process's jobs of each step, from step `first` on."""
         epoch, order = -1, []
         for step in range(first, self.config.stop):
             if step // self.steps_per_epoch != epoch:

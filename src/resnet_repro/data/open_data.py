@@ -1,4 +1,4 @@
-"""Where the data of a study lie, and the data of a run opened there: in memory, or class folders read along the way."""
+"""Opening the data of a run: arrays in memory, or class folders that are read during training."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ from resnet_repro.errors import UserError
 
 @dataclass(frozen=True)
 class LocatedDataset:
-    """A data set that has been found: its facts, the digest of its contents, the folder of its cache or its images."""
+    """A data set and its location on disk."""
 
     facts: DatasetFacts
     digest: str
+    """Digest of the contents; of class folders the digest of the listing."""
     folder: Path
+    """Folder of the cached arrays, or root of the class folders."""
 
     @property
     def is_folders(self) -> bool:
-        """Whether these are class folders, and not a data set of the catalogue."""
+        """Whether the data set is class folders, not a data set of the catalogue."""
         return self.facts.name not in CATALOGUE
 
 
@@ -39,24 +41,24 @@ def open_data(
     workers: int = 0,
     skip_broken: bool = False,
 ) -> Data:
-    """The data that a run's settings name, for one of the processes that train it.
+    """Open the data of a run, for one of its processes.
 
-    folder: the cached arrays of a data set of the catalogue, or class folders. workers: see `FolderData`.
-    Raises UserError where the folder holds other data than the settings name.
+    folder: see `LocatedDataset`. workers, skip_broken: see `FolderData`.
+    Raises UserError if the digest of the data differs from the settings.
     """
     config = StreamConfig(settings.arm.recipe, settings.seed, settings.stop_at, device, settings.resolution, dist)
     if facts := CATALOGUE.get(settings.dataset):
         arrays = load(facts, folder)
         if arrays is None or arrays.digest != settings.dataset_digest:
             raise UserError(
-                f"{folder} no longer holds the data of this run: delete that folder and run the same command"
+                f"{folder} no longer holds the data of this run: delete the folder and run the same command"
             )
         return InMemoryData(arrays, config)
-    from resnet_repro.data.folder_stream import FolderData  # torchvision takes a second, and runs in memory do without
+    from resnet_repro.data.folder_stream import FolderData  # imports torchvision, which takes a second
 
     folders = scan(folder)
     if folders.digest != settings.dataset_digest:
         raise UserError(
-            f"{folder} no longer holds the images that this run began with: put them back, or name a new RUNS_DIR"
+            f"{folder} no longer holds the images of this run: restore them, or set RUNS_DIR to a new folder"
         )
     return FolderData(folders, config, workers, skip_broken)

@@ -1,4 +1,4 @@
-"""Image files as tensors: read whatever their mode, scaled and cut out as He15 does."""
+"""Image files as tensors: decoding of all modes, and He15's scaling and cropping."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional as transforms
 
 from resnet_repro.config.arm import Recipe
 
-CROP = 224  # pixels of the crop that a recipe's scale speaks of
+CROP = 224  # side of the crop to which `Recipe.scale` refers, in pixels
 SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -27,9 +27,10 @@ class BrokenPicture(Exception):
 
 
 def read_picture(path: Path) -> Tensor:
-    """The image (3, H, W) uint8, upright by its EXIF orientation; the first frame of an animation.
+    """Read an image as (3, H, W) uint8, rotated by its EXIF orientation; of an animation the first frame.
 
-    Grey values of more than eight bits are scaled, not cut off; what is transparent lies on white. Raises BrokenPicture.
+    Grey values of more than eight bits are scaled, not clipped. Transparent pixels are composed on white.
+    Raises BrokenPicture if the file cannot be read.
     """
     try:
         with warnings.catch_warnings():
@@ -45,9 +46,9 @@ def read_picture(path: Path) -> Tensor:
         UnidentifiedImageError,
         MemoryError,
         ZeroDivisionError,
-        struct.error,  # this and the next two of damaged EXIF data
-        TypeError,
-        LookupError,
+        struct.error,  # damaged EXIF data
+        TypeError,  # damaged EXIF data
+        LookupError,  # damaged EXIF data
     ) as error:
         raise BrokenPicture(path, _one_line(error)) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -71,7 +72,10 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
 
 
 def _eight_bits(picture: Image.Image) -> np.ndarray:
-    """Grey values (H, W) uint8: of 16 bits the upper eight, of floats those from 0 to 1, or else from 0 to 255."""
+    """Return grey values (H, W) uint8.
+
+    Integers lose their lower eight bits if one exceeds 255. Floats are multiplied by 255 if none exceeds 1.
+    """
     values = np.asarray(picture)
     if picture.mode == "F":
         values = np.nan_to_num(values.astype(np.float64))
@@ -81,11 +85,12 @@ def _eight_bits(picture: Image.Image) -> np.ndarray:
 
 
 def training_view(picture: Tensor, resolution: int, recipe: Recipe, rng: np.random.Generator) -> Tensor:
-    """A random view (3, R, R) uint8 of a picture (3, H, W), R the resolution.
+    """Return a random view (3, R, R) uint8 of a picture (3, H, W); R is the resolution.
 
-    The shorter side is scaled to a length drawn from the recipe's scale, a crop taken anywhere, and mirrored half the
-    time (He15 section 3.4). The crop is cut out first and scaled then: the same view, without the whole picture at the
-    larger scale. Drawn in this order: length, top, left, mirror.
+    The shorter side is scaled to a length drawn from `recipe.scale`, and a random crop is taken (He15 section 3.4). If
+    scale is None, the centre crop is taken. With `recipe.flip`, the crop is mirrored with probability 0.5. It is cut out
+    before it is scaled, which gives the same view for less work. Random numbers are drawn in the order length, top, left,
+    mirror.
     """
     height, width = picture.shape[-2:]
     if recipe.scale is None:
@@ -99,19 +104,22 @@ def training_view(picture: Tensor, resolution: int, recipe: Recipe, rng: np.rand
 
 
 def evaluation_view(picture: Tensor, resolution: int, recipe: Recipe) -> Tensor:
-    """The view (3, R, R) uint8 from the middle of a picture (3, H, W) scaled to the recipe's smaller length."""
+    """Return the centre crop (3, R, R) uint8 of a picture (3, H, W).
+
+    The shorter side is scaled to `recipe.scale[0]`, or to the side of the crop if scale is None.
+    """
     height, width = picture.shape[-2:]
     side = _side(picture, _evaluation_scale(recipe))
     return _cut(picture, (height - side) / 2, (width - side) / 2, side, resolution)
 
 
 def ten_views(picture: Tensor, resolution: int, recipe: Recipe) -> Tensor:
-    """The views (10, 3, R, R) uint8 at the four corners and in the middle, and their mirror images (Krizhevsky 2012)."""
+    """Return the four corner crops, the centre crop and their mirror images (10, 3, R, R) uint8 (Krizhevsky 2012)."""
     height, width = picture.shape[-2:]
     side = _side(picture, _evaluation_scale(recipe))
     bottom, right = height - side, width - side
-    places = [(0.0, 0.0), (0.0, right), (bottom, 0.0), (bottom, right), (bottom / 2, right / 2)]
-    views = torch.stack([_cut(picture, top, left, side, resolution) for top, left in places])
+    positions = [(0.0, 0.0), (0.0, right), (bottom, 0.0), (bottom, right), (bottom / 2, right / 2)]
+    views = torch.stack([_cut(picture, top, left, side, resolution) for top, left in positions])
     return torch.cat([views, transforms.horizontal_flip(views)])
 
 
@@ -120,12 +128,12 @@ def _evaluation_scale(recipe: Recipe) -> float:
 
 
 def _side(picture: Tensor, scale: float) -> float:
-    """The side of the crop in the picture's own pixels, where its shorter side is `scale` times the crop's."""
+    """Return the side of the crop in pixels of the picture, whose shorter side is `scale` times the crop's."""
     return min(picture.shape[-2:]) / scale
 
 
 def _cut(picture: Tensor, top: float, left: float, side: float, resolution: int) -> Tensor:
-    """The square of `side` pixels at (top, left), scaled to the resolution; whole pixels, one at least."""
+    """Cut out a square of `side` pixels at (top, left), rounded to whole pixels and at least one, and resize it."""
     height, width = picture.shape[-2:]
     size = max(1, min(round(side), height, width))
     top, left = min(round(top), height - size), min(round(left), width - size)

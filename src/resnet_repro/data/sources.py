@@ -1,4 +1,4 @@
-"""Where the bytes of a data set come from: the data folder, a mirror, the official site."""
+"""Sources of a data set: the data folder, a mirror, the official site."""
 
 from __future__ import annotations
 
@@ -20,23 +20,22 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DataSources:
-    """Where data sets are looked for, before their official sites: a folder, and a mirror (a folder or a URL).
-
-    data_dir_named: whether the user chose the folder; a damaged source in it is passed over only if not.
-    """
+    """Places to search for data sets before their official sites."""
 
     data_dir: Path
+    """Data folder. It also holds the cache."""
     mirror: str | None = None
+    """A folder or a URL. None: no mirror."""
     data_dir_named: bool = True
+    """Whether the user chose `data_dir`. A damaged source there is then an error; otherwise it is skipped."""
 
 
 def obtain(name: str, sources: DataSources, default_name: str | None = None) -> Arrays:
-    """The arrays of a data set, from its cache or from the first source that has it.
+    """Return the arrays of a data set, from the cache or from the first source that has it.
 
-    name: a name of the catalogue, or "auto": `default_name` where it can be had, else the stand-in of its shape.
-    default_name: the experiment's own data set, whose image shape `name` must have (see `catalogue.choose`).
-    Raises UserError where no source has the data set, where a source that the user named is damaged, or where the
-    images have another shape than the experiment's own.
+    name: a name of the catalogue, or "auto" for `default_name`, with a stand-in of the same shape if no source has it.
+    default_name: the experiment's data set; `name` must have images of the same shape (see `catalogue.choose`).
+    Raises UserError if no source has the data set, if a source that the user named is damaged, or if the shape differs.
     """
     facts = choose(name, default_name)
     cache = sources.data_dir / "cache" / facts.name
@@ -45,7 +44,7 @@ def obtain(name: str, sources: DataSources, default_name: str | None = None) -> 
     if facts.standin:
         return _make_standin(facts, cache)
     problems = []
-    for origin, named, read in _readable(facts, sources):
+    for origin, named, read in _existing_sources(facts, sources):
         log.info(f"reading {facts.title} from {origin}")
         try:
             store(facts, read(), cache, origin)
@@ -53,34 +52,38 @@ def obtain(name: str, sources: DataSources, default_name: str | None = None) -> 
             if named:
                 raise
             problems.append(str(error))
-            log.info(f"passed over: {error}")
+            log.info(f"skipped: {error}")
             continue
         arrays = load(facts, cache)
-        assert arrays is not None, f"{cache} was written and cannot be read"
+        assert arrays is not None, f"{cache} was written but cannot be read"
         return arrays
-    where = f"{sources.data_dir}" + (f", {sources.mirror}" if sources.mirror else "") + " and the official site"
-    trouble = f" ({problems[-1]})" if problems else ""
+    places = f"{sources.data_dir} or {sources.mirror}" if sources.mirror else f"{sources.data_dir}"
+    reason = f" ({problems[-1]})" if problems else ""
     if name == "auto":
-        log.info(f"STAND-IN DATA: {facts.title} is not to be had from {where}; training on generated images instead")
+        log.info(
+            f"STAND-IN DATA: {facts.title} not found in {places}, and the download failed; training on generated images"
+        )
         return obtain(standin_for(facts).name, sources)
     raise UserError(
-        f"{facts.title} is not to be had from {where}{trouble}: "
-        f"set DATA_MIRROR to a folder or URL that holds {_wanted(facts)}"
+        f"{facts.title} not found in {places}, and the download failed{reason}: "
+        f"set DATA_MIRROR to a folder or URL that holds {_mirror_contents(facts)}"
     )
 
 
 def _make_standin(facts: DatasetFacts, cache: Path) -> Arrays:
-    log.info(f"drawing the {facts.title}")
+    log.info(f"generating the {facts.title}")
     store(facts, generate(facts), cache, "the built-in generator")
     arrays = load(facts, cache)
-    assert arrays is not None, f"{cache} was written and cannot be read"
+    assert arrays is not None, f"{cache} was written but cannot be read"
     return arrays
 
 
-def _readable(facts: DatasetFacts, sources: DataSources) -> Iterator[tuple[str, bool, Callable[[], dict[str, Split]]]]:
-    """(origin, whether the user named it, how to read it) of every source that has something, best first."""
+def _existing_sources(
+    facts: DatasetFacts, sources: DataSources
+) -> Iterator[tuple[str, bool, Callable[[], dict[str, Split]]]]:
+    """Yield (origin, whether the user named it, function that reads it) of each source with the data set, best first."""
     mirror = sources.mirror
-    for path in _holdings(facts, sources.data_dir):
+    for path in _existing_paths(facts, sources.data_dir):
         yield str(path), sources.data_dir_named, lambda path=path: read_source(facts, path)
     if mirror and is_url(mirror):
         for name in facts.archives or facts.folders:
@@ -90,8 +93,8 @@ def _readable(facts: DatasetFacts, sources: DataSources) -> Iterator[tuple[str, 
                     yield url, True, lambda path=path, url=url: read_source(facts, path, url)
     elif mirror:
         if not Path(mirror).is_dir():
-            raise UserError(f"DATA_MIRROR={mirror} is no folder: name an existing folder or a URL")
-        for path in _holdings(facts, Path(mirror)):
+            raise UserError(f"DATA_MIRROR={mirror} is not a folder: expected an existing folder or a URL")
+        for path in _existing_paths(facts, Path(mirror)):
             yield str(path), True, lambda path=path: read_source(facts, path)
     with tempfile.TemporaryDirectory() as folder:
 
@@ -103,23 +106,23 @@ def _readable(facts: DatasetFacts, sources: DataSources) -> Iterator[tuple[str, 
         yield facts.url, False, read_official
 
 
-def _holdings(facts: DatasetFacts, folder: Path) -> list[Path]:
+def _existing_paths(facts: DatasetFacts, folder: Path) -> list[Path]:
     candidates = [folder / name for name in (*facts.folders, *facts.archives)]
     return [path for path in candidates if path.exists()]
 
 
-def _wanted(facts: DatasetFacts) -> str:
-    """What a mirror must hold, in words."""
+def _mirror_contents(facts: DatasetFacts) -> str:
+    """Return the names of the files that a mirror needs, for a message."""
     if facts.archives:
         return " or ".join(facts.archives)
     first, *others = facts.md5
-    return f"{facts.folders[0]}/{first}.gz and beside it {', '.join(f'{name}.gz' for name in others)}"
+    return f"{facts.folders[0]}/{first}.gz and, in the same folder, {', '.join(f'{name}.gz' for name in others)}"
 
 
 def _fetch(facts: DatasetFacts, url: str, folder: Path, optional: bool = False) -> Path | None:
-    """Download an archive, or the official files below an address, into `folder`: what `read_source` can then read.
+    """Download an archive, or the official files below an address, into `folder`; return a path for `read_source`.
 
-    None where optional files are not there; where some are, `read_source` names the missing ones.
+    optional: return None if none of the files exist. If only some exist, `read_source` names a missing one.
     """
     if facts.archives:
         path = folder / url.rsplit("/", 1)[-1]
@@ -133,11 +136,11 @@ def _fetch(facts: DatasetFacts, url: str, folder: Path, optional: bool = False) 
 
 
 def _download(url: str, path: Path, optional: bool) -> bool:
-    """Fetch `url` to `path`. False where an optional file is not there. Raises UserError for any other failure."""
+    """Download `url` to `path`. Return False if an optional file does not exist. Raises UserError for other failures."""
     try:
         fetch(url, path)
     except DownloadError as error:
         if optional and error.is_missing:
             return False
-        raise UserError(f"{url} {error}: check the address and the network, or name another DATA_MIRROR") from error
+        raise UserError(f"{url} {error}: check the address and the network, or use another DATA_MIRROR") from error
     return True

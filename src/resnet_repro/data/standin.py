@@ -1,7 +1,7 @@
-"""A procedural data set for machines without the real one: ten shapes, their place, size, tilt and colours drawn.
+"""Procedural stand-in data for machines without the real data: ten shapes of random position, size, angle and colours.
 
-Neither colour nor position says anything of the class, so a linear classifier of pixels stays near chance and a
-network has to build edges, then corners and arcs, then shapes. In images of one channel the colours are greys.
+Colour and position are independent of the class, so a linear classifier of the pixels stays near chance. Images of one
+channel have shades of grey instead of colours.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _CHUNK = 1_000
 
 
 def generate(facts: DatasetFacts) -> dict[str, Split]:
-    """The train and test splits of a stand-in, a function of its seed alone."""
+    """Return the splits "train" and "test" of a stand-in. They depend on its seed alone."""
     children = np.random.SeedSequence(facts.seed).spawn(2)
     return {
         split: _draw(np.random.Generator(np.random.PCG64(child)), facts.count(split), facts)
@@ -30,7 +30,7 @@ def _draw(rng: np.random.Generator, count: int, facts: DatasetFacts) -> Split:
 
 
 def _render(rng: np.random.Generator, labels: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """Images (n, *shape) uint8 of the given classes."""
+    """Return images (n, *shape) uint8 of the classes `labels` (n,)."""
     n, (channels, size, _) = len(labels), shape
 
     def per_image(low: float, high: float) -> np.ndarray:
@@ -43,11 +43,11 @@ def _render(rng: np.random.Generator, labels: np.ndarray, shape: tuple[int, int,
     v = (np.cos(angle) * y - np.sin(angle) * x) / scale
     shapes = np.zeros((n, size, size), bool)
     for label in np.unique(labels):
-        chosen = labels == label
-        shapes[chosen] = _inside(int(label), u[chosen], v[chosen])
+        of_class = labels == label
+        shapes[of_class] = _inside(int(label), u[of_class], v[of_class])
 
     colours = rng.uniform(0.1, 0.9, (2, n, channels, 1, 1)).astype(np.float32)
-    # Colours of one image differ visibly, in a random direction.
+    # The two colours of an image must differ visibly.
     too_close = np.abs(colours[0] - colours[1]).max(axis=1, keepdims=True) < 0.3
     colours[1] = np.where(too_close, (colours[1] + 0.45) % 1, colours[1])
     image = np.where(shapes[:, None], colours[0], colours[1])
@@ -56,7 +56,7 @@ def _render(rng: np.random.Generator, labels: np.ndarray, shape: tuple[int, int,
 
 
 def _inside(label: int, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Which points lie inside the shape of a class, in coordinates in which the shape fills about [-1, 1]²."""
+    """Return a mask of the points inside the shape of a class, which fills about [-1, 1]² in the coordinates u, v."""
     r, box = np.hypot(u, v), np.maximum(abs(u), abs(v))
     return (
         r < 0.85,
@@ -73,7 +73,7 @@ def _inside(label: int, u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def _smooth_noise(rng: np.random.Generator, n: int, channels: int, size: int) -> np.ndarray:
-    """(n, channels, size, size) in about [-1, 1]: a coarse random grid, interpolated linearly."""
+    """Return noise (n, channels, size, size) in [-1, 1]: a random 6×6 grid, interpolated bilinearly."""
     grid = rng.uniform(-1, 1, (n, channels, 6, 6)).astype(np.float32)
     position = np.linspace(0, 4.999, size, dtype=np.float32)
     low = position.astype(int)

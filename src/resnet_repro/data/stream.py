@@ -1,8 +1,7 @@
-"""Batches from a data set that lies in memory, on the device, as one uint8 tensor.
+"""Batches from a data set that is stored on the device as one uint8 tensor.
 
-Crop, flip and normalization are done on the batch where it lies, so the device never waits for data. Which images a
-batch holds and how they are cropped is a function of (seed, epoch, step) alone: a run can stop after any step and
-continue as if it had not.
+Crop, flip and normalization run on the device, which never waits for data. The images of a batch and their augmentation
+are functions of (seed, epoch, step) alone: a run can stop after any step and resume with the same batches.
 """
 
 from __future__ import annotations
@@ -22,38 +21,43 @@ from resnet_repro.data.base import Batch, Data, StreamConfig
 from resnet_repro.data.color import color_shift
 from resnet_repro.errors import UserError
 
-EVALUATION_IMAGES = 10_000  # training images scored along the way
-IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of pixels in [0, 1], as torchvision's weights were trained with
+EVALUATION_IMAGES = 10_000  # training images that are evaluated during training
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of pixels in [0, 1], as used to train torchvision's weights
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
 class Draw:
-    """The random choices of one epoch, for the image at each position: index, crop offset (dy, dx), flip; all (N,).
-
-    colors (N, 3): the components of the shift of colours, see `color.color_shift`; None where colours stay.
-    """
+    """The random choices of one epoch of N images, by position in the epoch."""
 
     order: Tensor
+    """(N,) int64: index of the image."""
     dy: Tensor
+    """(N,) int64: vertical offset of the crop in the padded image, in pixels."""
     dx: Tensor
+    """(N,) int64: horizontal offset of the crop in the padded image, in pixels."""
     flip: Tensor
+    """(N,) bool: whether the crop is mirrored."""
     colors: Tensor | None = None
+    """(N, 3) float32: components of the colour shift, see `color.color_shift`. None: no shift."""
 
     def to(self, device: torch.device) -> Draw:
+        """Return the same choices on the device."""
         order, dy, dx, flip = (sent(t, device) for t in (self.order, self.dy, self.dx, self.flip))
         return Draw(order, dy, dx, flip, None if self.colors is None else sent(self.colors, device))
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """A CPU tensor on the device; only CUDA takes a copy of its own before the host goes on, MPS may read freed memory."""
+    """Copy a CPU tensor to the device, without waiting on CUDA. On MPS an asynchronous copy may read freed memory."""
     return tensor.to(device, non_blocking=device.type == "cuda")
 
 
 def draw_epoch(images: int, seed: int, epoch: int, padding: int, flip: bool, color: float = 0.0) -> Draw:
-    """The choices of an epoch; drawn on the CPU, so every device sees the same. Offsets lie in 0..2·padding.
+    """Draw the random choices of an epoch, on the CPU so that they are the same for every device.
 
-    color: standard deviation of the components of the shift of colours.
+    padding: pixels; crop offsets are in 0..2·padding.
+    flip: mirror crops with probability 0.5.
+    color: standard deviation of the components of the colour shift; 0 for no shift.
     """
     state = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0]
     generator = torch.Generator().manual_seed(int(state >> np.uint64(1)))
@@ -68,41 +72,43 @@ def draw_epoch(images: int, seed: int, epoch: int, padding: int, flip: bool, col
 
 @dataclass(frozen=True)
 class Normalization:
-    """(pixel - mean) / scale, by one of the recipes' scalings (see `Recipe`)."""
+    """Normalization of pixels, (pixel - mean) / scale, by one of the scalings of `Recipe.scaling`."""
 
     mean: Tensor
+    """Of pixels in 0..255, in a shape that broadcasts to (C, H, W)."""
     scale: Tensor
+    """Of pixels in 0..255, in a shape that broadcasts to (C, H, W)."""
 
     @classmethod
     def fixed(cls, scaling: str, device: torch.device) -> Normalization:
-        """A scaling that asks nothing of the data: "unit", from 0..255 to 0..1, or "imagenet", by mean and standard
-        deviation of ImageNet-1k's channels. Raises UserError for another one.
+        """Return a scaling that does not depend on the training images.
+
+        "unit": from 0..255 to 0..1. "imagenet": by mean and standard deviation of ImageNet-1k's channels.
+        Raises UserError for other scalings.
         """
         if scaling not in ("unit", "imagenet"):
-            raise UserError(
-                f"scaling {scaling!r} is taken from images in memory: a recipe for class folders has unit or imagenet"
-            )
+            raise UserError(f"scaling {scaling!r} needs images in memory: expected unit or imagenet for class folders")
         mean, scale = ((0.0,), (1.0,)) if scaling == "unit" else (IMAGENET_MEAN, IMAGENET_STD)
         return cls(*(255 * torch.tensor(values, device=device).reshape(-1, 1, 1) for values in (mean, scale)))
 
     @classmethod
     def of(cls, split: Split, device: torch.device, scaling: str = "pixel-mean") -> Normalization:
-        """A fixed scaling, or one by the training images.
+        """Return a scaling, computed on the images of `split` unless it is fixed (see `fixed`).
 
-        "pixel-mean": the mean is that of each pixel (He15 section 4.2). The scale, the standard deviation of all centred
-        training pixels, is our choice: the paper names none. "standard": mean and standard deviation of each channel.
+        "pixel-mean": subtract the mean of each pixel (He15 section 4.2) and divide by the standard deviation of all centred
+        pixels. The division is our choice; the paper gives none. "standard": mean and standard deviation of each channel.
         """
         if scaling in ("unit", "imagenet"):
             return cls.fixed(scaling, device)
         count = len(split)
         total = np.zeros(split.images.shape[1:], np.int64)
         squares = np.zeros(split.images.shape[1], np.int64)
-        for start in range(0, count, 5_000):  # in parts, to keep the memory small; sums of integers are exact
+        for start in range(0, count, 5_000):  # in parts, to save memory; integer sums are exact
             part = split.images[start : start + 5_000]
             total += part.sum(0, dtype=np.int64)
             squares += np.square(part, dtype=np.uint16).sum((0, 2, 3), dtype=np.int64)
         mean = total / count
-        pixels = count * mean[0].size  # of one channel
+        pixels = count * mean[0].size  # per channel
         if scaling == "standard":
             centre = mean.mean((1, 2), keepdims=True)
             scale = np.sqrt(squares.reshape(-1, 1, 1) / pixels - np.square(centre))
@@ -113,14 +119,14 @@ class Normalization:
         return cls(*(torch.tensor(values, dtype=torch.float32, device=device) for values in (centre, scale)))
 
     def __call__(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) of pixels from 0 to 255 → float32, channels last in memory."""
+        """Normalize images (B, C, H, W) of pixels in 0..255. Returns float32 in channels-last memory format."""
         return ((images.float() - self.mean) / self.scale).contiguous(memory_format=torch.channels_last)
 
 
 def crop_and_flip(images: Tensor, dy: Tensor, dx: Tensor, flip: Tensor, padding: int) -> Tensor:
-    """Pad with zeros, cut out a window of the first size at (dy, dx), mirror it where `flip`.
+    """Pad images with zeros, crop them to their original size at (dy, dx), and mirror the crop if `flip`.
 
-    images (B, C, H, W) float, already normalized, so that the border has the mean colour; dy, dx, flip (B,).
+    images: (B, C, H, W) float, normalized, so zero is the mean colour. dy, dx, flip: (B,). padding: pixels.
     """
     b, c, height, width = images.shape
     padded = F.pad(images, (padding,) * 4)
@@ -132,7 +138,7 @@ def crop_and_flip(images: Tensor, dy: Tensor, dx: Tensor, flip: Tensor, padding:
 
 
 def shifted(images: Tensor, down: int, right: int) -> Tensor:
-    """Images (B, C, H, W) moved by whole pixels, either way; what comes in is zero, what goes out is lost."""
+    """Move images (B, C, H, W) by whole pixels, up and left if negative. The uncovered border is zero."""
     if not (down or right):
         return images
     height, width = images.shape[-2:]
@@ -141,7 +147,7 @@ def shifted(images: Tensor, down: int, right: int) -> Tensor:
 
 
 def resized(images: Tensor, resolution: int | None) -> Tensor:
-    """Images (B, C, H, W) float at resolution × resolution pixels, bilinear; as they are where that is None."""
+    """Resize images (B, C, H, W) float to resolution × resolution pixels, bilinearly; unchanged if None."""
     height, width = images.shape[-2:]
     if resolution is None or (height, width) == (resolution, resolution):
         return images
@@ -150,12 +156,10 @@ def resized(images: Tensor, resolution: int | None) -> Tensor:
 
 
 class TrainStream(ABC):
-    """The training batches from step `step` to the config's `stop`, on the device.
+    """This process's part of the training batches from step `step` to `config.stop`, on the device.
 
-    The last batch of an epoch is short where the batch size does not divide the images: 391 steps for 50,000 by 128.
-    Where several processes share a batch, each gives its part and the weight of its loss. A process for which a short
-    batch has no image gives its last one with weight 0.
-    Stateful in the sense of Lightning's loaders, so that a checkpoint says where to go on.
+    The last batch of an epoch is short if the batch size does not divide the number of images: 50,000 images make 391
+    batches of at most 128. The loader is stateful, so a checkpoint stores the step at which to resume.
     """
 
     def __init__(self, images: int, config: StreamConfig) -> None:
@@ -176,10 +180,10 @@ class TrainStream(ABC):
     def __iter__(self) -> Iterator[Batch]: ...
 
     def part(self, step: int) -> tuple[slice, float]:
-        """Places in the epoch's order of this process's part of the batch at a step, and the weight of its mean loss.
+        """Return this process's part of the batch of a step, as positions in the epoch, and the weight of its mean loss.
 
-        The weight makes the mean over the processes that over all images of the batch. A part that would be empty is the
-        batch's last image, with weight 0.
+        The weight makes the mean over processes the mean over all images of the batch. If a short batch leaves no image
+        for this process, its part is the last image of the batch with weight 0.
         """
         size, dist = self.config.recipe.batch_size, self.config.dist
         first = (step % self.steps_per_epoch) * size
@@ -192,7 +196,10 @@ class TrainStream(ABC):
 
 
 class TensorStream(TrainStream):
-    """The batches that `make_batch` gives for an epoch's draw and the places of a batch in its order."""
+    """Training batches of data on the device.
+
+    make_batch: returns images and labels for the draw of an epoch and the positions of a batch in it.
+    """
 
     def __init__(
         self, images: int, config: StreamConfig, make_batch: Callable[[Draw, slice], tuple[Tensor, Tensor]]
@@ -214,15 +221,15 @@ class TensorStream(TrainStream):
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
-    """Steps that see every image once, the last batch short."""
+    """Return the number of steps of an epoch, which include a short last batch."""
     return math.ceil(images / batch_size)
 
 
 class InMemoryData(Data):
-    """A data set that lies on the device, resized there where the config has a resolution.
+    """A data set stored on the device, and resized there if `config.resolution` is set.
 
-    Images held out are the last of the training images in the arrays' order, which mixes the classes and is the same
-    for all seeds. Raises UserError where that leaves none to train on.
+    The validation split is the last training images in the arrays' order, which mixes the classes and is the same for all
+    seeds. Raises UserError if no training images are left.
     """
 
     def __init__(self, arrays: Arrays, config: StreamConfig) -> None:
@@ -230,8 +237,8 @@ class InMemoryData(Data):
         kept = len(arrays.train) - recipe.validation_images
         if kept < 1:
             raise UserError(
-                f"{arrays.facts.title} has {len(arrays.train):,} training images, the recipe {recipe.name} holds out "
-                f"{recipe.validation_images:,}: take a larger data set"
+                f"{arrays.facts.title} has {len(arrays.train):,} training images: expected more than "
+                f"{recipe.validation_images:,}, which the recipe {recipe.name} holds out"
             )
         used = min(kept, recipe.train_images or kept)
         splits = {"train": Split(arrays.train.images[:used], arrays.train.labels[:used]), "test": arrays.test}

@@ -1,4 +1,4 @@
-"""Network architectures, one file a family. A new architecture is one new file here.
+"""Network architectures, one file per family. A new architecture is a new file here.
 
 May import: config and the modules at the root; never data.
 """
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def builder(spec: ModelSpec) -> Callable[..., nn.Module]:
-    """The function that makes the network of `spec` from its options."""
+    """Return the function that builds the network of `spec` from its options."""
     module, function = spec.builder.rsplit(".", 1)
     return getattr(importlib.import_module(f"{__name__}.{module}"), function)
 
 
 def build(spec: ModelSpec, classes: int, seed: int) -> nn.Module:
-    """The network of `spec` with `classes` outputs, initialized on the CPU from `seed` alone.
+    """Return the network of `spec` with `classes` outputs, on the CPU, initialized from `seed`.
 
-    Initializing on the CPU, from a generator of its own, gives the same weights whatever device trains them.
+    The weights depend on `seed` alone: they are drawn on the CPU from a separate generator.
     """
     return builder(spec)(classes=classes, seed=seed, **spec.options)

@@ -1,4 +1,4 @@
-"""The residual blocks of He15 and their shortcuts, which the CIFAR and ImageNet families share."""
+"""Residual blocks of He15 and their shortcuts, shared by the CIFAR and ImageNet families."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ EXPANSION = 4
 
 
 class PadShortcut(nn.Module):
-    """Option A: every second pixel of the input, the missing channels filled with zeros on both sides. No parameters.
+    """Shortcut option A (He15 section 3.3): subsampled identity, padded with zero channels on both sides. No parameters.
 
-    (N, C, H, W) → (N, channels, ceil(H/stride), ceil(W/stride)). He15 section 3.3.
+    (N, in_channels, H, W) → (N, channels, ceil(H/stride), ceil(W/stride)).
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
@@ -32,10 +32,10 @@ class PadShortcut(nn.Module):
 
 
 def make_shortcut(option: ShortcutOption, in_channels: int, channels: int, stride: int, norm: MakeNorm) -> nn.Module:
-    """The shortcut of a block, by He15 section 4.1: the identity where "A" or "B" meets no change of size.
+    """Return the shortcut of a block (He15 section 4.1).
 
-    "A": `PadShortcut` where the size changes. "B": a projection (1×1 convolution and norm) where the size changes.
-    "C": a projection everywhere.
+    If the size changes: `PadShortcut` for option "A", a projection (1×1 convolution and norm) for "B". Otherwise both are
+    the identity. Option "C" is always a projection.
     """
     changes_size = stride != 1 or in_channels != channels
     if option == "C" or (option == "B" and changes_size):
@@ -44,10 +44,10 @@ def make_shortcut(option: ShortcutOption, in_channels: int, channels: int, strid
 
 
 class BasicBlock(nn.Module):
-    """Two 3×3 convolutions; with a shortcut, y = relu(F(x) + shortcut(x)), else y = relu(F(x)).  He15 figure 2.
+    """Two 3×3 convolutions, y = relu(F(x) + shortcut(x)), or y = relu(F(x)) without a shortcut (He15 figure 2).
 
-    each: a shortcut around each of the two instead, y = relu(bn(conv(x)) + shortcut(x)) twice; the second's is the
-    identity.  He15 section 3.2.
+    each: a shortcut around each convolution instead, y = relu(bn(conv(x)) + shortcut(x)) twice; the second shortcut is
+    the identity (He15 section 3.2).
     (N, in_channels, H, W) → (N, channels, H/stride, W/stride).
     """
 
@@ -61,7 +61,7 @@ class BasicBlock(nn.Module):
         each: bool = False,
     ) -> None:
         super().__init__()
-        assert shortcut is not None or not each, "a shortcut around each convolution needs a shortcut"
+        assert shortcut is not None or not each, "each=True needs a shortcut"
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
         self.bn1 = norm(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, stride=1, padding=1, bias=False)
@@ -81,10 +81,10 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1×1, 3×3 and 1×1 convolution; the first two have `width` channels, the last `expansion` times as many.
+    """1×1, 3×3 and 1×1 convolutions of `width`, `width` and `expansion`·`width` channels (He15 figure 5).
 
-    conv-BN-ReLU, conv-BN-ReLU, conv-BN, plus the shortcut where there is one, ReLU.  He15 figure 5.
-    stride_at: the convolution with the stride, "1x1" for the first as in He15, "3x3" as in torchvision.
+    conv-BN-ReLU, conv-BN-ReLU, conv-BN, addition of the shortcut unless it is None, ReLU.
+    stride_at: the convolution with the stride: "1x1" is the first one, as in He15; "3x3" as in torchvision.
     (N, in_channels, H, W) → (N, expansion·width, H/stride, W/stride).
     """
 

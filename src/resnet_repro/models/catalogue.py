@@ -1,4 +1,4 @@
-"""The networks that can be named, with the images they are made for. Nothing here imports torch."""
+"""Networks by name, with the input shape they are designed for. This module does not import torch."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ LARGEST_SIDE = 100_000
 
 @dataclass(frozen=True)
 class CataloguedNet:
-    """A network, the image (C, H, W) it is counted on, and its classes."""
+    """A network with its default input and output."""
 
     model: ModelSpec
     shape: tuple[int, int, int]
+    """Input (C, H, W) for which parameters and multiply-adds are counted."""
     classes: int
 
 
@@ -32,7 +33,7 @@ def _imagenet(kind: str, depth: int, **options: Any) -> CataloguedNet:
     return _net("imagenet.imagenet_net", *IMAGENET, kind=kind, depth=depth, **options)
 
 
-# A ResNet has the stride of its bottlenecks where torchvision has it, and under -he15 where the paper does.
+# Bottlenecks have their stride in the 3×3 convolution, as in torchvision; in nets named -he15 in the first 1×1.
 NETS: dict[str, CataloguedNet] = {
     "lenet-5": _net("classics.lenet_5", (1, 32, 32), 10),
     "alexnet": _net("classics.alexnet", (3, 227, 227), 1000),
@@ -53,16 +54,16 @@ NETS: dict[str, CataloguedNet] = {
 
 
 def catalogued(name: str) -> CataloguedNet:
-    """The network of that name. Raises UserError with the known names."""
+    """Return the network of that name. Raises UserError if it is not in `NETS`."""
     return NETS[choice(name, NETS, "network")]
 
 
 def parse_shape(text: str) -> tuple[int, int, int]:
-    """(C, H, W) of an image from a text as 3x224x224. Raises UserError where it is none."""
+    """Parse an image size (C, H, W), e.g. "3x224x224". Raises UserError if the text is not an image size."""
     numbers = text.lower().replace("×", "x").split("x")
     if len(numbers) != 3 or not all(n.isascii() and n.isdigit() and 0 < int(n) < LARGEST_SIDE for n in numbers):
         raise UserError(
-            f"INPUT={text!r} is no image size: write channels, height and width under {LARGEST_SIDE:,}, as 3x224x224"
+            f"invalid INPUT {text!r}: expected channels, height and width under {LARGEST_SIDE:,}, e.g. 3x224x224"
         )
     channels, height, width = map(int, numbers)
     return channels, height, width

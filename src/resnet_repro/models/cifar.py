@@ -1,8 +1,8 @@
-"""The CIFAR family of He15 section 4.2: plain and residual networks of 6n+2 layers for 32×32 images.
+"""CIFAR family of He15 section 4.2: plain and residual networks of 6n+2 layers for 32×32 images.
 
-A 3×3 convolution to 16 channels, three stages of 2n 3×3 convolutions with 16, 32, 64 channels on maps of 32, 16, 8
-pixels (the first convolution of stages two and three has stride 2), global average pooling, a linear layer.
-Batch normalization after every convolution, no biases in convolutions, no dropout.
+Layers: a 3×3 convolution to 16 channels; three stages of 2n 3×3 convolutions with 16, 32, 64 channels on maps of 32, 16,
+8 pixels (the first convolution of stages two and three has stride 2); global average pooling; a linear layer. Batch
+normalization follows every convolution. Convolutions have no biases, and there is no dropout.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from resnet_repro.models.norms import norm_factory
 from resnet_repro.parsing import choice
 
 Kind = Literal["plain", "resnet"]
-# Of `norms.NORMS` those that experiments compare; the others are impl-D's.
+# The entries of `norms.NORMS` for this family; impl-D uses the others.
 Norm = Literal["batch", "none", "layer", "instance", "group"]
 
 STAGE_CHANNELS = (16, 32, 64)
 
 
 def blocks_per_stage(depth: int) -> int:
-    """n of depth = 6n + 2. Raises UserError naming the nearest depths that exist."""
+    """Return n of depth = 6n+2. Raises UserError with the nearest valid depths."""
     n, rest = divmod(depth - 2, 6)
     if rest or n < 1:
         below, above = 6 * max(n, 1) + 2, 6 * (max(n, 0) + 1) + 2
-        nearest = f"{below} and {above}" if below != above else f"{above}"
-        raise UserError(f"depth {depth} is not 6n+2 with n ≥ 1: the nearest depths are {nearest}")
+        nearest = f"{below} or {above}" if below != above else f"{above}"
+        raise UserError(f"invalid depth {depth}: expected 6n+2 with n ≥ 1, e.g. {nearest}")
     return n
 
 
 class CifarNet(nn.Module):
-    """The network; see `cifar_net` for its arguments. Attribute names are the customary ones (conv1, layer1.0.bn2, fc).
+    """Network of `cifar_net`. Attribute names are torchvision's (conv1, layer1.0.bn2, fc).
 
-    Input (N, 3, H, W) float, output logits (N, classes) in float32 under autocast or not.
+    Input (N, 3, H, W) float, output logits (N, classes) float32, also under autocast.
     """
 
     def __init__(
@@ -79,12 +79,14 @@ def cifar_net(
     classes: int = 10,
     seed: int = 0,
 ) -> CifarNet:
-    """plain-`depth` or resnet-`depth` with He initialization drawn from `seed`.
+    """Return plain-`depth` or resnet-`depth` with He initialization from `seed`.
 
-    kind: "plain" has no shortcuts. shortcut: "A" zero-padded identity, "B" projection where the size changes, "C"
-    projection everywhere (He15 section 4.1). norm: as `norms.norm_factory` takes it. span: convolutions that a shortcut
-    leads around, 2 as published or 1 (He15 section 3.2, He16 table 3).
-    A plain net and its residual twins of any option and span draw the same weights on the main path for the same seed.
+    kind: "plain" has no shortcuts.
+    shortcut: "A" zero-padded identity, "B" projection if the size changes, "C" projection everywhere (He15 section 4.1).
+    norm: see `norms.norm_factory`.
+    span: convolutions per shortcut, 2 as published or 1 (He15 section 3.2, He16 table 3).
+
+    With the same seed, a plain net and residual nets of any option and span have the same weights on the main path.
     Raises UserError for a depth that is not 6n+2, for unknown kinds, options, norms and spans, and for a span of 1 in a
     plain net or with option C.
     """
@@ -92,8 +94,8 @@ def cifar_net(
     choice(shortcut, get_args(ShortcutOption), "shortcut option")
     choice(span, (1, 2), "span")
     if span == 1 and (kind == "plain" or shortcut == "C"):
-        what = "a plain net" if kind == "plain" else "option C"
-        raise UserError(f"span 1 does not go with {what}: take a resnet with option A or B")
+        unsupported = "a plain net" if kind == "plain" else "option C"
+        raise UserError(f"span 1 does not go with {unsupported}: expected a resnet with option A or B")
     net = CifarNet(kind, depth, shortcut, norm, classes, span)
     he_initialize(net, seed)
     return net

@@ -1,7 +1,7 @@
-"""The networks before GoogLeNet and ResNet: LeNet-5, AlexNet, ZFNet, VGG, and a small VGG for 28-pixel images.
+"""Networks before GoogLeNet and ResNet: LeNet-5, AlexNet, ZFNet, VGG, and a small VGG for 28-pixel images.
 
-Layers in a row under the names of their papers (c1, conv1_1, fc6), convolutions with biases. The initialization is He's
-for all of them, not each paper's own.
+Layers have the names of the papers (c1, conv1_1, fc6), and convolutions have biases unless batch normalization follows.
+All networks use He initialization instead of the paper's.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ DROPOUT = 0.5
 
 
 class Classic(nn.Sequential):
-    """Layers in a row. Input (N, C, H, W) float, output logits (N, classes) in float32 under autocast or not."""
+    """Sequence of layers. Input (N, C, H, W) float, output logits (N, classes) float32, also under autocast."""
 
     def forward(self, input: Tensor) -> Tensor:
         return super().forward(input).float()
 
 
 def lenet_5(classes: int = 10, seed: int = 0) -> Classic:
-    """LeNet-5 on (N, 1, 32, 32): 5×5 convolutions of 6, 16 and 120 channels, 84 units, tanh.
+    """LeNet-5 for (N, 1, 32, 32): 5×5 convolutions of 6, 16 and 120 channels, 84 units, tanh. 61,706 parameters.
 
-    LeCun et al., *Gradient-Based Learning Applied to Document Recognition*, 1998, figure 2. Simpler than there:
-    subsampling is plain 2×2 average pooling without parameters, c3 sees all channels of s2 (table I gives it a
-    part of them), and the output is a linear layer instead of radial basis functions. 61,706 parameters.
+    LeCun et al., *Gradient-Based Learning Applied to Document Recognition*, 1998, figure 2. Simplified: subsampling is
+    2×2 average pooling without parameters, c3 is connected to all channels of s2 (in table I only to some), and the
+    output is a linear layer instead of radial basis functions.
     """
     layers: Layers = OrderedDict(
         c1=nn.Conv2d(1, 6, 5),
@@ -60,9 +60,9 @@ def alexnet(variant: AlexNetVariant = "lecture", classes: int = 1000, seed: int 
     """AlexNet in one tower of 64, 192, 384, 256, 256 filters, without local response normalization.
 
     A. Krizhevsky et al., 2012, with the channels of *One weird trick* (2014). 61,100,840 parameters at 1,000 classes.
-    variant: "lecture" takes 227×227 images, whose last map is 6×6 by itself, and drops out the outputs of the first two
-    linear layers, as the paper does. "torchvision" takes 224×224 images (conv1 then gives 55×55 instead of 56×56),
-    brings the last map to 6×6 by adaptive average pooling, and drops out the inputs of those two layers.
+    variant: "lecture" is for 227×227 images and has dropout after the first two linear layers, as in the paper.
+    "torchvision" is for 224×224 images (conv1 gives 55×55 instead of 56×56), and has adaptive average pooling to 6×6
+    before the linear layers and dropout before the first two of them. The last map has 6×6 pixels in both.
     Raises UserError for unknown variants.
     """
     choice(variant, get_args(AlexNetVariant), "variant")
@@ -88,11 +88,11 @@ def alexnet(variant: AlexNetVariant = "lecture", classes: int = 1000, seed: int 
 
 
 def zfnet(classes: int = 1000, seed: int = 0) -> Classic:
-    """ZFNet on (N, 3, 224, 224): AlexNet with a finer first layer and 512, 1024, 512 filters in layers 3 to 5.
+    """ZFNet for (N, 3, 224, 224): AlexNet with a finer first layer and 512, 1024, 512 filters in layers 3 to 5.
 
     M. Zeiler and R. Fergus, *Visualizing and Understanding Convolutional Networks*, 2014, figure 3 and the widest model
-    of table 3; without its contrast normalization. Poolings round up, so that the maps have the figure's 110, 55,
-    26, 13 and 6 pixels.
+    of table 3, without contrast normalization. Pooling rounds sizes up, which gives the figure's maps of 110, 55, 26, 13
+    and 6 pixels.
     """
     layers: Layers = OrderedDict(
         conv1=nn.Conv2d(3, 96, 7, stride=2, padding=1),
@@ -114,7 +114,7 @@ def zfnet(classes: int = 1000, seed: int = 0) -> Classic:
 
 
 def vgg(depth: Literal[16, 19] = 16, classes: int = 1000, seed: int = 0) -> Classic:
-    """VGG-16 or VGG-19 on (N, 3, 224, 224): configurations D and E, without batch normalization.
+    """VGG-16 or VGG-19 for (N, 3, 224, 224): configurations D and E, without batch normalization.
 
     K. Simonyan and A. Zisserman, *Very Deep Convolutional Networks for Large-Scale Image Recognition*, 2015, table 1.
     Raises UserError for other depths.
@@ -125,13 +125,13 @@ def vgg(depth: Literal[16, 19] = 16, classes: int = 1000, seed: int = 0) -> Clas
 
 
 def small_vgg(in_channels: int = 1, width: int = 32, classes: int = 10, seed: int = 0) -> Classic:
-    """A VGG for (N, in_channels, 28, 28): three stages of two 3×3 convolutions each with batch normalization.
+    """VGG for (N, in_channels, 28, 28), with batch normalization.
 
-    Stages of `width`, 2·width, 4·width channels, a 2×2 max pooling after each (14, 7, 3 pixels), a linear layer of 256
-    units with dropout, and one to the classes. Raises UserError for a width under 1.
+    Three stages of two 3×3 convolutions with `width`, 2·width, 4·width channels, each followed by 2×2 max pooling (to 14,
+    7, 3 pixels); a linear layer of 256 units with dropout; a linear layer. Raises UserError for a width below 1.
     """
     if width < 1:
-        raise UserError(f"width {width} is no number of channels: take at least 1")
+        raise UserError(f"invalid width {width}: expected a number of channels, at least 1")
     layers = vgg_stages((2, 2, 2), width, in_channels, batch_norm=True)
     layers |= _linear_layers(4, (4 * width * 3 * 3, 256, classes))
     return _initialized(layers, seed)
@@ -140,27 +140,33 @@ def small_vgg(in_channels: int = 1, width: int = 32, classes: int = 10, seed: in
 def vgg_stages(
     convolutions: Sequence[int], width: int = VGG_WIDTH, in_channels: int = 3, batch_norm: bool = False
 ) -> Layers:
-    """Stages of that many 3×3 convolutions each with ReLU, every stage ended by 2×2 max pooling of stride 2.
+    """Return stages of 3×3 convolutions with ReLU; each stage ends with 2×2 max pooling of stride 2.
 
-    The channels begin with `width` and double with each stage, up to 8·width. batch_norm: before each ReLU; the
-    convolutions then have no biases. (N, in_channels, H, W) → (N, C, H/2ˢ, W/2ˢ) for s stages.
+    convolutions: number of convolutions of each stage.
+    width: channels of the first stage; they double with each stage, up to 8·width.
+    batch_norm: batch normalization before each ReLU, and no biases.
+
+    (N, in_channels, H, W) → (N, C, H/2ˢ, W/2ˢ) for s stages of C channels in the last.
     """
     layers: Layers = OrderedDict()
     for stage, count in enumerate(convolutions, start=1):
         channels = width * min(2 ** (stage - 1), 8)
         for index in range(1, count + 1):
-            place = f"{stage}_{index}"
-            layers[f"conv{place}"] = nn.Conv2d(in_channels, channels, 3, padding=1, bias=not batch_norm)
+            number = f"{stage}_{index}"
+            layers[f"conv{number}"] = nn.Conv2d(in_channels, channels, 3, padding=1, bias=not batch_norm)
             if batch_norm:
-                layers[f"bn{place}"] = nn.BatchNorm2d(channels)
-            layers[f"relu{place}"] = nn.ReLU()
+                layers[f"bn{number}"] = nn.BatchNorm2d(channels)
+            layers[f"relu{number}"] = nn.ReLU()
             in_channels = channels
         layers[f"pool{stage}"] = nn.MaxPool2d(2)
     return layers
 
 
 def _linear_layers(first: int, units: Sequence[int], drops_inputs: bool = False) -> Layers:
-    """Flattening and linear layers fc`first`, ...; dropout on the outputs, or the inputs, of all but the last."""
+    """Return a flattening and linear layers, named from fc`first` on; all but the last have ReLU and dropout.
+
+    units: inputs of the first layer, then outputs of each. drops_inputs: dropout before a layer instead of after it.
+    """
     layers: Layers = OrderedDict(flatten=nn.Flatten())
     pairs = list(pairwise(units))
     for number, (inputs, outputs) in enumerate(pairs, start=first):

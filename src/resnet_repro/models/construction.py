@@ -1,4 +1,4 @@
-"""The deeper network that computes what a shallower one does: the solution by construction of He15 section 1."""
+"""Construction of a deeper network that computes the function of a shallower one (He15 section 1)."""
 
 from __future__ import annotations
 
@@ -16,33 +16,36 @@ STAGES = ("layer1", "layer2", "layer3")
 
 @torch.no_grad()
 def deepen(parent: nn.Module, child: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
-    """Give `child` weights with which it computes the function of `parent`, a shallower net of the same family.
+    """Set the weights of `child` so that it computes the function of `parent`, a shallower net of the same family.
 
-    Each stage begins with the parent's blocks; those added after them pass on what they get. In a residual net their
-    last batch normalization has scale and shift zero. In a plain net every added kernel passes each channel through,
-    and its batch normalization undoes itself: mean and variance are measured over `batches` of (images (B, C, H, W),
-    labels (B,)), the scale is the root of the variance, the shift the mean; in training mode that holds as far as a
-    batch resembles all of them. The ReLU does nothing to what is positive already.
-    Raises ValueError for nets other than CIFAR nets with batch normalization and shortcuts around two layers, of two
-    kinds, or with a child that is not the deeper one.
+    Each stage begins with copies of the parent's blocks; the blocks after them are the identity. In a residual net, the
+    last batch normalization of these blocks has scale and shift zero. In a plain net, their kernels are the identity on
+    each channel and batch normalization undoes itself: its scale is the standard deviation of its input, its shift the
+    mean. ReLU does not change the non-negative input. In training mode a plain net is only approximately the parent,
+    because the statistics of a batch differ.
+
+    batches: (images (B, C, H, W), labels (B,)) to measure mean and variance; used for plain nets only.
+
+    Raises ValueError unless both are CIFAR nets of the same kind, with batch normalization and span 2, and the child is
+    not the shallower one.
     """
     if not isinstance(parent, CifarNet) or not isinstance(child, CifarNet):
-        raise ValueError(f"cannot build {type(child).__name__} from {type(parent).__name__}: take two CIFAR nets")
-    for what in ("kind", "norm", "span"):
-        mine, theirs = getattr(child, what), getattr(parent, what)
-        if mine != theirs:
-            raise ValueError(f"cannot build a net of {what} {mine} from one of {what} {theirs}: take the same {what}")
+        raise ValueError(f"cannot build {type(child).__name__} from {type(parent).__name__}: expected two CIFAR nets")
+    for option in ("kind", "norm", "span"):
+        value, parent_value = getattr(child, option), getattr(parent, option)
+        if value != parent_value:
+            raise ValueError(f"cannot build a net of {option} {value} from {option} {parent_value}: expected the same")
     if child.norm != "batch" or child.span != 2:
-        raise ValueError(f"cannot build a net of norm {child.norm} and span {child.span}: take batch and 2")
+        raise ValueError(f"cannot build a net of norm {child.norm} and span {child.span}: expected batch and 2")
     pairs = [(_blocks(parent, stage), _blocks(child, stage)) for stage in STAGES]
     if any(len(shallow) > len(deep) for shallow, deep in pairs):
-        raise ValueError("cannot build a net from a deeper one: take a shallower parent")
+        raise ValueError("cannot build a net from a deeper one: expected a shallower parent")
     for name in ("conv1", "bn1", "fc"):
         getattr(child, name).load_state_dict(getattr(parent, name).state_dict())
     moments = _input_moments(parent, batches) if child.kind == "plain" else {}
     for stage, (shallow, deep) in zip(STAGES, pairs, strict=True):
-        for mine, theirs in zip(deep[: len(shallow)], shallow, strict=True):
-            mine.load_state_dict(theirs.state_dict())
+        for child_block, parent_block in zip(deep[: len(shallow)], shallow, strict=True):
+            child_block.load_state_dict(parent_block.state_dict())
         for block in deep[len(shallow) :]:
             if child.kind == "plain":
                 _pass_through(block, *moments[stage])
@@ -56,7 +59,7 @@ def _blocks(net: nn.Module, stage: str) -> list[BasicBlock]:
 
 
 def _pass_through(block: BasicBlock, mean: Tensor, variance: Tensor) -> None:
-    """Make a plain block the identity on a non-negative input whose channels have this mean and variance."""
+    """Make a plain block the identity on non-negative inputs with this mean and variance (C,) of each channel."""
     for conv, norm in ((block.conv1, block.bn1), (block.conv2, block.bn2)):
         assert isinstance(norm, nn.BatchNorm2d)
         nn.init.dirac_(conv.weight)
@@ -68,7 +71,7 @@ def _pass_through(block: BasicBlock, mean: Tensor, variance: Tensor) -> None:
 
 
 def _input_moments(net: CifarNet, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, tuple[Tensor, Tensor]]:
-    """{stage: (mean, variance) of each channel of the stage's output}, in evaluation mode, in double precision."""
+    """Return {stage: (mean (C,), variance (C,)) of its output}, in evaluation mode, accumulated in double precision."""
     sums: dict[str, Tensor] = {}
 
     def add(stage: str, module: nn.Module, x: Tensor, output: Tensor) -> None:
@@ -81,7 +84,7 @@ def _input_moments(net: CifarNet, batches: Iterable[tuple[Tensor, Tensor]]) -> d
         for images, _ in batches:
             net(images)
     if not sums:
-        raise ValueError("no batches to measure the added layers' statistics on: give at least one")
+        raise ValueError("no batches to measure the statistics of added layers: expected at least one")
     moments = {}
     for stage, (count, total, squares) in sums.items():
         mean = total / count

@@ -1,4 +1,4 @@
-"""The ResNet-50 that blog-A builds for Fashion-MNIST, of any width, and its twin of basic blocks."""
+"""ResNet-50 of blog-A for Fashion-MNIST, with a variable width, and the same network with basic blocks."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ BLOCKS = (3, 4, 6, 3)  # He15 table 1, 50 layers
 
 
 class FashionResNet(nn.Module):
-    """A 3×3 convolution, four stages on maps of 28, 14, 7, 4 pixels, global average pooling, a linear layer.
+    """Network of `fashion_resnet`.
 
-    See `fashion_resnet` for the arguments. Input (N, 1, 28, 28) float, output logits (N, classes) in float32.
+    A 3×3 convolution, four stages on maps of 28, 14, 7, 4 pixels, global average pooling, a linear layer.
+    Input (N, 1, 28, 28) float, output logits (N, classes) float32.
     """
 
     def __init__(self, width: int, block: Block, classes: int) -> None:
@@ -51,14 +52,15 @@ class FashionResNet(nn.Module):
 
 
 def fashion_resnet(width: int, block: Block = "bottleneck", classes: int = 10, seed: int = 0) -> FashionResNet:
-    """ResNet-50 for 28×28 grey images, with He initialization drawn from `seed`.
+    """Return a ResNet-50 for 28×28 grey images, with He initialization from `seed`.
 
-    width: channels C of the first stage; they double from stage to stage. He15's ResNet-50 has 256. block: "bottleneck"
-    for blocks of (C, C/4, C) channels, "basic" for two 3×3 convolutions of C in the place of each, which makes 34 layers.
-    Raises UserError for a width that four does not divide, and for unknown blocks.
+    width: output channels C of the first stage; they double with each stage. He15's ResNet-50 has 256.
+    block: "bottleneck" with C/4 inner channels, or "basic" with two 3×3 convolutions of C channels, which makes 34 layers.
+
+    Raises UserError for a width that is not a multiple of 4, and for unknown blocks.
     """
     if width < EXPANSION or width % EXPANSION:
-        raise UserError(f"width {width} has no quarter for the bottlenecks: take a multiple of {EXPANSION}")
+        raise UserError(f"invalid width {width}: expected a multiple of {EXPANSION}")
     choice(block, get_args(Block), "block")
     net = FashionResNet(width, block, classes)
     he_initialize(net, seed)

@@ -1,4 +1,4 @@
-"""A four-layer convolutional net for CIFAR-10, in the manner of Krizhevsky 2012 figure 1, with any activation."""
+"""Four-layer convolutional net for CIFAR-10, similar to Krizhevsky 2012 figure 1, with a choice of activation."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ CHANNELS, HIDDEN = 32, 256
 class FourLayers(nn.Module):
     """conv 5×5, 32 - pool - conv 5×5, 32 - pool - FC 256 - FC classes; max pooling 3×3 of stride 2.
 
-    The activation follows every layer but the last; dropout stands before each linear layer. Attribute names run in the
-    order of the signal. Input (N, 3, 32, 32) float, output logits (N, classes) in float32.
+    The activation follows every layer except the last; dropout precedes each linear layer.
+    Input (N, 3, 32, 32) float, output logits (N, classes) float32.
     """
 
     def __init__(self, activation: str, dropout: float, classes: int) -> None:
@@ -39,15 +39,15 @@ class FourLayers(nn.Module):
 
 
 def four_layers(activation: str, dropout: float = 0.0, classes: int = 10, seed: int = 0) -> FourLayers:
-    """The net with uniform Xavier initialization drawn from `seed`, biases zero.
+    """Return the net with uniform Xavier initialization from `seed` and zero biases.
 
-    One initialization for all activations, so that they differ in nothing else; at these depths it serves each of them.
-    activation: "relu", "tanh" or "sigmoid". dropout: the chance in [0, 1) that a unit is left out.
-    Raises UserError for others.
+    The initialization is the same for all activations, so that nets differ in nothing else; it suits all of them at this
+    depth. activation: "relu", "tanh" or "sigmoid". dropout: probability in [0, 1) that a unit is dropped.
+    Raises UserError for other values.
     """
     choice(activation, ACTIVATIONS, "activation")
     if not 0 <= dropout < 1:
-        raise UserError(f"dropout {dropout} is no chance to leave a unit out: take a number in [0, 1)")
+        raise UserError(f"invalid dropout {dropout}: expected a probability in [0, 1)")
     net = FourLayers(activation, dropout, classes)
     generator = torch.Generator().manual_seed(seed)
     for layer in (net.conv1, net.conv2, net.fc1, net.fc2):

@@ -1,6 +1,6 @@
-"""Parts of networks, built alone to be counted and compared: stacks of kernels, one Inception module, stages, stems.
+"""Parts of networks for counting and comparison: stacks of convolutions, Inception modules, stages, stems.
 
-Their input is a map (N, C, H, W) and so is their output; `classes`, which every builder takes, means nothing here.
+Inputs and outputs are maps (N, C, H, W). Every builder takes `classes`, which has no effect on such parts.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ Part = TypeVar("Part", bound=nn.Module)
 
 
 def stack(kernel: int, count: int, channels: int, classes: int = 0, seed: int = 0) -> nn.Sequential:
-    """`count` kernel×kernel convolutions with biases and ReLU, padded to keep the size.
+    """Return `count` kernel×kernel convolutions with biases and ReLU, padded to keep the map size.
 
-    (N, channels, H, W) → the same. Raises UserError for an even kernel, which cannot keep it, and a count under 1.
+    (N, channels, H, W) → (N, channels, H, W). Raises UserError for an even kernel, which changes the map size, and for a
+    count below 1.
     """
     if kernel < 1 or kernel % 2 == 0:
-        raise UserError(f"kernel {kernel} cannot keep the size of a map: take an odd one")
+        raise UserError(f"invalid kernel {kernel}: expected an odd size, which keeps the map size")
     if count < 1:
-        raise UserError(f"{count} convolutions are no stack: take at least 1")
+        raise UserError(f"invalid count {count}: expected a number of convolutions, at least 1")
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for index in range(1, count + 1):
         layers[f"conv{index}"] = nn.Conv2d(channels, channels, kernel, padding=kernel // 2)
@@ -38,11 +39,13 @@ def stack(kernel: int, count: int, channels: int, classes: int = 0, seed: int = 
 def inception(
     module: str = "3a", bottlenecks: bool = True, pool_projection: bool = True, classes: int = 0, seed: int = 0
 ) -> Inception:
-    """GoogLeNet's Inception module of that name, 3a to 5b; 3a maps (N, 192, 28, 28) to (N, 256, 28, 28).
+    """Return an Inception module of GoogLeNet, "3a" to "5b"; 3a maps (N, 192, 28, 28) to (N, 256, 28, 28).
 
-    bottlenecks: 1×1 reductions before the 3×3 and the 5×5 convolution. pool_projection: a 1×1 projection behind the
-    pooling, which else passes all channels on. Without both it is the naive module of Szegedy et al. 2015, figure 2a,
-    and has more channels out: 416 for 3a. Raises UserError for unknown modules.
+    bottlenecks: 1×1 reductions before the 3×3 and 5×5 convolutions.
+    pool_projection: a 1×1 projection after the pooling; without it, the pooling branch keeps all input channels.
+
+    Without both, this is the naive module of Szegedy et al. 2015, figure 2a, with more output channels: 416 for 3a.
+    Raises UserError for unknown modules.
     """
     inputs = {name: channels for name, channels, _ in modules_of(TABLE_1, STEM_CHANNELS)}
     widths = TABLE_1[choice(module, TABLE_1, "module")]
@@ -54,33 +57,33 @@ def inception(
 
 
 def stage(channels: int, size: int, classes: int = 0, seed: int = 0) -> nn.Sequential:
-    """Two of VGG's 3×3 convolutions without a change of channels, and the 2×2 max pooling that ends their stage.
+    """Return two 3×3 convolutions of VGG with `channels` inputs and outputs, and a 2×2 max pooling.
 
-    (N, channels, size, size) → (N, channels, size/2, size/2). `size` changes no layer; it says which maps the stage is
-    for. Raises UserError for an odd size, which pooling cannot halve.
+    (N, channels, size, size) → (N, channels, size/2, size/2). size: map size in pixels; it does not change the layers.
+    Raises UserError for an odd size, which pooling cannot halve.
     """
     if size < 2 or size % 2:
-        raise UserError(f"maps of {size} pixels cannot be halved: take an even size")
+        raise UserError(f"invalid size {size}: expected an even number of pixels")
     return _initialized(nn.Sequential(vgg_stages((2,), channels, in_channels=channels)), seed)
 
 
 def googlenet_stem(classes: int = 0, seed: int = 0) -> nn.Sequential:
-    """GoogLeNet's layers from 224 to 28 pixels: (N, 3, 224, 224) → (N, 192, 28, 28). Weights as in `googlenet`."""
+    """Return GoogLeNet's layers from 224 to 28 pixels: (N, 3, 224, 224) → (N, 192, 28, 28). Weights as in `googlenet`."""
     return _initialized(googlenet_stem_layers(), seed)
 
 
 def vgg_16_stem(classes: int = 0, seed: int = 0) -> nn.Sequential:
-    """VGG-16's layers from 224 to 28 pixels: (N, 3, 224, 224) → (N, 256, 28, 28). Weights as in `vgg`."""
+    """Return VGG-16's layers from 224 to 28 pixels: (N, 3, 224, 224) → (N, 256, 28, 28). Weights as in `vgg`."""
     return _initialized(nn.Sequential(vgg_stages(VGG_CONVOLUTIONS[16][:3])), seed)
 
 
 def vgg_16_without_conv3_3(classes: int = 1000, seed: int = 0) -> Classic:
-    """VGG-16 with two convolutions in its third stage: what the totals that notes-B gives for VGG-16 belong to.
+    """Return VGG-16 with only two convolutions in its third stage, which gives the totals of notes-B for VGG-16.
 
-    (N, 3, 224, 224) → logits (N, classes). The other layers' weights are those of `vgg`.
+    (N, 3, 224, 224) → logits (N, classes). Weights of the other layers are the same as in `vgg`.
     """
-    left_out = ("conv3_3", "relu3_3")
-    layers = OrderedDict((n, layer) for n, layer in vgg(16, classes, seed).named_children() if n not in left_out)
+    omitted = ("conv3_3", "relu3_3")
+    layers = OrderedDict((n, layer) for n, layer in vgg(16, classes, seed).named_children() if n not in omitted)
     return Classic(layers)
 
 

@@ -1,7 +1,7 @@
-"""GoogLeNet (C. Szegedy et al., *Going Deeper with Convolutions*, 2015) and a small net of its kind for 32-pixel images.
+"""GoogLeNet (C. Szegedy et al., *Going Deeper with Convolutions*, 2015) and a small variant for 32-pixel images.
 
-Nine Inception modules named 3a to 5b in three stages with max pooling between them, global average pooling, a linear
-layer; no batch normalization. Two auxiliary heads behind 4a and 4d give the early layers a loss of their own.
+Nine Inception modules, 3a to 5b, in three stages with max pooling between them; global average pooling; a linear layer;
+no batch normalization. Two auxiliary heads after 4a and 4d add losses for the early layers.
 """
 
 from __future__ import annotations
@@ -20,19 +20,22 @@ from resnet_repro.models.initialization import he_initialize
 
 
 class Widths(NamedTuple):
-    """Channels of an Inception module, a row of table 1. None: no such 1×1 convolution, the branch's input passes on."""
+    """Output channels of the convolutions of an Inception module, a row of table 1."""
 
     out_1x1: int
     red_3x3: int | None
+    """1×1 reduction before the 3×3 convolution. None: no reduction."""
     out_3x3: int
     red_5x5: int | None
+    """1×1 reduction before the 5×5 convolution. None: no reduction."""
     out_5x5: int
     out_pool: int | None
+    """1×1 projection after the pooling. None: no projection."""
 
     def channels(self, in_channels: int) -> int:
-        """Output channels of a module with that many at its input."""
-        passed_on = in_channels if self.out_pool is None else self.out_pool
-        return self.out_1x1 + self.out_3x3 + self.out_5x5 + passed_on
+        """Return the output channels of a module with `in_channels` input channels."""
+        pool_channels = in_channels if self.out_pool is None else self.out_pool
+        return self.out_1x1 + self.out_3x3 + self.out_5x5 + pool_channels
 
 
 TABLE_1 = {
@@ -48,15 +51,15 @@ TABLE_1 = {
 }
 STEM_CHANNELS = 192
 HEADS_AFTER: tuple[str, ...] = ("4a", "4d")
-HEAD_STD = 0.01  # of the weights to a head's logits at the start
-HEAD_SIDE = 4  # of the maps that a head's pooling leaves of 14 pixels, and of the small net's 16
+HEAD_STD = 0.01  # initial standard deviation of the weights of a head's last layer
+HEAD_SIDE = 4  # side of the maps after a head's pooling, from 14 pixels, or 16 in the small net
 
 
 class Inception(nn.Module):
-    """1×1, 3×3 and 5×5 convolutions and 3×3 max pooling side by side, ReLU after each convolution.  Figure 2.
+    """Inception module (figure 2): parallel 1×1, 3×3, 5×5 convolutions and 3×3 max pooling, ReLU after convolutions.
 
-    The larger convolutions stand behind 1×1 reductions, the pooling before a 1×1 projection (figure 2b), except where
-    `widths` has None (figure 2a). (N, in_channels, H, W) → (N, `channels`, H, W).
+    1×1 reductions precede the 3×3 and 5×5 convolutions, and a 1×1 projection follows the pooling (figure 2b), unless
+    their width is None (figure 2a). (N, in_channels, H, W) → (N, `channels`, H, W).
     """
 
     def __init__(self, in_channels: int, widths: Widths) -> None:
@@ -86,9 +89,9 @@ class Inception(nn.Module):
 
 
 class Head(nn.Module):
-    """An auxiliary classifier.  Section 5: 5×5 average pooling of stride 3, 1×1 convolution, two linear layers.
+    """Auxiliary classifier (section 5): 5×5 average pooling of stride 3, 1×1 convolution, two linear layers.
 
-    Dropout of 70 % before the last. (N, in_channels, 14 to 16, 14 to 16) → logits (N, classes) in float32.
+    Dropout of 70 % precedes the last layer. (N, in_channels, H, W) with H, W of 14 to 16 → logits (N, classes) float32.
     """
 
     def __init__(self, in_channels: int, channels: int, hidden: int, classes: int) -> None:
@@ -106,11 +109,14 @@ class Head(nn.Module):
 
 
 class GoogLeNet(nn.Module):
-    """`stem`, the Inception modules of `table`, 40 % or no dropout, a linear layer, and `heads`, empty where unwanted.
+    """Stem, Inception modules, global average pooling, dropout, a linear layer, and auxiliary heads.
 
-    heads: {module it stands behind: (channels, hidden units)}. Input (N, 3, H, W) float. In training mode a net with
-    heads gives a tuple (logits, logits of the first head, of the second), in evaluation mode and without heads logits
-    alone; each (N, classes) in float32 under autocast or not.
+    table: {name: widths} of the modules.
+    dropout: probability before the linear layer; 0 for no dropout.
+    heads: {name of the module before the head: (channels, hidden units)}; empty for no heads.
+
+    Input (N, 3, H, W) float. Output logits (N, classes) float32, also under autocast. In training mode with heads, the
+    output is a tuple (logits, logits of the first head, logits of the second head).
     """
 
     def __init__(
@@ -125,42 +131,45 @@ class GoogLeNet(nn.Module):
         super().__init__()
         self.stem = stem
         trunk: OrderedDict[str, nn.Module] = OrderedDict()
-        made: dict[str, Inception] = {}
+        modules: dict[str, Inception] = {}
         stage, name = None, ""
         for name, inputs, widths in modules_of(table, stem_channels):
             if stage not in (None, name[0]):
                 trunk[f"pool{stage}"] = nn.MaxPool2d(3, stride=2, ceil_mode=True)
             stage = name[0]
-            trunk[name] = made[name] = Inception(inputs, widths)
+            trunk[name] = modules[name] = Inception(inputs, widths)
         self.trunk = nn.Sequential(trunk)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
-        self.fc = nn.Linear(made[name].channels, classes)
-        # Last, so that they are drawn last: the rest is then the same with and without them.
+        self.fc = nn.Linear(modules[name].channels, classes)
+        # Heads come last: layers are initialized in this order, so the other weights do not depend on the heads.
         self.heads = nn.ModuleDict(
-            {name: Head(made[name].channels, channels, hidden, classes) for name, (channels, hidden) in heads.items()}
+            {
+                name: Head(modules[name].channels, channels, hidden, classes)
+                for name, (channels, hidden) in heads.items()
+            }
         )
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         out = self.stem(x)
-        of_heads = []
+        head_logits = []
         for name, module in self.trunk.named_children():
             out = module(out)
             if self.training and name in self.heads:
-                of_heads.append(self.heads[name](out))
+                head_logits.append(self.heads[name](out))
         logits = self.fc(self.dropout(self.avgpool(out).flatten(1))).float()
-        return (logits, *of_heads) if of_heads else logits
+        return (logits, *head_logits) if head_logits else logits
 
 
 def modules_of(table: Mapping[str, Widths], in_channels: int) -> Iterator[tuple[str, int, Widths]]:
-    """(name, input channels, channels inside) of the modules of `table` in a row behind `in_channels`."""
+    """Yield (name, input channels, widths) of the modules of `table` in sequence, after `in_channels` channels."""
     for name, widths in table.items():
         yield name, in_channels, widths
         in_channels = widths.channels(in_channels)
 
 
 def googlenet_stem_layers() -> nn.Sequential:
-    """The layers before the Inception modules: (N, 3, 224, 224) → (N, 192, 28, 28). Poolings round up."""
+    """Return the layers before the Inception modules: (N, 3, 224, 224) → (N, 192, 28, 28). Pooling rounds sizes up."""
     return nn.Sequential(
         OrderedDict(
             conv1=nn.Conv2d(3, 64, 7, stride=2, padding=3),
@@ -176,10 +185,10 @@ def googlenet_stem_layers() -> nn.Sequential:
 
 
 def googlenet(auxiliary: bool = True, classes: int = 1000, seed: int = 0) -> GoogLeNet:
-    """GoogLeNet of table 1 for 224×224 images with He initialization drawn from `seed`; see `GoogLeNet` for its output.
+    """Return GoogLeNet of table 1 for 224×224 images, with He initialization from `seed`.
 
-    auxiliary: with the two heads, which change no other weight. The branches named 5×5 have 5×5 kernels (torchvision's
-    have 3×3). Local response normalization, which the table does not list, is left out.
+    auxiliary: add the two heads, which do not change the other weights. Kernels of the 5×5 branches are 5×5
+    (torchvision's are 3×3). Local response normalization is omitted, as in the table. Output: see `GoogLeNet`.
     """
     heads = dict.fromkeys(HEADS_AFTER, (128, 1024)) if auxiliary else {}
     net = GoogLeNet(googlenet_stem_layers(), STEM_CHANNELS, TABLE_1, 0.4, classes, heads)
@@ -188,16 +197,16 @@ def googlenet(auxiliary: bool = True, classes: int = 1000, seed: int = 0) -> Goo
 
 
 def small_googlenet(auxiliary: bool = True, width: int = 32, classes: int = 10, seed: int = 0) -> GoogLeNet:
-    """A GoogLeNet for 32×32 images: as many modules and heads in the same places, maps of 32, 16, 8 pixels.
+    """Return a GoogLeNet for 32×32 images, with the same modules and heads on maps of 32, 16, 8 pixels.
 
-    Two 3×3 convolutions to `width` channels on the full image; modules of `width`, 2·width and 4·width channels out,
-    shared among their branches much as in table 1 (1×1 a quarter, 3×3 a half, 5×5 and pooling an eighth each); heads of
-    `width` channels and 8·width units; no dropout but in the heads. 32 million multiply-adds an image at width 32.
-    auxiliary: with the two heads, which change no other weight.
-    Raises UserError for a width that is no multiple of 8.
+    Stem: two 3×3 convolutions to `width` channels. Modules have `width`, 2·width and 4·width output channels, divided
+    among the branches about as in table 1 (1×1 a quarter, 3×3 a half, 5×5 and pooling an eighth each). Heads have `width`
+    channels and 8·width units. Only the heads have dropout. 32 million multiply-adds per image at width 32.
+    auxiliary: add the two heads, which do not change the other weights.
+    Raises UserError for a width that is not a multiple of 8.
     """
     if width < 8 or width % 8:
-        raise UserError(f"width {width} cannot be shared among the branches: take a multiple of 8")
+        raise UserError(f"invalid width {width}: expected a multiple of 8")
     stem = nn.Sequential(
         OrderedDict(
             conv1=nn.Conv2d(3, width // 2, 3, padding=1),
@@ -217,10 +226,10 @@ def small_googlenet(auxiliary: bool = True, width: int = 32, classes: int = 10, 
 
 
 def _initialize(net: GoogLeNet, seed: int) -> None:
-    """He initialization, and a standard deviation of 0.01 in the heads' last layers, as torchvision has it throughout.
+    """Apply He initialization, and scale the last layer of each head to a standard deviation of 0.01.
 
-    A head then begins with the loss of guessing. By He's rule, behind dropout of 70 % and without normalization, it would
-    begin with several times that, and drown what the network itself is to learn.
+    torchvision uses 0.01 in all layers. The initial loss of a head is then that of guessing. With He initialization, 70 %
+    dropout and no normalization it would be several times larger, and dominate the loss of the network.
     """
     he_initialize(net, seed)
     with torch.no_grad():

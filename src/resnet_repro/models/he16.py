@@ -1,8 +1,8 @@
-"""The networks of He16 (*Identity Mappings in Deep Residual Networks*): original and pre-activation, basic and bottleneck.
+"""Networks of He16 (*Identity Mappings in Deep Residual Networks*): original and pre-activation, basic and bottleneck.
 
 A 3×3 convolution to 16 channels, three stages on maps of 32, 16, 8 pixels, global average pooling, a linear layer.
-Basic blocks: two 3×3 convolutions of 16, 32, 64 channels, depth 6n+2. Bottlenecks: 1×1, 3×3, 1×1 of 16, 32, 64
-channels inside and four times as many outside, depth 9n+2 (164: n = 18, 1001: n = 111).
+Basic blocks: two 3×3 convolutions of 16, 32, 64 channels, depth 6n+2. Bottlenecks: 1×1, 3×3, 1×1 convolutions with 16,
+32, 64 inner channels and four times as many output channels, depth 9n+2 (164: n = 18, 1001: n = 111).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ Shape = Literal["basic", "bottleneck"]
 
 
 class PreActBasicBlock(nn.Module):
-    """Two 3×3 convolutions, each after BN-ReLU; the sum passes no nonlinearity.  He16 figure 1b, section 3.
+    """Two 3×3 convolutions, each after BN-ReLU; no nonlinearity after the addition (He16 figure 1b, section 3).
 
-    shared: the shortcut carries the output of the first BN-ReLU, not the raw input. So it is in the very first unit, and
-    where a projection changes the size (He16, appendix); here also where option A does, of which the paper does not speak.
-    Where the size changes the shortcut is option A, as in He16's published code.
+    shared: the input of the shortcut is the output of the first BN-ReLU, not the input of the unit. He16 (appendix) does
+    this in the very first unit and if a projection changes the size. If the size changes, the shortcut here is option A, as
+    in He16's published code; sharing is then our choice, since the paper does not mention the case.
     (N, in_channels, H, W) → (N, width, H/stride, W/stride).
     """
 
@@ -48,12 +48,12 @@ class PreActBasicBlock(nn.Module):
 
 
 class PreActBottleneck(nn.Module):
-    """1×1, 3×3 and 1×1 convolution, each after BN-ReLU, with `shared` as in `PreActBasicBlock`.
+    """1×1, 3×3 and 1×1 convolutions, each after BN-ReLU. shared: as in `PreActBasicBlock`.
 
-    As in He16's published code (KaimingHe/resnet-1k-layers, resnet-pre-act.lua) the first convolution has the stride
-    (later bottlenecks have it in the 3×3), and a projection no normalization of its own: what it gets is normalized.
-    Weights of convolutions and of the linear layer are then 1.68 (164 layers) and 10.18 million (1001), the paper's 1.7
-    and 10.2; with the normalizations' scales and shifts they are 1.70 and 10.33.
+    As in He16's published code (KaimingHe/resnet-1k-layers, resnet-pre-act.lua), the first convolution has the stride
+    (the 3×3 in later bottlenecks), and projections have no normalization, since their input is normalized. Convolutions
+    and linear layer have 1.68 million weights with 164 layers and 10.18 million with 1001, which match the paper's 1.7 and
+    10.2; with normalization there are 1.70 and 10.33 million parameters.
     (N, in_channels, H, W) → (N, 4·width, H/stride, W/stride).
     """
 
@@ -80,10 +80,10 @@ class PreActBottleneck(nn.Module):
 
 
 class He16Net(nn.Module):
-    """The network; see `he16_net` for its arguments. Input (N, 3, H, W) float, output logits (N, classes) in float32.
+    """Network of `he16_net`. Input (N, 3, H, W) float, output logits (N, classes) float32.
 
-    In pre-activation nets the first convolution has no normalization behind it but the first unit's shared one, and an
-    extra BN-ReLU follows the last unit.
+    In pre-activation nets, the BN-ReLU after the first convolution is that of the first unit, and an extra BN-ReLU
+    follows the last unit.
     """
 
     def __init__(self, kind: Kind, blocks: int, shape: Shape, classes: int) -> None:
@@ -123,17 +123,17 @@ class He16Net(nn.Module):
 
 
 def he16_net(kind: Kind, depth: int, block: Shape = "basic", classes: int = 10, seed: int = 0) -> nn.Module:
-    """The original or pre-activation net of `depth` layers, with He initialization drawn from `seed`.
+    """Return the original or pre-activation net of `depth` layers, with He initialization from `seed`.
 
-    The original net of basic blocks is He15's. Raises UserError for unknown kinds and blocks, and for a depth that is
-    not 6n+2 (basic) or 9n+2 (bottleneck).
+    The original net of basic blocks is that of `cifar_net`. Raises UserError for unknown kinds and blocks, and for a depth that
+    is not 6n+2 (basic) or 9n+2 (bottleneck).
     """
     choice(kind, get_args(Kind), "kind")
     choice(block, get_args(Shape), "block")
     per_n = 6 if block == "basic" else 9
     blocks, rest = divmod(depth - 2, per_n)
     if rest or blocks < 1:
-        raise UserError(f"depth {depth} is not {per_n}n+2 with n ≥ 1: take for example {per_n * max(blocks, 1) + 2}")
+        raise UserError(f"invalid depth {depth}: expected {per_n}n+2 with n ≥ 1, e.g. {per_n * max(blocks, 1) + 2}")
     if kind == "original" and block == "basic":
         return cifar_net("resnet", depth, classes=classes, seed=seed)
     net = He16Net(kind, blocks, block, classes)

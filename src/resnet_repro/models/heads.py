@@ -1,4 +1,4 @@
-"""The loss of networks with auxiliary heads."""
+"""Training loss of networks, with or without auxiliary heads."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ HEAD_WEIGHT = 0.3  # C. Szegedy et al., Going Deeper with Convolutions, 2015, se
 
 
 def training_loss(output: Tensor | tuple[Tensor, ...], labels: Tensor) -> tuple[Tensor, Tensor]:
-    """(mean cross-entropy, logits) of what a network gave for labels (N,).
+    """Return (mean cross-entropy, logits (N, classes)) of a network's output for labels (N,).
 
-    output: logits (N, classes); or a tuple of them and each auxiliary head's, whose cross-entropies are added with a
-    weight of 0.3.
+    output: logits (N, classes), or a tuple of the logits and those of each auxiliary head. The cross-entropy of a head is
+    added with weight `HEAD_WEIGHT`.
     """
     logits, *heads = output if isinstance(output, tuple) else (output,)
     loss = F.cross_entropy(logits, labels)

@@ -1,9 +1,9 @@
-"""The ImageNet family of He15 table 1: plain and residual networks of 18, 34, 50, 101 and 152 layers.
+"""ImageNet family of He15 table 1: plain and residual networks of 18, 34, 50, 101 and 152 layers.
 
 A 7×7 convolution of stride 2 to 64 channels, 3×3 max pooling of stride 2, four stages on maps of 56, 28, 14, 7 pixels
-(for 224-pixel images), global average pooling, a linear layer. 18 and 34 layers are made of basic blocks with 64, 128,
-256, 512 channels, the others of bottlenecks with as many inside and four times as many outside. Batch normalization
-after every convolution, no biases in convolutions, no dropout.
+(for 224-pixel images), global average pooling, a linear layer. Nets of 18 and 34 layers have basic blocks with 64, 128,
+256, 512 channels; deeper nets have bottlenecks with the same inner channels and four times as many output channels.
+Batch normalization follows every convolution. Convolutions have no biases, and there is no dropout.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ FIRST_OF_BOTTLENECKS = 50
 
 
 class ImageNetNet(nn.Module):
-    """The network; see `imagenet_net` for its arguments. Attribute names are torchvision's (conv1, layer1.0.bn2, fc).
+    """Network of `imagenet_net`. Attribute names are torchvision's (conv1, layer1.0.bn2, fc).
 
-    Input (N, 3, H, W) float, output logits (N, classes) in float32 under autocast or not.
+    Input (N, 3, H, W) float, output logits (N, classes) float32, also under autocast.
     """
 
     def __init__(self, kind: Kind, depth: Depth, shortcut: ShortcutOption, stride_at: StrideAt, classes: int) -> None:
@@ -65,7 +65,7 @@ class ImageNetNet(nn.Module):
         self.fc = nn.Linear(in_channels, classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """What the last layer sees of images (N, 3, H, W): (N, 512 or 2048)."""
+        """Return the input (N, 512 or 2048) of the last layer for images (N, 3, H, W)."""
         out = self.maxpool(F.relu(self.bn1(self.conv1(x))))  # (N, 64, H/4, W/4)
         out = self.layer4(self.layer3(self.layer2(self.layer1(out))))  # (N, 512 or 2048, H/32, W/32)
         return self.avgpool(out).flatten(1)
@@ -82,19 +82,21 @@ def imagenet_net(
     classes: int = 1000,
     seed: int = 0,
 ) -> ImageNetNet:
-    """plain-`depth` or ResNet-`depth` with He initialization drawn from `seed`.
+    """Return plain-`depth` or ResNet-`depth` with He initialization from `seed`.
 
-    kind: "plain" has no shortcuts. shortcut: "A" zero-padded identity, "B" projection where the size changes, "C"
-    projection everywhere (He15 section 4.1). stride_at: the convolution of a bottleneck that has the stride, the first
-    "1x1" as in He15, or the "3x3" as in torchvision; nets of basic blocks have no choice.
-    A ResNet with option B and stride at "3x3" takes torchvision's weights as they are. A plain net and its residual
-    twins draw the same weights on the main path for the same seed.
-    Raises UserError for unknown kinds, depths, options and places of the stride.
+    kind: "plain" has no shortcuts.
+    shortcut: "A" zero-padded identity, "B" projection if the size changes, "C" projection everywhere (He15 section 4.1).
+    stride_at: convolution of a bottleneck with the stride: "1x1" (the first one) as in He15, "3x3" as in torchvision. It
+        has no effect on basic blocks.
+
+    torchvision's weights fit a ResNet with shortcut "B" and stride_at "3x3". With the same seed, a plain net and residual
+    nets have the same weights on the main path.
+    Raises UserError for unknown kinds, depths, shortcut options and values of stride_at.
     """
     choice(kind, get_args(Kind), "kind")
     choice(depth, BLOCKS, "depth")
     choice(shortcut, get_args(ShortcutOption), "shortcut option")
-    choice(stride_at, get_args(StrideAt), "place of the stride")
+    choice(stride_at, get_args(StrideAt), "stride_at")
     net = ImageNetNet(kind, depth, shortcut, stride_at, classes)
     he_initialize(net, seed)
     return net

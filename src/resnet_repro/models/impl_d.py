@@ -1,9 +1,9 @@
-"""The 32-layer networks of impl-D, a comparison of residual blocks in TensorFlow 1.
+"""32-layer networks of impl-D, a comparison of residual blocks in TensorFlow 1.
 
-6n+2 layers of 16, 32, 64 channels as in He15's CIFAR family, but with biases in the convolutions, Xavier initialization,
-shortcuts that pool and pad, and no batch normalization and ReLU after the last pre-activation block. As written its
-batch normalization never ran in training mode. What the report leaves open (the channels, the stride in a block's
-first convolution, average pooling and one linear layer at the end) is taken from He15.
+6n+2 layers of 16, 32, 64 channels as in He15's CIFAR family, but with biases in convolutions, Xavier initialization,
+shortcuts that pool and pad, and no BN-ReLU after the last pre-activation block. In the source, batch normalization never
+ran in training mode. The report does not specify the channels, the position of the stride (a block's first convolution)
+and the last layers (average pooling and a linear layer); these are He15's.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NORM_OF = {"frozen": "frozen", "batch": "batch-tf"}
 
 
 class PoolShortcut(nn.Module):
-    """1×1 max pooling of stride 2, that is every second pixel, and zeros for the missing channels on both sides.
+    """Shortcut of 1×1 max pooling with stride 2 (every second pixel), padded with zero channels on both sides.
 
     (N, in_channels, H, W) → (N, channels, ceil(H/2), ceil(W/2)).
     """
@@ -42,7 +42,7 @@ class Block(nn.Module):
     """Two 3×3 convolutions with biases, in the order of `kind`.
 
     "original": conv-BN-ReLU-conv-BN, add, ReLU. "plain": the same without the addition. "preact":
-    BN-ReLU-conv-BN-ReLU-conv, add; the shortcut carries the block's raw input everywhere.
+    BN-ReLU-conv-BN-ReLU-conv, add. The input of the shortcut is always the input of the block.
     (N, in_channels, H, W) → (N, channels, H/stride, W/stride).
     """
 
@@ -71,9 +71,9 @@ class Block(nn.Module):
 
 
 class ImplDNet(nn.Module):
-    """The network; see `impl_d_net` for its arguments. Input (N, 3, H, W) float, output logits (N, classes) in float32.
+    """Network of `impl_d_net`. Input (N, 3, H, W) float, output logits (N, classes) float32.
 
-    The first convolution is followed by BN-ReLU, except before pre-activation blocks, which begin with their own.
+    BN-ReLU follows the first convolution, unless the blocks are pre-activation blocks, which begin with BN-ReLU.
     """
 
     def __init__(self, kind: Kind, depth: int, norm: str, classes: int) -> None:
@@ -105,10 +105,10 @@ class ImplDNet(nn.Module):
 def impl_d_net(
     kind: Kind, depth: int = 32, statistics: Statistics = "frozen", classes: int = 10, seed: int = 0
 ) -> ImplDNet:
-    """A net of impl-D with uniform Xavier initialization drawn from `seed`, biases zero.
+    """Return a net of impl-D with uniform Xavier initialization from `seed` and zero biases.
 
-    statistics: "frozen" keeps those of batch normalization at mean 0 and variance 1, as written; "batch" lets it work,
-    with TensorFlow's defaults. Nets of the three kinds draw the same weights for the same seed.
+    statistics: "frozen" keeps the statistics of batch normalization at mean 0 and variance 1, as in the source; "batch" is
+    batch normalization with TensorFlow's defaults. With the same seed, nets of all kinds have the same weights.
     Raises UserError for unknown kinds and statistics, and for a depth that is not 6n+2.
     """
     choice(kind, get_args(Kind), "kind")

@@ -1,4 +1,4 @@
-"""First weights from an explicit generator: He initialization, and PyTorch's own."""
+"""Weight initialization from an explicit generator: He initialization, and PyTorch's default."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import nn
 
 
 def he_initialize(net: nn.Module, seed: int) -> None:
-    """Draw every convolution's and linear layer's weights from N(0, 2/fan_in); biases and norms keep their defaults 0 and 1.
+    """Draw the weights of convolutions and linear layers from N(0, 2/fan_in), and set their biases to zero.
 
-    K. He et al., *Delving Deep into Rectifiers*, 2015, equation 10.
-    Shortcut projections are drawn last, so that nets which differ in their shortcuts alone share all other weights.
+    K. He et al., *Delving Deep into Rectifiers*, 2015, equation 10. Normalization layers are not changed. Shortcut
+    projections are drawn last, so that nets with different shortcuts share all other weights.
     """
     generator = torch.Generator().manual_seed(seed)
     layers = [(name, m) for name, m in net.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
@@ -23,9 +23,9 @@ def he_initialize(net: nn.Module, seed: int) -> None:
 
 
 def torch_initialize(net: nn.Module, seed: int) -> None:
-    """PyTorch's own defaults: weights and biases of convolutions and linear layers uniform in ±1/√fan_in.
+    """Draw weights and biases of convolutions and linear layers uniformly in ±1/√fan_in, PyTorch's default.
 
-    Drawn from a generator of its own, in the order of the layers, so that a net does not depend on what was drawn before.
+    They are drawn in the order of the layers from a separate generator, so they depend on `seed` alone.
     """
     generator = torch.Generator().manual_seed(seed)
     for layer in net.modules():

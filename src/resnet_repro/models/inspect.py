@@ -1,4 +1,4 @@
-"""What all networks here have in common, for whoever looks into one."""
+"""Access to layers, responses and parameters, common to all network families."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Key = TypeVar("Key")
 
 @contextmanager
 def in_mode(net: nn.Module, training: bool) -> Iterator[None]:
-    """Inside, `net` is in training or evaluation mode; afterwards in the mode that it was in."""
+    """Put `net` into training or evaluation mode inside the context, and restore its mode afterwards."""
     before = net.training
     net.train(training)
     try:
@@ -26,7 +26,7 @@ def in_mode(net: nn.Module, training: bool) -> Iterator[None]:
 def forward_hooks(
     modules: Iterable[tuple[Key, nn.Module]], look: Callable[[Key, nn.Module, Tensor, Tensor], None]
 ) -> Iterator[None]:
-    """Inside, each forward pass of one of `modules` calls look(key, module, its first input, its output)."""
+    """Call look(key, module, first input, output) at each forward pass of one of `modules` inside the context."""
 
     def hook_of(key: Key) -> Callable:
         return lambda module, inputs, output: look(key, module, inputs[0], output)
@@ -40,19 +40,19 @@ def forward_hooks(
 
 
 def main_path_convolutions(net: nn.Module) -> list[tuple[str, nn.Conv2d]]:
-    """Names and modules of the convolutions on the main path, in the order the signal meets them."""
+    """Return names and modules of the convolutions on the main path, in forward order."""
     return [(name, module) for name, module in main_path(net) if isinstance(module, nn.Conv2d)]
 
 
 def main_path_layers(net: nn.Module) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
-    """The same with the linear layers: all layers with weights on the main path."""
+    """Return names and modules of the convolutions and linear layers on the main path, in forward order."""
     return [(name, module) for name, module in main_path(net) if isinstance(module, nn.Conv2d | nn.Linear)]
 
 
 def gradient_layers(net: nn.Module) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
-    """The layers whose gradients are recorded: the convolutions, as He15 looks at them.
+    """Return the layers whose gradients are recorded: the convolutions on the main path, as in He15.
 
-    In nets with several linear layers on the main path those are recorded too, since they are where such a net is deep.
+    In nets with several linear layers on the main path, the linear layers are recorded too.
     """
     layers = main_path_layers(net)
     linear = sum(isinstance(layer, nn.Linear) for _, layer in layers)
@@ -60,28 +60,28 @@ def gradient_layers(net: nn.Module) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
 
 
 def main_path(net: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Names and modules, the net itself first, without shortcuts (`downsample`) and auxiliary heads (`heads`)."""
+    """Return names and modules, the net itself first, without shortcuts (`downsample`) and auxiliary heads (`heads`)."""
     return [(name, m) for name, m in net.named_modules() if not {"downsample", "heads"} & set(name.split("."))]
 
 
 def responding_modules(net: nn.Module) -> list[tuple[str, nn.Module]]:
-    """(name of the convolution, the module whose output is its response), in the signal's order.
+    """Return (name of a convolution, module with its response as output) for the main path, in forward order.
 
-    He15 figure 7: the response is taken after batch normalization, before the nonlinearity and the addition. Where a
-    network has `norm_follows = False`, or no normalization, it is the output of the convolution itself.
+    The response is taken after batch normalization, before the nonlinearity and the addition (He15 figure 7). If the
+    network has `norm_follows = False`, or no normalization, it is the output of the convolution.
     """
-    follows = getattr(net, "norm_follows", True)
+    norm_follows = getattr(net, "norm_follows", True)
     modules = dict(net.named_modules())
-    found = []
+    responding = []
     for name, conv in main_path_convolutions(net):
-        head, _, last = name.rpartition(".")
-        norm = modules.get(f"{head}.{last.replace('conv', 'bn')}".lstrip(".")) if follows else None
-        found.append((name, conv if norm is None or isinstance(norm, nn.Identity) else norm))
-    return found
+        parent, _, last = name.rpartition(".")
+        norm = modules.get(f"{parent}.{last.replace('conv', 'bn')}".lstrip(".")) if norm_follows else None
+        responding.append((name, conv if norm is None or isinstance(norm, nn.Identity) else norm))
+    return responding
 
 
 def parameter_summary(net: nn.Module) -> list[tuple[str, int, int]]:
-    """(part, trainable, frozen) parameters of each part of the network at the top, and of the whole as "total"."""
+    """Return (name, trainable parameters, frozen parameters) of each top-level module, and of the net as "total"."""
     parts: dict[str, list[int]] = {}
     for name, parameter in net.named_parameters():
         counts = parts.setdefault(name.partition(".")[0], [0, 0])

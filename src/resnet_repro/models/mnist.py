@@ -1,4 +1,4 @@
-"""The three networks that blog-E compares on MNIST: a perceptron, a small convolutional net, LeNet."""
+"""Networks of blog-E for MNIST: a multilayer perceptron, a small convolutional net, LeNet."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Output = Literal["logits", "probabilities"]
 
 
 class MnistNet(nn.Module):
-    """`layers`, and a softmax after them where the source has put one before the cross-entropy.
+    """Network of `mnist_net`: `layers`, and a softmax if output is "probabilities".
 
-    Input (N, 1, 28, 28) float, output (N, classes) in float32: logits, or as written probabilities that the loss then
-    takes for logits.
+    Input (N, 1, 28, 28) float, output (N, classes) float32: logits or probabilities. The source passes probabilities to
+    the loss, which expects logits.
     """
 
     def __init__(self, layers: nn.Sequential, output: Output) -> None:
@@ -67,10 +67,10 @@ LAYERS: dict[str, Callable[[int], nn.Sequential]] = {"mlp": _mlp, "cnn": _cnn, "
 
 
 def mnist_net(kind: str, output: Output = "logits", classes: int = 10, seed: int = 0) -> MnistNet:
-    """A net of blog-E with PyTorch's default initialization drawn from `seed`.
+    """Return a net of blog-E with PyTorch's default initialization from `seed`.
 
-    kind: "mlp" (203,530 parameters), "cnn" (222,058) or "lenet" (44,426), for ten classes. Both outputs draw the same
-    weights. Raises UserError for unknown kinds and outputs.
+    kind: "mlp" (203,530 parameters for ten classes), "cnn" (222,058) or "lenet" (44,426). output: "logits", or
+    "probabilities" as in the source; it does not change the weights. Raises UserError for unknown kinds and outputs.
     """
     layers = LAYERS[choice(kind, LAYERS, "kind")]
     net = MnistNet(layers(classes), choice(output, get_args(Output), "output"))

@@ -1,4 +1,4 @@
-"""Normalizations by name."""
+"""Normalization layers by name."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ TF1_EPSILON, TF1_MOMENTUM = 1e-3, 0.01  # tf.layers.batch_normalization: decay 0
 
 
 class FrozenBatchNorm(nn.BatchNorm2d):
-    """Batch normalization whose statistics stay at mean 0 and variance 1: a learned scale and shift, in every mode.
+    """Batch normalization with constant statistics, mean 0 and variance 1, in every mode; scale and shift are learned.
 
-    What tf.layers.batch_normalization is without `training=True`. Shapes as nn.BatchNorm2d's.
+    This is tf.layers.batch_normalization without `training=True`. Shapes as in nn.BatchNorm2d.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -35,11 +35,11 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 
 
 def norm_factory(name: str) -> Callable[[int], nn.Module]:
-    """channels → module, for a normalization by name. Every one but "none" has a scale and a shift for each channel.
+    """Return a function channels → module. All normalizations except "none" have a scale and a shift per channel.
 
-    "batch"; "none"; "layer", over channels and pixels of an image; "instance", over the pixels of a channel; "group",
-    over 8 groups of channels, a choice of ours for nets of 16 to 64 channels (Y. Wu and K. He, 2018, take 32 for larger
-    ones); "batch-tf", batch normalization with the defaults of TensorFlow 1; "frozen", the same with statistics that
-    never move (impl-D). Raises UserError with the known names.
+    "batch": batch normalization. "batch-tf": with TensorFlow 1's defaults. "frozen": the same with constant statistics
+    (impl-D). "none": the identity. "layer": over channels and pixels of an image. "instance": over the pixels of a
+    channel. "group": over 8 groups of channels, our choice for nets of 16 to 64 channels (Y. Wu and K. He, 2018, use 32
+    for larger nets). Raises UserError for unknown names.
     """
     return NORMS[choice(name, NORMS, "norm")]

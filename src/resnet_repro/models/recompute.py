@@ -1,7 +1,7 @@
-"""Backpropagation that computes activations again instead of keeping them, and what it takes to keep them.
+"""Recomputation of activations in the backward pass, and the memory of stored activations.
 
-T. Chen et al., *Training Deep Nets with Sublinear Memory Cost*, 2016: with segments of about √n blocks the memory for
-n blocks falls to some √n of them, for one more forward pass.
+T. Chen et al., *Training Deep Nets with Sublinear Memory Cost*, 2016: with segments of about √n blocks, the memory of n
+blocks is reduced to that of about √n blocks, at the cost of a second forward pass.
 """
 
 from __future__ import annotations
@@ -19,43 +19,43 @@ from torch.utils.checkpoint import checkpoint
 from resnet_repro.models.heads import training_loss
 from resnet_repro.models.inspect import in_mode
 
-STAGE = "layer"  # what the stages of blocks are called in every network here
+STAGE = "layer"  # prefix of the names of stages, in all networks here
 
 
 @contextmanager
 def frozen_statistics(net: nn.Module) -> Iterator[None]:
-    """Inside, a forward pass in training mode normalizes by the batch as usual and leaves running statistics alone.
+    """Keep running statistics constant inside the context. Forward passes in training mode still normalize by the batch.
 
-    They still take part, with momentum 0: autograd must find the same tensors in a repeated pass as in the first.
+    Momentum is set to 0, and tracking stays on: a repeated pass must save the same tensors for autograd as the first.
     """
     tracking = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._NormBase) and m.track_running_stats]
-    kept = [(module.momentum, module.num_batches_tracked) for module in tracking]
+    before = [(module.momentum, module.num_batches_tracked) for module in tracking]
     for module in tracking:
         module.momentum, module.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for module, (momentum, count) in zip(tracking, kept, strict=True):
+        for module, (momentum, count) in zip(tracking, before, strict=True):
             module.momentum, module.num_batches_tracked = momentum, count
 
 
 def recompute_activations(net: nn.Module) -> None:
-    """Make training passes of `net` keep the inputs of segments of blocks only, and compute the rest again.
+    """Change training passes of `net` to store only the inputs of segments of blocks, and recompute other activations.
 
-    Every stage (`layer1`, `layer2`, ..., each a Sequential of blocks) is cut into segments of about √blocks. Gradients
-    and running statistics are those of the plain pass, bit for bit in eager mode on a CPU: the second pass runs under
-    the same autocast and updates no statistics. Keys of the state dict, evaluation, and `net` called under no_grad are
-    as before. Raises ValueError for a network without stages.
+    Each stage (`layer1`, `layer2`, ..., a Sequential of n blocks) is divided into segments of about √n blocks. Gradients
+    and running statistics equal those without recomputation, bit for bit in eager mode on a CPU: the second pass runs under
+    the same autocast and does not update statistics. State dict keys, evaluation and passes under no_grad do not change.
+    Raises ValueError for a network without stages.
     """
     stages = _stages(net)
     if not stages:
-        raise ValueError(f"{type(net).__name__} has no stages {STAGE}1, {STAGE}2, ...: it cannot recompute")
+        raise ValueError(f"{type(net).__name__} cannot recompute activations: expected stages {STAGE}1, {STAGE}2, ...")
     for stage in stages:
         stage.forward = partial(_in_segments, cast(nn.Sequential, stage))  # type: ignore[method-assign]
 
 
 def can_recompute(net: nn.Module) -> bool:
-    """Whether `net` has stages of blocks that can be computed again."""
+    """Whether `net` has stages of blocks that can be recomputed."""
     return bool(_stages(net))
 
 
@@ -77,22 +77,22 @@ def _in_segments(stage: nn.Sequential, x: Tensor) -> Tensor:
 
 
 def _contexts(segment: nn.Module):
-    """Around the first pass of a segment, and around its repetition."""
+    """Return the contexts of the first pass of a segment, and of its recomputation."""
     return nullcontext(), frozen_statistics(segment)
 
 
 def stored_bytes(net: nn.Module, images: Tensor, labels: Tensor, precision: str) -> int:
-    """Bytes that a training step on images (B, C, H, W) and labels (B,) keeps for its backward pass.
+    """Return the bytes that a training step on images (B, C, H, W) and labels (B,) stores for its backward pass.
 
-    Measured on a real forward pass in training mode: every storage that autograd saves, once, parameters left out. It
-    grows linearly with B. Running statistics and gradients are left as they were.
+    Measured in a forward pass in training mode, as the sum of the distinct storages that autograd saves, without
+    parameters. It grows linearly with B. Running statistics and gradients do not change.
     """
     parameters = {parameter.untyped_storage().data_ptr() for parameter in net.parameters()}
-    kept: dict[int, Tensor] = {}  # holding the tensors keeps their addresses from being used again
+    saved: dict[int, Tensor] = {}  # by address; while a tensor is alive its address is not reused
 
     def pack(tensor: Tensor) -> Tensor:
         if tensor.untyped_storage().data_ptr() not in parameters:
-            kept[tensor.untyped_storage().data_ptr()] = tensor
+            saved[tensor.untyped_storage().data_ptr()] = tensor
         return tensor
 
     with (
@@ -102,5 +102,5 @@ def stored_bytes(net: nn.Module, images: Tensor, labels: Tensor, precision: str)
         torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False),
     ):
         training_loss(net(images), labels)
-    weights = sum(p.numel() for p in net.parameters()) * 2 if precision == "bf16" else 0  # cast for autocast
-    return max(0, sum(tensor.untyped_storage().nbytes() for tensor in kept.values()) - weights)
+    weights = sum(p.numel() for p in net.parameters()) * 2 if precision == "bf16" else 0  # autocast's bf16 copies
+    return max(0, sum(tensor.untyped_storage().nbytes() for tensor in saved.values()) - weights)

@@ -1,8 +1,8 @@
-"""A ResNet whose backbone was trained elsewhere, with a last layer of its own.  blog-E.
+"""ResNet with a pretrained backbone and a new last layer, as in blog-E.
 
-The source takes torchvision's ResNet-34 with ImageNet's weights and puts a new linear layer of 100 classes in place of
-its last one. Its three slips can be had as options: the softmax before the cross-entropy, the frozen backbone whose batch
-normalization stays in training mode; the third, no scaling of the pixels to ImageNet's, is the recipe's.
+The source uses torchvision's ResNet-34 with ImageNet weights and a new linear layer of 100 classes. Two of its three
+mistakes are options here: a softmax before the cross-entropy, and batch normalization in training mode in the frozen
+backbone. The third, pixels without ImageNet's normalization, is an option of the recipe.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from resnet_repro.parsing import choice
 Statistics = Literal["batch", "running"]
 Output = Literal["logits", "probabilities"]
 HEAD = "fc"
-NAMED = 20  # keys of each kind that a message names
+NAMED = 20  # keys of each kind that an error message names
 COUNTER = ".num_batches_tracked"
 
 
 class TransferNet(ImageNetNet):
-    """The network; see `transfer_net` for its arguments. Names are torchvision's, as in the net that it is made of.
+    """Network of `transfer_net`. Attribute names are torchvision's.
 
-    Input (N, 3, H, W) float, or features (N, 512 or 2048) as `features` gives them; output (N, classes) in float32.
+    Input (N, 3, H, W) float, or features (N, 512 or 2048) from `features`; output (N, classes) float32.
     """
 
     def __init__(self, depth: Depth, frozen: bool, statistics: Statistics, output: Output, classes: int) -> None:
@@ -42,7 +42,7 @@ class TransferNet(ImageNetNet):
         return out.softmax(1) if self.output == "probabilities" else out
 
     def train(self, mode: bool = True) -> TransferNet:
-        """As any module's, but that batch normalization of a frozen backbone with "running" statistics stays as it is."""
+        """Set the mode. A frozen backbone with statistics "running" always stays in evaluation mode."""
         super().train(mode)
         if self.frozen and self.statistics == "running":
             for name, child in self.named_children():
@@ -59,20 +59,20 @@ def transfer_net(
     classes: int = 100,
     seed: int = 0,
 ) -> TransferNet:
-    """ResNet-`depth` of torchvision's layout, its backbone to be loaded, its last layer new.
+    """Return ResNet-`depth` in torchvision's layout, before its backbone is loaded with `load_backbone`.
 
-    frozen: only the last layer is trained. statistics: what a frozen backbone's batch normalization uses in training
-    mode, as written that of the "batch" (and its running statistics drift on), or the "running" one it came with.
-    output: logits, or as written probabilities that the loss then takes for logits.
-    Weights come from `seed`: He's initialization for the backbone, PyTorch's own for the last layer, the same whatever
-    the options. Raises UserError for unknown options, and for running statistics where nothing is frozen.
+    frozen: train only the last layer.
+    statistics: statistics of batch normalization in a frozen backbone in training mode: "batch" as in the source, where the
+        running statistics keep changing, or "running" for constant running statistics.
+    output: "logits", or "probabilities" as in the source, which passes them to a loss that expects logits.
+
+    Initialization from `seed`: He initialization for the backbone, PyTorch's default for the last layer. The options do
+    not change it. Raises UserError for unknown options, and for running statistics without a frozen backbone.
     """
     choice(statistics, get_args(Statistics), "statistics")
     choice(output, get_args(Output), "output")
     if statistics == "running" and not frozen:
-        raise UserError(
-            "running statistics in training are for a frozen backbone: freeze it, or take those of the batch"
-        )
+        raise UserError("statistics 'running' needs a frozen backbone: expected frozen=True, or statistics 'batch'")
     net = TransferNet(depth, frozen, statistics, output, classes)
     he_initialize(net, seed)
     torch_initialize(net.fc, seed)
@@ -80,42 +80,43 @@ def transfer_net(
 
 
 def load_backbone(net: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
-    """Copy all tensors but the last layer's from `state`, in torchvision's names, into `net`.
+    """Copy all tensors except the last layer's from `state`, with torchvision's names, into `net`.
 
-    Counters of batches that `state` lacks stay as they are in `net`. Raises UserError as `check_backbone` does.
+    Batch counters that `state` lacks are not changed. origin and errors: see `check_backbone`.
     """
     net.load_state_dict({**net.state_dict(), **check_backbone(net, state, origin)})
 
 
 def check_backbone(net: nn.Module, state: Mapping[str, Tensor], origin: str) -> dict[str, Tensor]:
-    """The tensors of `state` but the last layer's, where they are those of the network without its last layer.
+    """Return the tensors of `state` except the last layer's, if they fit `net`.
 
-    Batch normalization's counters of batches may be missing, as in torchvision's older files: they change no output.
-    Raises UserError naming the keys that are missing, unexpected or of another shape.
+    origin: the source of `state`, for error messages. Batch counters of batch normalization may be missing, as in older
+    files of torchvision; they do not affect outputs. Raises UserError with the keys that are missing, unexpected or of
+    another shape.
     """
-    mine = {key: tensor for key, tensor in net.state_dict().items() if key.partition(".")[0] != HEAD}
-    theirs = {key: tensor for key, tensor in state.items() if key.partition(".")[0] != HEAD}
+    expected = {key: tensor for key, tensor in net.state_dict().items() if key.partition(".")[0] != HEAD}
+    backbone = {key: tensor for key, tensor in state.items() if key.partition(".")[0] != HEAD}
     shapes = [
-        f"{key} is {_shape(theirs[key])}, not {_shape(mine[key])}"
-        for key in mine
-        if key in theirs and theirs[key].shape != mine[key].shape
+        f"{key} is {_shape(backbone[key])}, not {_shape(expected[key])}"
+        for key in expected
+        if key in backbone and backbone[key].shape != expected[key].shape
     ]
     problems = [
-        f"{what} {', '.join(keys[:NAMED])}{f' and {len(keys) - NAMED} more' if len(keys) > NAMED else ''}"
-        for what, keys in (
-            ("missing", [key for key in mine if key not in theirs and not key.endswith(COUNTER)]),
-            ("unexpected", [key for key in theirs if key not in mine]),
+        f"{problem} {', '.join(keys[:NAMED])}{f' and {len(keys) - NAMED} more' if len(keys) > NAMED else ''}"
+        for problem, keys in (
+            ("missing", [key for key in expected if key not in backbone and not key.endswith(COUNTER)]),
+            ("unexpected", [key for key in backbone if key not in expected]),
             ("of another shape:", shapes),
         )
         if keys
     ]
     if problems:
         raise UserError(
-            f"{origin} does not hold the weights of this network ({'; '.join(problems)}): give those of the same "
-            "architecture in torchvision's names"
+            f"{origin} does not fit this network ({'; '.join(problems)}): expected weights of the same architecture with "
+            "torchvision's names"
         )
-    return theirs
+    return backbone
 
 
 def _shape(tensor: Tensor) -> str:
-    return "×".join(map(str, tensor.shape)) or "a number"
+    return "×".join(map(str, tensor.shape)) or "a scalar"

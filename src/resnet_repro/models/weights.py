@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors files, their digest, and the names other projects use."""
+"""State dicts: safetensors files, digests, and the key names of other projects."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor, nn
 
-# What wrappers and other projects call the same things: DDP and DataParallel, torch.compile, and the CIFAR ResNets
-# that name the last layer `linear` and a projection `shortcut`.
+# Key names of DDP, DataParallel and torch.compile, and of other CIFAR ResNets.
 _KEY_MAP = ((r"^(module\.|_orig_mod\.)+", ""), (r"^linear\.", "fc."), (r"\.shortcut\.", ".downsample."))
 
 
 def map_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`state` under this project's names: wrappers' prefixes dropped, `linear` → `fc`, `shortcut` → `downsample`."""
+    """Return `state` with this project's keys: without prefixes of wrappers, `linear` → `fc`, `shortcut` → `downsample`."""
     mapped = {}
     for key, tensor in state.items():
         for pattern, replacement in _KEY_MAP:
@@ -26,7 +25,7 @@ def map_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def state_sha256(state: Mapping[str, Tensor]) -> str:
-    """Digest of a state dict: sha256 over name, dtype, shape and bytes of every tensor, in the order of the names."""
+    """Return the sha256 of a state dict, over name, dtype, shape and bytes of each tensor, sorted by name."""
     digest = hashlib.sha256()
     for key in sorted(state):
         tensor = state[key].detach().cpu().contiguous()
@@ -36,7 +35,7 @@ def state_sha256(state: Mapping[str, Tensor]) -> str:
 
 
 def save_weights(net: nn.Module, path: Path) -> None:
-    """Write parameters and buffers to a safetensors file, in one piece or not at all. Raises OSError."""
+    """Write parameters and buffers to a safetensors file, atomically. Raises OSError."""
     state = {key: tensor.detach().cpu().contiguous() for key, tensor in net.state_dict().items()}
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_bytes(save(state))
