@@ -120,9 +120,9 @@ def _free_parts(net: nn.Module, trunk: Sequence[LayerCost]) -> dict[str, float]:
         values["pool_params"] = sum(pooling)
     shortcuts = [module for name, module in net.named_modules() if name.split(".")[-1] == "downsample"]
     for name, projects in (("identity_params", False), ("projection_params", True)):
-        alike = [s for s in shortcuts if any(isinstance(m, nn.Conv2d) for m in s.modules()) == projects]
-        if alike:
-            values[name] = sum(parameter_count(shortcut) for shortcut in alike)
+        group = [s for s in shortcuts if any(isinstance(m, nn.Conv2d) for m in s.modules()) == projects]
+        if group:
+            values[name] = sum(parameter_count(shortcut) for shortcut in group)
     return values
 
 

@@ -53,7 +53,7 @@ class Checkpoints(Callback):
             signal.signal(signal.SIGTERM, request)
 
     def is_to_stop(self) -> bool:
-        """Whether any process was asked to stop, also after the check of the last step. All processes must call this."""
+        """Whether any process was asked to stop, possibly after the last step. All processes must call this."""
         return bool(self.dist.all_reduce_max(int(self.stop_requested)))
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -35,16 +35,14 @@ def choose_activations(
     """Whether to store the activations of a step on `batch`, and the bytes that storing them takes.
 
     Measured on a few images and scaled to the batch; `net` is unchanged. If `setting` is "auto", activations are stored
-    up to half of the run's `share` of the device's memory, on a CPU up to 4 GiB at most. Networks without stages of
-    blocks always store them. Processes that train together (`dist`) decide alike, by the one with the least memory.
-    Raises Skip if `setting` is "stored" and they do not fit into free memory.
+    if they take at most half of the run's `share` of the device's memory, on a CPU at most 4 GiB, or if `net` has no
+    stages of blocks. Processes that train together (`dist`) make the same choice, by the one with the least memory.
+    Raises Skip if `setting` is "stored" and the activations do not fit into free memory.
     """
     images, labels = batch
     probe = min(PROBE_IMAGES, len(labels))
-    few = (
-        images[:probe].clone(),
-        labels[:probe].clone(),
-    )  # clones, since a slice would count with the storage of the whole batch
+    # Clones, since a slice would count with the storage of the whole batch.
+    few = images[:probe].clone(), labels[:probe].clone()
     measured = stored_bytes(net, *few, precision) * len(labels) // probe
     if setting == "recomputed":
         return "recomputed", measured

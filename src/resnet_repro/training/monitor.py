@@ -25,7 +25,7 @@ from resnet_repro.records.record import Parent
 from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.memory import peak_memory_mib
 
-LOG_POINTS = 100  # readings of the running loss in a schedule, which are at most 100 steps apart
+LOG_POINTS = 100  # readings of the running loss in a schedule; they are at most 100 steps apart
 GRADIENT_POINTS = 40  # readings of the gradient norms in a schedule, besides those at evaluations
 PROGRESS_SECONDS = 1.0
 
@@ -263,7 +263,7 @@ class Monitor(Callback):
         if "validation" in self.data.splits:
             validation = self._evaluate(module, "validation", others)
             held_out = {"validation_loss": _finite(validation.loss), "validation_error": validation.error}
-        # Compare errors on equally many images only: on fewer, a low error is more often luck.
+        # A score on more images always replaces one on fewer, whose low error may be luck.
         best = self.best or {"test_error": math.inf, "test_images": 0}
         if (-test.images, test.error) < (-best.get("test_images", test.images), best["test_error"]):
             self.best = {"test_error": test.error, "iteration": step, "test_images": test.images}
