@@ -56,7 +56,7 @@ def test_probes_find_classes_in_features_but_not_in_noise() -> None:
 
 
 def test_recovery_is_scored_on_test_images(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The network has been trained on the training images."""
+    """Training images are not independent of the network, which was trained on them."""
     arm = cifar_arm("plain", 8, HE15_CIFAR, length=0, watch=("features",))
     diagnostic = make_diagnostics(diagnostic_context(tmp_path, tiny_data, arm))["features"]
     assert isinstance(diagnostic, Features)

@@ -31,7 +31,7 @@ def test_a_shift_moves_pixels_and_fills_with_black() -> None:
 
 
 class TopPixel(nn.Module):
-    """Its class depends only on whether the pixel in the middle of the top row is black."""
+    """A network that only sees whether the pixel in the middle of the top row is black."""
 
     def forward(self, x: Tensor) -> Tensor:
         dark = (x[:, 0, 0, 14] == 0).float()

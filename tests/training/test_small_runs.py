@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 def test_a_net_with_dropout_and_heads_resumes_with_the_same_bits(tiny_data: Path, tmp_path: Path) -> None:
     """Dropout masks are a function of (seed, step), so a resumed run draws the same ones."""
     model = ModelSpec("googlenet.small_googlenet", {"auxiliary": True, "width": 8})
-    arm = Arm("headed", model, replace(HE15_CIFAR_WITHOUT_BN, batch_size=16, train_images=125))  # 8 steps an epoch
+    arm = Arm("headed", model, replace(HE15_CIFAR_WITHOUT_BN, batch_size=16, train_images=125))  # 8 steps per epoch
     settings = make_settings(tiny_data, 12, arm)
     whole = prepare_run(tmp_path / "whole", settings, tiny_data)
     assert run_here(whole) == "finished"

@@ -28,7 +28,7 @@ from resnet_repro.training.start import pairing_key
 
 pytestmark = pytest.mark.slow
 
-EIGHTH = replace(QUARTER, batch_size=16, train_images=125)  # 8 steps an epoch
+EIGHTH = replace(QUARTER, batch_size=16, train_images=125)  # 8 steps per epoch
 
 
 PARENT = cifar_arm("plain", 8, EIGHTH)
@@ -114,7 +114,7 @@ def test_a_run_whose_parent_changed_does_not_count_as_done(
     assert state_of(folders["plain-14-built"], settings) == "done"
     record = json.loads((folders["plain-8"] / "record.json").read_text())
     (folders["plain-8"] / "record.json").write_text(json.dumps(record | {"weights_sha256": "0" * 64}))
-    with pytest.raises(UserError, match=r"weights .*plain-8/seed0\b.*delete .*plain-14-built/seed0"):
+    with pytest.raises(UserError, match=r"plain-8/seed0\b.*delete .*plain-14-built/seed0"):
         state_of(folders["plain-14-built"], settings)
 
 
@@ -189,9 +189,8 @@ def test_the_pairing_key_depends_on_initialization_and_data_order_only(tiny_data
     ]
     for arm in other:
         assert pairing_key(net_of(arm), settings_of(arm, tiny_data)) != key, arm
-    assert (
-        pairing_key(net_of(plain, 1), settings_of(plain, tiny_data)) != key
-    )  # other first weights, as if from a trained net
+    # Other first weights, as if from a trained network.
+    assert pairing_key(net_of(plain, 1), settings_of(plain, tiny_data)) != key
     assert pairing_key(net_of(plain), settings_of(plain, tiny_data, seed=1)) != key
     assert pairing_key(net_of(plain), settings_of(plain, tiny_data, dataset_digest="0" * 64)) != key
 

@@ -192,9 +192,8 @@ def test_layer_responses_are_the_outputs_of_the_norms(whole_run: Path, tiny_data
 
 
 def test_a_bf16_run_keeps_float32_weights(tiny_data: Path, tmp_path: Path) -> None:
-    arm = cifar_arm(
-        "plain", 8, replace(QUARTER, batch_size=8, train_images=32)
-    )  # few images: slow without bf16 hardware
+    # Few images, because bf16 is slow without hardware for it.
+    arm = cifar_arm("plain", 8, replace(QUARTER, batch_size=8, train_images=32))
     settings = make_settings(tiny_data, 3, arm, precision="bf16", evaluate_every=3)
     folder = prepare_run(tmp_path, settings, tiny_data)
     assert run_here(folder) == "finished"
@@ -204,7 +203,7 @@ def test_a_bf16_run_keeps_float32_weights(tiny_data: Path, tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_a_run_with_adam_and_a_validation_split_resumes(tiny_data: Path, tmp_path: Path) -> None:
-    recipe = replace(IMPL_D, batch_size=25, validation_images=200, train_images=200)  # 8 steps an epoch
+    recipe = replace(IMPL_D, batch_size=25, validation_images=200, train_images=200)  # 8 steps per epoch
     arm = Arm(
         "original-8", ModelSpec("impl_d.impl_d_net", {"kind": "original", "depth": 8, "statistics": "batch"}), recipe
     )

@@ -59,7 +59,7 @@ class RunInfo:
     activation_bytes: int | None = None
     """Bytes that storing the activations of one step takes, in each process."""
     peak_memory_mib: float = 0.0
-    """Most memory, in MiB, that a process of the run held. 0: unknown."""
+    """Peak memory of rank 0 in MiB, also before a resume. 0: unknown."""
 
 
 def finish(module: Classifier, monitor: Monitor, callback: DiagnosticsCallback, info: RunInfo, step: int) -> str:
