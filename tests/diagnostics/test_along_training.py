@@ -1,4 +1,4 @@
-"""What arms measure beyond errors: shifting inputs, modes that differ, features; and what memory decides."""
+"""Diagnostics along the training: input shifts, and the dependence of predictions on the mode."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from resnet_repro.files import read_rows
 from resnet_repro.models import build
 
 
-def test_the_shift_of_an_input_is_measured_in_its_own_spread(tiny_data: Path, tmp_path: Path) -> None:
+def test_an_input_shift_is_in_units_of_the_inputs_standard_deviation(tiny_data: Path, tmp_path: Path) -> None:
     arm = cifar_arm("plain", 8, HE15_CIFAR, watch=("inputs",))
     diagnostic = InputShift(diagnostic_context(tmp_path, tiny_data, arm))
     diagnostic.tables[0].rewind(-1)
@@ -26,26 +26,26 @@ def test_the_shift_of_an_input_is_measured_in_its_own_spread(tiny_data: Path, tm
     diagnostic.along(net, 1)
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
     assert {float(row["mean_shift"]) for row in read_rows(tmp_path / "inputs.csv")} == {0.0}
-    seen: list[torch.Tensor] = []
+    inputs: list[torch.Tensor] = []
     first = net.get_submodule("layer1.0.conv1")
-    handle = first.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
+    handle = first.register_forward_pre_hook(lambda module, arguments: inputs.append(arguments[0].detach()))
     images = torch.cat([x for x, _ in diagnostic.context.data.batches("train", 500)])
     net.train()
     net(images)
     with torch.no_grad():
-        net.bn1.bias += 5.0  # type: ignore[operator]  far from the ReLU's corner: every input rises by nearly 5
+        net.bn1.bias += 5.0  # type: ignore[operator]  far from the ReLU's kink: every input rises by nearly 5
     net(images)
     handle.remove()
     diagnostic.along(net, 2)
     row = next(r for r in read_rows(tmp_path / "inputs.csv") if (r["iteration"], r["layer"]) == ("2", "2"))
-    old, new = (x.mean((0, 2, 3)) for x in seen)
-    spread = seen[0].var((0, 2, 3), correction=0).mean().sqrt()
+    old, new = (x.mean((0, 2, 3)) for x in inputs)
+    spread = inputs[0].var((0, 2, 3), correction=0).mean().sqrt()
     assert float(row["mean_shift"]) == pytest.approx(float((new - old).square().mean().sqrt() / spread), rel=1e-3)
     assert diagnostic.finish(net)["input_mean_shift"] > 0
 
 
 @pytest.mark.parametrize(("norm", "depends"), [("batch", True), ("group", False), ("layer", False), ("none", False)])
-def test_only_batch_statistics_make_a_class_depend_on_the_mode(
+def test_predictions_depend_on_the_mode_only_with_batch_statistics(
     norm: str, depends: bool, tiny_data: Path, tmp_path: Path
 ) -> None:
     arm = cifar_arm("plain", 8, replace(HE15_CIFAR, batch_size=4), norm=norm, watch=("modes",))

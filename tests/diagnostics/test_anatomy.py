@@ -1,4 +1,4 @@
-"""Receptive fields, stages, and what else tells a network's shape."""
+"""Receptive fields, stages, and other measures of a network's structure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from resnet_repro.models.fragments import stack
 
 
 @pytest.mark.parametrize(("kernel", "count", "side"), [(3, 2, 5), (5, 1, 5), (3, 3, 7), (7, 1, 7)])
-def test_the_receptive_field_is_where_the_gradient_reaches(kernel: int, count: int, side: int) -> None:
+def test_the_receptive_field_is_the_extent_of_the_gradient(kernel: int, count: int, side: int) -> None:
     net = stack(kernel, count, channels=1)
     for parameter in net.parameters():
         nn.init.ones_(parameter)
@@ -30,19 +30,19 @@ def test_the_receptive_field_is_where_the_gradient_reaches(kernel: int, count: i
     assert measures(net, layer_costs(net, (1, 15, 15)), (1, 15, 15))["receptive_field"] == side
 
 
-def test_receptive_fields_by_hand() -> None:
+def test_receptive_fields_match_hand_calculations() -> None:
     assert receptive_field([]) == 1
     assert receptive_field([nn.Conv2d(1, 1, 3, stride=2), nn.MaxPool2d(3, stride=2)]) == 3 + 2 * 2
     assert receptive_field([nn.Conv2d(1, 1, 3, dilation=2)]) == 5
     with_shortcuts, without = (
         counts_of(build_on_meta(NETS[n].model, 10), (3, 32, 32)) for n in ("resnet-20", "plain-20")
     )
-    # 7 convolutions at full size, 6 at half, 6 at a quarter; the first of a stage steps as the stage before.
+    # 7 convolutions at full size, 6 at half and 6 at a quarter; the first of a stage has the step of the previous stage.
     assert with_shortcuts["receptive_field"] == without["receptive_field"] == 1 + 2 * 8 + 4 * 6 + 8 * 5
 
 
 @pytest.mark.slow
-def test_branches_have_no_one_receptive_field(counted: Results) -> None:
+def test_nets_with_branches_have_no_receptive_field(counted: Results) -> None:
     assert "receptive_field" not in counted.values["inception-3a"][0]
     assert counted.of("vgg-16", "receptive_field") == {0: 212}
 
@@ -53,7 +53,7 @@ def test_stages_end_at_the_last_map_of_each_size() -> None:
 
 
 class Scaled(nn.Module):
-    """A block whose shortcut has something to learn."""
+    """A block whose shortcut has parameters but no convolution."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,20 +64,20 @@ class Scaled(nn.Module):
         return self.conv1(x) + self.downsample(x)
 
 
-def test_measures_tell_a_net_that_is_the_other_way_round() -> None:
-    upside_down = nn.Sequential(
+def test_measures_of_a_net_with_growing_maps_and_fewer_channels() -> None:
+    growing = nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1), Scaled(), nn.Upsample(scale_factor=4), nn.Conv2d(8, 4, 2, stride=2)
     )
-    found = counts_of(upside_down, (3, 8, 8))
-    assert found["memory_peak_depth"] == 100
-    assert found["early_memory_share"] == pytest.approx(100 * 8 * 64 / (2 * 8 * 64 + 4 * 256))
-    assert (found["fc_layers"], found["fc_params_share"], found["conv_macs_share"]) == (0, 0, 100)
-    assert (found["map_growths"], found["channel_drops"], found["channel_growth"]) == (1, 1, 0.5)
-    assert found["identity_params"] == 16
-    assert not {"pool_params", "fc_params_saved"} & set(found)
+    values = counts_of(growing, (3, 8, 8))
+    assert values["memory_peak_depth"] == 100
+    assert values["early_memory_share"] == pytest.approx(100 * 8 * 64 / (2 * 8 * 64 + 4 * 256))
+    assert (values["fc_layers"], values["fc_params_share"], values["conv_macs_share"]) == (0, 0, 100)
+    assert (values["map_growths"], values["channel_drops"], values["channel_growth"]) == (1, 1, 0.5)
+    assert values["identity_params"] == 16
+    assert not {"pool_params", "fc_params_saved"} & set(values)
 
 
-def test_measures_of_linear_layers_tell_pooling_from_flattening() -> None:
+def test_measures_of_linear_layers_distinguish_pooling_and_flattening() -> None:
     def tail(*layers: nn.Module) -> dict[str, float]:
         return counts_of(nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), *layers), (1, 8, 8))
 

@@ -1,4 +1,4 @@
-"""Counting architectures: layer by layer against the lecture, in sum against torchvision, and what is made of it."""
+"""Costs of architectures: layer by layer against the lecture, in total against torchvision, and sums of costs."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from resnet_repro.diagnostics.complexity import (
 from resnet_repro.models.catalogue import NETS, catalogued
 from resnet_repro.models.fragments import stack
 
-# (layer, output, memory KiB, parameters, multiply-adds in millions): the lecture's table of AlexNet. It leaves the biases
-# of linear layers out: 37,749 k for fc6.
+# (layer, output, memory KiB, parameters, multiply-adds in millions): the lecture's table of AlexNet, plus the biases of
+# linear layers. The lecture leaves them out: 37,749 k parameters for fc6.
 LECTURE_ALEXNET = [
     ("conv1", (64, 56, 56), 784, 23_296, 73),
     ("pool1", (64, 27, 27), 182, 0, 0),
@@ -40,16 +40,16 @@ LECTURE_ALEXNET = [
 ]
 
 
-def test_alexnet_costs_layer_by_layer_what_the_lecture_says() -> None:
-    found = [
+def test_costs_of_alexnet_match_the_lecture_layer_by_layer() -> None:
+    costs = [
         (row.name, row.output, round(row.memory_kib), row.params, round(row.macs / 1e6)) for row in rows_of("alexnet")
     ]
-    assert found == LECTURE_ALEXNET
+    assert costs == LECTURE_ALEXNET
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "theirs"),
+    ("name", "reference_name"),
     [
         ("alexnet-torchvision", "alexnet"),
         ("vgg-16", "vgg16"),
@@ -61,24 +61,24 @@ def test_alexnet_costs_layer_by_layer_what_the_lecture_says() -> None:
         ("resnet-152", "resnet152"),
     ],
 )
-def test_nets_cost_what_torchvisions_do(name: str, theirs: str) -> None:
+def test_costs_match_torchvision(name: str, reference_name: str) -> None:
     with torch.device("meta"):
-        net: nn.Module = reference.get_model(theirs)
+        net: nn.Module = reference.get_model(reference_name)
 
     def layers(rows: list[LayerCost]) -> list[tuple[Any, ...]]:
-        """Without pooling that changes nothing, which torchvision has in its VGGs."""
+        """All rows but the pooling in torchvision's VGGs that changes nothing."""
         rows = [row for row in rows if not (row.name == "avgpool" and row.output[-1] > 1)]
         return [(row.kind, row.output, row.params, row.macs) for row in rows]
 
     assert layers(rows_of(name)) == layers(layer_costs(net, (3, 224, 224)))
-    published = reference.get_model_weights(theirs)["IMAGENET1K_V1"].meta  # type: ignore[index]
+    published = reference.get_model_weights(reference_name)["IMAGENET1K_V1"].meta  # type: ignore[index]
     sums = totals(rows_of(name))
     assert sums["params"] == published["num_params"]
     assert sums["macs"] / 1e9 == pytest.approx(published["_ops"], abs=0.001)
 
 
-def test_googlenet_differs_from_torchvisions_by_its_kernels_and_its_normalization() -> None:
-    """Theirs has 3×3 kernels in the branches named 5×5, and a scale and a shift for each channel in place of a bias."""
+def test_googlenet_differs_from_torchvision_in_kernels_and_normalization() -> None:
+    """Torchvision has 3×3 kernels in the 5×5 branches, and a scale and a shift per channel instead of a bias."""
     rows = [row for row in rows_of("googlenet") if not row.in_heads]
     net = _googlenet(auxiliary=False)
     params, macs = sum(row.params for row in rows), totals(rows)["macs"]
@@ -90,25 +90,25 @@ def test_googlenet_differs_from_torchvisions_by_its_kernels_and_its_normalizatio
         if conv.kernel_size == (5, 5):
             params -= conv.weight.numel() * 16 // 25
             macs -= row.macs * 16 // 25
-        params += conv.out_channels  # a bias less, a scale and a shift more
+        params += conv.out_channels  # minus a bias, plus a scale and a shift
     published = reference.get_model_weights("googlenet")["IMAGENET1K_V1"].meta  # type: ignore[index]
     assert params == published["num_params"] == 6_624_904
     assert macs == 1_498_376_192 and macs / 1e9 == pytest.approx(published["_ops"], abs=0.001)
 
 
-def test_zfnet_is_alexnet_with_a_finer_start_and_more_filters() -> None:
-    found = {}
+def test_zfnet_has_a_smaller_first_kernel_and_more_filters_than_alexnet() -> None:
+    values = {}
     for name in ("alexnet", "zfnet"):
         net = catalogued(name)
         model = build_on_meta(net.model, net.classes)
-        found[name] = measures(model, rows_of(name), net.shape)
-    assert [found["zfnet"][key] for key in ("first_kernel", "first_stride")] == [7, 2]
-    assert [found["alexnet"][key] for key in ("first_kernel", "first_stride")] == [11, 4]
-    assert [found["zfnet"][f"conv{place}_filters"] for place in (3, 4, 5)] == [512, 1024, 512]
-    assert [found["alexnet"][f"conv{place}_filters"] for place in (3, 4, 5)] == [384, 256, 256]
+        values[name] = measures(model, rows_of(name), net.shape)
+    assert [values["zfnet"][key] for key in ("first_kernel", "first_stride")] == [7, 2]
+    assert [values["alexnet"][key] for key in ("first_kernel", "first_stride")] == [11, 4]
+    assert [values["zfnet"][f"conv{place}_filters"] for place in (3, 4, 5)] == [512, 1024, 512]
+    assert [values["alexnet"][f"conv{place}_filters"] for place in (3, 4, 5)] == [384, 256, 256]
 
 
-def test_auxiliary_heads_stand_apart_from_the_trunk() -> None:
+def test_auxiliary_heads_are_summed_apart_from_the_trunk() -> None:
     rows = rows_of("googlenet")
     without = layer_costs(_googlenet(auxiliary=False), (3, 224, 224))
     assert [row for row in rows if not row.in_heads] == without
@@ -130,7 +130,7 @@ def _googlenet(auxiliary: bool) -> nn.Module:
 def test_pooling_is_counted_apart_from_multiply_adds() -> None:
     net = nn.Sequential(nn.MaxPool2d(3, stride=2), nn.AdaptiveAvgPool2d(2), nn.AvgPool2d((1, 2)))
     rows = layer_costs(net, (4, 11, 11))
-    # 3×3 for each of 5×5 outputs; windows of 3 pixels each way, for 2×2 outputs; two pixels for each of 2×1.
+    # 3×3 pixels for each of 5×5 outputs, 3×3 for each of 2×2, and 1×2 for each of 2×1.
     assert [row.macs for row in rows] == [4 * 25 * 9, 4 * 4 * 9, 4 * 2 * 2]
     sums = totals(rows)
     assert (sums["macs"], sums["params"]) == (0, 0)
@@ -154,7 +154,7 @@ def test_normalization_has_parameters_and_works_in_place() -> None:
 
 
 class Twice(nn.Module):
-    """One convolution, met twice."""
+    """One convolution, applied twice."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -164,12 +164,12 @@ class Twice(nn.Module):
         return self.conv(self.conv(x))
 
 
-def test_shared_weights_are_counted_once_and_their_work_twice() -> None:
+def test_shared_weights_count_once_and_their_multiply_adds_twice() -> None:
     rows = layer_costs(Twice(), (4, 8, 8))
     assert [(row.params, row.macs) for row in rows] == [(148, 9216), (0, 9216)]
 
 
-def test_counting_leaves_the_net_as_it_is() -> None:
+def test_counting_does_not_change_the_net() -> None:
     net = stack(3, 1, channels=2).train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     layer_costs(net, (2, 8, 8))
@@ -177,13 +177,13 @@ def test_counting_leaves_the_net_as_it_is() -> None:
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
-def test_parameters_that_no_layer_accounts_for_are_refused() -> None:
-    with pytest.raises(ValueError, match="1 parameters lie outside"):
+def test_parameters_outside_of_counted_layers_are_rejected() -> None:
+    with pytest.raises(ValueError, match=r"^1 parameters .*not counted"):
         layer_costs(nn.Sequential(nn.Conv2d(1, 1, 1), nn.PReLU()), (1, 4, 4))
 
 
 @pytest.mark.parametrize("name", [name for name in NETS if name[-3:] not in ("110", "202", "152")])
-def test_multiply_adds_of_every_catalogued_net_are_those_of_torchs_counter(name: str) -> None:
+def test_multiply_adds_of_all_catalogued_nets_match_torchs_counter(name: str) -> None:
     net = NETS[name]
     rows = rows_of(name)
     assert totals(rows)["macs"] == describe(net.model, net.classes, net.shape)["multiply_adds"]

@@ -1,4 +1,4 @@
-"""Evaluation of a network, and what gradients say of its training."""
+"""Evaluation of a network, and summaries of its gradients."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from resnet_repro.models.weights import state_sha256
 CPU = torch.device("cpu")
 
 
-def test_evaluation_uses_running_statistics_and_leaves_them_alone(tiny_data: Path) -> None:
+def test_evaluation_uses_running_statistics_without_updating_them(tiny_data: Path) -> None:
     arrays = obtain("standin-tiny", DataSources(tiny_data))
     data = InMemoryData(arrays, StreamConfig(HE15_CIFAR, 0, 1, CPU))
     net = cifar_net("resnet", 8).train()
@@ -41,18 +41,18 @@ def test_evaluation_uses_running_statistics_and_leaves_them_alone(tiny_data: Pat
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_mode_and_hooks_are_as_before_where_a_pass_fails(training: bool) -> None:
-    net, seen = cifar_net("resnet", 8).train(training), []
+def test_a_failed_forward_pass_restores_mode_and_hooks(training: bool) -> None:
+    net, calls = cifar_net("resnet", 8).train(training), []
     images = torch.zeros(2, 3, 32, 32)
-    look = forward_hooks([("fc", net.fc)], lambda key, module, x, output: seen.append((key, net.training)))
+    look = forward_hooks([("fc", net.fc)], lambda key, module, x, output: calls.append((key, net.training)))
     with pytest.raises(RuntimeError, match="channels"), in_mode(net, not training), look:
         list(map(net, (images, images[:, :1])))
     assert net.training is training
     net(images)
-    assert seen == [("fc", not training)]
+    assert calls == [("fc", not training)]
 
 
-def test_gradient_diagnostics_tell_decay_from_health(tmp_path: Path) -> None:
+def test_gradient_diagnostics_show_vanishing_gradients(tmp_path: Path) -> None:
     def diagnose(norms: list[float]) -> dict[str, float]:
         table = Table(tmp_path / "gradients.csv", ("layer", "name", "norm"))
         table.rewind(0)
@@ -67,7 +67,7 @@ def test_gradient_diagnostics_tell_decay_from_health(tmp_path: Path) -> None:
     assert gradient_diagnostics(tmp_path / "none.csv", iterations=10) == {}
 
 
-def test_the_early_gradient_is_that_of_the_first_tenth(tmp_path: Path) -> None:
+def test_the_early_gradient_covers_the_first_tenth_of_the_steps(tmp_path: Path) -> None:
     table = Table(tmp_path / "gradients.csv", ("layer", "name", "norm"))
     table.rewind(0)
     for step, norm in ((1, 1.0), (10, 0.01), (11, 1e-9), (100, 1e-9)):

@@ -16,10 +16,10 @@ def metrics(path: Path, errors: list[float]) -> Path:
     return path / "metrics.csv"
 
 
-def test_the_steps_to_25_percent_are_told_in_doublings(tmp_path: Path) -> None:
+def test_steps_to_25_percent_are_given_in_doublings(tmp_path: Path) -> None:
     path = metrics(tmp_path, [80.0, 20.0, 60.0, 40.0, 30.0, 25.0, 25.0, 20.0, 20.0, 10.0])
-    found = along_the_way(path, 160)
-    assert found["doublings_to_25"] == math.log2(16 * 8 + 16), "five readings in a row, not one lucky one"
-    assert found["mean_running_error"] == 33.0
+    statistics = along_the_way(path, 160)
+    assert statistics["doublings_to_25"] == math.log2(16 * 8 + 16), "five readings in a row count, not a single low one"
+    assert statistics["mean_running_error"] == 33.0
     assert "doublings_to_25" not in along_the_way(metrics(tmp_path, [80.0, 20.0, 60.0, 40.0, 30.0, 26.0]), 96)
     assert along_the_way(tmp_path / "none.csv", 96) == {}

@@ -1,4 +1,4 @@
-"""What the layers of a network hold: recovery of inputs, probes."""
+"""Recovery of inputs and linear probes on the layers of a network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from resnet_repro.models import build
 from resnet_repro.records.record import read_record
 
 
-def test_recovery_finds_what_is_there_and_nothing_where_nothing_is() -> None:
+def test_recovery_finds_targets_in_linear_features_but_not_in_noise() -> None:
     rng = np.random.default_rng(0)
     targets = rng.normal(size=(1_200, 6)).astype(np.float32)
     mixed = targets @ rng.normal(size=(6, 20)).astype(np.float32)
@@ -30,41 +30,41 @@ def test_recovery_finds_what_is_there_and_nothing_where_nothing_is() -> None:
     assert recovery_r2(rng.normal(size=(1_200, 20)).astype(np.float32), targets, sizes)[0] < 0.05
 
 
-def test_one_image_beyond_all_others_does_not_decide_a_recovery() -> None:
+def test_one_image_with_extreme_features_does_not_decide_the_recovery() -> None:
     rng = np.random.default_rng(0)
     targets = rng.normal(size=(1_200, 6)).astype(np.float32)
     features = targets @ rng.normal(size=(6, 20)).astype(np.float32)
-    features[1_100] *= 1e4  # among the held-out ones
+    features[1_100] *= 1e4  # a held-out image
     assert recovery_r2(features, targets, (800, 200, 200))[0] > 0.9
 
 
-def test_recovery_is_scored_on_images_that_chose_nothing() -> None:
+def test_recovery_is_scored_on_held_out_images_only() -> None:
     rng = np.random.default_rng(0)
     features = rng.normal(size=(300, 5)).astype(np.float32)
     targets = features.copy()
-    targets[200:] = -targets[200:]  # the held-out part says the opposite
+    targets[200:] = -targets[200:]  # the opposite relation in the held-out part
     assert recovery_r2(features, targets, (150, 50, 100))[0] < -1
 
 
-def test_probes_read_classes_that_are_there() -> None:
+def test_probes_find_classes_in_features_but_not_in_noise() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 10, 600)
-    telling = np.eye(10)[labels] + 0.1 * rng.normal(size=(600, 10))
-    assert probe_error(telling[:400], labels[:400], telling[400:], labels[400:]) == 0
+    informative = np.eye(10)[labels] + 0.1 * rng.normal(size=(600, 10))
+    assert probe_error(informative[:400], labels[:400], informative[400:], labels[400:]) == 0
     noise = rng.normal(size=(600, 10))
     assert probe_error(noise[:400], labels[:400], noise[400:], labels[400:]) > 75
 
 
 def test_recovery_is_scored_on_test_images(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Training images are known to the net itself."""
+    """Training images are not independent of the network, which was trained on them."""
     arm = cifar_arm("plain", 8, HE15_CIFAR, length=0, watch=("features",))
     diagnostic = make_diagnostics(diagnostic_context(tmp_path, tiny_data, arm))["features"]
     assert isinstance(diagnostic, Features)
-    asked: list[tuple[str, int]] = []
+    requests: list[tuple[str, int]] = []
     data, batches = diagnostic.context.data, InMemoryData.batches
 
     def spy(self: InMemoryData, split: str, limit: int | None = None, size: int | None = None):
-        asked.append((split, limit or data.images(split)))
+        requests.append((split, limit or data.images(split)))
         return batches(self, split, limit, size)
 
     monkeypatch.setattr(InMemoryData, "batches", spy)
@@ -75,10 +75,10 @@ def test_recovery_is_scored_on_test_images(tiny_data: Path, tmp_path: Path, monk
     with torch.inference_mode():
         diagnostic._recovered(build(arm.model, 10, seed=0))
     assert set(sizes) == {(1_499, 1_499, 833, 166, 500)}
-    assert set(asked) == {("train", 999), ("test", 500)}
+    assert set(requests) == {("train", 999), ("test", 500)}
 
 
-def test_features_look_after_the_first_convolution_and_every_block(tiny_data: Path, tmp_path: Path) -> None:
+def test_features_are_taken_after_the_first_convolution_and_each_block(tiny_data: Path, tmp_path: Path) -> None:
     arm = cifar_arm("resnet", 8, HE15_CIFAR, length=0, watch=("features",))
     folder = prepare_run(tmp_path, make_settings(tiny_data, 0, arm), tiny_data)
     assert run_here(folder) == "finished"
@@ -86,7 +86,7 @@ def test_features_look_after_the_first_convolution_and_every_block(tiny_data: Pa
     assert [name for name, _ in places(build(arm.model, 10, 0))] == names
     rows = read_rows(folder / "features.csv")
     assert [(row["name"], row["channels"]) for row in rows] == list(zip(names, ("16", "16", "32", "64"), strict=True))
-    # The input is nearly all there after the first convolution, and less after three blocks.
+    # After the first convolution the input can be recovered almost completely, after three blocks less so.
     assert float(rows[0]["recovered"]) > max(0.5, float(rows[-1]["recovered"]))
     record = read_record(folder)
     probes = [float(row["probe_error"]) for row in rows]
@@ -96,7 +96,7 @@ def test_features_look_after_the_first_convolution_and_every_block(tiny_data: Pa
     assert {row["name"] for row in read_rows(folder / "maps.csv")} == set(names)
 
 
-def test_features_are_the_same_after_a_kill_in_their_middle(tiny_data: Path, tmp_path: Path) -> None:
+def test_features_are_the_same_after_a_kill_while_they_are_written(tiny_data: Path, tmp_path: Path) -> None:
     arm = cifar_arm("plain", 8, QUARTER, length=0, watch=("features",))
     diagnostic = make_diagnostics(diagnostic_context(tmp_path, tiny_data, arm))["features"]
     assert isinstance(diagnostic, Features)

@@ -1,4 +1,4 @@
-"""What a shift of the image costs."""
+"""Test error on shifted images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from resnet_repro.files import read_rows
 CPU = torch.device("cpu")
 
 
-def test_a_shift_moves_pixels_and_leaves_black() -> None:
+def test_a_shift_moves_pixels_and_fills_with_black() -> None:
     image = torch.arange(1, 10, dtype=torch.uint8).reshape(1, 1, 3, 3)
     assert shifted(image, 0, 0) is image
     assert shifted(image, 1, 0).flatten().tolist() == [0, 0, 0, 1, 2, 3, 4, 5, 6]
@@ -30,26 +30,26 @@ def test_a_shift_moves_pixels_and_leaves_black() -> None:
     assert shifted(image, 0, -1).flatten().tolist() == [2, 3, 0, 5, 6, 0, 8, 9, 0]
 
 
-class Corner(nn.Module):
-    """Sees nothing but whether the pixel in the middle of the top row is black."""
+class TopPixel(nn.Module):
+    """A network that only sees whether the pixel in the middle of the top row is black."""
 
     def forward(self, x: Tensor) -> Tensor:
         dark = (x[:, 0, 0, 14] == 0).float()
         return torch.stack([1 - dark, dark, *[torch.full_like(dark, -1.0)] * 8], dim=1)
 
 
-def test_the_shift_test_is_the_mean_over_directions(tiny_data: Path, tmp_path: Path) -> None:
+def test_the_shift_error_is_the_mean_over_directions(tiny_data: Path, tmp_path: Path) -> None:
     obtain("standin-grey-tiny", DataSources(tiny_data))
     arm = Arm("corner", ModelSpec("mnist.mnist_net", {"kind": "mlp"}), BLOG_E_MNIST, watch=("shifts",))
     arrays = obtain("standin-grey-tiny", DataSources(tiny_data))
     data = InMemoryData(arrays, StreamConfig(arm.recipe, 0, 1, CPU))
     settings = make_settings(tiny_data, 1, arm, dataset="standin-grey-tiny", dataset_digest=arrays.digest)
-    found = Shifts(DiagnosticContext(settings, tmp_path, data, CPU)).finish(Corner())
+    values = Shifts(DiagnosticContext(settings, tmp_path, data, CPU)).finish(TopPixel())
     labels = torch.from_numpy(arrays.test.labels.astype("int64"))
     images = torch.from_numpy(arrays.test.images.copy())
 
     def error(down: int, right: int) -> float:
-        logits = Corner()(shifted(images, down, right).float())
+        logits = TopPixel()(shifted(images, down, right).float())
         return 100 * float((logits.argmax(1) != labels).double().mean())
 
     rows = read_rows(tmp_path / "shifts.csv")
@@ -57,9 +57,9 @@ def test_the_shift_test_is_the_mean_over_directions(tiny_data: Path, tmp_path: P
     three = [error(3, 0), error(-3, 0), error(0, 3), error(0, -3)]
     assert float(rows[3]["error"]) == pytest.approx(sum(three) / 4)
     assert three[0] != three[1], "moved down, the top row is black"
-    assert found["shift_loss"] == pytest.approx(found["shift_error"] - error(0, 0))
+    assert values["shift_loss"] == pytest.approx(values["shift_error"] - error(0, 0))
 
 
-def test_what_shifts_cost_is_over_what_stood_before() -> None:
-    found = shift_diagnostics({0: 2.0, 1: 4.0, 2: 8.0, 3: 12.0, 4: 16.0})
-    assert found == {"shift_error": 10.0, "shift_loss": 8.0}
+def test_the_shift_loss_is_relative_to_unshifted_images() -> None:
+    values = shift_diagnostics({0: 2.0, 1: 4.0, 2: 8.0, 3: 12.0, 4: 16.0})
+    assert values == {"shift_error": 10.0, "shift_loss": 8.0}

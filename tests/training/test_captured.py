@@ -1,4 +1,4 @@
-"""The step as one graph, on a CPU: what is recorded is called again in place of being replayed. The rest is test_gpu.py's."""
+"""The training step as one graph, on a CPU: a fake graph calls the recorded function again. test_gpu.py uses real ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from resnet_repro.training.checkpoints import Checkpoints
 
 pytestmark = pytest.mark.slow
 
-STEPS = 80  # ten epochs of 8 steps, whose last batch is short; evaluated after 40, gradients read at every other step
+STEPS = 80  # ten epochs of 8 steps with a short last batch; evaluation after 40, gradients read at every other step
 
 
 REPLAYED = len(range(3, STEPS, 2)) - EAGER_STEPS
@@ -50,7 +50,7 @@ DROPOUT = Arm(
 
 
 class Recorder:
-    """In place of a CUDA graph: keeps what is recorded, calls it when it is replayed, and counts."""
+    """A fake CUDA graph: a replay calls the recorded function. Counts captures and replays."""
 
     def __init__(self) -> None:
         self.captures = self.replays = 0
@@ -61,17 +61,17 @@ class Recorder:
         def replay() -> None:
             self.replays += 1
             with pytest.MonkeyPatch.context() as patch:
-                # A graph would keep such numbers as they were when it was recorded: it must do without.
+                # A graph would keep these numbers from its recording, so a replay must not use them.
                 patch.setattr(classifier, "learning_rate", None)
                 patch.setattr(classifier, "_mask_seed", None)
-                patch.setattr(classifier.Classifier, "global_step", property(_asked))
+                patch.setattr(classifier.Classifier, "global_step", property(_fail))
                 work()
 
         return replay
 
 
-def _asked(module: object) -> int:
-    raise AssertionError("a step within a graph asks for its number")
+def _fail(module: object) -> int:
+    raise AssertionError("the step inside a graph reads its number")
 
 
 def capturing(monkeypatch: pytest.MonkeyPatch, capture: Callable) -> None:
@@ -80,7 +80,7 @@ def capturing(monkeypatch: pytest.MonkeyPatch, capture: Callable) -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("arm", [cifar_arm("resnet", 8, QUARTER), ADAM, DROPOUT], ids=["resnet", "adam", "dropout"])
-def test_a_step_that_updates_by_itself_leaves_the_same_bits(
+def test_captured_steps_end_with_the_same_bits_as_eager_ones(
     arm: Arm, precision: str, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = make_settings(tiny_data, STEPS, arm, precision=precision)
@@ -92,12 +92,12 @@ def test_a_step_that_updates_by_itself_leaves_the_same_bits(
     assert run_here(captured) == "finished"
     assert content(captured) == content(plain)
     assert recorder.captures == 1
-    assert recorder.replays == REPLAYED, "short batches and steps whose gradients are read are taken eagerly"
+    assert recorder.replays == REPLAYED, "short batches and steps with recorded gradients run eagerly"
     records = [json.loads((folder / "record.json").read_text()) for folder in (plain, captured)]
     assert [record["step"] for record in records] == ["eager", "one CUDA graph"]
 
 
-def test_a_captured_step_is_that_of_a_plain_loop(
+def test_captured_steps_match_a_plain_pytorch_loop(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arm = cifar_arm("resnet", 8, QUARTER)
@@ -117,7 +117,7 @@ def test_a_captured_step_is_that_of_a_plain_loop(
     assert record.weights_sha256 == state_sha256(net.state_dict())
 
 
-def test_a_captured_run_stops_and_goes_on_as_if_it_had_not(
+def test_a_captured_run_resumes_with_the_same_result(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     capturing(monkeypatch, Recorder())
@@ -125,12 +125,12 @@ def test_a_captured_run_stops_and_goes_on_as_if_it_had_not(
     whole = prepare_run(tmp_path / "whole", settings, tiny_data)
     assert run_here(whole) == "finished"
     folder = prepare_run(tmp_path / "parts", settings, tiny_data)
-    seen_to = Checkpoints.on_train_batch_end
+    original = Checkpoints.on_train_batch_end
 
     def interrupted(self: Checkpoints, trainer: pl.Trainer, *rest: Any) -> None:
         if trainer.global_step == 53:
             signal.raise_signal(signal.SIGTERM)
-        seen_to(self, trainer, *rest)
+        original(self, trainer, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "on_train_batch_end", interrupted)
@@ -139,7 +139,7 @@ def test_a_captured_run_stops_and_goes_on_as_if_it_had_not(
     assert content(folder) == content(whole)
 
 
-def test_a_step_that_cannot_be_captured_is_taken_eagerly_and_said(
+def test_a_failed_capture_runs_eagerly_and_is_reported(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = make_settings(tiny_data, STEPS, cifar_arm("plain", 8, QUARTER))
@@ -155,7 +155,7 @@ def test_a_step_that_cannot_be_captured_is_taken_eagerly_and_said(
     folder = prepare_run(tmp_path / "refused", settings, tiny_data)
     assert run_here(folder) == "finished"
     assert content(folder) == content(plain)
-    assert len(tries) == 1, "it is not tried again"
+    assert len(tries) == 1, "a failed capture is not repeated"
     reason = "RuntimeError: operation not permitted when stream is capturing"
     record = read_record(folder)
     assert record.step == f"eager (no graph: {reason})"
@@ -163,13 +163,11 @@ def test_a_step_that_cannot_be_captured_is_taken_eagerly_and_said(
     display = Display([ShownRun(name, folder, 1.0) for name in ("plain-8 seed 0", "plain-8 seed 1")], console)
     display.refresh(force=True)
     display.refresh(force=True)
-    said = console.export_text()
-    assert (
-        said.count("its step cannot be one CUDA graph and is taken eagerly (RuntimeError: operation not permitted") == 1
-    )
+    shown = console.export_text()
+    assert shown.count("CUDA graph") == shown.count(f"({reason})") == 1
 
 
-def test_a_replay_reads_the_batch_that_it_is_given() -> None:
+def test_a_replay_reads_its_own_batch() -> None:
     seen: list[tuple[float, int]] = []
     step = CapturedStep(lambda images, labels: seen.append((float(images.sum()), int(labels.sum()))), Recorder())
     batches = [(torch.full((2, 3, 4, 4), float(i)), torch.tensor([i, i])) for i in range(EAGER_STEPS + 3)]

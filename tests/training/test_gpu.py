@@ -1,4 +1,4 @@
-"""The CUDA path held against the CPU's numbers: `make test-gpu`."""
+"""The CUDA path, compared with the CPU: `make test-gpu`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from resnet_repro.training.classifier import Classifier
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")]
 
 
-CALM = replace(QUARTER, learning_rate=0.01)  # 32 of 250 images a step: 8 steps an epoch, the last of 26 images
+CALM = replace(QUARTER, learning_rate=0.01)  # 32 of 250 images per step: 8 steps per epoch, the last with 26 images
 
 
 ARM = cifar_arm("resnet", 8, CALM)
@@ -54,7 +54,7 @@ DROPOUT = Arm(
 )
 
 
-STEPS = 80  # ten epochs: ten short batches; evaluated after 40, gradients read at every other step
+STEPS = 80  # ten epochs with ten short batches; evaluation after 40, gradients read at every other step
 
 
 def losses(folder: Path) -> list[float]:
@@ -82,14 +82,14 @@ def deterministic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
-def test_losses_are_the_cpus(tiny_data: Path, tmp_path: Path) -> None:
-    """float32: the first loss to 2e-5, which TF32 would miss, and a dozen steps to 2e-3."""
+def test_fp32_losses_match_the_cpu(tiny_data: Path, tmp_path: Path) -> None:
+    """The first loss agrees to 2e-5, which TF32 would miss, and twelve steps agree to 2e-3."""
     cpu, gpu = (losses(trained(tmp_path, tiny_data, d, device=d, steps=12)) for d in ("cpu", "cuda"))
     assert gpu[0] == pytest.approx(cpu[0], rel=2e-5)
     assert gpu == pytest.approx(cpu, rel=2e-3)
 
 
-def test_bf16_is_near_float32(tiny_data: Path, tmp_path: Path) -> None:
+def test_bf16_losses_are_close_to_fp32(tiny_data: Path, tmp_path: Path) -> None:
     runs = [losses(trained(tmp_path, tiny_data, p, steps=24, precision=p)) for p in ("fp32", "bf16")]
     assert runs[1][0] == pytest.approx(runs[0][0], rel=2e-2)
     assert runs[1] == pytest.approx(runs[0], rel=0.1)
@@ -98,10 +98,10 @@ def test_bf16_is_near_float32(tiny_data: Path, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("deterministic")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("arm", [ARM, ADAM, DROPOUT], ids=["resnet", "adam", "dropout"])
-def test_a_captured_step_has_the_bits_of_an_eager_one(
+def test_captured_steps_have_the_bits_of_eager_ones(
     arm: Arm, precision: str, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Short batches, steps with gradients read, an evaluation in between; the same algorithms, chosen before the capture."""
+    """Covers short batches, steps with recorded gradients and an evaluation. cuDNN's algorithms are the same in both."""
     captured = trained(tmp_path, tiny_data, "captured", arm, precision=precision)
     assert record_of(captured)["step"] == "one CUDA graph"
     monkeypatch.setattr(train_run, "choose_graph", lambda *_: None)
@@ -111,7 +111,7 @@ def test_a_captured_step_has_the_bits_of_an_eager_one(
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_compiled_kernels_inside_the_graph(
+def test_compiled_kernels_run_inside_the_graph(
     precision: str, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if shutil.which("gcc") is None and shutil.which("clang") is None:
@@ -121,14 +121,14 @@ def test_compiled_kernels_inside_the_graph(
     torch._dynamo.reset()
     counters.clear()
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(monitor, "GRADIENT_POINTS", 8)  # so that the gradients of few steps are read
+    monkeypatch.setattr(monitor, "GRADIENT_POINTS", 8)  # so that few steps read gradients
     monkeypatch.setattr(execution, "FEWEST_CAPTURED", 8)
     eager = trained(tmp_path, tiny_data, "eager", precision=precision, steps=24)
     monkeypatch.setattr(execution, "wants_compilation", lambda *_: True)
-    monkeypatch.setattr(compilation, "LEAST_GAIN", -math.inf)  # however little they gain for so small a net
+    monkeypatch.setattr(compilation, "LEAST_GAIN", -math.inf)  # even without a gain for such a small network
     compiled = trained(tmp_path, tiny_data, "compiled", precision=precision, steps=24)
     assert (record_of(compiled)["compilation"], record_of(compiled)["step"]) == ("compiled", "one CUDA graph")
-    assert counters["stats"]["unique_graphs"] == 1, "traced anew at the first step"
+    assert counters["stats"]["unique_graphs"] == 1, "traced again at the first step"
     tolerance = 1e-3 if precision == "fp32" else 5e-2
     assert losses(compiled) == pytest.approx(losses(eager), rel=tolerance)
     finals = [record_of(folder)["final"]["test_loss"] for folder in (compiled, eager)]
@@ -136,12 +136,12 @@ def test_compiled_kernels_inside_the_graph(
 
 
 def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen_to = Checkpoints.on_train_batch_end
+    original = Checkpoints.on_train_batch_end
 
     def interrupted(self: Checkpoints, trainer: pl.Trainer, *rest: object) -> None:
         if trainer.global_step == step:
             signal.raise_signal(signal.SIGTERM)
-        seen_to(self, trainer, *rest)  # type: ignore[arg-type]
+        original(self, trainer, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Checkpoints, "on_train_batch_end", interrupted)
 
@@ -155,7 +155,7 @@ def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_resumed_run_has_the_same_bits(
     arm: Arm, step: int, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In one process, whose choice of cuDNN's algorithms holds for both."""
+    """Both parts run in one process, so cuDNN chooses its algorithms once."""
     whole = trained(tmp_path, tiny_data, "whole", arm)
     folder = prepare_run(tmp_path / "parts", make_settings(tiny_data, STEPS, arm, device="cuda"), tiny_data)
     with monkeypatch.context() as patch:
@@ -165,26 +165,24 @@ def test_a_resumed_run_has_the_same_bits(
     assert content(folder) == content(whole)
 
 
-def test_a_capture_that_fails_leaves_an_eager_run(
-    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The loss is asked for in the middle of the step, which a graph cannot hold; the steps after it go on."""
+def test_a_failed_capture_leaves_an_eager_run(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step reads the loss on the host, which a graph cannot record. Later steps run eagerly."""
     summed = Classifier._summed_loss
 
-    def asking(self: Classifier, *arguments: object, **options: object):
+    def reading(self: Classifier, *arguments: object, **options: object):
         loss = summed(self, *arguments, **options)  # type: ignore[arg-type]
         float(loss.detach())
         return loss
 
     reference = trained(tmp_path, tiny_data, "reference")
-    monkeypatch.setattr(Classifier, "_summed_loss", asking)
-    folder = trained(tmp_path, tiny_data, "asking")
+    monkeypatch.setattr(Classifier, "_summed_loss", reading)
+    folder = trained(tmp_path, tiny_data, "reading")
     assert record_of(folder)["step"].startswith("eager (no graph: ")
     assert "previous error" not in record_of(folder)["step"], "the first error is the reason"
     assert losses(folder)[:24] == pytest.approx(losses(reference)[:24], rel=1e-3)
 
 
-def test_scores_are_the_cpus(tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_match_the_cpu(tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     arrays = obtain("standin-tiny", DataSources(tiny_data))
     scores = []
@@ -196,8 +194,8 @@ def test_scores_are_the_cpus(tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -
     assert abs(scores[1].error - scores[0].error) <= 100 / 500 + 1e-9
 
 
-def test_a_step_waits_for_nothing(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither an eager one nor a replay; the capture itself, between the two, waits once."""
+def test_steps_do_not_wait_for_the_device(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither eager steps nor replays wait. The capture between them waits once."""
     step = Classifier.training_step
     strictly = []
 
@@ -217,12 +215,12 @@ def test_a_step_waits_for_nothing(tiny_data: Path, tmp_path: Path, monkeypatch: 
 
 
 def mps_processes() -> set[str]:
-    """Names of programs are cut to 15 characters: nvidia-cuda-mps of the control program and of its server."""
+    """Process ids of MPS. Program names are cut to 15 characters: control program and server are both nvidia-cuda-mps."""
     return set(subprocess.run(["pgrep", "-x", "nvidia-cuda-mps"], capture_output=True, text=True).stdout.split())
 
 
-def test_runs_share_the_gpu(tiny_data: Path, quartered: Path, tmp_path: Path) -> None:
-    """The real command: through MPS where that is there, and its service ends with the study."""
+def test_runs_share_a_gpu_and_end_the_mps_service(tiny_data: Path, quartered: Path, tmp_path: Path) -> None:
+    """Runs the command line, through MPS if it is installed. The MPS service ends with the study."""
     before = mps_processes()
     process = cli_process(
         "run", "degradation", "--iterations", "80", "--devices", "cuda:0", "--slots", "2", "--arms", "plain-20,resnet-20",
@@ -238,11 +236,11 @@ def test_runs_share_the_gpu(tiny_data: Path, quartered: Path, tmp_path: Path) ->
     if "CUDA_MPS_PIPE_DIRECTORY" not in os.environ:
         deadline = time.monotonic() + 15
         while (left := mps_processes()) - before:
-            assert time.monotonic() < deadline, f"the service is still there: {left - before}"
+            assert time.monotonic() < deadline, f"the MPS service still runs: {left - before}"
             time.sleep(0.5)
 
 
-# Two processes on one GPU: NCCL refuses that, gloo does not. LOCAL_RANK is 0 for both, as on two machines of one GPU each.
+# Two processes on one GPU work with gloo, not with NCCL. LOCAL_RANK is 0 for both, as on two machines with a GPU each.
 ON_ONE_GPU = """
 import sys, torch.distributed as d
 real = d.init_process_group

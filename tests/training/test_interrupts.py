@@ -1,4 +1,4 @@
-"""Runs that are stopped, killed or started twice lose nothing."""
+"""Runs that are stopped, killed or started twice lose no steps."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize(
     ("signal_number", "code", "interruptions"),
     [
-        (signal.SIGKILL, -9, (5, 13)),  # in the first and in the second epoch, in the middle of both
+        (signal.SIGKILL, -9, (5, 13)),  # in the middle of the first and of the second epoch
         (signal.SIGTERM, 143, (5, 13)),
         (signal.SIGINT, 143, (11,)),
     ],
 )
-def test_interrupted_anywhere_a_run_ends_as_if_it_had_not_been(
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     signal_number: signal.Signals,
     code: int,
     interruptions: tuple[int, ...],
@@ -56,7 +56,7 @@ def test_interrupted_anywhere_a_run_ends_as_if_it_had_not_been(
         assert (folder / "checkpoint.ckpt").exists()
         assert not (folder / "record.json").exists()
         assert steps_of(folder) < 30
-    if signal_number == signal.SIGKILL:  # a line that the kill has cut
+    if signal_number == signal.SIGKILL:  # a line cut short by the kill
         with (folder / "metrics.csv").open("a") as file:
             file.write("29,3.")
     assert run_here(folder) == "finished"
@@ -64,15 +64,15 @@ def test_interrupted_anywhere_a_run_ends_as_if_it_had_not_been(
 
 
 @pytest.mark.parametrize(("hook", "step"), [("on_train_batch_end", 5), ("on_train_start", 0)])
-def test_a_signal_at_the_worst_moment_loses_no_step(
+def test_a_signal_between_steps_is_handled_at_the_next_step(
     hook: str, step: int, whole_run: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Right after a step was seen to, and before the first."""
+    """The signal comes right after a step was handled, or before the first step."""
     folder = prepare_run(tmp_path, make_settings(tiny_data, 30), tiny_data)
-    seen_to = getattr(Checkpoints, hook)
+    original = getattr(Checkpoints, hook)
 
     def interrupted(self: Checkpoints, trainer: pl.Trainer, *rest: object) -> None:
-        seen_to(self, trainer, *rest)
+        original(self, trainer, *rest)
         if trainer.global_step == step:
             signal.raise_signal(signal.SIGTERM)
 
@@ -85,12 +85,12 @@ def test_a_signal_at_the_worst_moment_loses_no_step(
     assert content(folder) == content(whole_run)
 
 
-def test_a_run_ends_when_its_launcher_does(tiny_data: Path, tmp_path: Path) -> None:
+def test_a_run_stops_when_its_launcher_ends(tiny_data: Path, tmp_path: Path) -> None:
     folder = prepare_run(tmp_path, make_settings(tiny_data, 5_000), tiny_data)
     process = start_run(folder)
     wait_for(lambda: (folder / "metrics.csv").exists())
     assert process.stdin is not None
-    process.stdin.close()  # as the kernel does for a launcher that was killed
+    process.stdin.close()  # as the kernel does when a launcher is killed
     assert process.wait(30) == 143
     assert (folder / "checkpoint.ckpt").exists()
 
@@ -102,8 +102,8 @@ def test_a_finished_run_is_not_trained_again(whole_run: Path) -> None:
     assert (whole_run / "log.txt").read_text().count("starting plain-8") == 1
 
 
-def test_a_full_disk_loses_nothing_saved(whole_run: Path, tiny_data: Path, tmp_path: Path) -> None:
-    """A limit on the size of files stands for the full disk: checkpoints can no longer be written."""
+def test_a_full_disk_keeps_the_last_checkpoint(whole_run: Path, tiny_data: Path, tmp_path: Path) -> None:
+    """A limit on file size simulates the full disk: new checkpoints cannot be written."""
     folder = prepare_run(tmp_path, make_settings(tiny_data, 30), tiny_data, checkpoint_seconds=0.0)
     process = start_run(folder)
     wait_for(lambda: steps_of(folder) >= 4)
@@ -126,24 +126,24 @@ def test_a_full_disk_loses_nothing_saved(whole_run: Path, tiny_data: Path, tmp_p
     assert content(folder) == content(whole_run)
 
 
-def test_a_run_folder_serves_one_process_at_a_time(
+def test_a_run_folder_is_locked_against_a_second_process(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from resnet_repro.training import train_run
 
     monkeypatch.setattr(train_run, "LOCK_WAIT_SECONDS", 0.1)
     folder = prepare_run(tmp_path, make_settings(tiny_data, 2), tiny_data)
-    with train_run._lock(folder), pytest.raises(UserError, match="another process trains"), train_run._lock(folder):
+    with train_run._lock(folder), pytest.raises(UserError, match=r"another process .*seed0"), train_run._lock(folder):
         pass
     with train_run._lock(folder):
         pass
 
 
-# A threshold that several batches of the first half come under, so that no single image near a tie decides the test.
+# Several batches of the first half are below this threshold, so that one image near a tie does not decide the test.
 WARM_UP = cifar_arm("plain", 8, replace(QUARTER, warm_up=WarmUp(0.01, until_error=80.0)))
 
 
-def test_the_warm_up_ends_by_the_running_error_also_after_a_resume(tiny_data: Path, tmp_path: Path) -> None:
+def test_a_warm_up_ends_by_the_running_error_also_in_a_resumed_run(tiny_data: Path, tmp_path: Path) -> None:
     whole = prepare_run(tmp_path / "whole", make_settings(tiny_data, 60, WARM_UP), tiny_data)
     assert run_here(whole) == "finished"
     rows = read_rows(whole / "metrics.csv")
@@ -153,7 +153,7 @@ def test_the_warm_up_ends_by_the_running_error_also_after_a_resume(tiny_data: Pa
     assert 3 < under < 30, "the test needs a warm-up that ends in the first half"
     rates = [float(row["learning_rate"]) for row in rows]
     assert rates == [0.01] * under + [0.1] * (30 - under) + [0.01] * 15 + [0.001] * 15
-    # Stopped once while it warms up and once after.
+    # Stopped once during the warm-up and once after it.
     folder = prepare_run(tmp_path / "parts", make_settings(tiny_data, 60, WARM_UP), tiny_data)
     for steps in (under - 2, under + 3):
         process = start_run(folder)
@@ -164,8 +164,8 @@ def test_the_warm_up_ends_by_the_running_error_also_after_a_resume(tiny_data: Pa
     assert content(folder) == content(whole)
 
 
-def test_a_checkpoint_is_the_same_with_and_without_a_compiled_step() -> None:
-    """So that a run goes on where nothing is compiled, as on several processes or without a compiler."""
+def test_the_state_dict_does_not_depend_on_compilation() -> None:
+    """A run can therefore resume without compilation, e.g. with several processes or without a compiler."""
     plain, compiled = (Classifier(cifar_net("plain", 8), HE15_CIFAR, 10) for _ in range(2))
     compiled.call_compiled(torch.compile(compiled.net, backend="eager"))
     assert list(compiled.state_dict()) == list(plain.state_dict())
@@ -176,7 +176,7 @@ def test_a_checkpoint_is_the_same_with_and_without_a_compiled_step() -> None:
     plain.load_state_dict(earlier["state_dict"])
 
 
-def test_checkpoints_need_no_room_in_the_folder_for_temporary_files(
+def test_checkpoints_do_not_use_the_folder_for_temporary_files(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> None:
@@ -187,10 +187,10 @@ def test_checkpoints_need_no_room_in_the_folder_for_temporary_files(
     assert run_here(folder) == "finished"
 
 
-def test_a_machine_that_goes_down_loses_no_row_of_a_checkpoint(
+def test_a_machine_crash_loses_no_row_before_the_checkpoint(
     whole_run: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was not synced when it went down is gone: of each table all that the last checkpoint did not see to disk."""
+    """The crash loses all bytes that were not synced: each table keeps what the last checkpoint synced."""
     on_disk: dict[Path, bytes] = {}
     real = os.fsync
 
@@ -200,21 +200,21 @@ def test_a_machine_that_goes_down_loses_no_row_of_a_checkpoint(
         if path.suffix == ".csv":
             on_disk[path] = path.read_bytes()
 
-    class Down(Exception):
+    class Crash(Exception):
         pass
 
-    def goes_down(self: Checkpoints, trainer: pl.Trainer, *_: object) -> None:
+    def crash(self: Checkpoints, trainer: pl.Trainer, *_: object) -> None:
         if trainer.global_step == 13:
             self._save(trainer)
         if trainer.global_step == 17:
-            raise Down
+            raise Crash
 
     folder = prepare_run(tmp_path, make_settings(tiny_data, 30), tiny_data)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fsync)
-        patch.setattr(monitor, "PROGRESS_SECONDS", 0.0)  # all rows are written, and only those of the checkpoint synced
-        patch.setattr(Checkpoints, "on_train_batch_end", goes_down)
-        with pytest.raises(Down):
+        patch.setattr(monitor, "PROGRESS_SECONDS", 0.0)  # all rows are written, but only the checkpoint syncs them
+        patch.setattr(Checkpoints, "on_train_batch_end", crash)
+        with pytest.raises(Crash):
             run_here(folder)
     for name in ("metrics", "gradients"):
         table = folder / f"{name}.csv"

@@ -1,4 +1,4 @@
-"""Runs of nets with dropout, heads, or no convolution."""
+"""Runs of networks with dropout, auxiliary heads, or without convolutions."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from resnet_repro.records.record import read_record
 pytestmark = pytest.mark.slow
 
 
-def test_a_net_with_dropout_and_heads_stops_and_goes_on_to_the_same_bits(tiny_data: Path, tmp_path: Path) -> None:
-    """Masks are a function of (seed, step): nothing that was drawn before a checkpoint is missed after it."""
+def test_a_net_with_dropout_and_heads_resumes_with_the_same_bits(tiny_data: Path, tmp_path: Path) -> None:
+    """Dropout masks are a function of (seed, step), so a resumed run draws the same ones."""
     model = ModelSpec("googlenet.small_googlenet", {"auxiliary": True, "width": 8})
-    arm = Arm("headed", model, replace(HE15_CIFAR_WITHOUT_BN, batch_size=16, train_images=125))  # 8 steps an epoch
+    arm = Arm("headed", model, replace(HE15_CIFAR_WITHOUT_BN, batch_size=16, train_images=125))  # 8 steps per epoch
     settings = make_settings(tiny_data, 12, arm)
     whole = prepare_run(tmp_path / "whole", settings, tiny_data)
     assert run_here(whole) == "finished"
@@ -36,7 +36,7 @@ def test_a_net_with_dropout_and_heads_stops_and_goes_on_to_the_same_bits(tiny_da
     assert record.value("early_gradient") is not None
 
 
-def test_a_perceptron_leaves_a_record_without_responses(tiny_data: Path, tmp_path: Path) -> None:
+def test_a_perceptron_has_a_record_without_layer_responses(tiny_data: Path, tmp_path: Path) -> None:
     arrays = obtain("standin-grey-tiny", DataSources(tiny_data))
     arm = Arm("mlp", ModelSpec("mnist.mnist_net", {"kind": "mlp"}), BLOG_E_MNIST, watch=("shifts",))
     settings = make_settings(tiny_data, 4, arm, dataset="standin-grey-tiny", dataset_digest=arrays.digest)

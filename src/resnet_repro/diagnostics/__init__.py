@@ -1,4 +1,4 @@
-"""What is measured on networks: scores, costs, gradients, representations.
+"""Measurements on networks: scores, costs, gradients, representations.
 
-May import: models, data, config and the modules at the root.
+May import models, data, config and the modules at the root.
 """

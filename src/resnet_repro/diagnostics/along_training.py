@@ -1,7 +1,7 @@
-"""Measurements that some arms ask for, beyond those that every run takes.
+"""Optional diagnostics, beyond the measurements that every run takes.
 
-An arm names them in `watch`. Each is taken before the first step and about every twentieth of the budget, or once on
-the finished network; each writes a table of its own into the run's folder and may leave numbers for the claims.
+An arm names its diagnostics in `watch`. A diagnostic is taken before the first step and about every twentieth of the
+budget, or once on the finished network. It may write tables into the run's folder and return numbers for claims.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ MODE_IMAGES = 2_000
 
 
 class InputShift(Diagnostic):
-    """How far the distribution of each layer's input moves between two points, the layer before it having learned.
+    """How far the distribution of each layer's input moves between two points of the training.
 
-    For the input of every convolution but the first, in training mode over fixed images: mean and standard deviation
-    of each channel. mean_shift and std_shift are the root mean squares over channels of their change since the point
-    before, in units of the layer's standard deviation there. Diagnostics input_mean_shift and input_std_shift are the
-    means over layers and points. (S. Ioffe and C. Szegedy, 2015, call this motion internal covariate shift.)
+    Measures the mean and standard deviation of each input channel of all convolutions but the first, in training mode on
+    a fixed set of images. mean_shift and std_shift are the root mean squares, over channels, of the changes since the
+    previous point, in units of the layer's standard deviation at that point. The diagnostics input_mean_shift and
+    input_std_shift are means over layers and points. S. Ioffe and C. Szegedy (2015) call this internal covariate shift.
     """
 
     def __init__(self, context: DiagnosticContext) -> None:
@@ -37,23 +37,23 @@ class InputShift(Diagnostic):
         self.tables = [Table(context.folder / "inputs.csv", ("layer", "name", "mean_shift", "std_shift"))]
 
     def along(self, net: nn.Module, step: int) -> None:
-        now = self._measure(net)
-        before: dict[str, Tensor] = self.state
+        current = self._measure(net)
+        previous: dict[str, Tensor] = self.state
         rows = []
-        for layer, (name, moments) in enumerate(now.items(), start=2):
-            if name in before:
-                change = (moments - before[name]).square().mean(1).sqrt()
-                unit = max(float(before[name][1].square().mean().sqrt()), 1e-12)
+        for layer, (name, moments) in enumerate(current.items(), start=2):
+            if name in previous:
+                change = (moments - previous[name]).square().mean(1).sqrt()
+                unit = max(float(previous[name][1].square().mean().sqrt()), 1e-12)
                 mean_shift, std_shift = (float(value) / unit for value in change)
                 rows.append(
                     {"iteration": step, "layer": layer, "name": name, "mean_shift": mean_shift, "std_shift": std_shift}
                 )
         self.tables[0].append(rows)
-        self.state = now
+        self.state = current
 
     @torch.inference_mode()
     def _measure(self, net: nn.Module) -> dict[str, Tensor]:
-        """{name of the convolution: (2, channels) mean and standard deviation of its input}."""
+        """{convolution: (2, channels) mean and standard deviation of its input}."""
         moments: dict[str, Tensor] = {}
 
         def look(name: str, module: nn.Module, x: Tensor, output: Tensor) -> None:
@@ -68,15 +68,15 @@ class InputShift(Diagnostic):
 
     def finish(self, net: nn.Module) -> dict[str, float]:
         rows = read_rows(self.tables[0].path)
-        found = {
+        shifts = {
             f"input_{column}": [float(row[column]) for row in rows if math.isfinite(float(row[column]))]
             for column in ("mean_shift", "std_shift")
         }
-        return {name: mean(values) for name, values in found.items() if values}
+        return {name: mean(values) for name, values in shifts.items() if values}
 
 
 class Distance(Diagnostic):
-    """How far the parameters are from those the run started with: |θ - θ₀| / |θ₀|, all of them as one vector."""
+    """Relative distance of the parameters from their first values: |θ - θ₀| / |θ₀|, all parameters as one vector."""
 
     def __init__(self, context: DiagnosticContext) -> None:
         super().__init__(context)
@@ -100,10 +100,10 @@ class Distance(Diagnostic):
 
 
 class Modes(Diagnostic):
-    """How much the finished network depends on the other images of a batch.
+    """How much predictions of the finished network depend on the other images of a batch.
 
-    mode_change: percent of the first 2,000 test images whose predicted class differs between evaluation mode and
-    training mode on batches of the recipe's size; running statistics are left alone.
+    mode_change: percentage of the first 2,000 test images whose predicted class differs between evaluation mode and
+    training mode, in batches of the recipe's size. Running statistics are not updated.
     """
 
     @torch.inference_mode()
@@ -119,7 +119,7 @@ class Modes(Diagnostic):
 
 
 def _features(context: DiagnosticContext) -> Diagnostic:
-    # scikit-learn takes seconds to import, and few arms need it.
+    # Imported here: scikit-learn takes seconds to import, and few arms need it.
     from resnet_repro.diagnostics.representations import Features
 
     return Features(context)
@@ -135,5 +135,5 @@ DIAGNOSTICS: dict[str, Callable[[DiagnosticContext], Diagnostic]] = {
 
 
 def make_diagnostics(context: DiagnosticContext) -> dict[str, Diagnostic]:
-    """The diagnostics of the run's arm by name. Raises KeyError for one that does not exist."""
+    """The diagnostics of the run's arm, by name. Raises KeyError for an unknown name."""
     return {name: DIAGNOSTICS[name](context) for name in context.settings.arm.watch}

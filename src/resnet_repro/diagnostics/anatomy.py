@@ -1,4 +1,4 @@
-"""What a network is made of, measured on the real modules: where memory, parameters and operations lie, how maps change."""
+"""Structure of a network, measured on its modules: shares of memory, parameters and operations, and map sizes."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ Shape = tuple[int, int, int]
 
 
 def measures(net: nn.Module, rows: Sequence[LayerCost], shape: Shape) -> dict[str, float]:
-    """Measures of `net` by name, from its `rows` (`complexity.layer_costs`) and one more pass of an image of `shape`.
+    """Measures of `net` by name, from its `rows` (`complexity.layer_costs`) and one pass of an image of `shape` (C, H, W).
 
-    Shares are percentages of the whole net without auxiliary heads. A measure is left out of nets that have no such thing.
+    Shares are percentages of the network without auxiliary heads. A measure that does not apply to `net` is left out.
 
-    memory_peak_depth: the place of the layer with the largest output among the layers, 0 the first, 100 the last; the
-    first of several. early_memory_share: memory of the first third of the convolutions, rounded up.
-    fc_params_share, conv_macs_share: of parameters in the linear layers, of multiply-adds in the convolutions.
-    fc_layers: how many. fc_params_saved: the share of parameters that the linear layers lack because the last map is
-    pooled before them, of those that they would have on the map as it is.
-    first_kernel, first_stride: of the first convolution, along one side, in pixels. conv3_filters, conv4_filters,
-    conv5_filters: output channels of the third to fifth convolution.
-    receptive_field: see `receptive_field`.
-    pool_params; identity_params, projection_params: learned scalars in pooling layers, in shortcuts without a
-    convolution and in those with one.
-    map_growths: steps along the main path at which the map gets larger. channel_drops: stages with fewer channels at
-    their end than the stage before. map_shrinkage, channel_growth: side of the first map over the last's, channels of the
-    last over the first's. All four go by `stage_ends`.
+    memory_peak_depth: position of the layer with the largest output (the first such layer); 0: first layer, 100: last.
+    early_memory_share: share of memory in the first third of the convolutions, rounded up.
+    fc_params_share, conv_macs_share: share of parameters in linear layers, of multiply-adds in convolutions.
+    fc_layers: number of linear layers.
+    fc_params_saved: parameters that linear layers save because the last map is pooled before them, in percent of the
+    parameters that they would have without pooling.
+    first_kernel, first_stride: of the first convolution, along one side, in pixels.
+    conv3_filters, conv4_filters, conv5_filters: output channels of the third to fifth convolution.
+    receptive_field: see `receptive_field`; only for networks without branches.
+    pool_params, identity_params, projection_params: learned scalars in pooling layers, in shortcuts without a convolution,
+    and in shortcuts with one.
+    map_growths: steps of the main path at which the map gets larger.
+    channel_drops: stages with fewer channels at their end (`stage_ends`) than the previous stage.
+    map_shrinkage: side of the first map divided by that of the last.
+    channel_growth: channels at the end of the last stage divided by those at the end of the first.
     """
     trunk = [row for row in rows if not row.in_heads]
     path, in_a_row = _walk(net, shape)
@@ -42,15 +44,15 @@ def measures(net: nn.Module, rows: Sequence[LayerCost], shape: Shape) -> dict[st
         | _first(net, trunk)
         | (_field(net, trunk) if in_a_row else {})
         | _free_parts(net, trunk)
-        | _course(path)
+        | _path_measures(path)
     )
 
 
 def receptive_field(layers: Sequence[nn.Module]) -> int:
-    """Side in pixels of the part of the input that one output number depends on, for layers that follow one another.
+    """Side, in pixels, of the input region that one output number depends on, for layers in a row.
 
-    A layer of kernel k adds (k-1) steps, each as long as the product of the strides before it. A shortcut past some of the
-    layers sees no more than they do.
+    A layer with kernel k adds (k-1) * dilation steps, each as long as the product of the preceding strides. A shortcut
+    past some of the layers does not enlarge the region.
     """
     field, step = 1, 1
     for layer in layers:
@@ -61,12 +63,11 @@ def receptive_field(layers: Sequence[nn.Module]) -> int:
 
 
 def stage_ends(path: Sequence[Shape]) -> list[Shape]:
-    """The last map of each size: where a stage ends.
+    """The last map of each spatial size, which is the end of a stage.
 
-    Inside a bottleneck or an Inception module channels go up and down; its output alone counts, and of a stage of such
-    modules the last one's.
+    Channels go up and down inside bottlenecks and Inception modules; only the output of a stage's last module counts.
     """
-    return [here for here, after in pairwise(path) if here[1:] != after[1:]] + list(path[-1:])
+    return [shape for shape, after in pairwise(path) if shape[1:] != after[1:]] + list(path[-1:])
 
 
 def _shares(trunk: Sequence[LayerCost]) -> dict[str, float]:
@@ -87,12 +88,12 @@ def _shares(trunk: Sequence[LayerCost]) -> dict[str, float]:
 
 def _linear(trunk: Sequence[LayerCost], path: Sequence[Shape]) -> dict[str, float]:
     linear = [row for row in trunk if row.kind == "fc"]
-    found: dict[str, float] = {"fc_layers": len(linear)}
+    values: dict[str, float] = {"fc_layers": len(linear)}
     if linear and path:
         inputs, outputs = linear[0].macs // linear[0].output[0], linear[0].output[0]
         saved = (prod(path[-1]) - inputs) * outputs
-        found["fc_params_saved"] = 100 * saved / (saved + sum(row.params for row in linear))
-    return found
+        values["fc_params_saved"] = 100 * saved / (saved + sum(row.params for row in linear))
+    return values
 
 
 def _first(net: nn.Module, trunk: Sequence[LayerCost]) -> dict[str, float]:
@@ -100,8 +101,8 @@ def _first(net: nn.Module, trunk: Sequence[LayerCost]) -> dict[str, float]:
     if not convolutions:
         return {}
     conv = net.get_submodule(convolutions[0].name)
-    found: dict[str, float] = {"first_kernel": _side(conv, "kernel_size"), "first_stride": _side(conv, "stride")}
-    return found | {
+    values: dict[str, float] = {"first_kernel": _side(conv, "kernel_size"), "first_stride": _side(conv, "stride")}
+    return values | {
         f"conv{place}_filters": convolutions[place - 1].output[0] for place in (3, 4, 5) if place <= len(convolutions)
     }
 
@@ -113,25 +114,25 @@ def _field(net: nn.Module, trunk: Sequence[LayerCost]) -> dict[str, float]:
 
 
 def _free_parts(net: nn.Module, trunk: Sequence[LayerCost]) -> dict[str, float]:
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     pooling = [row.params for row in trunk if row.kind == "pool"]
     if pooling:
-        found["pool_params"] = sum(pooling)
+        values["pool_params"] = sum(pooling)
     shortcuts = [module for name, module in net.named_modules() if name.split(".")[-1] == "downsample"]
     for name, projects in (("identity_params", False), ("projection_params", True)):
-        alike = [s for s in shortcuts if any(isinstance(m, nn.Conv2d) for m in s.modules()) == projects]
-        if alike:
-            found[name] = sum(parameter_count(shortcut) for shortcut in alike)
-    return found
+        group = [s for s in shortcuts if any(isinstance(m, nn.Conv2d) for m in s.modules()) == projects]
+        if group:
+            values[name] = sum(parameter_count(shortcut) for shortcut in group)
+    return values
 
 
-def _course(path: Sequence[Shape]) -> dict[str, float]:
+def _path_measures(path: Sequence[Shape]) -> dict[str, float]:
     ends = stage_ends(path)
     if not ends:
         return {}
     return {
-        "map_growths": sum(after[1] > here[1] or after[2] > here[2] for here, after in pairwise(path)),
-        "channel_drops": sum(after[0] < here[0] for here, after in pairwise(ends)),
+        "map_growths": sum(after[1] > shape[1] or after[2] > shape[2] for shape, after in pairwise(path)),
+        "channel_drops": sum(after[0] < end[0] for end, after in pairwise(ends)),
         "map_shrinkage": path[0][1] / path[-1][1],
         "channel_growth": ends[-1][0] / ends[0][0],
     }
@@ -141,7 +142,7 @@ _SPATIAL = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 
 
 def _side(layer: nn.Module, name: str, default: int | None = None) -> int:
-    """A setting of a layer with square kernels."""
+    """An attribute of a layer with square kernels, such as its kernel size, along one side."""
     value = getattr(layer, name) if default is None else getattr(layer, name, default)
     if isinstance(value, int):
         return value
@@ -150,10 +151,10 @@ def _side(layer: nn.Module, name: str, default: int | None = None) -> int:
 
 
 def _walk(net: nn.Module, shape: Shape) -> tuple[list[Shape], bool]:
-    """(maps along the main path up to global pooling, whether its layers follow one another without branches).
+    """(maps along the main path up to global pooling, whether its layers are in a row, without branches).
 
-    A module that holds others and is no `nn.Sequential` is one step of the path, whatever goes on inside. Two layers that
-    take the very same map are branches; shortcuts are none.
+    A module with submodules is one step of the path, unless it is a container such as `nn.Sequential`. Layers that take
+    the same map are branches; shortcuts are not on the main path.
     """
     net = copy_on_meta(net).eval()
     path: list[Shape] = []
@@ -169,8 +170,8 @@ def _walk(net: nn.Module, shape: Shape) -> tuple[list[Shape], bool]:
     for name, module in main_path(net)[1:]:
         parts = name.split(".")
         above = [net.get_submodule(".".join(parts[:end])) for end in range(1, len(parts))]
-        holds = isinstance(module, nn.Sequential | nn.ModuleDict | nn.ModuleList | nn.AdaptiveAvgPool2d)
-        modules.append((not holds and all(isinstance(m, nn.Sequential) for m in above), module))
+        is_skipped = isinstance(module, nn.Sequential | nn.ModuleDict | nn.ModuleList | nn.AdaptiveAvgPool2d)
+        modules.append((not is_skipped and all(isinstance(m, nn.Sequential) for m in above), module))
     with forward_hooks(modules, look), torch.no_grad():
         net(torch.empty(1, *shape, device="meta"))
     return path, len({id(x) for x in inputs}) == len(inputs)

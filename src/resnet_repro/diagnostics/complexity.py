@@ -1,8 +1,8 @@
-"""What an architecture costs, counted from the real modules on the meta device (no memory, no arithmetic).
+"""Costs of an architecture, counted from its modules on the meta device (no memory, no arithmetic).
 
-Conventions are those of notes-B (J. Johnson, EECS 498, lecture 8): memory is four bytes for each number that a layer puts
-out, parameters are counted with biases, operations are multiply-adds of convolutions and linear layers. One KiB is 1,024
-bytes. Activation functions, and with them normalization, additions and concatenations, work in the memory they are given.
+The conventions are those of notes-B (J. Johnson, EECS 498, lecture 8). Memory is four bytes for each output number of a
+layer, in KiB (1,024 bytes). Parameters include biases. Operations are multiply-adds of convolutions and linear layers.
+Activation functions, normalization, additions and concatenations work in place and take no memory.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ KINDS: dict[str, tuple[type[nn.Module], ...]] = {
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One layer for one image.
-
-    kind: "conv", "fc", "pool" or "norm". output: its shape, (C, H, W) or (C,). memory_kib: of that output, 0 for a norm.
-    params: learned scalars, counted where a layer is met first. macs: multiply-adds of a convolution or a linear layer;
-    for pooling, the numbers that it compares or adds, kernel² for each it puts out; 0 for a norm.
-    in_heads: part of an auxiliary head, which only training runs.
-    """
+    """The costs of one layer for one image."""
 
     name: str
     kind: str
+    """One of "conv", "fc", "pool" and "norm"."""
     output: tuple[int, ...]
+    """Shape of the output: (C, H, W) or (C,)."""
     memory_kib: float
+    """Memory of the output in KiB; 0 for a norm."""
     params: int
+    """Learned scalars. A layer that is called several times counts at its first call."""
     macs: int
+    """Multiply-adds of a convolution or linear layer; numbers that pooling compares or adds; 0 for a norm."""
     in_heads: bool = False
+    """Whether the layer is part of an auxiliary head, which runs in training only."""
 
 
 def parameter_count(net: nn.Module) -> int:
@@ -56,15 +56,15 @@ def parameter_count(net: nn.Module) -> int:
 
 
 def trainable_count(net: nn.Module) -> int:
-    """How many of the parameters are trained."""
+    """Number of learned scalars that are trained, i.e. not frozen."""
     return sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
 
 
 def describe(spec: ModelSpec, classes: int, shape: tuple[int, int, int]) -> dict[str, int]:
-    """Layers with weights on the main path, parameters, and multiply-adds of one image of `shape` (C, H, W).
+    """Layers with weights on the main path, (trainable) parameters, and multiply-adds for one image of `shape` (C, H, W).
 
-    Of the parameters, how many are trained. Multiply-adds are those of convolutions and linear layers, half of the
-    operations that torch counts. Auxiliary heads have their share in the parameters alone.
+    Multiply-adds are those of convolutions and linear layers: half of the operations that torch counts. Auxiliary heads
+    count in the parameters only.
     """
     net = build_on_meta(spec, classes).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -79,42 +79,47 @@ def describe(spec: ModelSpec, classes: int, shape: tuple[int, int, int]) -> dict
 
 
 def build_on_meta(spec: ModelSpec, classes: int) -> nn.Module:
-    """The network of `spec` without memory for its weights."""
+    """The network of `spec` on the meta device, without memory for its weights."""
     with torch.device("meta"):
         return build(spec, classes, seed=0)
 
 
 def copy_on_meta(net: nn.Module) -> nn.Module:
-    """A copy of `net` without memory for its weights; `net` stays as it is."""
+    """A copy of `net` on the meta device, without memory for its weights. `net` is unchanged."""
     memo: dict[int, Any] = {id(p): nn.Parameter(p.detach().to("meta")) for p in net.parameters()}
     memo |= {id(buffer): buffer.detach().to("meta") for buffer in net.buffers()}
     return copy.deepcopy(net, memo)
 
 
 def layer_costs(net: nn.Module, shape: tuple[int, int, int]) -> list[LayerCost]:
-    """The cost of each layer for one image of `shape` (C, H, W), in the signal's order, auxiliary heads last.
+    """The cost of each layer for one image of `shape` (C, H, W), in the order of the signal, auxiliary heads last.
 
-    Shortcuts' projections are layers as any other. Only modules are seen: pooling written as a function has no row. The
-    trunk is counted as it classifies; `net.heads` in a pass of training. Raises RuntimeError where the net takes no image
-    of that shape, and ValueError where it has parameters outside of the layers that are counted.
+    Projections in shortcuts are layers too. Pooling that is written as a function and not as a module has no row. The
+    trunk is counted in evaluation mode, `net.heads` in training mode. Raises RuntimeError if the network does not accept
+    images of that shape, and ValueError if it has parameters outside of the counted layers.
     """
     meta = copy_on_meta(net)
     rows = _one_pass(meta.eval(), shape, images=1)
     if next(iter(getattr(meta, "heads", None) or ()), None) is not None:
-        # Two images: batch normalization does not train on one.
+        # Two images, because batch normalization cannot train on one.
         rows += [row for row in _one_pass(meta.train(), shape, images=2) if row.in_heads]
-    missed = parameter_count(net) - sum(row.params for row in rows)
-    if missed:
-        raise ValueError(f"{missed:,} parameters lie outside of convolutions, linear layers and norms, or are not used")
+    uncounted = parameter_count(net) - sum(row.params for row in rows)
+    if uncounted:
+        raise ValueError(
+            f"{uncounted:,} parameters are not counted: expected all in convolutions, linear layers and norms that are used"
+        )
     return rows
 
 
 def totals(rows: Sequence[LayerCost]) -> dict[str, float]:
-    """Sums over the layers of a net for one image.
+    """Sums over the layers of a network for one image.
 
-    memory_kib and params of all layers; macs of convolutions and linear layers; pool_operations, what pooling compares
-    or adds; weighted_memory_kib, the outputs of convolutions and linear layers alone. The same of each kind, as
-    conv_memory_kib, fc_params. Auxiliary heads are in none of these but in heads_memory_kib, heads_params, heads_macs.
+    memory_kib, params: of all layers.
+    macs: multiply-adds of convolutions and linear layers.
+    weighted_memory_kib: outputs of convolutions and linear layers only.
+    pool_operations: numbers that pooling compares or adds.
+    conv_memory_kib, conv_params, conv_macs, and the same with fc and heads: of one kind of layer. Only the sums named
+    heads include auxiliary heads.
     """
     trunk = [row for row in rows if not row.in_heads]
     heads = [row for row in rows if row.in_heads]
@@ -127,17 +132,17 @@ def totals(rows: Sequence[LayerCost]) -> dict[str, float]:
         "weighted_memory_kib": sum(row.memory_kib for row in weighted),
         "pool_operations": sum(row.macs for row in trunk if row.kind == "pool"),
     }
-    for part, mine in (*of_kind.items(), ("heads", heads)):
-        sums[f"{part}_memory_kib"] = sum(row.memory_kib for row in mine)
-        sums[f"{part}_params"] = sum(row.params for row in mine)
-        sums[f"{part}_macs"] = sum(row.macs for row in mine if row.kind != "pool")
+    for part, layers in (*of_kind.items(), ("heads", heads)):
+        sums[f"{part}_memory_kib"] = sum(row.memory_kib for row in layers)
+        sums[f"{part}_params"] = sum(row.params for row in layers)
+        sums[f"{part}_macs"] = sum(row.macs for row in layers if row.kind != "pool")
     return sums
 
 
 def layer_lines(rows: Sequence[LayerCost]) -> list[str]:
-    """The layers as lines for a terminal, and their sums; memory in KiB, parameters in thousands, multiply-adds in millions.
+    """A table of the layers and their sums for a terminal: memory in KiB, parameters in thousands, macs in millions.
 
-    Operations of pooling stand in its rows, in the sums they stand apart.
+    The macs column also shows the operations of pooling layers; their sum is in a separate line.
     """
     sums = totals(rows)
     cells = [("layer", "output", "memory KiB", "params k", "macs M")]
@@ -156,7 +161,7 @@ def layer_lines(rows: Sequence[LayerCost]) -> list[str]:
 
 
 def format_shape(shape: Sequence[int]) -> str:
-    """64×56×56."""
+    """A shape as text, e.g. "64×56×56"."""
     return "×".join(map(str, shape))
 
 
@@ -168,16 +173,16 @@ def _cells(name: str, shape: str, memory: float | None, params: float | None, ma
 
 
 def _one_pass(net: nn.Module, shape: tuple[int, int, int], images: int) -> list[LayerCost]:
-    """The rows of one pass of `images` images through a net on the meta device."""
+    """The rows of one pass of `images` images through a network on the meta device."""
     rows: list[LayerCost] = []
-    met: set[nn.Module] = set()
+    seen: set[nn.Module] = set()
 
     def add(layer: tuple[str, str], module: nn.Module, x: Tensor, output: Tensor) -> None:
         name, kind = layer
         size = tuple(output.shape[1:])
         memory = 0.0 if kind == "norm" else prod(size) * KIB_PER_NUMBER
-        params = 0 if module in met else parameter_count(module)
-        met.add(module)
+        params = 0 if module in seen else parameter_count(module)
+        seen.add(module)
         operations = _operations(module, x, size)
         rows.append(LayerCost(name, kind, size, memory, params, operations, in_heads="heads" in name.split(".")))
 
@@ -193,7 +198,7 @@ def _one_pass(net: nn.Module, shape: tuple[int, int, int], images: int) -> list[
 
 
 def _operations(module: nn.Module, x: Tensor, size: tuple[int, ...]) -> int:
-    """The `macs` of a layer whose input is `x` and whose output for one image has this `size`."""
+    """The `macs` of a layer with input `x` and output of this `size` for one image."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         return prod(size) * module.weight[0].numel()
     if isinstance(module, nn.MaxPool2d | nn.AvgPool2d):

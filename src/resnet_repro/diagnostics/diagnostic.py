@@ -1,4 +1,4 @@
-"""What a measurement along a training is, and what it looks at."""
+"""Base class of the optional diagnostics, and their inputs."""
 
 from __future__ import annotations
 
@@ -14,24 +14,26 @@ from resnet_repro.data.base import Data
 from resnet_repro.files import Table
 from resnet_repro.hardware import autocast
 
-POINTS = 20
+POINTS = 20  # measurements over a schedule, besides the one before the first step
 
 
 @dataclass(frozen=True)
 class DiagnosticContext:
-    """What a diagnostic looks at: the run's settings, folder and data, and its device."""
+    """The run that a diagnostic measures."""
 
     settings: RunSettings
     folder: Path
+    """Folder for tables: the run's folder on rank 0."""
     data: Data
     device: torch.device
 
     def autocast(self) -> torch.autocast:
+        """The autocast context of the run's precision."""
         return autocast(self.device.type, self.settings.precision)
 
 
 class Diagnostic:
-    """One measurement. `tables` are rewound when a run goes on; `state` travels in its checkpoint."""
+    """One diagnostic. A resumed run rewinds its `tables` and restores its `state` from the checkpoint."""
 
     def __init__(self, context: DiagnosticContext) -> None:
         self.context = context
@@ -39,11 +41,11 @@ class Diagnostic:
         self.state: dict[str, Any] = {}
 
     def begin(self, net: nn.Module) -> None:
-        """Called with the first weights, whenever the run's process starts."""
+        """Called with the run's first weights, also when the run is resumed."""
 
     def along(self, net: nn.Module, step: int) -> None:
-        """Called at the points along the way, with the network as it is after `step` steps."""
+        """Called about `POINTS` times during training, with the network after `step` steps."""
 
     def finish(self, net: nn.Module) -> dict[str, float]:
-        """Called with the finished network. Returns diagnostics by name."""
+        """Called with the finished network. Returns values by name, for the record."""
         return {}

@@ -1,4 +1,4 @@
-"""A network's loss and error on images that it is not trained on."""
+"""Loss and error of a network on a set of images."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from resnet_repro.models.inspect import in_mode
 
 @dataclass(frozen=True)
 class Score:
-    """Mean cross-entropy, top-1 error in percent, and the number of images that they were taken on."""
+    """The score of a network on a set of images."""
 
     loss: float
+    """Mean cross-entropy."""
     error: float
+    """Top-1 error in percent."""
     images: int
+    """Number of images that were scored."""
 
 
 @torch.inference_mode()
@@ -34,9 +37,9 @@ def evaluate(
 ) -> Score:
     """Score `net` in evaluation mode (running batch statistics) on batches of (images (B, C, H, W), labels (B,)).
 
-    Images (B, V, C, H, W) are V views of each, whose predictions, as probabilities, are averaged (Krizhevsky 2012,
-    section 4.1). dist: the processes that go through the batches together, each through its own; the score is that on
-    all of them. The mode that the net was in is restored. Raises ValueError for no batches.
+    Images (B, V, C, H, W) hold V views of each image; the predicted probabilities are averaged over the views
+    (Krizhevsky 2012, section 4.1). dist: processes that share the images, each with its own batches; the score covers all
+    of them. The mode of `net` is restored. Raises ValueError if there are no batches.
     """
     dist.same_buffers(net)
     sums = torch.zeros(3, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
@@ -48,7 +51,7 @@ def evaluate(
             sums[2] += len(labels)
     loss, wrong, count = dist.all_reduce_sum(sums).tolist()
     if not count:
-        raise ValueError("no batches to evaluate on: give at least one image")
+        raise ValueError("no batches to evaluate: expected at least one image")
     return Score(loss / count, 100 * wrong / count, int(count))
 
 

@@ -1,4 +1,4 @@
-"""Do the gradients vanish on their way to the first layers?"""
+"""Summaries of gradient norms, which show whether gradients vanish towards the first layers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from resnet_repro.files import read_rows
 
 
 def gradient_diagnostics(path: Path, iterations: int) -> dict[str, float]:
-    """Summaries of a run's gradients.csv, in decades (log10), empty where there is nothing to summarize.
+    """Summaries of a run's gradients.csv, in decades (log10). Empty if there are no rows.
 
-    The level of some layers at a step is the median of their norms. early_gradient: level of the first third of the
-    convolutions, mean over the recorded steps of the first tenth of the `iterations` of the budget, the part that arms
-    of any share have in common. gradient_decay: that level minus the level of the last third, mean over all recorded
-    steps; -1 is a tenfold loss on the way to the front.
-    Steps at which a layer's gradient is zero or not finite count with the smallest normal number: nothing arrives.
+    The level of a group of layers at a step is the median of their gradient norms. A norm that is zero or not finite
+    counts as 0, and a level is at least 1e-38.
+    early_gradient: level of the first third of the layers, mean over the recorded steps in the first tenth of
+    `iterations`. Arms of any share train this part.
+    gradient_decay: level of the first third minus level of the last third, mean over all recorded steps. -1 means that
+    gradients are ten times smaller in the first layers.
     """
     by_step: dict[int, list[float]] = {}
     for row in read_rows(path):

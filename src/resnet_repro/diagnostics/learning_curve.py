@@ -1,4 +1,4 @@
-"""What the curves of a run say, in numbers: how fast it learned, and how its validation error went."""
+"""Statistics of a run's learning curves: speed of learning, and course of the validation error."""
 
 from __future__ import annotations
 
@@ -8,32 +8,34 @@ from statistics import mean
 
 from resnet_repro.files import read_rows, series
 
-REACHED = 25.0  # percent: Krizhevsky 2012 figure 1
-WINDOW = 5  # readings of the running error that are averaged, so that no single lucky one counts
+REACHED = 25.0  # percent, as in Krizhevsky 2012 figure 1
+WINDOW = 5  # readings of the running error that are averaged, so that a single lucky one does not count
 
 
 def along_the_way(path: Path, iterations: int) -> dict[str, float]:
-    """Numbers from a run's metrics.csv, for a schedule of `iterations` steps; empty where there is nothing to tell.
+    """Statistics of a run's metrics.csv, for a schedule of `iterations` steps. Empty if there are no readings.
 
-    mean_running_error: of the batches as they were trained on, mean over the readings; a net that learns sooner has
-    the lower one. doublings_to_25: log2 of the steps after which that error, over five readings, is at or under 25 %;
-    a difference of 1 is twice as long. A run that never gets there has none.
-    Of the validation split, where there is one: validation_error_start, _middle, _end, the mean over the evaluations in
-    the first, second and last third of the schedule. mean_validation_loss: over all. validation_loss_rise: how far the
-    loss lies above its lowest value at the end; validation_loss_lowest_at: where that value lies, in percent of the schedule.
+    mean_running_error: error on the training batches, mean over the readings; lower if the network learns sooner.
+    doublings_to_25: log2 of the steps until that error, averaged over five readings, is at most 25 %. A difference of 1
+    means twice as many steps. Left out if the run never reaches 25 %.
+    With a validation split also:
+    validation_error_start, _middle, _end: mean over the evaluations in each third of the schedule.
+    mean_validation_loss: mean over all evaluations.
+    validation_loss_rise: last loss minus the lowest loss.
+    validation_loss_lowest_at: step of the lowest loss, in percent of the schedule.
     """
     rows = read_rows(path)
     steps, errors = series(rows, "running_train_error")
-    found: dict[str, float] = {}
+    statistics: dict[str, float] = {}
     if errors:
-        found["mean_running_error"] = mean(errors)
+        statistics["mean_running_error"] = mean(errors)
         if reached := _reached(steps, errors):
-            found["doublings_to_25"] = math.log2(reached)
-    return found | _validation(rows, iterations)
+            statistics["doublings_to_25"] = math.log2(reached)
+    return statistics | _validation(rows, iterations)
 
 
 def _reached(steps: list[int], errors: list[float]) -> int | None:
-    """The step of the first reading that ends a window whose mean is low enough."""
+    """The step of the first reading at which the mean of the last `WINDOW` errors is at most `REACHED`."""
     for end in range(WINDOW, len(errors) + 1):
         if mean(errors[end - WINDOW : end]) <= REACHED:
             return steps[end - 1]
@@ -45,13 +47,13 @@ def _validation(rows: list[dict[str, str]], iterations: int) -> dict[str, float]
     loss_steps, losses = series(rows, "validation_loss")
     if not errors or not losses or not iterations:
         return {}
-    found = {
+    statistics = {
         "mean_validation_loss": mean(losses),
         "validation_loss_rise": losses[-1] - min(losses),
         "validation_loss_lowest_at": 100 * loss_steps[losses.index(min(losses))] / iterations,
     }
     for part, name in enumerate(("start", "middle", "end")):
-        mine = [error for step, error in zip(steps, errors, strict=True) if (3 * step - 1) // iterations == part]
-        if mine:
-            found[f"validation_error_{name}"] = mean(mine)
-    return found
+        in_part = [error for step, error in zip(steps, errors, strict=True) if (3 * step - 1) // iterations == part]
+        if in_part:
+            statistics[f"validation_error_{name}"] = mean(in_part)
+    return statistics

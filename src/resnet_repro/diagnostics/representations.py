@@ -1,8 +1,7 @@
-"""What the layers of a network hold: the class, read by linear probes, and the input image, recovered by regression.
+"""Information in a network's layers: the class, by linear probes, and the input image, by ridge regression.
 
-Layers are looked at where the whole signal passes: after the first convolution and after every block, so that a
-residual block's shortcut counts. All images are un-augmented and in the arrays' own order, the network in evaluation
-mode.
+Features are taken where the whole signal passes, so that shortcuts count: after the first convolution and after every
+block. Images are un-augmented and in the order of the data set; the network is in evaluation mode.
 """
 
 from __future__ import annotations
@@ -28,47 +27,46 @@ from resnet_repro.models.inspect import forward_hooks, in_mode, main_path_convol
 
 PROBE_IMAGES = 10_000
 RECOVERY_IMAGES, CHOICE_IMAGES, HELD_OUT_IMAGES = 5_000, 1_000, 2_000
-RECOVERY_SIZE = 8  # pixels a side, of the image that is to be recovered and of the maps it is recovered from
-PENALTIES = (1e2, 1e3, 1e4)  # of the ridge regression, on standardized features of 5,000 images
+RECOVERY_SIZE = 8  # side, in pixels, of the recovered image and of the maps that recover it
+PENALTIES = (1e2, 1e3, 1e4)  # of the ridge regression, for standardized features of 5,000 images
 SHOWN_UNITS, SHOWN_CHANNELS = 6, 4
 
 Places = list[tuple[str, nn.Module]]
 
 
 def places(net: nn.Module) -> Places:
-    """(name, module) of the first convolution's normalization and of every block, in the signal's order.
+    """(name, module) of the first convolution's normalization and of every block, in the order of the signal.
 
     Raises ValueError for a network without stages layer1, layer2, ... of blocks.
     """
-    found: Places = [("conv1", net.get_submodule("bn1"))]
+    modules: Places = [("conv1", net.get_submodule("bn1"))]
     for name, stage in net.named_children():
         if name.startswith("layer"):
-            found += [(f"{name}.{index}", block) for index, block in enumerate(cast(nn.Sequential, stage))]
-    if len(found) < 2:
+            modules += [(f"{name}.{index}", block) for index, block in enumerate(cast(nn.Sequential, stage))]
+    if len(modules) < 2:
         raise ValueError(f"{type(net).__name__} has no stages layer1, layer2, ...: features need a CIFAR network")
-    return found
+    return modules
 
 
 @contextmanager
-def _outputs(looked_at: Places, take: Callable[[Tensor], Tensor]) -> Iterator[dict[str, Tensor]]:
-    """{name: what `take` makes of the output}, renewed by each forward pass."""
+def _outputs(modules: Places, take: Callable[[Tensor], Tensor]) -> Iterator[dict[str, Tensor]]:
+    """{name: `take` of the module's output}, updated by each forward pass."""
     outputs: dict[str, Tensor] = {}
 
     def look(name: str, module: nn.Module, x: Tensor, output: Tensor) -> None:
-        # The first normalization is followed by a ReLU outside of any module; on a block's output it does nothing.
+        # The ReLU after the first normalization is not a module. On a block's output, ReLU changes nothing.
         outputs[name] = take(F.relu(output.float())).cpu()
 
-    with forward_hooks(looked_at, look):
+    with forward_hooks(modules, look):
         yield outputs
 
 
 def recovery_r2(features: np.ndarray, targets: np.ndarray, sizes: tuple[int, int, int]) -> tuple[float, float]:
     """(R², penalty) of a ridge regression of targets (N, T) on features (N, D).
 
-    sizes: how many rows the regression is fitted on, how many choose its penalty, and how many R² is computed on, in
-    this order. R² is 1 - residual / total sum of squares, over all targets together. Features are clipped to the range
-    that they have in the rows of the fit: one image on which a channel fires as on no other would else outweigh all
-    others.
+    sizes: numbers of rows for the fit, for the choice of the penalty, and for R², in this order. R² is 1 minus the ratio
+    of residual and total sum of squares, over all targets together. Features are clipped to their range in the fit rows;
+    otherwise a single image with an extreme activation could outweigh all others.
     """
     ends = np.cumsum(sizes)
     fit, choose, test = (slice(start, end) for start, end in pairwise((0, *ends)))
@@ -95,15 +93,16 @@ def probe_error(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, t
 
 
 class Features(Diagnostic):
-    """Probes and recovery of the finished network, its first filters, and feature maps of one image.
+    """Linear probes and input recovery on the finished network, for the places of `places`.
 
-    features.csv: for each place the error of a linear probe (logistic regression on the channels' means, fitted on
-    10,000 training images, scored on all test images) and the R² with which a ridge regression recovers the input,
-    averaged to 8×8 pixels, from the place's maps averaged to 8×8 (fitted on 5,000 training images, the penalty chosen
-    on 1,000 others, R² on 2,000 test images, which neither the net nor the regression has seen).
-    Diagnostics, with thirds of the places: probe_drop, mean probe error of the first third minus that of the last;
-    probe_trend, Spearman's rank correlation of probe error and depth; recovered, mean R² of the last third.
-    filters.csv, maps.csv: for the figures.
+    probe_error in features.csv: error of a logistic regression on the channel means, fitted on 10,000 training images and
+    scored on all test images.
+    recovered in features.csv: R² of a ridge regression from the maps to the input image, both averaged to 8×8 pixels. It
+    is fitted on 5,000 training images, its penalty is chosen on 1,000 others, and R² is computed on 2,000 test images,
+    which neither the network nor the regression has seen.
+    filters.csv, maps.csv: filters of the first convolution, and feature maps of one image, for the figures.
+    Diagnostics: probe_drop, mean probe error of the first third of places minus that of the last third; probe_trend,
+    Spearman's rank correlation of probe error and depth; recovered, mean R² of the last third.
     """
 
     def __init__(self, context: DiagnosticContext) -> None:
@@ -119,7 +118,7 @@ class Features(Diagnostic):
     @torch.inference_mode()
     def finish(self, net: nn.Module) -> dict[str, float]:
         for table in self.tables:
-            table.rewind(-1)  # a kill may have left them from an earlier attempt
+            table.rewind(-1)  # an earlier attempt may have written it before it was killed
         with in_mode(net, training=False):
             errors = self._probe_errors(net)
             recovered = self._recovered(net)
@@ -145,30 +144,30 @@ class Features(Diagnostic):
             "recovered": mean(row["recovered"] for row in rows[-third:]),
         }
 
-    def _collect(self, net: nn.Module, looked_at: Places, split: str, limit: int, take: Callable[[Tensor], Tensor]):
+    def _collect(self, net: nn.Module, modules: Places, split: str, limit: int, take: Callable[[Tensor], Tensor]):
         """({name: (N, D) features}, images (N, 3·8·8) averaged to 8×8, labels (N,)) of the first images of a split."""
-        parts: dict[str, list[Tensor]] = {name: [] for name, _ in looked_at}
+        parts: dict[str, list[Tensor]] = {name: [] for name, _ in modules}
         inputs, labels = [], []
-        with _outputs(looked_at, take) as found, self.context.autocast():
+        with _outputs(modules, take) as outputs, self.context.autocast():
             for images, classes in self.context.data.batches(split, limit):
                 net(images)
-                for name, output in found.items():
+                for name, output in outputs.items():
                     parts[name].append(output)
                 inputs.append(F.adaptive_avg_pool2d(images, RECOVERY_SIZE).flatten(1).cpu())
                 labels.append(classes.cpu())
-        features = {name: torch.cat(outputs).numpy() for name, outputs in parts.items()}
+        features = {name: torch.cat(tensors).numpy() for name, tensors in parts.items()}
         return features, torch.cat(inputs).numpy(), torch.cat(labels).numpy()
 
     def _probe_errors(self, net: nn.Module) -> dict[str, tuple[int, float]]:
         def means(output: Tensor) -> Tensor:
             return output.mean((2, 3))
 
-        looked_at, test_images = places(net), self.context.data.images("test")
-        train, _, train_labels = self._collect(net, looked_at, "train", PROBE_IMAGES, means)
-        test, _, test_labels = self._collect(net, looked_at, "test", test_images, means)
+        modules, test_images = places(net), self.context.data.images("test")
+        train, _, train_labels = self._collect(net, modules, "train", PROBE_IMAGES, means)
+        test, _, test_labels = self._collect(net, modules, "test", test_images, means)
         return {
             name: (train[name].shape[1], probe_error(train[name], train_labels, test[name], test_labels))
-            for name, _ in looked_at
+            for name, _ in modules
         }
 
     def _recovered(self, net: nn.Module) -> dict[str, tuple[float, float]]:
@@ -176,19 +175,19 @@ class Features(Diagnostic):
             return F.adaptive_avg_pool2d(output, RECOVERY_SIZE).flatten(1)
 
         data = self.context.data
-        # Of a small data set the same parts.
+        # A small data set is divided in the same proportions.
         fraction = min(1.0, data.images("train") / (RECOVERY_IMAGES + CHOICE_IMAGES))
         fit, choose = int(RECOVERY_IMAGES * fraction), int(CHOICE_IMAGES * fraction)
         held_out = min(HELD_OUT_IMAGES, data.images("test"))
-        found = {}
-        for stage in _by_stage(places(net)):  # one after the other, to keep the memory small
+        recovered = {}
+        for stage in _by_stage(places(net)):  # one stage at a time, to save memory
             train, train_inputs, _ = self._collect(net, stage, "train", fit + choose, small)
             test, test_inputs, _ = self._collect(net, stage, "test", held_out, small)
             inputs = np.concatenate([train_inputs, test_inputs])
             for name, _ in stage:
                 features = np.concatenate([train.pop(name), test.pop(name)])
-                found[name] = recovery_r2(features, inputs, (fit, choose, held_out))
-        return found
+                recovered[name] = recovery_r2(features, inputs, (fit, choose, held_out))
+        return recovered
 
     def _write_pictures(self, net: nn.Module) -> None:
         step = self.context.settings.stop_at
@@ -197,9 +196,9 @@ class Features(Diagnostic):
             {"iteration": step, "filter": f, "channel": c, "y": y, "x": x, "weight": round(float(weight), 5)}
             for (f, c, y, x), weight in np.ndenumerate(first)
         )
-        looked_at = places(net)
-        chosen = [looked_at[round(i)] for i in np.linspace(0, len(looked_at) - 1, min(SHOWN_UNITS, len(looked_at)))]
-        indices = {name: index for index, (name, _) in enumerate(looked_at, start=1)}
+        modules = places(net)
+        chosen = [modules[round(i)] for i in np.linspace(0, len(modules) - 1, min(SHOWN_UNITS, len(modules)))]
+        indices = {name: index for index, (name, _) in enumerate(modules, start=1)}
         with _outputs(chosen, lambda output: output[0]) as maps, self.context.autocast():
             for images, _ in self.context.data.batches("test", 1):
                 net(images)
@@ -219,8 +218,8 @@ class Features(Diagnostic):
             )
 
 
-def _by_stage(looked_at: Places) -> Sequence[Places]:
+def _by_stage(modules: Places) -> Sequence[Places]:
     stages: dict[str, Places] = {}
-    for name, module in looked_at:
+    for name, module in modules:
         stages.setdefault(name.partition(".")[0], []).append((name, module))
     return list(stages.values())

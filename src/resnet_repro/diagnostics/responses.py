@@ -1,4 +1,4 @@
-"""Layer responses: how strongly each layer changes the signal.  He15 section 4.2 and figure 7."""
+"""Layer responses: how strongly each layer changes the signal (He15 section 4.2 and figure 7)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from resnet_repro.models.inspect import forward_hooks, in_mode, responding_modul
 def layer_responses(
     net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device, precision: str
 ) -> list[tuple[str, float]]:
-    """(name of the convolution, standard deviation of its response) in the order of the layers.
+    """(name of the convolution, standard deviation of its response), in the order of the layers.
 
-    The response is the output of a convolution's batch normalization, before the nonlinearity and the addition; of the
-    convolution itself where no normalization follows it. In evaluation mode, over all images, channels and pixels of
-    `batches` of (images (B, C, H, W), labels).
+    The response is the output of the batch normalization after a convolution, before nonlinearity and addition; if no
+    normalization follows, that of the convolution. The standard deviation is over all images, channels and pixels of
+    `batches` of (images (B, C, H, W), labels), with the network in evaluation mode.
     """
     sources = responding_modules(net)
     sums = torch.zeros(len(sources), 3, dtype=torch.float64)

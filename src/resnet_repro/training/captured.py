@@ -1,8 +1,8 @@
-"""The whole training step as one CUDA graph: forward, loss, sums, backward and update, captured once and replayed.
+"""Capture the whole training step (forward, loss, sums, backward, update) as one CUDA graph and replay it.
 
-Nets of this size keep a GPU waiting for launches: some two thousand a step, 5 µs each from Python, of kernels that take
-no longer. A replay is one launch, needs no compiler, and runs the same kernels, so that steps taken eagerly and steps
-replayed can alternate.
+Small networks are launch-bound: a step launches about two thousand kernels, a launch takes 5 µs from Python, and most
+kernels run no longer than that. A replay is one launch, needs no compiler and runs the same kernels, so eager and
+replayed steps can alternate.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from torch import Tensor
 
 from resnet_repro.errors import in_a_line
 
-# Eager steps before the capture. cuDNN has chosen its algorithms by then and the optimizer has made its buffers: neither
-# can be done while kernels are recorded and not run.
+# Eager steps before the capture. They let cuDNN choose its algorithms and the optimizer allocate its buffers; neither is
+# possible during a capture, which records kernels without running them.
 EAGER_STEPS = 5
 
 
 class CapturedStep:
-    """`take`, a step on images (B, C, H, W) and labels (B,) that reads nothing else but tensors, replayed on other batches.
+    """A training step that is captured after `EAGER_STEPS` eager steps and then replayed on other batches.
 
-    capture: given a function without arguments, returns another that repeats on the device what the first one did there.
-    failure: why there is no graph, once a capture has failed; all steps are then taken eagerly.
+    take: the step on images (B, C, H, W) and labels (B,). It must read tensors only.
+    capture: records what a function without arguments does on the device; returns a function that replays it.
+    failure: why the capture failed, or None. After a failure all steps are eager.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class CapturedStep:
         return self._replay is not None
 
     def __call__(self, images: Tensor, labels: Tensor) -> bool:
-        """Take the step on a batch, of the size that all have; False where the caller is to take it eagerly."""
+        """Take the step on a batch, all of which have the same size. False: the caller must take it eagerly."""
         self._seen += 1
         if self.failure or self._seen <= EAGER_STEPS:
             return False
@@ -48,7 +49,7 @@ class CapturedStep:
             self._images, self._labels = images.clone(), labels.clone()
             try:
                 self._replay = self.capture(lambda: self.take(self._images, self._labels))
-            except Exception as error:  # noqa: BLE001  whatever cannot be captured can be done eagerly
+            except Exception as error:  # noqa: BLE001  a step that cannot be captured runs eagerly
                 self.failure = in_a_line(_first(error))
                 return False
         self._images.copy_(images)
@@ -58,33 +59,33 @@ class CapturedStep:
 
 
 def _first(error: BaseException) -> BaseException:
-    """What went wrong first: the end of a broken capture only says that it is broken."""
+    """The first error of a chain. The last error of a failed capture only says that the capture failed."""
     while error.__context__ is not None:
         error = error.__context__
     return error
 
 
 def cuda_graph(work: Callable[[], None]) -> Callable[[], None]:
-    """What `work` launches, recorded as a CUDA graph and not run; returns its replay.
+    """Record the kernels that `work` launches as a CUDA graph, without running them. Returns the replay function.
 
-    Raises RuntimeError where it does what no graph can hold, as waiting for the device.
+    Raises RuntimeError if `work` does something that a graph cannot record, such as waiting for the device.
     """
     if hasattr(torch.autograd.graph, "set_override_stale_capture_stream"):  # since torch 2.12
-        # A gradient's accumulator that outlives its step remembers the stream that it was made on.
+        # A gradient accumulator that outlives its step keeps the stream on which it was created.
         torch.autograd.graph.set_override_stale_capture_stream(True)
     graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
-    # A graph that is collected meanwhile would break this one: its end is no launch that a graph can hold.
+    # Freeing another graph during the capture would break this one: a graph cannot record it.
     gc.collect()
-    collects = gc.isenabled()
+    gc_was_enabled = gc.isenabled()
     gc.disable()
     try:
-        # Of this thread: another may pin memory for the next batch meanwhile.
+        # thread_local: another thread may pin memory for the next batch during the capture.
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             work()
     except BaseException:
-        torch.cuda.set_stream(stream)  # a broken capture leaves its own
+        torch.cuda.set_stream(stream)  # a failed capture leaves its own stream current
         raise
     finally:
-        if collects:
+        if gc_was_enabled:
             gc.enable()
     return graph.replay

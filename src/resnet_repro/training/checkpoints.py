@@ -1,4 +1,4 @@
-"""Checkpoints along a training, and the way out of it."""
+"""Checkpoints during training, and stops on request."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from resnet_repro.records.layout import CHECKPOINT
 
 
 class InPlace(TorchCheckpointIO):
-    """Writes a checkpoint where it is asked to. Lightning's own writes it to the folder for temporary files first, which
-    may be small, and where a kill leaves it.
+    """Writes a checkpoint directly to its path.
+
+    Lightning's own writer uses the folder for temporary files first. That folder may be too small, and a killed process
+    leaves its file there.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
@@ -28,11 +30,11 @@ class InPlace(TorchCheckpointIO):
 
 
 class Checkpoints(Callback):
-    """Saves every `seconds` seconds, at the last step, and when asked to stop; each time whole or not at all.
+    """Saves every `seconds` seconds, at step `stop_at`, and on a stop request. Each save is atomic.
 
-    Stands after the monitor in the list of callbacks, so that a checkpoint at a step includes what the monitor wrote
-    at that step. Processes that train together save and stop at the same step: the main one's clock counts, and the
-    request to any of them.
+    Comes after `Monitor` in the list of callbacks, so that the checkpoint at a step includes the monitor's rows of that
+    step. Processes that train together save and stop at the same step: rank 0 decides when a save is due, and a stop
+    request to any process stops all.
     """
 
     def __init__(self, folder: Path, seconds: float, stop_at: int, dist: DistContext = ALONE) -> None:
@@ -41,7 +43,7 @@ class Checkpoints(Callback):
         self._saved = time.monotonic()
 
     def follow_signals(self) -> None:
-        """Ask the run to save and stop after the current step on SIGINT, SIGTERM, and when the launcher is gone."""
+        """On SIGINT and SIGTERM, save and stop after the current step."""
 
         def request(*_: object) -> None:
             self.stop_requested = True
@@ -51,15 +53,15 @@ class Checkpoints(Callback):
             signal.signal(signal.SIGTERM, request)
 
     def is_to_stop(self) -> bool:
-        """Whether any of the processes was asked to stop, also after the last step's look; all of them call this."""
+        """Whether any process was asked to stop, possibly after the last step. All processes must call this."""
         return bool(self.dist.all_reduce_max(int(self.stop_requested)))
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Lightning's own handler would stand before ours from here on. It ends the training where it is, with nothing
-        # saved when the signal comes after our look at a step, and talks to other processes from within the signal.
+        # Lightning's handler would replace ours from here on. It ends the training at once, so that nothing is saved if the
+        # signal comes after our check of a step, and it communicates with other processes inside the signal handler.
         trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
         if self.dist.size > 1:
-            # Lightning's loop asks the device of every process at every step; ours ask the hosts.
+            # Lightning synchronizes all processes through their devices at every step; we synchronize through the hosts.
             trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -69,11 +71,11 @@ class Checkpoints(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         due = self.dist.is_main and time.monotonic() - self._saved >= self.seconds
-        wanted = 2 if self.stop_requested else int(due)
-        wanted = self.dist.all_reduce_max(wanted)
-        if wanted or trainer.global_step == self.stop_at:
+        action = 2 if self.stop_requested else int(due)  # 0: continue, 1: save, 2: save and stop
+        action = self.dist.all_reduce_max(action)
+        if action or trainer.global_step == self.stop_at:
             self._save(trainer)
-        if wanted == 2:
+        if action == 2:
             self.stop_requested = True
             trainer.should_stop = True
 

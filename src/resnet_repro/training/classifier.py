@@ -1,4 +1,4 @@
-"""The LightningModule: a network, cross-entropy, its optimizer, and running sums that stay on the device."""
+"""LightningModule of a run: network, loss, optimizer, and running sums that stay on the device."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from resnet_repro.training.captured import CapturedStep, cuda_graph
 
 
 class Classifier(pl.LightningModule):
-    """Trains `net` by `recipe`, its schedule scaled to `iterations` steps.
+    """Trains `net` by `recipe`, with the schedule scaled to `iterations` steps.
 
-    The masks of dropout are a function of (seed, step), as all that is drawn here, and of the process where several
-    (`dist`) train together. Then a batch is the process's part of the whole one, with the weight of its loss.
-    step_net: what the training step calls; the compiled network where there is one, else `net` itself.
-    captured: the step on whole batches as one graph, where it may be replayed; it then updates the weights within
-    `training_step`, which returns None, and Lightning finds nothing left to do.
-    Nothing here waits for the device: losses and errors are summed where they arise and read by the monitor.
+    Dropout masks, the only random numbers here, are a function of (seed, step, rank). If several processes (`dist`)
+    train together, a batch is this process's part of the whole batch and carries a weight for its loss.
+    step_net: forward pass of the training step; compiled after `call_compiled`, otherwise that of `net`.
+    captured: the step on whole batches as one graph, after `capture_steps`. A replay updates the weights inside
+    `training_step`, which then returns None, so that Lightning does nothing more.
+    Steps do not wait for the device: losses and errors are summed on it, and the monitor reads the sums.
     """
 
     def __init__(
@@ -42,32 +42,32 @@ class Classifier(pl.LightningModule):
         self.step_net: Callable[[Tensor], Tensor] = net.forward
         self.is_compiled = False
         self.captured: CapturedStep | None = None
-        self.sums = torch.zeros(2, dtype=torch.float64)  # loss and errors since the last reading
-        self.images = 0  # that went into the sums
+        self.sums = torch.zeros(2, dtype=torch.float64)  # (loss, errors) since the last reading
+        self.images = 0  # images in the sums
         self.diverged_at = torch.full((), -1, dtype=torch.int64)
-        self.step_number = torch.zeros(
-            (), dtype=torch.int64
-        )  # of the step under way: a graph would keep a Python number
-        self.rate: Tensor | None = None  # the learning rate where the optimizer reads it from the device
-        self.warmed_up_at: int | None = None  # the first step after the warm-up, where the recipe has one
+        # The current step, as a tensor: a graph would store a Python number as a constant.
+        self.step_number = torch.zeros((), dtype=torch.int64)
+        self.rate: Tensor | None = None  # learning rate on the device, if the optimizer reads it there
+        self.warmed_up_at: int | None = None  # first step (from 0) after a warm-up that ends by an error; else None
         self.gradient_layers = [(name, layer) for name, layer in gradient_layers(net) if layer.weight.requires_grad]
         self.reads_gradients = False
         self.gradient_norms: Tensor | None = None
 
     def call_compiled(self, step: Callable[[Tensor], Tensor]) -> None:
-        """Make training steps call `step`, compiled from `net`. It is no part of the module: a checkpoint is the same with
-        and without it.
+        """Make training steps call `step`, compiled from `net`.
+
+        Not registered as a submodule, so the state dict does not depend on compilation.
         """
         self.step_net = lambda images: step(images)
         self.is_compiled = True
 
     def capture_steps(self, capture: Callable[[Callable[[], None]], Callable[[], None]] = cuda_graph) -> None:
-        """Replay the step on whole batches, once it has been taken eagerly a few times; see `CapturedStep`."""
+        """Replay the step on whole batches as a graph, after a few eager steps; see `CapturedStep`."""
         self.captured = CapturedStep(self._take_whole_step, capture)
 
     @property
     def how_taken(self) -> str:
-        """How the steps on whole batches were taken, for the record: "eager", with the reason where a graph failed."""
+        """How steps on whole batches were taken, for the record: "one CUDA graph", or "eager" and why a capture failed."""
         if self.captured is None or not (self.captured.is_captured or self.captured.failure):
             return "eager"
         return "one CUDA graph" if self.captured.is_captured else f"eager (no graph: {self.captured.failure})"
@@ -76,7 +76,7 @@ class Classifier(pl.LightningModule):
         checkpoint["compiled"] = self.is_compiled
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        # Checkpoints of earlier versions have the compiled network's parameters a second time.
+        # Checkpoints of earlier versions hold the parameters a second time, under the compiled network.
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {key: value for key, value in state.items() if not key.startswith("step_net.")}
 
@@ -95,7 +95,7 @@ class Classifier(pl.LightningModule):
         if self.rate is not None:
             rate = self.rate.fill_(rate)
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]
-            group["lr"] = rate  # also of an optimizer that a checkpoint has given a tensor of its own
+            group["lr"] = rate  # also in an optimizer restored with the tensor of its checkpoint
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         images, labels, weight = batch
@@ -113,7 +113,7 @@ class Classifier(pl.LightningModule):
         return loss * weight if is_weighted else loss
 
     def _summed_loss(self, output: Any, labels: Tensor, counts: bool = True) -> Tensor:
-        """The mean loss of a batch, which goes into the sums if it `counts`; a loss that is not finite is noted."""
+        """The mean loss of a batch. If it `counts`, it is added to the sums. The first step with a non-finite loss is kept."""
         loss, logits = training_loss(output, labels)
         with torch.no_grad():
             detached = loss.detach()
@@ -125,12 +125,12 @@ class Classifier(pl.LightningModule):
         return loss
 
     def _take_whole_step(self, images: Tensor, labels: Tensor) -> None:
-        """What Lightning would do with the loss of `training_step`, in the same order."""
+        """Take a step as Lightning does with the loss of `training_step`, in the same order."""
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, torch.optim.Optimizer)
         loss = self._summed_loss(self.step_net(images), labels)
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(images.device.type, enabled=False):  # Lightning has left it by then
+        with torch.autocast(images.device.type, enabled=False):  # Lightning leaves autocast before the backward pass
             loss.backward()
         optimizer.step()
 
@@ -168,12 +168,12 @@ class Classifier(pl.LightningModule):
     def read_sums(self) -> tuple[float, float, int]:
         """(mean loss, error in percent, images) since the last reading, over all processes.
 
-        The one place that waits for the device. diverged_at is then the same in all of them.
+        This is the only method that waits for the device. Afterwards `diverged_at` is the same in all processes.
         """
         loss, wrong, images = self.dist.all_reduce_sum(self.unread()).tolist()
         if self.dist.size > 1:
-            found = [step for step in self.dist.all_gather(int(self.diverged_at)) if step > 0]
-            self.diverged_at.fill_(min(found, default=-1))
+            diverged = [step for step in self.dist.all_gather(int(self.diverged_at)) if step > 0]
+            self.diverged_at.fill_(min(diverged, default=-1))
         self.sums.zero_()
         self.images = 0
         return loss / max(images, 1), 100 * wrong / max(images, 1), int(images)
@@ -184,6 +184,6 @@ class Classifier(pl.LightningModule):
 
 
 def _mask_seed(seed: int, step: int, rank: int = 0) -> int:
-    """64 bits of the numbers, well mixed: neighbouring seeds, steps and processes share nothing."""
+    """A 63-bit seed. It is well mixed, so neighbouring seeds, steps and ranks give unrelated masks."""
     state = np.random.SeedSequence((seed, step, 0xD20, *([rank] if rank else []))).generate_state(1, np.uint64)[0]
     return int(state >> np.uint64(1))

@@ -1,4 +1,4 @@
-"""The training step's kernels made by a compiler, where that pays over all runs of a network in a study."""
+"""Compile the network for training steps, if that saves time over all its runs in a study."""
 
 from __future__ import annotations
 
@@ -28,40 +28,44 @@ from resnet_repro.hardware import device_name
 from resnet_repro.models.heads import training_loss
 from resnet_repro.training.captured import cuda_graph
 
-MOST_LAYERS = 200  # the compiler's time grows faster than the layers: 1202 take it half an hour or more
-ROUNDS = 7  # of a measurement
-LEAST_GAIN = 0.05  # of a step's time, measured; what is less is lost in the noise of the measurement
+MOST_LAYERS = 200  # compile time grows faster than the number of layers: 1,202 layers take at least half an hour
+ROUNDS = 7  # timed rounds, of which the gain is the median
+LEAST_GAIN = 0.05  # smallest useful gain, as a fraction of the eager step's time; smaller ones are within the noise
 
-# On a CPU, two threads of AMD EPYC family 26: 30 to 45 s for 20 layers as for 56, then 3 to 4; other processors twice that.
-CPU_SECONDS = (45.0, 4.0)  # cold, and where the machine has compiled the same before
-CPU_GAIN = (
-    0.1  # expected of a step's time; measured: -0.03 to 0.02 (that processor, bf16), 0.07 to 0.15 (fp32), 0.1 to 0.2
-)
-CPU_MULTIPLY_ADDS = {"bf16": 4e10, "fp32": 2.2e10}  # forward, of a thread in a second of training, there
+# CPU. Measured on two threads of AMD EPYC family 26: 30 to 45 s cold for 20 layers as for 56, 3 to 4 s warm. Other
+# processors take twice as long.
+CPU_SECONDS = (45.0, 4.0)  # compile time: cold, and warm (this machine has compiled the same step before)
+# Expected gain, as a fraction of the eager step's time. Measured on that processor: -0.03 to 0.02 in bf16, 0.07 to 0.15 in
+# fp32; on other processors 0.1 to 0.2.
+CPU_GAIN = 0.1
+CPU_MULTIPLY_ADDS = {"bf16": 4e10, "fp32": 2.2e10}  # forward multiply-adds per thread and second, on that processor
 
-# On a GPU, for each layer: estimated from others' measurements (resnet50 28 to 60 s on an A100, pytorch/benchmark#1547) and
-# from counted kernels, not yet measured here: benchmarks/gpu.py does.
-GPU_SECONDS = (1.4, 0.4)
-GPU_GAIN = 17e-6  # seconds of a step: passes over memory that fused kernels save
+# GPU, per layer. Estimated from published measurements (ResNet-50: 28 to 60 s on an A100, pytorch/benchmark#1547) and from
+# kernel counts; benchmarks/gpu.py measures them, but has not been run yet.
+GPU_SECONDS = (1.4, 0.4)  # compile time: cold, warm
+GPU_GAIN = 17e-6  # seconds saved per step: fused kernels read and write memory less often
 
 
 @dataclass(frozen=True)
 class Share:
-    """What a study trains of one network on a machine: steps and runs in all, this one's among them, at once."""
+    """The training in a study over which the compilation of one network must pay off."""
 
     steps: int
+    """Steps of all runs of the network, this run included."""
     runs: int = 1
+    """Runs of the network, this run included."""
     at_once: int = 1
+    """Runs that share a device. They start together, so all of them wait for a cold compilation."""
 
 
 def wants_compilation(
     settings: RunSettings, classes: int, shape: tuple[int, int, int], share: Share, threads: int
 ) -> bool:
-    """Whether compiling the training step on images of `shape` (C, H, W) is expected to pay for itself.
+    """Whether compiling the training step on images of `shape` (C, H, W) is expected to pay off.
 
-    Weighed are what it takes, less where this machine has compiled the same before, and what it saves in all runs of the
-    network in the study, as measured by then, else as it is on the average; those that begin together wait for the one that
-    compiles. Never where no compiler is installed, and where the features are computed once, before the training.
+    Compares the compile time with the time saved in all runs of the network in the study (`share`). The saving is the
+    measured one (`known_gain`), or an average if this machine has not compiled the step yet. `threads` counts on a CPU.
+    Always False on MPS, for features computed once, above `MOST_LAYERS` layers, and without a C++ compiler.
     """
     on_cpu = settings.device == "cpu"
     if settings.device == "mps" or settings.arm.features == "once" or not has_compiler():
@@ -83,13 +87,14 @@ def wants_compilation(
 
 
 def has_compiler() -> bool:
-    """Whether a C++ compiler is on the path: Inductor's kernels need it on a CPU, and Triton's launchers on a GPU."""
+    """Whether a C++ compiler is on the path. Inductor needs it for CPU kernels, Triton for its launchers on a GPU."""
     return any(shutil.which(name) is not None for name in ("c++", "g++", "clang++"))
 
 
 def known_gain(settings: RunSettings, classes: int, shape: tuple[int, int, int]) -> float | None:
-    """The part of a step's time that compiled kernels save on this machine, measured when they were compiled here; None
-    where they have not been.
+    """Fraction of the eager step's time that compiled kernels save, measured when this machine compiled the step.
+
+    None if this machine has not compiled it.
     """
     try:
         return float(_mark(settings, classes, shape).read_text())
@@ -98,42 +103,43 @@ def known_gain(settings: RunSettings, classes: int, shape: tuple[int, int, int])
 
 
 def use_own_cache() -> Path:
-    """Keep the compiler's cache apart from that of other instruction sets: kernels that were compiled for one give NaN, or
-    corrupt memory, under another, and the cache does not tell them apart.
+    """Use a compiler cache for this instruction set only, and return its folder.
 
-    A folder of a home directory that machines share holds those of all. Returns the one of this.
+    Kernels compiled for one instruction set give NaN or corrupt memory under another, and Inductor's cache does not
+    distinguish them. Machines with a shared home directory therefore get subfolders of one cache.
     """
-    # Inductor's own default, which takes seconds to import.
+    # Repeats Inductor's default folder: importing it takes seconds.
     try:
         user = re.sub(r'[\\/:*?"<>|]', "_", getpass.getuser())
     except (KeyError, OSError):  # a container's user without a name
         user = str(os.getuid())
     default = Path(tempfile.gettempdir(), f"torchinductor_{user}")
     cache = Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or default)
-    own = instruction_set()
-    if cache.name != own:
-        cache /= own
+    subfolder = instruction_set()
+    if cache.name != subfolder:
+        cache /= subfolder
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache)
     return cache
 
 
 def instruction_set() -> str:
-    """The name of what kernels are compiled for here: torch's own level, the processor, and what limits oneDNN."""
+    """Identifier of the CPU that kernels are compiled for: torch's capability level, processor, and oneDNN's limit."""
     parts = (torch.backends.cpu.get_cpu_capability(), device_name("cpu"), os.environ.get("ONEDNN_MAX_CPU_ISA", ""))
     return f"{parts[0].lower()}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:12]}"
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A compiled forward, or None; what became of it, in words for the record; whether that was a failure.
-
-    The compiled function shares the network's parameters and leaves its state-dict keys alone. gain: see `known_gain`.
-    """
+    """The result of a trial compilation."""
 
     step: Callable[[Tensor], Tensor] | None
+    """The compiled forward pass, or None. It shares the network's parameters and leaves its state-dict keys unchanged."""
     outcome: str
+    """What happened, for the record."""
     failed: bool = False
+    """Whether the compilation failed. A compilation that is too slow to use has not."""
     gain: float = 0.0
+    """Measured fraction of the eager step's time that is saved; 0 if not measured."""
 
 
 def compiled_once(
@@ -144,8 +150,10 @@ def compiled_once(
     shape: tuple[int, int, int],
     anyway: bool = False,
 ) -> Trial:
-    """Compile a step while no other run on this machine compiles the same: the first does, the others find its kernels, and
-    what it has measured of them. Where they are no faster there is no step, but for a run that began with them (`anyway`).
+    """Compile a step, under a lock that keeps other runs on this machine from compiling the same step.
+
+    The first run compiles and measures the gain; later runs reuse its kernels and its measurement. If the gain is below
+    `LEAST_GAIN`, the trial has no step, unless the run began with compiled kernels (`anyway`).
     """
     mark = _mark(settings, classes, shape)
     try:
@@ -168,17 +176,17 @@ def compiled_once(
 
 
 def compiled_step(net: nn.Module, batch: tuple[Tensor, Tensor], precision: str, measures: bool = False) -> Trial:
-    """Compile the forward of `net` for training batches shaped like `batch`, and try it out, forward and backward.
+    """Compile `net` for training batches shaped like `batch`, and run it forward and backward.
 
-    So a failure shows here and not in the middle of a run. Parameters, batch statistics and gradients are then as before.
-    measures: time its step against the eager one too.
+    A failure thus shows here and not in the middle of a run. Afterwards parameters and batch statistics are unchanged,
+    and the gradients are None. measures: also time the compiled step against the eager one.
     """
     images, labels = batch
     state = {key: tensor.clone() for key, tensor in net.state_dict().items()}
 
     def passes(forward: Callable[[Tensor], Any]) -> None:
         net.zero_grad(set_to_none=True)
-        # As Lightning's: a graph traced under other settings would be traced anew at the first step.
+        # The same autocast as Lightning's: under another one the first step would trace the graph again.
         with _autocast(images.device.type, precision):
             loss, _ = training_loss(forward(images), labels)
         loss.backward()
@@ -190,7 +198,7 @@ def compiled_step(net: nn.Module, batch: tuple[Tensor, Tensor], precision: str, 
             passes(step)
         if measures:
             gain = _measured(lambda: passes(net), lambda: passes(step), images.is_cuda)
-    except Exception as error:  # noqa: BLE001  whatever the compiler stumbles over, the run goes on without it
+    except Exception as error:  # noqa: BLE001  a run continues without compilation after any compiler error
         torch._dynamo.reset()
         return Trial(None, in_a_line(error), failed=True)
     finally:
@@ -200,7 +208,7 @@ def compiled_step(net: nn.Module, batch: tuple[Tensor, Tensor], precision: str, 
 
 
 def _measured(eager: Callable[[], None], compiled: Callable[[], None], on_gpu: bool) -> float:
-    """`_gain`; what is expected on the average where the passes cannot be captured and therefore not be compared."""
+    """`_gain`, or the average gain if the passes cannot be captured and so cannot be compared."""
     try:
         return _gain(eager, compiled, on_gpu)
     except RuntimeError as error:
@@ -209,23 +217,25 @@ def _measured(eager: Callable[[], None], compiled: Callable[[], None], on_gpu: b
 
 
 def _gain(eager: Callable[[], None], compiled: Callable[[], None], on_gpu: bool) -> float:
-    """The part of its time that `compiled` saves of `eager`: timed in turns, the median of the rounds; on a GPU as graphs, on
-    a CPU by the time that the process has computed, since other runs may have the cores meanwhile.
+    """Fraction of the time of `eager` that `compiled` saves: the median over rounds that time both.
+
+    On a GPU both run as CUDA graphs, by wall-clock time. On a CPU the process time counts, since other runs may take the
+    cores.
     """
-    ways = [eager, compiled]
+    passes = [eager, compiled]
     repeat = 1
     if on_gpu:
         for _ in range(2):
-            eager()  # cuDNN chooses its algorithms
-        ways, repeat = [cuda_graph(way) for way in ways], 20
+            eager()  # lets cuDNN choose its algorithms
+        passes, repeat = [cuda_graph(one_pass) for one_pass in passes], 20
     clock = time.perf_counter if on_gpu else time.process_time
     gains = []
     for _ in range(ROUNDS):
         seconds = []
-        for way in ways:
+        for one_pass in passes:
             begin = clock()
             for _ in range(repeat):
-                way()
+                one_pass()
             if on_gpu:
                 torch.cuda.synchronize()
             seconds.append(clock() - begin)
@@ -234,13 +244,13 @@ def _gain(eager: Callable[[], None], compiled: Callable[[], None], on_gpu: bool)
 
 
 def _autocast(device: str, precision: str):
-    """What Lightning's precision enters around a training step: none for float32, one without a cache for bf16."""
+    """The context that Lightning enters around a training step: none for fp32, autocast without a cache for bf16."""
     return torch.autocast(device, torch.bfloat16, cache_enabled=False) if precision == "bf16" else nullcontext()
 
 
 def _mark(settings: RunSettings, classes: int, shape: tuple[int, int, int]) -> Path:
-    """A file in the compiler's cache that says that the step of such runs has been compiled, and what it gains."""
+    """The file in the compiler's cache that marks this step as compiled and holds its gain."""
     kind = device_name("cuda") if settings.device == "cuda" else "cpu"
-    what = (settings.arm.model, settings.arm.recipe.batch_size, classes, shape, settings.precision, kind)
-    name = hashlib.sha256(repr((*what, torch.__version__)).encode()).hexdigest()[:16]
+    key = (settings.arm.model, settings.arm.recipe.batch_size, classes, shape, settings.precision, kind)
+    name = hashlib.sha256(repr((*key, torch.__version__)).encode()).hexdigest()[:16]
     return use_own_cache() / "steps" / name

@@ -1,4 +1,4 @@
-"""A network counted layer by layer, into a folder and a record of its own."""
+"""Count a network layer by layer and write its record."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ COLUMNS = ("layer", "kind", "output_shape", "memory_kib", "params", "macs", "in_
 
 
 def count_network(folder: Path, experiment: str, budget: str, network: CountedArm) -> None:
-    """Count a network into `folder`: layers.csv, then the record.
+    """Write layers.csv and then the record of a network into `folder`.
 
     The record's diagnostics are the totals of `diagnostics.complexity` and the measures of `diagnostics.anatomy`.
-    Raises UserError where the folder cannot be written.
+    Raises UserError if the folder cannot be written.
     """
     begin = time.monotonic()
     net = build_on_meta(network.model, network.classes)

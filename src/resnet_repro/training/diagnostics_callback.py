@@ -1,4 +1,4 @@
-"""Takes the diagnostics of an arm while it trains."""
+"""Lightning callback that takes the diagnostics of an arm during training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from resnet_repro.training.monitor import Monitor
 
 
 class DiagnosticsCallback(Callback):
-    """Calls the diagnostics at their points; stands between the monitor and the checkpoints in the list of callbacks."""
+    """Calls the diagnostics at their points. Comes between `Monitor` and `Checkpoints` in the list of callbacks."""
 
     def __init__(self, diagnostics: dict[str, Diagnostic], monitor: Monitor, iterations: int) -> None:
         self.diagnostics, self.monitor = diagnostics, monitor
@@ -22,7 +22,7 @@ class DiagnosticsCallback(Callback):
 
     @property
     def state_key(self) -> str:
-        """Under which checkpoints hold its state: the name that the class had when the first of them were written."""
+        """Key of its state in checkpoints: the name of the class when the first checkpoints were written."""
         return "Watching"
 
     def state_dict(self) -> dict[str, Any]:
@@ -56,8 +56,8 @@ class DiagnosticsCallback(Callback):
         self.monitor.exclude(time.monotonic() - begin)
 
     def finish(self, module: Classifier) -> dict[str, float]:
-        """Diagnostics of the finished network, from all diagnostics."""
-        found: dict[str, float] = {}
+        """Values of all diagnostics on the finished network, by name."""
+        values: dict[str, float] = {}
         for diagnostic in self.diagnostics.values():
-            found |= diagnostic.finish(module.net)
-        return found
+            values |= diagnostic.finish(module.net)
+        return values

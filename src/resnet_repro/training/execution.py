@@ -1,5 +1,6 @@
-"""How a run's steps are carried out: by which kernels, compiled or not, and on a GPU as one graph. None of it is part of
-what the run computes, but for the last digits.
+"""Choose how a run takes its steps: eager or compiled kernels, and on a GPU one CUDA graph.
+
+The choice changes only the last digits of the results.
 """
 
 from __future__ import annotations
@@ -25,48 +26,48 @@ def choose_kernels(
     checkpoint: Path,
     activations: str,
 ) -> tuple[str, str | None]:
-    """Put compiled kernels into `module` where they are expected to pay, or where the run in `checkpoint` began with them.
+    """Use compiled kernels in `module` if they are expected to pay off, or if the run in `checkpoint` began with them.
 
-    Returns what was done, for the record, and what the user should know: a failure, or None.
+    Returns the choice, for the record, and a remark for the user if the compilation failed.
     """
     if activations == "recomputed":
         return "not compiled (activations are recomputed)", None
     if data.dist.size > 1:
         return "not compiled (several processes)", None
-    began = _began_compiled(checkpoint)
-    wants = began
-    if began is None:
-        together = max(1, round(1 / execution.memory_share))
-        share = Share(execution.net_steps or settings.scheduled, max(1, execution.net_runs), together)
-        wants = wants_compilation(settings, data.classes, data.shape, share, execution.threads)
-    if not wants:
+    began_compiled = _began_compiled(checkpoint)
+    compiles = began_compiled
+    if began_compiled is None:
+        at_once = max(1, round(1 / execution.memory_share))
+        share = Share(execution.net_steps or settings.scheduled, max(1, execution.net_runs), at_once)
+        compiles = wants_compilation(settings, data.classes, data.shape, share, execution.threads)
+    if not compiles:
         return "not compiled", None
-    whole = _as_trained(batch, settings.arm.recipe.batch_size)
-    trial = compiled_once(module.net, whole, settings, data.classes, data.shape, anyway=bool(began))
+    full_batch = _as_trained(batch, settings.arm.recipe.batch_size)
+    trial = compiled_once(module.net, full_batch, settings, data.classes, data.shape, anyway=bool(began_compiled))
     if trial.step is not None:
         module.call_compiled(trial.step)
         return trial.outcome, None
-    remark = f"torch.compile failed, and the run goes on without it ({trial.outcome})" if trial.failed else None
+    remark = f"torch.compile failed; the run continues without it ({trial.outcome})" if trial.failed else None
     if remark:
         print(remark, file=sys.stderr, flush=True)
     return f"not compiled ({trial.outcome})", remark
 
 
 def choose_graph(module: Classifier, data: Data, settings: RunSettings) -> None:
-    """Let `module` replay its step as one CUDA graph where that can be done and is worth while."""
+    """Make `module` replay its step as one CUDA graph, if this is possible and the run is long enough."""
     if data.device.type == "cuda" and data.dist.size == 1 and settings.stop_at >= FEWEST_CAPTURED:
         module.capture_steps()
 
 
 def _as_trained(batch: tuple[torch.Tensor, torch.Tensor], size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """A batch of the size and layout that training steps have, also where some of its images could not be read."""
+    """`batch` in the size and layout of training batches. Images repeat if some of the batch could not be read."""
     images, labels = batch
     index = torch.arange(size, device=labels.device) % len(labels)
     return images[index].contiguous(memory_format=torch.channels_last), labels[index]
 
 
 def _began_compiled(checkpoint: Path) -> bool | None:
-    """Whether the run in a checkpoint has trained with compiled kernels; None where there is none, or it does not say."""
+    """Whether the run in a checkpoint began with compiled kernels. None if there is no checkpoint or it does not say."""
     if not checkpoint.exists():
         return None
     return torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True).get("compiled")

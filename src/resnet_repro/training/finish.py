@@ -1,4 +1,4 @@
-"""The record of a run: its network scored, its diagnostics, and everything that led to them."""
+"""Score a run after its last step and write its record."""
 
 from __future__ import annotations
 
@@ -33,41 +33,52 @@ from resnet_repro.training.monitor import Monitor
 RESPONSE_IMAGES = 1_000
 
 
-BROKEN_NAMED = 20  # in a record; all are counted
+BROKEN_NAMED = 20  # unreadable images that a record names; it counts all
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a record says of how its run was carried out; fields as in `Record`."""
+    """How a run was trained, for its record."""
 
     commit: str | None
+    """Git commit of the code. None: unknown."""
     parent: Parent | None = None
+    """The run whose weights this run started from."""
     pairing_key: str | None = None
+    """Digest of the run's random choices, see `start.pairing_key`."""
     search: FoundRate | None = None
+    """The search that found the learning rate. None: the rate is the recipe's."""
     feature_seconds: float | None = None
+    """Seconds spent on features that were computed once, before training. None: features were computed every step."""
     compilation: str = "not compiled"
+    """The choice of `execution.choose_kernels`."""
     step: str = "none"
+    """How steps were taken, see `Classifier.how_taken`. "none": the run was skipped."""
     activations: str = "none"
+    """Either "stored" or "recomputed"; "none" for a skipped run."""
     activation_bytes: int | None = None
+    """Bytes that storing the activations of one step takes, in each process."""
     peak_memory_mib: float = 0.0
+    """Peak memory of rank 0 in MiB, also before a resume. 0: unknown."""
 
 
-def finish(module: Classifier, monitor: Monitor, along: DiagnosticsCallback, how: RunInfo, step: int) -> str:
-    """Score the network after its last step, and write weights and record; the record last, as it says "done".
+def finish(module: Classifier, monitor: Monitor, callback: DiagnosticsCallback, info: RunInfo, step: int) -> str:
+    """Score the network after its last step, and write weights and record.
 
-    Returns "finished" or "diverged". A stretch of the schedule is not scored. Of several processes that train together
-    all call this: they score the network together, and the main one writes.
+    The record is written last, because it marks the run as done. A stretch of the schedule is not scored.
+    Returns "finished" or "diverged". If several processes train together, all must call this: they score the network
+    together, and rank 0 writes.
     """
     folder, settings, data = monitor.folder, monitor.settings, monitor.data
     final: dict[str, Any] = {}
-    if not monitor.diverged_at and not _is_finite(module):  # the last step's loss was finite, its update was not
+    if not monitor.diverged_at and not _is_finite(module):  # the last loss was finite, its update was not
         monitor.diverged_at = step
     status = "diverged" if monitor.diverged_at else "finished"
     if status == "finished" and settings.stretch is None:
         monitor.say("evaluating", step)
         final = _score(module, monitor, step)
     broken = sorted({image for images in data.dist.all_gather(data.broken()) for image in images})
-    if not data.dist.is_main:  # whose tables lack what was written before it resumed
+    if not data.dist.is_main:  # the other ranks' tables lack the rows written before a resume
         return status
     diagnostics = gradient_diagnostics(monitor.gradients.path, settings.iterations)
     if final:
@@ -77,7 +88,7 @@ def finish(module: Classifier, monitor: Monitor, along: DiagnosticsCallback, how
             folder, settings, final
         )
         diagnostics |= _responses(module, monitor, step)
-        diagnostics |= along.finish(module)
+        diagnostics |= callback.finish(module)
     weights = None
     if status == "finished":
         save_weights(module.net, folder / WEIGHTS)
@@ -87,7 +98,7 @@ def finish(module: Classifier, monitor: Monitor, along: DiagnosticsCallback, how
         folder,
         settings,
         data,
-        how,
+        info,
         broken,
         status=status,
         iterations=step,
@@ -105,7 +116,7 @@ def finish(module: Classifier, monitor: Monitor, along: DiagnosticsCallback, how
 
 
 def write_skipped(folder: Path, settings: RunSettings, data: Data, reason: str, commit: str | None) -> None:
-    """The record of a run that could not be carried out, and why. Raises OSError."""
+    """Write the record of a run that was not trained, with the reason. Raises OSError."""
     nothing = {"final": {}, "best": {}, "diagnostics": {}, "weights_sha256": None}
     _record(folder, settings, data, RunInfo(commit), status="skipped", skipped=reason, **nothing).write()
 
@@ -114,40 +125,40 @@ def _record(
     folder: Path,
     settings: RunSettings,
     data: Data,
-    how: RunInfo,
+    info: RunInfo,
     broken: Sequence[tuple[str, str]] = (),
     **outcome: Any,
 ) -> Record:
-    """The record with this outcome. broken: (file, reason) of images that were left out."""
+    """The record of a run with this outcome. broken: (file, reason) of the images that could not be read."""
     recipe = settings.arm.recipe
-    if how.search:
-        recipe = replace(recipe, learning_rate=how.search.learning_rate)
+    if info.search:
+        recipe = replace(recipe, learning_rate=info.search.learning_rate)
     return Record(
         folder=folder,
         experiment=settings.experiment,
         arm=settings.arm.name,
         seed=settings.seed,
         budget=settings.budget,
-        parent=how.parent,
-        search=how.search,
+        parent=info.parent,
+        search=info.search,
         weights_from=_weights_from(settings),
-        pairing_key=how.pairing_key,
+        pairing_key=info.pairing_key,
         model=msgspec.convert(describe(settings.arm.model, data.classes, data.shape), ModelFacts),
         recipe=recipe,
         dataset=Dataset(**data.facts_for_record() | _left_out(broken)),
-        feature_seconds=how.feature_seconds,
+        feature_seconds=info.feature_seconds,
         processes=data.dist.size,
         precision=settings.precision,
         device=settings.device,
         hardware=device_name(settings.device),
         threads=torch.get_num_threads() if settings.device == "cpu" else None,
-        compilation=how.compilation,
-        step=how.step,
-        activations=how.activations,
-        activation_mib=None if how.activation_bytes is None else round(how.activation_bytes / 2**20, 1),
-        peak_memory_mib=round(how.peak_memory_mib, 1) or None,
+        compilation=info.compilation,
+        step=info.step,
+        activations=info.activations,
+        activation_mib=None if info.activation_bytes is None else round(info.activation_bytes / 2**20, 1),
+        peak_memory_mib=round(info.peak_memory_mib, 1) or None,
         versions=versions(),
-        commit=how.commit,
+        commit=info.commit,
         finished_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         settings=settings,
         **outcome,
@@ -155,7 +166,7 @@ def _record(
 
 
 def _weights_from(settings: RunSettings) -> WeightsFrom | None:
-    """Of a run that begins with a pretrained backbone, where that comes from."""
+    """The origin of a pretrained backbone. None: the run does not start from one."""
     start = settings.arm.start
     if start is None or start.how != "backbone":
         return None
@@ -165,7 +176,7 @@ def _weights_from(settings: RunSettings) -> WeightsFrom | None:
 
 
 def _left_out(broken: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """How many images could not be read, and which the first of them are."""
+    """The record's entries on images that could not be read: their number, and the first by name."""
     named = dict(broken[:BROKEN_NAMED])
     return {"broken_images": len(broken), "broken": named} if broken else {}
 
@@ -180,10 +191,10 @@ def _score(module: Classifier, monitor: Monitor, step: int) -> dict[str, Any]:
 
 
 def _complete_metrics(monitor: Monitor, step: int, final: dict[str, Any]) -> None:
-    final = {name: value for name, value in final.items() if name in monitor.metrics.columns}  # not taken along the way
+    final = {name: value for name, value in final.items() if name in monitor.metrics.columns}  # no 10-crop error
     if step:
         monitor.metrics.complete(step, final)
-    else:  # never trained: there is no row of a last step
+    else:  # never trained: the table has no row of a last step
         monitor.metrics.rewind(-1)
         monitor.metrics.append([{"iteration": 0, **final}])
 
@@ -193,7 +204,7 @@ def _is_finite(module: Classifier) -> bool:
 
 
 def _since_the_start(folder: Path, settings: RunSettings, final: dict[str, Any]) -> dict[str, float]:
-    """How the errors have changed from those of the run that this one started from, as `<error>_change`."""
+    """Changes of the errors since the parent run, in percentage points, as `<error>_change`."""
     source = parent_folder(folder, settings)
     parent = find_record(source) if source else None
     if parent is None:
@@ -207,13 +218,13 @@ def _since_the_start(folder: Path, settings: RunSettings, final: dict[str, Any])
 
 
 def _responses(module: Classifier, monitor: Monitor, step: int) -> dict[str, float]:
-    """Write responses.csv; the mean over layers, in nets that have convolutions."""
-    if monitor.settings.arm.features == "once":  # no image has gone through the layers
+    """Write responses.csv. Returns the mean over layers, or nothing for nets without convolutions."""
+    if monitor.settings.arm.features == "once":  # the data are features: no image passes through the layers
         return {}
     batches = monitor.data.batches("train", RESPONSE_IMAGES)
     responses = layer_responses(module.net, batches, module.device, monitor.settings.precision)
     table = Table(monitor.folder / "responses.csv", ("layer", "name", "std"))
-    table.rewind(-1)  # a kill may have left it from an earlier attempt
+    table.rewind(-1)  # an earlier attempt may have written it before it was killed
     table.append(
         {"iteration": step, "layer": i, "name": name, "std": std} for i, (name, std) in enumerate(responses, start=1)
     )

@@ -1,4 +1,4 @@
-"""Networks of finished runs, loaded again."""
+"""Load the networks of finished runs."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ from resnet_repro.records.record import read_record
 
 
 def load_run(folder: str | Path) -> nn.Module:
-    """The trained network of a finished run's folder, in evaluation mode on the CPU.
+    """The trained network of a finished run, in evaluation mode on the CPU.
 
-    Raises UserError where the folder holds no finished run or the weights do not fit.
+    Raises UserError if the folder holds no finished run, or if its weights cannot be read or do not match the record.
     """
     record = read_record(Path(folder))
     try:
         state = load_file(record.folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{folder} holds no weights that can be read ({error}): train it first") from error
+        raise UserError(f"weights in {folder} cannot be read ({error}): train the run again") from error
     if state_sha256(state) != record.weights_sha256:
-        raise UserError(f"{record.folder / WEIGHTS} is not what its record names: delete the folder and train again")
+        raise UserError(
+            f"{record.folder / WEIGHTS} does not match its record: delete {record.folder} to train the run again"
+        )
     net = build(record.settings.arm.model, record.dataset.classes, record.seed)
     net.load_state_dict(state)
     return net.eval()

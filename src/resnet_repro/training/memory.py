@@ -1,4 +1,4 @@
-"""Whether backpropagation keeps its activations or computes them again, decided by measuring; and what a run peaked at."""
+"""Store or recompute the activations, by measured memory; peak memory of a run."""
 
 from __future__ import annotations
 
@@ -16,44 +16,43 @@ from resnet_repro.models.recompute import can_recompute, stored_bytes
 from resnet_repro.training.start import Skip
 
 GIB = 2**30
-CPU_LIMIT = 4 * GIB  # leaves a run of 1202 layers at batch 128 under 8 GiB, with all else that its process holds
+CPU_LIMIT = 4 * GIB  # keeps a run of 1,202 layers at batch 128 under 8 GiB in total
 PROBE_IMAGES = 4
-HEADROOM = 1.25  # gradients, workspaces and what the allocator keeps beyond the activations
+HEADROOM = 1.25  # factor on the activations, for gradients, workspaces and the allocator's reserve
 BASE = GIB  # interpreter, libraries, data set
 
 Activations = Literal["stored", "recomputed"]
 
 
 def choose_activations(
-    wanted: str,
+    setting: str,
     net: nn.Module,
     batch: tuple[Tensor, Tensor],
     precision: str,
     share: float,
     dist: DistContext = ALONE,
 ) -> tuple[Activations, int]:
-    """What to do with the activations of a step on `batch`, and how many bytes they take when stored.
+    """Whether to store the activations of a step on `batch`, and the bytes that storing them takes.
 
-    Measured on a few images and scaled to the batch. "auto" stores them up to 4 GiB on a CPU, and up to half of the
-    run's `share` of the device's memory anywhere; of nets without stages of blocks it always does.
-    Batch statistics and gradients of `net` are left as they were.
-    Processes that train together (`dist`) do the same: what the one with the least memory can do.
-    Raises Skip where they are to be stored and the memory that is free does not hold them.
+    Measured on a few images and scaled to the batch; `net` is unchanged. If `setting` is "auto", activations are stored
+    if they take at most half of the run's `share` of the device's memory, on a CPU at most 4 GiB, or if `net` has no
+    stages of blocks. Processes that train together (`dist`) make the same choice, by the one with the least memory.
+    Raises Skip if `setting` is "stored" and the activations do not fit into free memory.
     """
     images, labels = batch
     probe = min(PROBE_IMAGES, len(labels))
-    few = images[:probe].clone(), labels[:probe].clone()  # a slice would count with the whole batch
+    # Clones, since a slice would count with the storage of the whole batch.
+    few = images[:probe].clone(), labels[:probe].clone()
     measured = stored_bytes(net, *few, precision) * len(labels) // probe
-    if wanted == "recomputed":
+    if setting == "recomputed":
         return "recomputed", measured
-    if wanted == "stored":
+    if setting == "stored":
         need = round(measured * HEADROOM) + BASE
-        lacking = dist.all_reduce_max(
-            need - free_memory(images.device)
-        )  # one that skipped would leave the others waiting
-        if lacking > 0:
-            have = max(0, need - lacking)
-            raise Skip(f"storing its activations takes about {need / GIB:.1f} GiB, and {have / GIB:.1f} GiB are free")
+        # The same for all processes: one that skipped alone would leave the others waiting.
+        missing = dist.all_reduce_max(need - free_memory(images.device))
+        if missing > 0:
+            free = max(0, need - missing)
+            raise Skip(f"storing its activations takes about {need / GIB:.1f} GiB, but {free / GIB:.1f} GiB are free")
         return "stored", measured
     limit = total_memory(images.device) * share / 2
     if images.device.type == "cpu":
@@ -63,7 +62,7 @@ def choose_activations(
 
 
 def total_memory(device: torch.device) -> int:
-    """Bytes of memory that the device has, or that this process's container may use."""
+    """Bytes of the device's memory; on a CPU at most the limit of this process's container."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[1]
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -71,7 +70,7 @@ def total_memory(device: torch.device) -> int:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes of memory that are free on the device now."""
+    """Bytes of the device's memory that are free now; on a CPU within the limit of this process's container."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
@@ -79,7 +78,7 @@ def free_memory(device: torch.device) -> int:
             if line.startswith("MemAvailable:"):
                 return min(int(line.split()[1]) * 1024, _container_free() or total_memory(device))
     except OSError:
-        pass  # not Linux: no such file, and the total is the best that is known
+        pass  # not Linux: the total is the best estimate
     return total_memory(device)
 
 
@@ -89,7 +88,7 @@ def _container_limit() -> int | None:
 
 
 def _container_free() -> int | None:
-    """What this process's container may still take; the pages of files that it holds can be given back at any time."""
+    """Bytes that this process's container may still use. Cached pages of files count as free."""
     limit, current = _container_limit(), _container("memory.current")
     if limit is None or not current.isdigit():
         return None
@@ -101,11 +100,11 @@ def _container(name: str) -> str:
     try:
         return Path("/sys/fs/cgroup", name).read_text().strip()
     except OSError:
-        return ""  # no container, or one of another kind: it sets no limit that can be read
+        return ""  # no container, or one without cgroup v2: no known limit
 
 
 def peak_memory_mib(device: torch.device) -> float:
-    """The most memory that this process has held so far: on the GPU where it computes there, else resident in all."""
+    """Peak memory of this process so far, in MiB: allocated on its GPU, or resident if it computes on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, on macOS bytes

@@ -1,4 +1,4 @@
-"""What a run writes while it trains: metrics, evaluations, gradients, progress; checkpoints, and the way out."""
+"""Tables and progress that a run writes while it trains: metrics, evaluations, gradients, speed."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from resnet_repro.records.record import Parent
 from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.memory import peak_memory_mib
 
-LOG_POINTS = 100  # readings of the running loss over a budget, at least every 100 steps
-GRADIENT_POINTS = 40  # readings of the gradient norms over a budget, besides those at evaluations
+LOG_POINTS = 100  # readings of the running loss in a schedule; they are at most 100 steps apart
+GRADIENT_POINTS = 40  # readings of the gradient norms in a schedule, besides those at evaluations
 PROGRESS_SECONDS = 1.0
 
 
 class Monitor(Callback):
-    """Reads the running loss at intervals, scores the network at evaluations, and writes both down.
+    """Reads the running loss at intervals, scores the network at evaluations, and writes both to tables.
 
-    All that it holds goes into the checkpoint, so a resumed run goes on with the same sums and the same tables.
+    Checkpoints hold its state, so a resumed run continues with the same sums and the same tables.
     """
 
     def __init__(self, settings: RunSettings, folder: Path, data: Data, parent: Parent | None = None) -> None:
@@ -59,22 +59,22 @@ class Monitor(Callback):
         )
         self.speed = Table(folder / "speed.csv", ("seconds", "images_per_second"))
         self.gradients = Table(folder / "gradients.csv", ("layer", "name", "norm"))
-        self.seconds = 0.0  # training and evaluation, over all processes of this run
+        self.seconds = 0.0  # of training and evaluation, also in earlier processes of a resumed run
         self.training_seconds = 0.0
         self.training_images = 0
-        self.peak_memory_mib = 0.0  # of the processes before this one
-        self.unread_seconds = 0.0  # of training since the last reading, when the checkpoint was taken
+        self.peak_memory_mib = 0.0  # of earlier processes of a resumed run
+        self.unread_seconds = 0.0  # of training between the last reading and the checkpoint
         self.best: dict[str, float] | None = None
         self.diverged_at = 0
         self.last: dict[str, float | None] = {"loss": None, "error": None, "test_error": None}
-        self.remarks: list[str] = []  # on how the run is carried out, that the user should know
+        self.remarks: list[str] = []  # for the user, on how the run is trained
         self._clock = self._mark = time.monotonic()
         self._said = 0.0
 
     # -- state -----------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        self.write_tables(durable=True)  # a checkpoint counts on what was read before it
+        self.write_tables(durable=True)  # the rows before a checkpoint must survive a crash
         self.tick()
         return {
             "seconds": self.seconds,
@@ -104,32 +104,33 @@ class Monitor(Callback):
         assert isinstance(pl_module, Classifier)
         if checkpoint["parent"] != (self.parent.weights_sha256 if self.parent else None):
             raise UserError(
-                f"{self.folder} holds a run that started from other weights of its parent than there are now: "
+                f"{self.folder} started from weights that its parent no longer has: "
                 f"delete {self.folder} to train it again"
             )
-        if checkpoint.get("learning_rate", pl_module.recipe.learning_rate) != pl_module.recipe.learning_rate:
+        rate = pl_module.recipe.learning_rate
+        if checkpoint.get("learning_rate", rate) != rate:
             raise UserError(
-                f"{self.folder} holds a run whose learning rate was found among other runs than there are now: "
+                f"{self.folder} began with learning rate {checkpoint['learning_rate']}, but its search now finds {rate}: "
                 f"delete {self.folder} to train it again"
             )
         pl_module.warmed_up_at = checkpoint["warmed_up_at"]
-        mine = int(self.data.dist.is_main)  # the sums over all processes: one of them goes on with them
-        pl_module.sums = checkpoint["running_sums"] * mine
-        pl_module.images = checkpoint["running_images"] * mine
+        is_main = int(self.data.dist.is_main)  # the checkpoint holds sums over all processes: rank 0 continues them
+        pl_module.sums = checkpoint["running_sums"] * is_main
+        pl_module.images = checkpoint["running_images"] * is_main
         pl_module.diverged_at = checkpoint["diverged_at"]
-        self.diverged_at = max(0, int(pl_module.diverged_at))  # also where no step is left to read it at
+        self.diverged_at = max(0, int(pl_module.diverged_at))  # also if no step is left at which to read it
 
     def write_tables(self, durable: bool = False) -> None:
-        """Write the rows that are held in memory; see `Table.write`."""
+        """Write the rows held in memory; see `Table.write`."""
         for table in (self.metrics, self.speed, self.gradients):
             table.write(durable)
 
     def exclude(self, seconds: float) -> None:
-        """Count the last seconds as measurement, not as training."""
+        """Exclude `seconds` from the training time."""
         self._mark += seconds
 
     def tick(self) -> None:
-        """Bring `seconds` up to date."""
+        """Update `seconds`."""
         now = time.monotonic()
         self.seconds += now - self._clock
         self._clock = now
@@ -147,7 +148,7 @@ class Monitor(Callback):
     ) -> None:
         assert isinstance(pl_module, Classifier)
         step = trainer.global_step + 1
-        # Not at the end of an arm's share: the steps of a short control are then among those of the other arms.
+        # The end of an arm's share does not count, so that short controls are read at the same steps as other arms.
         every = (self.gradients_every, self.settings.evaluate_every, self.settings.iterations)
         pl_module.reads_gradients = step == 1 or any(step % interval == 0 for interval in every)
 
@@ -165,14 +166,14 @@ class Monitor(Callback):
             self._write_gradients(pl_module, step)
         captured = pl_module.captured
         if captured and captured.failure:
-            self._remark(f"its step cannot be one CUDA graph and is taken eagerly ({captured.failure})")
+            self._remark(f"steps run eagerly: the CUDA graph could not be captured ({captured.failure})")
         if time.monotonic() - self._said > PROGRESS_SECONDS:
             self.say("running", step)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take in the steps since the last reading where a prefix ends between two of them.
+        """Read the steps since the last reading, if a prefix ends between two readings.
 
-        The checkpoint has been written before: a longer run continues with these steps unread.
+        The last checkpoint was saved before: a longer run continues with these steps unread.
         """
         assert isinstance(pl_module, Classifier)
         self.write_tables()
@@ -193,9 +194,9 @@ class Monitor(Callback):
     # -- parts -----------------------------------------------------------------------------------------------------
 
     def _evaluates(self, step: int) -> bool:
-        """At every evaluation interval and at the end, whose own evaluation comes after the fit.
+        """Whether `step` is at an evaluation interval, or at the end of the run, which `finish` scores after the fit.
 
-        A prefix ends between two steps of its schedule: what is read and written there is what the whole run would.
+        The end of a prefix does not count, so that its rows are those of the whole run.
         """
         ends = step == self.settings.stop_at and self.settings.prefix is None
         return step % self.settings.evaluate_every == 0 or ends
@@ -232,19 +233,19 @@ class Monitor(Callback):
         self._mark = time.monotonic()
 
     def _is_whole(self, step: int) -> bool:
-        """Whether the reading at `step` covers a whole interval; an evaluation inside it has cut it short."""
+        """Whether the reading at `step` covers a whole interval, with no evaluation inside that shortens it."""
         last_evaluation = (step - 1) // self.settings.evaluate_every * self.settings.evaluate_every
         return step % self.log_every == 0 and step - last_evaluation >= self.log_every
 
     def score_along(self, module: Classifier, step: int) -> dict[str, Any]:
-        """Loss and error along the way, on the images that the settings afford."""
+        """Loss and error during training, on as many images as the settings allow."""
         scored = self.settings.scored
         if scored is None:
             return self._score(module, step, EVALUATION_IMAGES, None)
         return self._score(module, step, min(EVALUATION_IMAGES, scored.along), scored.along)
 
     def score_finished(self, module: Classifier, step: int) -> dict[str, Any]:
-        """Loss and error of the network after its last step; of a control on part of the training images."""
+        """Loss and error after the last step. A control is scored on part of the training images only."""
         scored, control = self.settings.scored, self.settings.arm.control
         train_images = self.data.images("train") if scored is None else scored.train
         return self._score(
@@ -252,8 +253,9 @@ class Monitor(Callback):
         )
 
     def _score(self, module: Classifier, step: int, train_images: int, others: int | None) -> dict[str, Any]:
-        """Loss and error on the first `train_images` training images, un-augmented, and on the first `others` of each
-        other split; on all of them for None.
+        """Loss and error on the first `train_images` training images, un-augmented, and on `others` of each other split.
+
+        others: first images of each split. None: all of them.
         """
         train = self._evaluate(module, "train", train_images)
         test = self._evaluate(module, "test", others)
@@ -261,7 +263,7 @@ class Monitor(Callback):
         if "validation" in self.data.splits:
             validation = self._evaluate(module, "validation", others)
             held_out = {"validation_loss": _finite(validation.loss), "validation_error": validation.error}
-        # The lowest of equally many images: fewer have a lower one by luck.
+        # A score on more images always replaces one on fewer, whose low error may be luck.
         best = self.best or {"test_error": math.inf, "test_images": 0}
         if (-test.images, test.error) < (-best.get("test_images", test.images), best["test_error"]):
             self.best = {"test_error": test.error, "iteration": step, "test_images": test.images}
@@ -291,7 +293,7 @@ class Monitor(Callback):
         module.gradient_norms = None
 
     def say(self, status: str, step: int) -> None:
-        """Write the tables, and progress.json anew: what the display and other readers know of a run that has not ended."""
+        """Write the tables and progress.json, by which displays follow a run that has not ended."""
         self.write_tables()
         self.tick()
         self._said = time.monotonic()

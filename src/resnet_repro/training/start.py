@@ -1,4 +1,4 @@
-"""The first weights of a run: its own initialization, or those of the finished run that its arm starts from."""
+"""First weights of a run (initialized, from a parent run, or from a file), and the learning rate from a search."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from resnet_repro.records.layout import candidate_folders, parent_folder
 from resnet_repro.records.record import Candidate, FoundRate, Parent, find_record
 from resnet_repro.training.load import load_run
 
-DEEPEN_IMAGES = 4_000  # over which the added layers' batch statistics are measured
+DEEPEN_IMAGES = 4_000  # images on which batch statistics of added layers are measured
 
 
 class Skip(Exception):
-    """A run that cannot be carried out here, for a reason that is no fault: the record gives it."""
+    """Raised if a run cannot be trained for a reason that is not an error; the reason goes into its record."""
 
 
 def first_weights(
     folder: Path, settings: RunSettings, data: Data, weights: str | None = None
 ) -> tuple[nn.Module, Parent | None]:
-    """The network of a run before its first step, on the data's device in channels-last layout, and its parent.
+    """The network of a run before its first step, in channels-last layout on the data's device, and its parent.
 
-    weights: the file of the weights that the settings name. Raises Skip where the parent has diverged or was skipped,
-    UserError where it has no record or other data, and where the file holds other weights or does not fit.
+    weights: path of the weights file that the settings name. Raises Skip if the parent diverged or was skipped, and
+    UserError if the parent has no record or other data, or if the file has other content or does not fit the network.
     """
     device = data.device
     net = build(settings.arm.model, data.classes, settings.seed)
@@ -43,17 +43,19 @@ def first_weights(
     if start is None:
         return net, None
     if settings.weights is not None:
-        _load_from_outside(net, settings.weights, weights)
+        _load_from_file(net, settings.weights, weights)
         return net, None
     source = parent_folder(folder, settings)
     assert source is not None
     record = find_record(source)
     if record is None:
-        raise UserError(f"{source} holds no finished run, and {settings.arm.name} starts from it: run that arm first")
+        raise UserError(
+            f"{source} holds no finished run, but {settings.arm.name} starts from it: run {start.arm} first"
+        )
     if record.status != "finished":
-        raise Skip(f"it starts from {start.arm} seed {settings.seed}, which is {record.status}")
+        raise Skip(f"its parent {start.arm} seed {settings.seed} did not finish ({record.status})")
     if start.how != "backbone" and record.settings.dataset_digest != settings.dataset_digest:
-        raise UserError(f"{source} was trained on other data than {folder} is to be: name another RUNS_DIR")
+        raise UserError(f"{source} was trained on other data than its child {folder} uses: name another RUNS_DIR")
     trained = load_run(source).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if start.how == "deepen":
         deepen(trained, net, data.batches("train", DEEPEN_IMAGES))
@@ -65,20 +67,23 @@ def first_weights(
     return net, Parent(record.settings.experiment, record.arm, record.seed, record.weights_sha256, *record.schedule)
 
 
-def _load_from_outside(net: nn.Module, wanted: Weights, path: str | None) -> None:
+def _load_from_file(net: nn.Module, weights: Weights, path: str | None) -> None:
     from resnet_repro.models.pretrained import file_sha256, read_state
 
     file = Path(path or "")
-    if not path or not file.is_file() or file_sha256(file) != wanted.sha256:
-        raise UserError(f"{path} does not hold the weights {wanted.name} that this run begins with: put them back")
+    if not path or not file.is_file() or file_sha256(file) != weights.sha256:
+        raise UserError(
+            f"{path} does not hold the weights {weights.name} of this run: expected a file with sha256 {weights.sha256}"
+        )
     load_backbone(net, read_state(file), str(file))
 
 
 def found_rate(folder: Path, settings: RunSettings) -> tuple[Recipe, FoundRate | None]:
-    """The recipe of a run with the learning rate that its search found, and the search for the record; None for none.
+    """The recipe of a run with the learning rate that its search found, and the search for the record.
 
-    The rate is that of the candidate run with the lowest metric; of two equal ones, the lower rate. A candidate that
-    diverged has lost. Raises Skip where all have, UserError where one has no record.
+    The rate is that of the candidate with the lowest metric; if two are equal, the lower rate. Candidates that did not
+    finish are ignored. Without a search, returns the arm's recipe and None. Raises Skip if no candidate finished, and
+    UserError if a candidate has no record.
     """
     recipe, search = settings.arm.recipe, settings.arm.search
     if search is None:
@@ -89,23 +94,23 @@ def found_rate(folder: Path, settings: RunSettings) -> tuple[Recipe, FoundRate |
         record = find_record(source)
         if record is None:
             raise UserError(
-                f"{source} holds no finished run, and {settings.arm.name} is searched with it: run it first"
+                f"{source} holds no finished run, but the search of {settings.arm.name} needs it: run {arm} first"
             )
         score = record.value(search.metric) if record.status == "finished" else None
         candidates[arm] = Candidate(record.recipe.learning_rate, record.weights_sha256, **{search.metric: score})
         if score is not None:
             scored.append((score, record.recipe.learning_rate, arm))
     if not scored:
-        raise Skip(f"none of its {len(candidates)} candidates was trained to the end")
+        raise Skip(f"none of the {len(candidates)} candidates of its learning-rate search finished")
     _, rate, arm = min(scored)
     return replace(recipe, learning_rate=rate), FoundRate(arm, rate, search.metric, candidates)
 
 
 def pairing_key(net: nn.Module, settings: RunSettings) -> str:
-    """A digest of what chance gave a run: first weights on the main path, and the order and augmentation of the data.
+    """Digest of a run's random choices: first weights on the main path, and order and augmentation of the data.
 
-    Runs of two arms may be compared pair by pair where it is the same. Shortcut projections and auxiliary heads are
-    left out: they are what such arms differ in.
+    Runs of two arms with the same digest may be compared in pairs. Shortcut projections and auxiliary heads are not part
+    of it, because such arms differ in them.
     """
     digest = hashlib.sha256()
     layers = [layer for _, layer in main_path_layers(net)]
@@ -118,7 +123,7 @@ def pairing_key(net: nn.Module, settings: RunSettings) -> str:
         f"{settings.dataset_digest} {recipe.validation_images} {recipe.batch_size} {recipe.padding} {recipe.flip} "
         f"{settings.seed}".encode()
     )
-    further = (recipe.train_images, recipe.scale, recipe.color, settings.resolution)
-    if any(further):  # not of recipes without: their digests stay comparable with those of older records
-        digest.update(str(further).encode())
+    options = (recipe.train_images, recipe.scale, recipe.color, settings.resolution)
+    if any(options):  # without them, digests stay comparable with those of older records
+        digest.update(str(options).encode())
     return digest.hexdigest()

@@ -1,8 +1,8 @@
-"""One run as a process of its own: `python -m resnet_repro.training.train_run FOLDER`.
+"""Train one run in this process: `python -m resnet_repro.training.train_run FOLDER`.
 
-Reads run.json in the folder, trains from the last checkpoint or from scratch, and leaves the record. Exit codes: 0
-the run has its record, 143 it was asked to stop and saved, anything else it failed and log.txt says why.
-Started several times by torchrun, or with its variables set, the processes train the run together.
+Reads run.json in the folder, trains from the last checkpoint or from scratch, and writes the record. Exit codes: 0 if
+the run has its record, 143 if it saved a checkpoint and stopped on request, any other if it failed (see log.txt).
+Several processes started by torchrun, or with its environment variables, train the run together.
 """
 
 from __future__ import annotations
@@ -55,35 +55,35 @@ LOCK_WAIT_SECONDS = LAUNCHER_LOST_GRACE_SECONDS + 10
 
 
 def train(folder: Path, settings: RunSettings, execution: Execution, dist: DistContext = ALONE) -> str:
-    """Train one run to its record. Returns "finished", "diverged", "skipped" or "stopped" (saved; call again to go on).
+    """Train one run and write its record. Returns "finished", "diverged", "skipped" or "stopped" (call again to resume).
 
-    dist: the processes that do so together, each calling this; the main one's files are the run's.
-    Raises UserError where the data are not those of the settings, OSError where the folder cannot be written.
+    dist: processes that train the run together. All of them must call this; rank 0 writes the run's files.
+    Raises UserError if the data are not those of the settings, and OSError if the folder cannot be written.
     """
     device = torch.device("cuda", dist.local_rank) if settings.device == "cuda" else torch.device(settings.device)
     if settings.device == "cpu":
         torch.set_num_threads(execution.threads)
     elif settings.device == "cuda":
-        if dist.local_rank >= (seen := torch.cuda.device_count()):
+        if dist.local_rank >= (gpus := torch.cuda.device_count()):
             raise UserError(
-                f"process {dist.local_rank} of this machine sees {plural(seen, 'GPU')}: let each process see all of "
-                "the machine's, without --gpus-per-task and --gpu-bind"
+                f"process {dist.local_rank} of this machine sees {plural(gpus, 'GPU')}: expected all GPUs of the machine "
+                "in each process, without --gpus-per-task and --gpu-bind"
             )
         torch.cuda.set_device(device)
-    # Timed beside other runs, algorithms that are slower alone may win, other ones each time.
+    # cuDNN's timing is not repeatable while other runs use the device, and may then choose slower algorithms.
     torch.backends.cudnn.benchmark = execution.memory_share == 1.0
-    torch.backends.cudnn.allow_tf32 = False  # fp32 is to mean float32
+    torch.backends.cudnn.allow_tf32 = False  # fp32 means float32, not TF32
     torch.backends.cuda.matmul.allow_tf32 = False
     data = open_data(settings, Path(execution.data_folder), device, dist, execution.workers, execution.skip_broken)
-    with _own_folder(folder, dist) as own:
-        outcome = _train(folder, own, settings, execution, data)
-        dist.all_gather(None)  # the record is there when any of the processes ends
+    with _output_folder(folder, dist) as output:
+        outcome = _train(folder, output, settings, execution, data)
+        dist.all_gather(None)  # the record exists before any of the processes ends
     return outcome
 
 
 @contextlib.contextmanager
-def _own_folder(folder: Path, dist: DistContext) -> Iterator[Path]:
-    """Where this process writes: the run's folder, or one that is thrown away where another process writes that."""
+def _output_folder(folder: Path, dist: DistContext) -> Iterator[Path]:
+    """The folder that this process writes: the run's folder on rank 0, a temporary one on other ranks."""
     if dist.is_main:
         yield folder
     else:
@@ -91,7 +91,7 @@ def _own_folder(folder: Path, dist: DistContext) -> Iterator[Path]:
             yield Path(scratch)
 
 
-def _train(folder: Path, own: Path, settings: RunSettings, execution: Execution, data: Data) -> str:
+def _train(folder: Path, output: Path, settings: RunSettings, execution: Execution, data: Data) -> str:
     device, dist = data.device, data.dist
     try:
         recipe, search = found_rate(folder, settings)
@@ -101,23 +101,21 @@ def _train(folder: Path, own: Path, settings: RunSettings, execution: Execution,
             settings.arm.activations, net, batch, settings.precision, execution.memory_share, dist
         )
     except Skip as skip:
-        write_skipped(own, settings, data, str(skip), execution.commit)
+        write_skipped(output, settings, data, str(skip), execution.commit)
         print(f"skipped: {skip}", flush=True)
         return "skipped"
     key = pairing_key(net, settings)
     feature_seconds = None
     if settings.arm.features == "once":
-        assert isinstance(net, TransferNet), (
-            f"{settings.arm.name} has no backbone whose features could be computed once"
-        )
+        assert isinstance(net, TransferNet), f"{settings.arm.name} has no backbone: features='once' needs a TransferNet"
         begin = time.monotonic()
         data = FeatureData(data, net, net.features, settings.precision)
         feature_seconds = round(time.monotonic() - begin, 3)
         print(f"features of {data.images('train'):,} training images in {feature_seconds:.1f} s", flush=True)
     module = Classifier(net, recipe, settings.iterations, settings.seed, dist)
-    monitor = Monitor(settings, own, data, parent)
+    monitor = Monitor(settings, output, data, parent)
     diagnostics = DiagnosticsCallback(
-        make_diagnostics(DiagnosticContext(settings, own, data, device)), monitor, settings.iterations
+        make_diagnostics(DiagnosticContext(settings, output, data, device)), monitor, settings.iterations
     )
     for diagnostic in diagnostics.diagnostics.values():
         diagnostic.begin(net)
@@ -137,7 +135,7 @@ def _train(folder: Path, own: Path, settings: RunSettings, execution: Execution,
     if checkpoints.is_to_stop():
         monitor.say("stopped", step)
         return "stopped"
-    how = RunInfo(
+    info = RunInfo(
         execution.commit,
         parent,
         key,
@@ -149,37 +147,37 @@ def _train(folder: Path, own: Path, settings: RunSettings, execution: Execution,
         activation_bytes=activation_bytes,
         peak_memory_mib=max(monitor.peak_memory_mib, peak_memory_mib(device)),
     )
-    status = finish(module, monitor, diagnostics, how, step)
-    is_continued = settings.prefix is not None and status == "finished"  # by a longer prefix, from its checkpoint
-    if dist.is_main and not is_continued:
+    status = finish(module, monitor, diagnostics, info, step)
+    may_continue = settings.prefix is not None and status == "finished"  # a longer prefix needs the checkpoint
+    if dist.is_main and not may_continue:
         (folder / CHECKPOINT).unlink(missing_ok=True)
     monitor.say(status, step)
     return status
 
 
 def first_batch(data: Data, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The first `size` training images and their labels. Raises UserError where none of them can be read."""
+    """The first `size` training images and their labels. Raises UserError if none of them can be read."""
     for batch in data.batches("train", size, size):
         return batch
     raise UserError(
-        f"none of the first {size} training images of {data.facts.title} can be read: repair them, or remove them"
+        f"none of the first {size} training images of {data.facts.title} can be read: repair or remove them"
     )
 
 
 def _fit(folder: Path, settings: RunSettings, module: Classifier, data: Data, callbacks: list[pl.Callback]) -> int:
-    """Train from the last checkpoint, or from the start, to the end or to a request to stop; the step reached."""
+    """Train from the last checkpoint or from scratch, until the end or a stop request. Returns the step reached."""
     dist = data.dist
-    together = dist.size > 1
-    # What is switched off below is done by the callbacks. What the Trainer gives: devices and DDP, precision, the order of
-    # hooks in a step, a mid-epoch resume, and checkpoints that Lightning's users can read.
+    is_distributed = dist.size > 1
+    # The callbacks replace the features switched off below. The Trainer provides devices and DDP, precision, the order of
+    # hooks in a step, resuming within an epoch, and checkpoints in Lightning's format.
     trainer = pl.Trainer(
         accelerator={"cuda": "gpu"}.get(settings.device, settings.device),
         devices=dist.local_size,
         num_nodes=dist.size // dist.local_size,
-        strategy=DDPStrategy() if together else "auto",
+        strategy=DDPStrategy() if is_distributed else "auto",
         use_distributed_sampler=False,
-        # Lightning is not to guess: inside a Slurm job a run may well be one process.
-        plugins=[TorchElasticEnvironment() if together else LightningEnvironment(), InPlace()],
+        # Explicit, since Lightning would guess: a run inside a Slurm job may be a single process.
+        plugins=[TorchElasticEnvironment() if is_distributed else LightningEnvironment(), InPlace()],
         precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
         max_steps=settings.stop_at,
         limit_val_batches=0,
@@ -198,7 +196,7 @@ def _fit(folder: Path, settings: RunSettings, module: Classifier, data: Data, ca
 
 
 def _follow_launcher() -> None:
-    """End this process when the launcher's end of our standard input closes, however the launcher ended."""
+    """Stop this process when its standard input closes, which happens however its launcher ends."""
 
     def watch() -> None:
         while os.read(0, 4096):
@@ -212,21 +210,21 @@ def _follow_launcher() -> None:
 
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    """Claim the run's folder; a process that an ended launcher left behind is given the time to save.
+    """Lock the run's folder. Waits long enough for a process to save whose launcher has ended.
 
-    Raises UserError where another process keeps training this run.
+    Raises UserError if another process keeps training this run.
     """
     with hold(folder / LOCK, LOCK_WAIT_SECONDS) as is_free:
         if not is_free:
-            raise UserError(f"another process trains {folder}: wait for it or name another RUNS_DIR")
+            raise UserError(f"another process trains {folder}: wait for it, or name another RUNS_DIR")
         yield
 
 
 def _join(dist: DistContext) -> None:
-    """Meet the other processes, at the address that torchrun's variables give."""
+    """Join the process group, at the address in torchrun's variables."""
     if dist.size > 1:
         if hasattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch"):  # since torch 2.10
-            # Lightning wraps the network on a stream of its own, which is of no concern to us and costs a warning.
+            # Lightning wraps the network on another stream. This is harmless, but causes a warning.
             torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         torch.distributed.init_process_group(backend, rank=dist.rank, world_size=dist.size)
@@ -241,9 +239,10 @@ def main(arguments: list[str]) -> int:
             _join(dist)
             run = dist.broadcast(read_json(folder / RUN) if dist.is_main else None)
             if run is None:
-                raise UserError(f"{folder} holds no {RUN}: start runs with resnet-repro run")
+                raise UserError(f"{folder} has no {RUN}: start runs with resnet-repro run")
             outcome = "finished"
-            if not dist.broadcast((folder / RECORD).exists()):  # else another launcher's process has finished the run
+            # A process of another launcher may have finished the run while this one waited for the lock.
+            if not dist.broadcast((folder / RECORD).exists()):
                 outcome = train(folder, RunSettings.from_json(run["settings"]), Execution(**run["execution"]), dist)
     except UserError as error:
         print(f"{SAID}{error}", file=sys.stderr, flush=True)
