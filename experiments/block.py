@@ -226,7 +226,8 @@ def block() -> Experiment:
             "mode, on which claims are judged, are then above the running training error.",
             "The post does not say how images were scaled. The as-written arms use pixels in [0, 1], and zero mean and unit "
             "variance.",
-            "The validation images are the last 10,000 training images, ordered by contents. The post does not say which it uses.",
+            "The validation images are the last 10,000 training images in an order by contents. The post does not say which it "
+            "holds out.",
             "Adam has TensorFlow's default constants (0.9, 0.999, ε 1e-8). ε is added to the root, as in PyTorch.",
             "Xavier initialization is uniform, TensorFlow's default. Biases start at zero.",
             "On CIFAR-100 the validation split, rates and lengths are the same. Thresholds scale with the error of guessing.",

@@ -33,7 +33,7 @@ def fashion() -> Experiment:
     return Experiment(
         name="fashion",
         title="Fashion-MNIST: bottleneck ResNet-50 against VGG",
-        question="Is a ResNet-50 with few filters less accurate than a VGG? Do more filters help? What do bottleneck blocks save?",
+        question="Is a ResNet-50 with few filters less accurate than a VGG? Do more filters help? What do bottlenecks save?",
         source="blog-A",
         dataset="fashion-mnist",
         arms=[vgg, *resnets],
@@ -66,7 +66,8 @@ def fashion() -> Experiment:
                     for size in WIDTHS
                     for quantity in ("parameters", "multiply_adds")
                 ],
-                note="The compared net has the same number of blocks, with two 3×3 convolutions of C channels instead of (C, C/4, C).",
+                note="The basic net has the same number of blocks, each with two 3×3 convolutions of C channels instead of "
+                "(C, C/4, C).",
             ),
         ],
         answers=[
@@ -89,9 +90,9 @@ def fashion() -> Experiment:
         published={"vgg": {"test_error": 8.0}},
         published_note="Published: the author's VGG reached 92 % accuracy. The source gives no numbers for its ResNet.",
         deviations=[
-            "The source leaves the ResNet's details open. Ours: stages of 32 to 256 (narrow) or 64 to 512 channels (wide), with "
-            "a quarter of them inside a block; a 3×3 stem without pooling; in the first block of a stage, the stride of 2 in "
-            "the 3×3 convolution, and a projection.",
+            "Ours, because the source leaves it open: stages of 32 to 256 channels (narrow) or 64 to 512 (wide), a quarter of "
+            "them inside a block; a 3×3 stem without pooling; in a stage's first block, the stride of 2 in the 3×3 "
+            "convolution and a projection shortcut.",
             "Ours: the VGG has three stages of two 3×3 convolutions with batch normalization and 32, 64 and 128 channels, then "
             "a linear layer of 256 units with dropout.",
             "Ours: Adam with a constant rate of 0.001 and batch 128; 100 epochs for all nets; He15's augmentation (pad 4, "
