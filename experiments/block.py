@@ -53,7 +53,7 @@ def impl_d_claims(suffix: str, variant: str, source: str, condition: str = "") -
                     {plain: 1},
                     sign=1,
                     threshold=90.0,
-                    statement=f"training error of {plain} > 90 % of that of guessing",
+                    statement=f"training error of {plain} > 90 % of the error of guessing",
                     unit="%",
                 )
             ],
@@ -147,7 +147,7 @@ def block() -> Experiment:
                         "train_error",
                         {"plain-32-as-written": 0.5, "original-32-corrected": 0.5, "plain-32-corrected": -1},
                         sign=1,
-                        statement="training error: half of the lag of plain-32 as written is more than its lag corrected",
+                        statement="training error: half of plain-32-as-written's lag exceeds the lag of plain-32-corrected",
                     ),
                     lower("train_error", "plain-32-corrected", than="plain-32-as-written"),
                 ],

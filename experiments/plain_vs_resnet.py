@@ -54,7 +54,7 @@ def plain_vs_resnet() -> Experiment:
                         "test_error",
                         {"plain-34": 1, "resnet-34": -1, "plain-18": -1, "resnet-18": 1},
                         sign=1,
-                        statement="what shortcuts gain at 34 layers, less what they gain at 18",
+                        statement="test error: the gain from shortcuts at 34 layers minus the gain at 18 layers",
                     ),
                     *closer("test_error", "plain-18", "resnet-18", than_gap=("plain-34", "resnet-34"), fraction=0.25),
                 ],

@@ -26,7 +26,7 @@ THE_SAME = 0.5  # in points of error
 
 def very_poor(arm: str) -> Comparison:
     """The arm's test error is near the error of guessing."""
-    statement = f"test error of {arm} > {VERY_POOR:g} % of that of guessing"
+    statement = f"test error of {arm} > {VERY_POOR:g} % of the error of guessing"
     return contrast("test_error_of_guessing", {arm: 1}, sign=1, threshold=VERY_POOR, statement=statement, unit="%")
 
 
