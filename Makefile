@@ -11,7 +11,7 @@ VARIABLES := $(BUDGET) SEEDS ARMS DATASET DATA_DIR DATA_MIRROR $(FOLDERS) EXECUT
 flag = $(if $($(1)),--$(shell echo $(1) | tr A-Z_ a-z-)$(if $(filter SBATCH SETUP,$(1)),=, )'$($(1))')
 flags = $(strip $(foreach name,$(1),$(call flag,$(name))))
 FLAGS = $(strip $(call flags,$(VARIABLES)) $(if $(filter-out 0,$(DRY_RUN)),--dry-run))
-OF_REFERENCE = --every-budget --claims-in README.md --runs-dir reports/reference --reports-dir reports/reference
+OF_REFERENCE = --every-budget --runs-dir reports/reference --reports-dir reports/reference
 
 # ---- environment: an active virtual or conda environment (other than conda's base), else .venv -------------------
 PYTHON ?= python3
@@ -20,11 +20,12 @@ ENVIRONMENT := $(or $(ACTIVE),.venv)
 BIN := $(ENVIRONMENT)/bin
 READY := $(ENVIRONMENT)/.resnet-repro-ready
 REPRO := $(BIN)/resnet-repro
+LOCKED := --quiet --disable-pip-version-check --constraint constraints.txt
 
 EXPERIMENTS := $(subst _,-,$(notdir $(basename $(wildcard experiments/[a-z]*.py))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ray $(EXPERIMENTS) report status sync list test test-fast test-cluster test-gpu lint benchmark \
+.PHONY: help setup setup-ray lock $(EXPERIMENTS) report status sync list test test-fast test-cluster test-gpu lint benchmark \
 	benchmark-gpu clean
 
 help: ## list the targets (at once)
@@ -34,16 +35,23 @@ help: ## list the targets (at once)
 
 setup: $(READY) ## install the pinned dependencies (once; some minutes, several GB with CUDA)
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml constraints.txt
 	@$(if $(ACTIVE),$(ACTIVE)/bin/python,$(PYTHON)) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed: name one, as in make PYTHON=python3.12" >&2; exit 2; }
 	$(if $(ACTIVE),,test -x $(BIN)/python || $(PYTHON) -m venv $(ENVIRONMENT))
 	@echo "installing the pinned dependencies into $(ENVIRONMENT), once: some minutes"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install $(LOCKED) --editable '.[dev]'
 	@touch $@
 
 setup-ray: $(READY) ## install Ray as well, for EXECUTOR=ray (a minute)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,ray]'
+	$(BIN)/python -m pip install $(LOCKED) --editable '.[dev,ray]'
+
+# Not after $(READY): pip refuses an environment whose new pins the old lock contradicts.
+lock: ## update constraints.txt after an edit of pyproject.toml (seconds); UPGRADE=1 renews every version
+	test -x $(BIN)/python || $(PYTHON) -m venv $(ENVIRONMENT)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(shell grep -o 'uv==[0-9.]*' pyproject.toml)'
+	$(BIN)/uv pip compile pyproject.toml --quiet --all-extras --universal --python-version 3.11 --annotation-style line \
+		--custom-compile-command 'make lock' --output-file constraints.txt $(if $(filter-out 0,$(UPGRADE)),--upgrade)
 
 $(EXPERIMENTS): $(READY)
 	$(REPRO) run $@ $(FLAGS)

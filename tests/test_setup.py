@@ -1,18 +1,30 @@
-"""Pins stand in one place, and what the package needs is in it."""
+"""Dependencies: pinned in one place, with their transitive versions locked."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 import tomllib
 
 import pytest
 import yaml
 from conftest import REPO
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
-PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
+PYPROJECT = (REPO / "pyproject.toml").read_text()
+PROJECT = tomllib.loads(PYPROJECT)["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+PINS = PROJECT["dependencies"] + [pin for pins in EXTRAS.values() for pin in pins]
 
 
-PINS = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
+def locked_versions() -> dict[str, str]:
+    """Versions in constraints.txt that apply to this platform, by canonical package name."""
+    lines = (REPO / "constraints.txt").read_text().splitlines()
+    requirements = [Requirement(line.partition("#")[0]) for line in lines if line and not line.startswith("#")]
+    applicable = [item for item in requirements if item.marker is None or item.marker.evaluate()]
+    return {canonicalize_name(item.name): str(item.specifier).removeprefix("==") for item in applicable}
 
 
 def test_every_dependency_is_pinned_exactly() -> None:
@@ -21,23 +33,49 @@ def test_every_dependency_is_pinned_exactly() -> None:
 
 
 @pytest.mark.parametrize("name", ["environment.yml", "Makefile", "README.md", ".ci/run"])
-def test_no_other_file_pins_anything(name: str) -> None:
+def test_no_other_file_pins_a_direct_dependency(name: str) -> None:
     text = (REPO / name).read_text()
     for pin in PINS:
+        assert pin not in text
+        assert pin.partition("==")[2] not in text.split(), pin
+
+
+def test_every_dependency_has_a_reason() -> None:
+    for pin in PINS:
+        assert re.search(rf'"{re.escape(pin)}"[],]* +# \S', PYPROJECT), pin
+
+
+def test_the_lock_has_the_versions_of_pyproject() -> None:
+    locked = locked_versions()
+    for pin in PINS:
         package, _, version = pin.partition("==")
-        assert f"{package}=" not in text, package
-        assert version not in text.split(), version
+        assert locked.get(package) == version, f"{pin}: constraints.txt has {locked.get(package)}; run make lock"
 
 
-def test_conda_installs_the_same_pins() -> None:
+def test_the_lock_names_every_transitive_dependency() -> None:
+    """Follow the requirements of the installed packages from this project on."""
+    locked = locked_versions()
+    environment = {**default_environment(), "extra": ""}
+    pending, seen = [(Requirement(pin)) for pin in PROJECT["dependencies"] + EXTRAS["dev"]], set[str]()
+    while pending:
+        requirement = pending.pop()
+        name = canonicalize_name(requirement.name)
+        if name in seen:
+            continue
+        seen.add(name)
+        assert name in locked, f"{name} is not in constraints.txt; run make lock"
+        for text in importlib.metadata.requires(name) or []:
+            needed = Requirement(text)
+            extras = [{**environment, "extra": extra} for extra in ("", *requirement.extras)]
+            if needed.marker is None or any(needed.marker.evaluate(values) for values in extras):
+                pending.append(needed)
+    assert len(seen) > 60
+
+
+def test_make_and_conda_install_with_the_lock() -> None:
     environment = yaml.safe_load((REPO / "environment.yml").read_text())
     (pip,) = [item["pip"] for item in environment["dependencies"] if isinstance(item, dict)]
-    assert pip == ["--editable .[dev]"]
+    assert pip == ["--constraint constraints.txt", "--editable .[dev]"]
     assert f"python {PROJECT['requires-python']}" in " ".join(map(str, environment["dependencies"]))
-
-
-def test_every_imported_package_has_a_reason_in_the_readme() -> None:
-    text = (REPO / "README.md").read_text()
-    section = text[text.index("## Dependencies") :]
-    for pin in PINS:
-        assert re.search(rf"^\|[^|]*\b{pin.partition('==')[0]}\b[^|]*\|", section, re.M), pin
+    installs = re.findall(r"pip install (.*--editable.*)$", (REPO / "Makefile").read_text(), re.M)
+    assert installs and all("$(LOCKED)" in options for options in installs), installs

@@ -66,8 +66,6 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument("--dataset", help="runs on this data set (default: the experiment's own, else others)")
     report.add_argument("--resolution", type=number(int), help="runs on images of this side (default: the longest's)")
     report.add_argument("--every-budget", action="store_true", help="a report for every budget that has records")
-    page = "page of Markdown that also gets the table of claims, between its markers"
-    report.add_argument("--claims-in", metavar="PAGE", help=page)
     _add_folders(report)
 
     status = commands.add_parser("status", help="what has run, runs, is missing or failed, from the runs' folders")
@@ -223,11 +221,8 @@ def _write(
 
 def _report(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.design.registry import experiment_names, load_experiment
-    from resnet_repro.report.markdown import put_claims_into
     from resnet_repro.report.summary import summary_content, write_summary
 
-    if options.claims_in and options.experiments:
-        raise UserError("--claims-in is about all experiments: name none of them")
     runs_dir = _existing_runs_dir(options)
     experiments = [load_experiment(name) for name in options.experiments or experiment_names()]
     budgets = {e.name: _budgets_to_report(e, options, runs_dir) for e in experiments}
@@ -246,8 +241,6 @@ def _report(options: argparse.Namespace, console: Console) -> int:
         content = summary_content(experiments, budgets, runs_dir)
         for line in write_summary(content, Path(options.reports_dir)):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
-        if options.claims_in:
-            put_claims_into(Path(options.claims_in), content)
     return 0
 
 

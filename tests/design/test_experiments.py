@@ -139,8 +139,8 @@ def test_experiment_files_import_no_torch() -> None:
 
 
 @pytest.mark.slow
-def test_the_readmes_experiment_is_all_it_takes(tiny_data: Path, tmp_path: Path) -> None:
-    source = re.search(r"```python\n(\"\"\"Does depth.*?)```", (REPO / "README.md").read_text(), re.S)
+def test_the_documented_experiment_runs_as_printed(tiny_data: Path, tmp_path: Path) -> None:
+    source = re.search(r"```python\n(\"\"\"Does depth.*?)```", (REPO / "docs" / "new-experiment.md").read_text(), re.S)
     assert source is not None
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "deeper.py").write_text(source[1])

@@ -48,9 +48,7 @@ def test_make_variables_become_values_of_flags() -> None:
 
 def test_make_report_of_the_reference_reads_and_writes_its_folder() -> None:
     line = make("-n", "report", "REFERENCE=1").splitlines()[-1]
-    assert line.endswith(
-        "report --every-budget --claims-in README.md --runs-dir reports/reference --reports-dir reports/reference"
-    )
+    assert line.endswith("report --every-budget --runs-dir reports/reference --reports-dir reports/reference")
 
 
 def test_make_status_takes_a_folder_of_runs() -> None:

@@ -1,19 +1,20 @@
-"""The summary as Markdown: a page of its own, and a table of claims for another page, as a README."""
+"""The summary as a Markdown page."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from resnet_repro.errors import UserError
-
-BEGIN, END = "<!-- claims: made by `make report`, do not edit -->", "<!-- claims: end -->"
 UNSETTLED = ("undecided", "not run")
+SETTLED_NOTE = (
+    "Each claim appears once, with its verdict at the longest budget that could decide it. If a claim has several "
+    "comparisons, the table shows the weakest one. Effects in decades (×10) or doublings (×2) are logarithmic; losses "
+    "are in nats."
+)
 
 
 def summary_page(content: Mapping[str, Any]) -> str:
-    """The page `summary.md`: what was run at each budget, then each budget's claims with their verdicts."""
+    """The page `summary.md`: the settled claims, what was run at each budget, and the verdicts at each budget."""
     ran = [
         [
             ", ".join(f"`{command}`" for command in section["ran"]["commands"]),
@@ -28,6 +29,9 @@ def summary_page(content: Mapping[str, Any]) -> str:
         f"# {content['title']}",
         *content["banners"],
         ", ".join(f"{count['verdict']} {count['claims']}" for count in content["counts"]) + ".",
+        "## Settled claims",
+        SETTLED_NOTE,
+        settled_claims(content),
         "## What was run",
         table(header, ran, "llrrllrl"),
     ]
@@ -49,8 +53,8 @@ def summary_page(content: Mapping[str, Any]) -> str:
     return "\n\n".join([*parts, "## How claims are judged", content["rule"]]) + "\n"
 
 
-def claims_table(content: Mapping[str, Any]) -> str:
-    """Every claim that is not undecided, once, with the verdict that counts; then how many are undecided."""
+def settled_claims(content: Mapping[str, Any]) -> str:
+    """Table of all claims with a verdict, each once; below it the names of the other claims."""
     rows = [
         [
             claim["name"],
@@ -80,21 +84,3 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> s
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
-
-
-def put_claims_into(page: Path, content: Mapping[str, Any]) -> None:
-    """Replace what stands between the page's two markers by `claims_table`.
-
-    Raises UserError where the page cannot be read or written, or has not the two markers.
-    """
-    try:
-        text = page.read_text()
-        before, begin, rest = text.partition(BEGIN)
-        _, end, after = rest.partition(END)
-        if not (begin and end):
-            raise UserError(
-                f"{page} has no place for the claims: put the lines {BEGIN} and {END} where they are to stand"
-            )
-        page.write_text(f"{before}{BEGIN}\n\n{claims_table(content)}\n\n{END}{after}")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{page} cannot be read or written ({error}): name another page") from error
