@@ -143,7 +143,7 @@ def complexity() -> Experiment:
             Claim(
                 "X1",
                 source="notes-B",
-                text="Most activation memory is in the early convolutions.",
+                text="Activation memory is concentrated in the early convolutions.",
                 test=[
                     comparison
                     for net in ("alexnet", "vgg-16")

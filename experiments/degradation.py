@@ -19,7 +19,7 @@ from resnet_repro.figures.layers import gradient_norms, layer_responses
 def degradation() -> Experiment:
     plain = [cifar_arm("plain", depth, HE15_CIFAR) for depth in (20, 56)]
     residual = [cifar_arm("resnet", depth, HE15_CIFAR) for depth in (20, 56)]
-    # The control of D5: plain-56 without batch normalization. A tenth of the schedule is enough to compare gradients.
+    # Control for D5: plain-56 without batch normalization. A tenth of the schedule is enough to compare gradients.
     without_bn = cifar_arm("plain", 56, HE15_CIFAR, norm="none", control=True, share=0.1)
 
     return Experiment(
