@@ -1,8 +1,8 @@
-"""ReLU, tanh and sigmoid, with and without dropout, each at a learning rate found for it.  blog-E; Krizhevsky 2012 figure 1.
+"""ReLU, tanh and sigmoid, with and without dropout, each at its best learning rate.  blog-E; Krizhevsky 2012 figure 1.
 
-    make activation                  eight epochs, one seed, and the search for the rates: 17 minutes on two CPU cores
-    make activation PROFILE=paper    40 epochs, five seeds: a GPU's work
-Expected: with ReLU 25 % training error is reached about six times sooner than with tanh.
+    make activation                  eight epochs and the search for the rates, one seed: 17 minutes on two CPU cores
+    make activation PROFILE=paper    40 epochs, five seeds: needs a GPU
+Expected from the paper: ReLU reaches 25 % training error about six times sooner than tanh.
 """
 
 from dataclasses import replace
@@ -30,14 +30,14 @@ def candidate(activation: str, rate: float) -> Arm:
 
 
 def searched(activation: str, dropout: float = 0.0) -> Arm:
-    """The whole training, at the rate of the best candidate of the activation."""
+    """The whole training, at the rate of the activation's best candidate."""
     model = ModelSpec("four_layers.four_layers", {"activation": activation, "dropout": dropout})
     search = Search(tuple(f"{activation}-rate-{rate:g}" for rate in RATES))
     return Arm(f"{activation}-dropout" if dropout else activation, model, FOUR_LAYERS, search=search)
 
 
 def sooner(than: float, sign: int) -> Comparison:
-    """With ReLU 25 % is reached more (sign 1) or less (sign -1) than so many times sooner than with tanh."""
+    """ReLU reaches 25 % more (sign 1) or less (sign -1) than `than` times sooner than tanh."""
     words = "more" if sign > 0 else "less"
     return contrast(
         "doublings_to_25",
@@ -57,7 +57,7 @@ def activation() -> Experiment:
     return Experiment(
         name="activation",
         title="Activations: ReLU, tanh, sigmoid, and dropout",
-        question="How much sooner does a net learn with ReLU, does sigmoid starve its early layers, and what does dropout do?",
+        question="How much sooner does a net learn with ReLU? Does sigmoid starve its early layers? What does dropout do?",
         source="blog-E on AlexNet; Krizhevsky 2012, figure 1",
         dataset="cifar10",
         arms=[*plain, *dropped, *candidates],
@@ -69,21 +69,21 @@ def activation() -> Experiment:
             Claim(
                 "R1",
                 source="Krizhevsky 2012, figure 1; blog-E",
-                text="With ReLU 25 % training error is reached six times sooner than with tanh.",
+                text="With ReLU, 25 % training error is reached six times sooner than with tanh.",
                 test=[sooner(4, 1), sooner(9, -1)],
                 needs_paper_budget=True,
-                note="Six times: to a factor of one and a half either way. One doubling is twice as many steps.",
+                note="Six times: within a factor of 1.5 either way, from 4 to 9. A doubling is twice as many steps.",
             ),
             Claim(
                 "R2",
                 source="blog-E",
-                text="Sigmoid starves the early layers of gradient, ReLU does not.",
+                text="Sigmoid starves the early layers of gradient; ReLU does not.",
                 test=[
                     below("gradient_decay", "sigmoid", -1.0, unit="decades"),
                     above("gradient_decay", "relu", -1.0, unit="decades"),
                     lower("gradient_decay", "sigmoid", than="relu", unit="decades"),
                 ],
-                note="Starved: the gradient of the first layer is under a tenth of the last one's, mean over the training.",
+                note="Starved: the first layer has less than a tenth of the last layer's gradient, averaged over the training.",
             ),
             Claim(
                 "R3",
@@ -91,16 +91,16 @@ def activation() -> Experiment:
                 text="Dropout narrows the gap between test and training error.",
                 test=[lower("generalization_gap", f"{name}-dropout", than=name) for name in ACTIVATIONS],
                 needs_paper_budget=True,
-                note="The gap: test error less training error after the last step, both in evaluation mode.",
+                note="The gap: test error minus training error after the last step, both in evaluation mode.",
             ),
         ],
         answers=[
             "25 % training error is reached after {relu.doublings_to_25:doublings} steps with ReLU and after "
-            "{tanh.doublings_to_25:doublings} with tanh, "
+            "{tanh.doublings_to_25:doublings} steps with tanh, "
             "{tanh.doublings_to_25 - relu.doublings_to_25:doublings} times as many.",
-            "Over the training the first layer has {sigmoid.gradient_decay:decades} times the gradient of the last one with "
-            "sigmoid, {relu.gradient_decay:decades} times with ReLU.",
-            "Dropout takes the gap between test and training error after {steps} steps from {relu.generalization_gap} to "
+            "Over the training, the first layer has {sigmoid.gradient_decay:decades} times the gradient of the last layer with "
+            "sigmoid and {relu.gradient_decay:decades} times with ReLU.",
+            "After {steps} steps, dropout reduces the gap between test and training error from {relu.generalization_gap} to "
             "{relu-dropout.generalization_gap} points with ReLU, from {tanh.generalization_gap} to "
             "{tanh-dropout.generalization_gap} with tanh and from {sigmoid.generalization_gap} to "
             "{sigmoid-dropout.generalization_gap} with sigmoid.",
@@ -117,7 +117,7 @@ def activation() -> Experiment:
             errors_by_arm({"without dropout": plain, "with dropout": dropped}),
         ],
         published={},
-        published_note="Published: the ratio of R1 only.",
+        published_note="Published: only the ratio of claim R1.",
         columns=(
             *ERRORS,
             Column("validation_error", "val. %"),
@@ -125,17 +125,17 @@ def activation() -> Experiment:
             Column("gradient_decay", "decay"),
         ),
         deviations=[
-            "The net is ours: two 5×5 convolutions of 32 channels, each followed by 3×3 max pooling of stride 2, and linear "
-            "layers of 256 units and to the classes. The paper names four layers and no sizes.",
-            "The learning rate of each activation is that of five with the lowest validation error after a quarter of the "
-            "training, searched anew for each seed; it is then constant, and dropout takes the same. The paper chose each "
-            "net's rate so that it trains as fast as possible, which need not be the one that scores best.",
-            "25 % is reached where the mean of five readings of the running training error is at or under it, and counted at "
-            "the last of them: of two nets that come there early the ratio is a little nearer to one than it was.",
-            "5,000 of the training images are held out for the search; no net is trained on them.",
+            "The net is ours: two 5×5 convolutions of 32 channels, each followed by 3×3 max pooling with stride 2, then a "
+            "linear layer of 256 units and one to the classes. The paper names four layers but no sizes.",
+            "Each activation's learning rate is the one of five with the lowest validation error after a quarter of the "
+            "training, searched for each seed. It is then constant; dropout arms use the same rate. The paper chose the rate "
+            "at which each net trains fastest, which need not be the one with the lowest validation error.",
+            "25 % is reached when the mean of five readings of the running training error is at most 25 %, counted at the "
+            "last of the five. If both nets get there early, the measured ratio is slightly closer to one than the true ratio.",
+            "5,000 training images are held out for the search. No net is trained on them.",
             "SGD with momentum 0.9 and batch 128, no weight decay and no augmentation: the paper says “no regularization of "
-            "any kind”. Weights are drawn by Xavier's rule for all three.",
-            "Dropout leaves out half of the inputs of both linear layers.",
-            "Arithmetic is bf16 autocast where the hardware has it, with float32 weights.",
+            "any kind”. All three activations use Xavier initialization.",
+            "Dropout drops half of the inputs of both linear layers.",
+            "Arithmetic is bf16 autocast if the hardware supports it, with float32 weights.",
         ],
     )

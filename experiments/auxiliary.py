@@ -1,8 +1,8 @@
 """Auxiliary heads on a GoogLeNet-style net without batch normalization.  notes-B.
 
     make auxiliary                  one epoch, three seeds: 15 minutes on two CPU cores
-    make auxiliary PROFILE=paper    64,000 steps, five seeds: a GPU's work
-Expected: with the heads the early layers get a larger gradient, and the training error falls sooner.
+    make auxiliary PROFILE=paper    64,000 steps, five seeds: needs a GPU
+Expected: with the heads, the early layers get a larger gradient and the training error falls sooner.
 """
 
 from resnet_repro.claims.claim import Claim
@@ -42,16 +42,15 @@ def auxiliary() -> Experiment:
                 ],
                 note=(
                     "Gradient: its norm in the first third of the layers over the first tenth of the steps, in decades. Speed: "
-                    "the running training error of the main output, mean over the training."
+                    "the running training error of the main output, averaged over the training."
                 ),
             ),
         ],
         answers=[
-            "After {steps} steps the net has {with-heads.train_error} % training error with the heads and "
+            "After {steps} steps, the net has {with-heads.train_error} % training error with the heads and "
             "{without-heads.train_error} % without them.",
-            "Over the first tenth of the steps its early layers get "
-            "{with-heads.early_gradient - without-heads.early_gradient:decades} times the gradient with the heads that they "
-            "get without.",
+            "Over the first tenth of the steps, the gradient of its early layers is "
+            "{with-heads.early_gradient - without-heads.early_gradient:decades} times as large with the heads as without them.",
         ],
         figures=[gradient_norms_along(arms), error_curves({"GoogLeNet for 32×32": arms})],
         published={},
@@ -63,13 +62,13 @@ def auxiliary() -> Experiment:
             Column("gradient_decay", "decay"),
         ),
         deviations=[
-            "The net is ours: GoogLeNet's nine modules and the places of its two heads, on maps of 32, 16 and 8 pixels, with "
-            "32 to 128 channels out of a module.",
-            "Trained as He15's CIFAR nets, at a tenth of their rate, since there is no batch normalization; the heads' "
-            "losses count 0.3 each, as in GoogLeNet, and the heads are left out when the net is scored.",
-            "A head's last layer begins with weights of standard deviation 0.01, so that its first loss is that of guessing; "
-            "by He's rule, behind a dropout of 70 %, it would be several times that.",
-            "Both arms draw the same weights for the trunk and see the same images in the same order.",
-            "Arithmetic is bf16 autocast where the hardware has it, with float32 weights.",
+            "The net is ours: GoogLeNet's nine modules, with its two heads at the same places, on maps of 32, 16 and 8 pixels. "
+            "A module has 32 to 128 output channels.",
+            "Training follows He15's CIFAR recipe at a tenth of the rate, because there is no batch normalization. Each head's "
+            "loss has weight 0.3, as in GoogLeNet. Scoring leaves the heads out.",
+            "A head's last layer starts with weights of standard deviation 0.01, so that its first loss is the loss of "
+            "guessing. With He initialization, behind a dropout of 70 %, it would be several times larger.",
+            "Both arms have the same initial weights in the trunk and see the same images in the same order.",
+            "Arithmetic is bf16 autocast if the hardware supports it, with float32 weights.",
         ],
     )

@@ -1,10 +1,10 @@
 """Plain networks get worse with depth, residual networks do not.  He15 sections 1 and 4.2, figures 1, 6 and 7.
 
     make degradation                  one epoch, one seed: about 8 minutes on two CPU cores
-    make degradation PREFIX=34000     past the first division of the rate: decides all claims; ten core-hours a seed
-    make degradation PROFILE=paper    the published 64,000 steps, five seeds: a GPU's work
-Expected after one epoch: training error 58, 80, 49, 49 % for plain-20, plain-56, resnet-20, resnet-56.
-Expected after 64,000 steps: plain-20 9.7, plain-56 13.2, resnet-20 8.8, resnet-56 7.0 % test error.
+    make degradation PREFIX=34000     past the first division of the rate; decides all claims: ten core-hours a seed
+    make degradation PROFILE=paper    the published 64,000 steps, five seeds: needs a GPU
+Expected after one epoch: 58, 80, 49, 49 % training error for plain-20, plain-56, resnet-20, resnet-56.
+Expected after 64,000 steps: 9.7, 13.2, 8.8, 7.0 % test error for the same nets.
 """
 
 from resnet_repro.claims.claim import Claim
@@ -19,16 +19,15 @@ from resnet_repro.figures.layers import gradient_norms, layer_responses
 def degradation() -> Experiment:
     plain = [cifar_arm("plain", depth, HE15_CIFAR) for depth in (20, 56)]
     residual = [cifar_arm("resnet", depth, HE15_CIFAR) for depth in (20, 56)]
-    # What vanishing gradients look like: the deep plain net without batch normalization. A tenth of the schedule shows
-    # it, and costs little.
+    # Control for D5: plain-56 without batch normalization. A tenth of the schedule is enough to compare gradients.
     without_bn = cifar_arm("plain", 56, HE15_CIFAR, norm="none", control=True, share=0.1)
 
     return Experiment(
         name="degradation",
         title="Degradation: deeper plain networks train worse",
         question=(
-            "Does a plain network of 56 layers end with the higher training error, though it could represent all that "
-            "one of 20 layers can? Do shortcuts mend it? Are vanishing gradients the cause?"
+            "Does a plain network of 56 layers end with a higher training error than one of 20 layers, although it can "
+            "represent every function that the smaller one can? Do shortcuts fix this? Are vanishing gradients the cause?"
         ),
         source="He15, sections 1 and 4.2, figures 1, 6 and 7",
         dataset="cifar10",
@@ -41,7 +40,7 @@ def degradation() -> Experiment:
             Claim(
                 "D1",
                 source="He15 §1, §4.2",
-                text="The deeper plain net has the higher training error, so its failure is no overfitting.",
+                text="The deeper plain net has the higher training error, so its failure is not overfitting.",
                 test=[higher("train_error", "plain-56", than="plain-20")],
                 from_prefix=PAST_FIRST_DIVISION,
             ),
@@ -55,7 +54,7 @@ def degradation() -> Experiment:
             Claim(
                 "D3",
                 source="He15 §4.2",
-                text="With shortcuts depth helps: resnet-56 has the lower training and test error.",
+                text="With shortcuts, depth helps: resnet-56 has the lower training and test error.",
                 test=[
                     lower("train_error", "resnet-56", than="resnet-20"),
                     lower("test_error", "resnet-56", than="resnet-20"),
@@ -82,15 +81,15 @@ def degradation() -> Experiment:
                     lower("early_gradient", "plain-56", than="plain-56-no-bn", unit="decades"),
                 ],
                 note=(
-                    "If they were, the first third of plain-56's layers would receive less than a tenth of the gradient "
-                    "of the last third over the training, and over its first tenth no more than the first third of the "
-                    "same net without batch normalization."
+                    "If they were, the first third of plain-56's layers would receive less than a tenth of the gradient of "
+                    "the last third, averaged over the training. Over the first tenth of the steps, it would also receive "
+                    "less than the first third of the same net without batch normalization."
                 ),
             ),
             Claim(
                 "D6",
                 source="He15 §4.2, figure 7",
-                text="Residual nets have the smaller layer responses.",
+                text="Residual nets have smaller layer responses than plain nets.",
                 test=[
                     lower("mean_response", "resnet-20", than="plain-20", unit="(std)"),
                     lower("mean_response", "resnet-56", than="plain-56", unit="(std)"),
@@ -120,20 +119,20 @@ def degradation() -> Experiment:
             "resnet-56": {"test_error": 6.97, "mean_response": 1.13},
         },
         published_note=(
-            "Published after 64,000 steps: residual nets from He15 table 6; plain nets read from the curves of figure 6, "
-            "their training error the running one, the mean of its last ten points; responses read from figure 7."
+            "Published values after 64,000 steps. Errors of residual nets: He15 table 6. Errors of plain nets: read from "
+            "figure 6; the training error is the mean of the last ten points of the running error. Responses: figure 7."
         ),
         deviations=[
-            "Momentum is plain, not Nesterov's: the paper does not say.",
-            "Weight decay acts on all parameters, those of batch normalization included: the paper does not say.",
-            "The per-pixel mean is subtracted as published; pixels are then divided by one number, the standard deviation "
-            "of all of them. The paper names no scale, and without batch normalization the scale matters.",
-            "All 50,000 training images are trained on; the paper's split of 45,000 and 5,000 served its choice of schedule.",
-            "He initialization with the fan-in of each layer, for the linear layer too; its bias starts at zero.",
-            "Shortcuts of option A pad the missing channels half before and half after: the paper does not say where.",
-            "Arithmetic is bf16 autocast where the hardware has it, with float32 weights; the paper's was float32.",
-            "Compressed schedules, those of quick and ITERATIONS=, begin with 400 steps at a rate of 0.01; paper and prefixes "
-            "are as published.",
-            "plain-56-no-bn is ours, for claim D5. It trains for a tenth of the schedule.",
+            "SGD uses plain momentum, not Nesterov's. The paper does not say which.",
+            "Weight decay applies to all parameters, including those of batch normalization. The paper does not say.",
+            "The per-pixel mean is subtracted, as published. Pixels are then divided by one number, the standard deviation "
+            "of all pixels. The paper names no scale. Without batch normalization, the scale matters.",
+            "Training uses all 50,000 training images. The paper chose its schedule on a split of 45,000 and 5,000.",
+            "He initialization uses each layer's fan-in, also for the linear layer. The bias starts at zero.",
+            "Option A shortcuts pad half of the missing channels before and half after the others. The paper does not say.",
+            "Arithmetic is bf16 autocast if the hardware supports it, with float32 weights. The paper used float32.",
+            "Compressed schedules (quick and ITERATIONS=) begin with 400 steps at a rate of 0.01. The paper profile and "
+            "prefixes follow the published schedule.",
+            "plain-56-no-bn is not in the paper. It serves claim D5 and trains for a tenth of the schedule.",
         ],
     )

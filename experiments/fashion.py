@@ -1,8 +1,8 @@
 """A bottleneck ResNet-50, narrow and wide, against a VGG on Fashion-MNIST.  blog-A.
 
     make fashion                  one epoch, three seeds: 20 minutes on two CPU cores
-    make fashion PROFILE=paper    100 epochs, five seeds: a GPU's work
-Expected: the VGG near 8 % test error, the narrow ResNet above it, the wide one below the narrow one.
+    make fashion PROFILE=paper    100 epochs, five seeds: needs a GPU
+Expected: the VGG has about 8 % test error, the narrow ResNet-50 more, and the wide ResNet-50 less than the narrow one.
 """
 
 from resnet_repro.claims.claim import Claim
@@ -33,7 +33,7 @@ def fashion() -> Experiment:
     return Experiment(
         name="fashion",
         title="Fashion-MNIST: bottleneck ResNet-50 against VGG",
-        question="Does a ResNet-50 of few filters stay behind a VGG, do more filters help, and what do bottlenecks save?",
+        question="Is a ResNet-50 with few filters less accurate than a VGG? Do more filters help? What do bottlenecks save?",
         source="blog-A",
         dataset="fashion-mnist",
         arms=[vgg, *resnets],
@@ -46,7 +46,7 @@ def fashion() -> Experiment:
             Claim(
                 "F1",
                 source="blog-A",
-                text="The narrow ResNet-50 stays under the accuracy of the VGG.",
+                text="The narrow ResNet-50 stays below the VGG in accuracy.",
                 test=[higher("test_error", "resnet-50-narrow", than="vgg")],
                 needs_paper_budget=True,
             ),
@@ -66,15 +66,16 @@ def fashion() -> Experiment:
                     for size in WIDTHS
                     for quantity in ("parameters", "multiply_adds")
                 ],
-                note="The twin has as many blocks, each of two 3×3 convolutions of C channels in place of (C, C/4, C).",
+                note="The basic net has the same number of blocks, each with two 3×3 convolutions of C channels instead of "
+                "(C, C/4, C).",
             ),
         ],
         answers=[
-            "After {steps} steps the VGG has {vgg.test_error} % test error, the narrow ResNet-50 "
+            "After {steps} steps, the VGG has {vgg.test_error} % test error, the narrow ResNet-50 "
             "{resnet-50-narrow.test_error} % and the wide one {resnet-50-wide.test_error} %.",
-            "With bottlenecks the narrow net has {resnet-50-narrow.parameters / basic-narrow.parameters} times the parameters "
-            "and {resnet-50-narrow.multiply_adds / basic-narrow.multiply_adds} times the multiply-adds of basic blocks of the "
-            "same width.",
+            "With bottleneck blocks, the narrow net has {resnet-50-narrow.parameters / basic-narrow.parameters} times the "
+            "parameters and {resnet-50-narrow.multiply_adds / basic-narrow.multiply_adds} times the multiply-adds of the same "
+            "net with basic blocks.",
         ],
         figures=[
             curves(
@@ -87,16 +88,16 @@ def fashion() -> Experiment:
             errors_by_arm({"Fashion-MNIST": [vgg, *resnets]}),
         ],
         published={"vgg": {"test_error": 8.0}},
-        published_note="Published: the author's VGG reached 92 % accuracy; the ResNet's numbers are not given.",
+        published_note="Published: the author's VGG reached 92 % accuracy. The source gives no numbers for its ResNet.",
         deviations=[
-            "Ours, as the source leaves it open: the stages' channels (32 to 256 narrow, 64 to 512 wide, inside a quarter of "
-            "them), a 3×3 stem without pooling, the stride of 2 in the 3×3 convolution of a stage's first block with a "
-            "projection beside it.",
-            "Ours: the VGG has three stages of two 3×3 convolutions with batch normalization, of 32, 64, 128 channels, and a "
-            "linear layer of 256 units with dropout.",
-            "Ours: Adam at a constant rate of 0.001 and batch 128, 100 epochs for all nets, the augmentation of He15 (pad 4, "
-            "random crop, horizontal flip), images scaled to mean 0 and variance 1.",
-            "The last epoch counts; the source does not say whether its 92 % are those of the last or the best.",
-            "Arithmetic is bf16 autocast where the hardware has it, with float32 weights.",
+            "Ours, because the source leaves it open: stages of 32 to 256 channels (narrow) or 64 to 512 (wide), a quarter of "
+            "them inside a block; a 3×3 stem without pooling; in a stage's first block, the stride of 2 in the 3×3 "
+            "convolution and a projection shortcut.",
+            "Ours: the VGG has three stages of two 3×3 convolutions with batch normalization and 32, 64 and 128 channels, then "
+            "a linear layer of 256 units with dropout.",
+            "Ours: Adam with a constant rate of 0.001 and batch 128; 100 epochs for all nets; He15's augmentation (pad 4, "
+            "random crop, horizontal flip); images scaled to mean 0 and variance 1.",
+            "The last epoch counts. The source does not say whether its 92 % is the last or the best epoch.",
+            "Arithmetic is bf16 autocast if the hardware supports it, with float32 weights.",
         ],
     )

@@ -1,8 +1,8 @@
-"""A perceptron, a small convolutional net and LeNet on MNIST, as a post wrote them and corrected.  blog-E.
+"""A perceptron, a small convolutional net and LeNet on MNIST, as written in a post and corrected.  blog-E.
 
     make mnist                  the published 10 epochs, three seeds: 9 minutes on two CPU cores
     make mnist PROFILE=paper    the same with five seeds
-Expected: LeNet errs least with the fewest parameters; a softmax before the cross-entropy slows all three.
+Expected: LeNet has the lowest error and the fewest parameters. A softmax before the cross-entropy slows all three nets.
 """
 
 from resnet_repro.claims.claim import Claim
@@ -18,14 +18,14 @@ KINDS = ("mlp", "cnn", "lenet")
 
 
 def mnist_arm(kind: str, variant: str) -> Arm:
-    """A net of the post; as written its output is a softmax, which the cross-entropy then takes for logits."""
+    """A net of the post. As written, it outputs a softmax, which the cross-entropy treats as logits."""
     output = "probabilities" if variant == "as-written" else "logits"
     model = ModelSpec("mnist.mnist_net", {"kind": kind, "output": output})
     return Arm(f"{kind}-{variant}", model, BLOG_E_MNIST, watch=("shifts",))
 
 
 def falls_most(variant: str) -> list[Comparison]:
-    """The perceptron loses more to the shifts than either other net."""
+    """Comparisons: shifts cost the perceptron more accuracy than either other net."""
     return [higher("shift_loss", f"mlp-{variant}", than=f"{kind}-{variant}") for kind in ("cnn", "lenet")]
 
 
@@ -36,8 +36,8 @@ def mnist() -> Experiment:
         name="mnist",
         title="MNIST: perceptron, CNN, LeNet",
         question=(
-            "Is LeNet more accurate than a plain CNN, and that than a perceptron? Does the perceptron fall behind because it "
-            "loses position?"
+            "Is LeNet more accurate than a plain CNN, and the CNN more accurate than a perceptron? Does the perceptron fall "
+            "behind because it loses position?"
         ),
         source="blog-E",
         dataset="mnist",
@@ -50,18 +50,18 @@ def mnist() -> Experiment:
             Claim(
                 "M1",
                 source="blog-E",
-                text="The accuracy of LeNet is above that of the CNN, and that above the perceptron's.",
+                text="LeNet is more accurate than the CNN, and the CNN is more accurate than the perceptron.",
                 test=[
                     lower("train_error", "lenet-as-written", than="cnn-as-written"),
                     lower("train_error", "cnn-as-written", than="mlp-as-written"),
                 ],
                 needs_paper_budget=True,
-                note="As the source measured it: its loader of test images read the training images.",
+                note="Measured on training images, as in the source, whose test loader read the training set.",
             ),
             Claim(
                 "M1c",
                 source="this project, on blog-E",
-                text="The same with logits in the loss, on the test images.",
+                text="The same order holds with logits in the loss, on the test images.",
                 test=[
                     lower("test_error", "lenet-corrected", than="cnn-corrected"),
                     lower("test_error", "cnn-corrected", than="mlp-corrected"),
@@ -86,21 +86,21 @@ def mnist() -> Experiment:
                 text="The perceptron loses position: under shifts of the image its accuracy falls most.",
                 test=falls_most("as-written"),
                 needs_paper_budget=True,
-                note="Points of test error that shifts of 1 to 4 pixels add, mean over distances and four directions.",
+                note="The points of test error added by shifts of 1 to 4 pixels, mean over distances and four directions.",
             ),
             Claim(
                 "M3c",
                 source="this project, on blog-E",
-                text="The same with logits in the loss.",
+                text="The same holds with logits in the loss.",
                 test=falls_most("corrected"),
                 needs_paper_budget=True,
             ),
         ],
         answers=[
-            "With logits in the loss, after {steps} steps, LeNet errs on {lenet-corrected.test_error} % of the test images, "
-            "the CNN on {cnn-corrected.test_error} % and the perceptron on {mlp-corrected.test_error} %; as the source wrote "
-            "them LeNet errs on {lenet-as-written.test_error} %, the CNN on {cnn-as-written.test_error} % and the perceptron "
-            "on {mlp-as-written.test_error} %.",
+            "With logits in the loss, after {steps} steps, the test error is {lenet-corrected.test_error} % for LeNet, "
+            "{cnn-corrected.test_error} % for the CNN and {mlp-corrected.test_error} % for the perceptron; as written in the "
+            "source, it is {lenet-as-written.test_error} % for LeNet, {cnn-as-written.test_error} % for the CNN and "
+            "{mlp-as-written.test_error} % for the perceptron.",
             "Shifts of 1 to 4 pixels cost LeNet {lenet-corrected.shift_loss} points of accuracy, the CNN "
             "{cnn-corrected.shift_loss} and the perceptron {mlp-corrected.shift_loss}.",
             "LeNet has {lenet-corrected.parameters:count} parameters, the CNN {cnn-corrected.parameters:count} and the "
@@ -127,13 +127,13 @@ def mnist() -> Experiment:
             Column("shift_loss", "shifts cost"),
         ),
         deviations=[
-            "As written: a softmax stands before the cross-entropy, which has one of its own. M1 is judged on training error, "
-            "since the source's accuracy is one of training images.",
+            "As written: a softmax before the cross-entropy, which already includes one. M1 is judged on training error, "
+            "because the source measured its accuracy on training images.",
             "Corrected: logits, and the 10,000 test images. Nothing else differs.",
-            "Pixels are divided by 255 and weights drawn with PyTorch's defaults, in the order of the layers from a generator "
-            "of each seed; the source says nothing else.",
-            "The shift test is ours: the source gives the reason without testing it. The sentence on shifts needs no slip of "
-            "the source and is judged on both variants.",
-            "Arithmetic is bf16 autocast where the hardware has it, with float32 weights.",
+            "Pixels are divided by 255. Weights are drawn with PyTorch's defaults, layer by layer from one generator per seed. "
+            "The source says nothing else.",
+            "The source gives the loss of position as a reason without testing it. The shift test is not in the source; it is "
+            "judged on both variants, because it does not depend on the slips.",
+            "Arithmetic is bf16 autocast if the hardware supports it, with float32 weights.",
         ],
     )

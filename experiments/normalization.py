@@ -1,8 +1,8 @@
-"""What normalization does for training, and which kind holds at a batch of four.  notes-B.
+"""What normalization does for training, and which kinds work at batch size 4.  notes-B.
 
     make normalization                  half an epoch, one seed: about 26 minutes on two CPU cores
-    make normalization PROFILE=paper    64,000 steps of batch 128, and as many images in batches of 4: a GPU's work
-Expected: with batch normalization both nets train faster; at batch 4 it loses more than group normalization.
+    make normalization PROFILE=paper    64,000 steps of batch 128, and as many images in batches of 4: needs a GPU
+Expected: with batch normalization both nets train faster. At batch size 4 it loses more than group normalization.
 """
 
 from dataclasses import replace
@@ -16,10 +16,11 @@ from resnet_repro.figures.curves import error_curves, input_shifts
 from resnet_repro.figures.points import errors_by_arm
 
 NORMS = ("none", "batch", "layer", "instance", "group")
-# The rate goes with the batch (P. Goyal et al., 2017), the number of steps against it: as many images are seen.
+# The rate is proportional to the batch size (P. Goyal et al., 2017). The number of steps is inversely proportional to it, so
+# that all arms see equally many images.
 HE15_BATCH_4 = replace(HE15_CIFAR_AT_ONCE, name="he15-cifar at batch 4", batch_size=4, learning_rate=0.1 * 4 / 128)
-# Without normalization the published rate makes a net diverge or stop learning, and 0.01 the residual one, whose first
-# loss is ten times that of guessing: each branch adds its variance.
+# Without normalization, a net diverges or stops learning at the published rate, and the residual net also at 0.01: its
+# first loss is ten times the loss of guessing, because each branch adds its variance.
 SLOW = {
     "plain": HE15_CIFAR_WITHOUT_BN,
     "resnet": replace(HE15_CIFAR_AT_ONCE, name="he15-cifar at rate 0.003", learning_rate=0.003),
@@ -51,8 +52,8 @@ def normalization() -> Experiment:
         name="normalization",
         title="Normalization: none, batch, layer, instance, group",
         question=(
-            "Does batch normalization make training easier, and by what? Which normalizations depend on the batch, and "
-            "what is left of them at a batch of four?"
+            "Does batch normalization make training easier, and how? Which normalizations depend on the batch, and how do "
+            "they perform at batch size 4?"
         ),
         source="notes-B (EECS 498 lecture 7)",
         dataset="cifar10",
@@ -71,22 +72,22 @@ def normalization() -> Experiment:
                     for kind in ("plain", "resnet")
                     for rate in ("", "-slow")
                 ],
-                note="Without it at the same rate, and at the lower one of the arms named slow, which such nets stand.",
+                note="Compared at the published rate and at the lower rate of the slow arms, which nets without it tolerate.",
             ),
             Claim(
                 "N2",
                 source="notes-B",
-                text="Batch normalization behaves differently in training and in evaluation, the others do not.",
+                text="Batch normalization behaves differently in training and in evaluation; the others do not.",
                 test=[
                     *[above("mode_change", f"{kind}-20", 1.0, unit="%") for kind in ("plain", "resnet")],
                     *[below("mode_change", arm.name, 0.1, unit="%") for arm in without_statistics],
                 ],
-                note="Percent of test images whose predicted class changes with the mode, at the batch that was trained with.",
+                note="The share of test images whose predicted class changes with the mode, at the batch size of the training.",
             ),
             Claim(
                 "N3",
                 source="notes-B",
-                text="At a batch of four group normalization holds, where batch normalization suffers.",
+                text="At batch size 4, group normalization holds and batch normalization suffers.",
                 test=[
                     part
                     for kind in ("plain", "resnet")
@@ -108,40 +109,40 @@ def normalization() -> Experiment:
                 ],
                 needs_paper_budget=True,
                 note=(
-                    "Holds: ends no more than a point above the same net at batch 128, having seen as many images. In a "
-                    "short budget the small batch gains by its many more steps, whatever normalizes it."
+                    "Holds: ends less than a point above the same net at batch size 128, after equally many images. In a "
+                    "short budget, the small batch gains from its many more steps with every normalization."
                 ),
             ),
             Claim(
                 "N4",
                 source="notes-B",
-                text="Batch normalization removes internal covariate shift, by which the notes explain that it works.",
+                text="Batch normalization removes internal covariate shift, the notes' explanation of why it works.",
                 test=[
                     lower(metric, f"{kind}-20-slow", than=f"{kind}-20-no-bn-slow", unit="σ")
                     for kind in ("plain", "resnet")
                     for metric in ("input_mean_shift", "input_std_shift")
                 ],
                 note=(
-                    "If it does, mean and standard deviation of each layer's input move less from one twentieth of "
-                    "the training to the next than without it, in units of the layer's own standard deviation. Both at a rate "
-                    "that they stand, since a net that diverges or stops learning says nothing about it. "
-                    "The explanation needs this; that it is the reason why training is easier does not follow from it."
+                    "If it does, the mean and standard deviation of each layer's input move less from one twentieth of the "
+                    "training to the next than without it, in units of that layer's standard deviation. Both nets train at a "
+                    "rate that they tolerate, because a net that diverges or stops learning is not informative. The test is "
+                    "necessary for the explanation. It does not show that the shift is why training is easier."
                 ),
             ),
         ],
         answers=[
-            "After {steps} steps plain-20 has {plain-20.train_error} % training error with batch normalization and "
+            "After {steps} steps, plain-20 has {plain-20.train_error} % training error with batch normalization and "
             "{plain-20-no-bn.train_error} % without; resnet-20 has {resnet-20.train_error} % with and "
             "{resnet-20-no-bn.train_error} % without.",
-            "At the lower rates plain-20 has {plain-20-slow.train_error} % training error with batch normalization and "
+            "At the lower rates, plain-20 has {plain-20-slow.train_error} % training error with batch normalization and "
             "{plain-20-no-bn-slow.train_error} % without; resnet-20 has {resnet-20-slow.train_error} % with and "
             "{resnet-20-no-bn-slow.train_error} % without.",
-            "Between training and evaluation {plain-20.mode_change} % of plain-20's predicted classes change with batch "
+            "Between training and evaluation mode, {plain-20.mode_change} % of plain-20's predictions change with batch "
             "normalization; {plain-20-layer.mode_change} % with layer; {plain-20-instance.mode_change} % with instance; "
             "{plain-20-group.mode_change} % with group normalization.",
-            "At a batch of four, after {steps} steps, plain-20 has {plain-20-batch-4.test_error} % test error with batch and "
+            "At batch size 4, after {steps} steps, plain-20 has {plain-20-batch-4.test_error} % test error with batch and "
             "{plain-20-group-batch-4.test_error} % with group normalization.",
-            "From one twentieth of the training to the next the means of plain-20's layer inputs move by "
+            "From one twentieth of the training to the next, the means of plain-20's layer inputs move by "
             "{plain-20-slow.input_mean_shift} σ with batch normalization and {plain-20-no-bn-slow.input_mean_shift} σ without.",
         ],
         figures=[
@@ -174,13 +175,14 @@ def normalization() -> Experiment:
             Column("input_std_shift", "std shift", 3),
         ),
         deviations=[
-            "The nets are plain-20 and resnet-20 of He15, with nothing changed but the normalization.",
-            "Layer normalization is over channels and pixels of an image, with a scale and shift for each channel. Group "
-            "normalization has 8 groups, since the nets have 16 to 64 channels. Instance normalization has a scale and shift.",
-            "At a batch of 4 the learning rate is 0.1 · 4/128 and there are 32 times as many steps.",
-            "The learning rate is He15's for all but the arms named slow: 0.01 for plain nets and 0.003 for residual ones, the "
-            "most of a few tried that a net without normalization stands. None is searched for.",
+            "The nets are plain-20 and resnet-20 of He15. Only the normalization changes.",
+            "Layer normalization is over the channels and pixels of an image, with a scale and shift per channel. "
+            "Group normalization has 8 groups, because the nets have 16 to 64 channels. Instance normalization has a scale and "
+            "shift.",
+            "At batch size 4 the learning rate is 0.1 · 4/128, and there are 32 times as many steps.",
+            "The slow arms train at 0.01 (plain nets) and 0.003 (residual nets), the highest of a few rates tried that a net "
+            "without normalization tolerates. All other arms train at He15's rate. No rate is searched for.",
             "A run that diverges counts with the error of guessing.",
-            "Arithmetic is bf16 autocast where the hardware has it, with float32 weights.",
+            "Arithmetic is bf16 autocast if the hardware supports it, with float32 weights.",
         ],
     )

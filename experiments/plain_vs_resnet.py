@@ -1,8 +1,8 @@
-"""Plain and residual networks of 18 and 34 layers, made for ImageNet.  He15 section 4.1, table 2, figure 4.
+"""Plain and residual ImageNet networks of 18 and 34 layers.  He15 section 4.1, table 2, figure 4.
 
     make plain-vs-resnet                                          CIFAR-10 at 64×64, one epoch: 21 minutes on two CPU cores
     make plain-vs-resnet PROFILE=paper DATASET=path/to/imagenet   90 epochs at 224×224: days on eight GPUs
-Expected at 90 epochs, ten crops: plain-18 27.94, resnet-18 27.88, plain-34 28.54, resnet-34 24.52 % top-1 error.
+Expected after 90 epochs, ten crops: plain-18 27.94, resnet-18 27.88, plain-34 28.54, resnet-34 24.52 % top-1 error.
 """
 
 from resnet_repro.claims.claim import Claim
@@ -19,7 +19,7 @@ def plain_vs_resnet() -> Experiment:
     return Experiment(
         name="plain-vs-resnet",
         title="Plain against residual networks of 18 and 34 layers",
-        question="On larger images, does the deeper plain net train worse, and the deeper residual net better?",
+        question="On larger images, does the deeper plain net train worse and the deeper residual net train better?",
         source="He15 section 4.1, table 2, figure 4; blog-C",
         dataset="imagenet",
         arms=[*plain, *residual],
@@ -47,27 +47,27 @@ def plain_vs_resnet() -> Experiment:
             Claim(
                 "I3",
                 source="He15",
-                text="resnet-34 beats plain-34, by more than resnet-18 beats plain-18, where the two end close.",
+                text="resnet-34 beats plain-34 by more than resnet-18 beats plain-18; at 18 layers the two end close.",
                 test=[
                     lower("test_error", "resnet-34", than="plain-34"),
                     contrast(
                         "test_error",
                         {"plain-34": 1, "resnet-34": -1, "plain-18": -1, "resnet-18": 1},
                         sign=1,
-                        statement="what shortcuts gain at 34 layers, less what they gain at 18",
+                        statement="test error: the gain from shortcuts at 34 layers minus the gain at 18 layers",
                     ),
                     *closer("test_error", "plain-18", "resnet-18", than_gap=("plain-34", "resnet-34"), fraction=0.25),
                 ],
                 needs_paper_budget=True,
-                note="Close: less than a quarter of what lies between the nets of 34 layers.",
+                note="Close: the difference at 18 layers is less than a quarter of the difference at 34 layers.",
             ),
             Claim(
                 "I3-sooner",
                 source="He15",
-                text="At 18 layers the residual net converges sooner.",
+                text="At 18 layers, the residual net converges sooner.",
                 test=[lower("mean_running_error", "resnet-18", than="plain-18")],
                 needs_paper_budget=True,
-                note="Sooner: the running training error, mean over the training.",
+                note="Sooner: its running training error is lower on average over the training.",
             ),
         ],
         answers=[
@@ -87,20 +87,20 @@ def plain_vs_resnet() -> Experiment:
             "resnet-34": {"test_error_10crop": 24.52},
         },
         published_note=(
-            "Published: He15, top-1 on ImageNet’s validation images, ten crops: table 2 (resnet-18 with option A), and "
-            "table 3 for resnet-34 with option B."
+            "Published: top-1 error on ImageNet's validation images, ten crops. He15 table 2 (resnet-18 with option A); "
+            "He15 table 3 for resnet-34 with option B."
         ),
         deviations=[
             "The learning rate is divided after 30 and 60 of 90 epochs, the customary reading of “when the error plateaus”.",
-            "On class folders of your own paper is as many epochs as on ImageNet, not as many steps.",
-            "The shortcuts that change the size are projections (option B); the paper's table 2 has option A.",
-            "Channels are scaled by ImageNet's mean and standard deviation; the paper subtracts the mean of each pixel.",
-            "Crops are cut out of the picture first and scaled then, which is the same view but for rounding to whole pixels.",
-            "Images in memory, as CIFAR's, are padded by 4 pixels and cropped in place of being scaled at random, and then "
-            "resized on the device.",
-            "Batch normalization uses the part of the batch that its device has; running statistics are the first device's.",
-            "The test images are those of the validation folder, as in the paper; no choice is made on them.",
-            "Arithmetic is bf16 autocast where the hardware has it, with float32 weights.",
+            "On class folders of your own, the paper profile trains for as many epochs as on ImageNet, not as many steps.",
+            "Shortcuts that change the size are projections (option B). Table 2 of the paper uses option A.",
+            "Channels are scaled by ImageNet's mean and standard deviation. The paper subtracts the mean of each pixel.",
+            "Crops are cut out of the picture before they are scaled. Up to rounding to whole pixels, the view is the same.",
+            "Images held in memory, such as CIFAR's, are padded by 4 pixels and cropped instead of scaled at random. They are "
+            "then resized on the device.",
+            "Batch normalization uses the device's part of the batch. The first device's running statistics are kept.",
+            "The test images are the validation folder, as in the paper. Nothing is selected on them.",
+            "Arithmetic is bf16 autocast if the hardware supports it, with float32 weights.",
         ],
         columns=[*ERRORS, Column("test_error_10crop", "10-crop %")],
         spread=True,

@@ -1,12 +1,12 @@
 """Which shortcuts a residual network needs: options A, B, C, and one around every layer.  He15 table 3 and section 3.2.
 
     make shortcuts                  one epoch, one seed: about 15 minutes on two CPU cores
-    make shortcuts PREFIX=34000     past the first division of the rate: decides all claims
-    make shortcuts PROFILE=paper    the published 64,000 steps, five seeds: a GPU's work
-Expected after one epoch: options A and B and one-layer shortcuts far below the plain net at 56 layers; option C, whose
-every shortcut is a projection, only some ten points below it.
-Expected after 64,000 steps: options A, B, C within some tenths of a point of each other; one-layer shortcuts far worse
-at 110 layers (9.90 against 6.61 %, He16 table 3).
+    make shortcuts PREFIX=34000     past the first division of the rate; decides all claims
+    make shortcuts PROFILE=paper    the published 64,000 steps, five seeds: needs a GPU
+Expected test error after one epoch, 56 layers: options A and B and one-layer shortcuts are far below the plain net. Option C,
+in which every shortcut is a projection, is only about ten points below it.
+Expected test error after 64,000 steps: options A, B, C are within a few tenths of a point of each other. At 110 layers,
+one-layer shortcuts are far worse than two-layer ones (9.90 against 6.61 %, He16 table 3).
 """
 
 from resnet_repro.claims.claim import Claim
@@ -38,7 +38,7 @@ def shortcuts() -> Experiment:
         name="shortcuts",
         title="Shortcuts: options A, B, C, and one around every layer",
         question=(
-            "Does it matter how a shortcut changes the size of its signal? Does a shortcut around a single layer help?"
+            "Does it matter how shortcuts adapt to a change of size? Does a shortcut around a single layer help?"
         ),
         source="He15, sections 3.2 and 4.1, table 3; He16, table 3",
         dataset="cifar10",
@@ -58,7 +58,7 @@ def shortcuts() -> Experiment:
             Claim(
                 "S1",
                 source="He15 §4.1, table 3; blog-C",
-                text="Options A, B and C differ little against the gap to the plain net.",
+                text="Options A, B and C differ little compared with the gap to the plain net.",
                 test=[
                     comparison
                     for first, second in (("", "-B"), ("", "-C"), ("-B", "-C"))
@@ -72,7 +72,7 @@ def shortcuts() -> Experiment:
                 ],
                 needs_paper_budget=True,
                 from_prefix=PAST_FIRST_DIVISION,
-                note="Little: by less than half of the gap between plain-56 and resnet-56. At 20 layers there is hardly a gap.",
+                note="Little: by less than half of the gap between plain-56 and resnet-56. At 20 layers, the gap is small.",
             ),
             Claim(
                 "S2",
@@ -87,14 +87,14 @@ def shortcuts() -> Experiment:
                 needs_paper_budget=True,
                 from_prefix=PAST_FIRST_DIVISION,
                 note=(
-                    "No advantage: it ends worse than a shortcut around two layers, and beats the plain net of the same "
-                    "depth by no more than a point."
+                    "No advantage: it ends worse than a shortcut around two layers, and beats the plain net of the same depth "
+                    "by less than a point, if at all."
                 ),
             ),
             Claim(
                 "S2-110",
                 source="He16 table 3",
-                text="At 110 layers shortcuts around single layers end worse than those around two.",
+                text="At 110 layers, shortcuts around single layers end worse than shortcuts around two layers.",
                 test=[higher("test_error", "resnet-110-single", than="resnet-110")],
                 needs_paper_budget=True,
                 from_prefix=PAST_FIRST_DIVISION,
@@ -103,11 +103,11 @@ def shortcuts() -> Experiment:
         answers=[
             "At 56 layers, after {steps} steps, options A, B and C have {resnet-56.test_error}, {resnet-56-B.test_error} and "
             "{resnet-56-C.test_error} % test error; the plain net {plain-56.test_error} %.",
-            "With shortcuts around single layers resnet-56 has {resnet-56-single.test_error} % test error; resnet-20 has "
-            "{resnet-20-single.test_error} %, against {resnet-20.test_error} % with shortcuts around two and "
-            "{plain-20.test_error} % without any.",
-            "At 110 layers shortcuts around single layers end at {resnet-110-single.test_error} % test error and those around "
-            "two at {resnet-110.test_error} %.",
+            "With shortcuts around single layers, resnet-56 has {resnet-56-single.test_error} % test error; resnet-20 has "
+            "{resnet-20-single.test_error} %, against {resnet-20.test_error} % with shortcuts around two layers and "
+            "{plain-20.test_error} % without shortcuts.",
+            "At 110 layers, the test error is {resnet-110-single.test_error} % with shortcuts around single layers and "
+            "{resnet-110.test_error} % with shortcuts around two.",
         ],
         figures=[
             error_curves({"20 layers": by_depth[20], "56 layers": by_depth[56]}),
@@ -122,18 +122,18 @@ def shortcuts() -> Experiment:
             "resnet-110-single": {"test_error": 9.90},
         },
         published_note=(
-            "Published after 64,000 steps: residual nets of option A from He15 table 6, plain nets read from figure 6, "
-            "110 layers from He16 table 3. He15 compares A, B and C on ImageNet only: ResNet-34 25.03, 24.52, 24.19 % top-1."
+            "Published values after 64,000 steps. Residual nets with option A: He15 table 6. Plain nets: read from figure 6. "
+            "110 layers: He16 table 3. He15 compares A, B and C on ImageNet only: 25.03, 24.52, 24.19 % top-1 for ResNet-34."
         ),
         deviations=[
-            "On CIFAR-10; the paper compares the options at 34 layers on ImageNet.",
-            "A projection is a 1×1 convolution with batch normalization, as the paper's own models have it.",
-            "One-layer shortcuts: every convolution with its batch normalization is a block, y = relu(bn(conv(x)) + x); "
-            "the weights on the main path are those of the ordinary net.",
-            "Compressed schedules, those of quick and ITERATIONS=, begin with 400 steps at a rate of 0.01; paper and prefixes "
-            "are as published.",
-            "plain-20, plain-56 and the residual nets of option A are those of the experiment degradation.",
-            "Momentum is plain, not Nesterov's; weight decay acts on all parameters: the paper does not say.",
-            "Arithmetic is bf16 autocast where the hardware has it, with float32 weights; the papers' was float32.",
+            "The data set is CIFAR-10. The paper compares the options at 34 layers on ImageNet.",
+            "A projection is a 1×1 convolution with batch normalization, as in the models published with the paper.",
+            "With one-layer shortcuts, every convolution with its batch normalization is a block: y = relu(bn(conv(x)) + x). "
+            "The weights on the main path equal those of the ordinary net.",
+            "Compressed schedules (quick and ITERATIONS=) begin with 400 steps at a rate of 0.01. The paper profile and "
+            "prefixes follow the published schedule.",
+            "plain-20, plain-56 and the residual nets with option A are those of the experiment degradation.",
+            "SGD uses plain momentum, not Nesterov's, and weight decay applies to all parameters. The paper does not say.",
+            "Arithmetic is bf16 autocast if the hardware supports it, with float32 weights. The papers used float32.",
         ],
     )

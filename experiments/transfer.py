@@ -1,9 +1,9 @@
-"""Transfer learning against fine-tuning of a ResNet-34, as a post wrote it and corrected.  blog-E.
+"""Transfer learning against fine-tuning of a ResNet-34, as written in a post and corrected.  blog-E.
 
-    make transfer                                 CIFAR-100 at 64×64, 6 of 10 epochs: 35 minutes on two CPU cores
-    make transfer PROFILE=paper                   10 epochs at 224×224, five seeds: a GPU's work
-    make transfer DATASET=path/to/folders         your own images, in class folders
-Expected: with the backbone frozen the accuracy stays low, with all of it trained it is far better, at slower steps.
+    make transfer                            CIFAR-100 at 64×64, 6 of 10 epochs: 35 minutes on two CPU cores
+    make transfer PROFILE=paper              10 epochs at 224×224, five seeds: needs a GPU
+    make transfer DATASET=path/to/folders    your own images, in class folders
+Expected: a frozen backbone gives a low accuracy. Training all layers gives a far better one, at slower steps.
 """
 
 from dataclasses import replace
@@ -20,13 +20,13 @@ from resnet_repro.figures.points import errors_by_arm
 BUILDER = "transfer.transfer_net"
 BACKBONE = Start("pretrained", "backbone")
 AS_WRITTEN = {"output": "probabilities"}
-VERY_POOR = 75.0  # percent of the error of guessing
-THE_SAME = 0.5  # points of error
+VERY_POOR = 75.0  # in percent of the error of guessing
+THE_SAME = 0.5  # in points of error
 
 
 def very_poor(arm: str) -> Comparison:
-    """The arm's test error is near that of guessing."""
-    statement = f"test error of {arm} > {VERY_POOR:g} % of that of guessing"
+    """The arm's test error is near the error of guessing."""
+    statement = f"test error of {arm} > {VERY_POOR:g} % of the error of guessing"
     return contrast("test_error_of_guessing", {arm: 1}, sign=1, threshold=VERY_POOR, statement=statement, unit="%")
 
 
@@ -63,7 +63,10 @@ def transfer() -> Experiment:
     return Experiment(
         name="transfer",
         title="Transfer learning against fine-tuning",
-        question="Is a frozen backbone with a new last layer enough, or must all of it be trained; do both beat a fresh start?",
+        question=(
+            "Is a frozen backbone with a new last layer enough, or must all layers be trained? Do both beat training from "
+            "scratch?"
+        ),
         source="blog-E",
         dataset="cifar100",
         arms=[pretrained, *compared, plain_way],
@@ -94,16 +97,16 @@ def transfer() -> Experiment:
                 text="The accuracy of transfer is very poor.",
                 test=[very_poor("frozen-as-written")],
                 needs_paper_budget=True,
-                note="Very poor: the test error is more than three quarters of that of guessing.",
+                note="Very poor: the test error is more than three quarters of the error of guessing.",
             ),
             Claim(
                 "T2c",
                 source="this project",
-                text="It is also after the three slips are mended.",
+                text="The accuracy of transfer is still very poor after the three slips are fixed.",
                 test=[very_poor("frozen-corrected")],
                 needs_paper_budget=True,
-                note="The slips: a softmax before the cross-entropy, pixels not scaled as ImageNet's, batch normalization of "
-                "the frozen backbone in training mode.",
+                note="The slips: a softmax before the cross-entropy; pixels not scaled as for ImageNet; the frozen backbone's "
+                "batch normalization in training mode.",
             ),
             Claim(
                 "T3",
@@ -111,12 +114,12 @@ def transfer() -> Experiment:
                 text="Both beat training from scratch on 10,000 images.",
                 test=[lower("test_error", arm.name, than="from-scratch") for arm in corrected],
                 needs_paper_budget=True,
-                note="Of the corrected arms, whose recipe is that of the control.",
+                note="Judged on the corrected arms, which share their recipe with the control.",
             ),
             Claim(
                 "T4",
                 source="blog-E",
-                text="With the backbone frozen 51,300 of 21,335,972 parameters are trained, a 416th.",
+                text="With the backbone frozen, 51,300 of 21,335,972 parameters are trained: one in 416.",
                 test=[
                     count_is("trainable_parameters", "frozen-counted", 51_300),
                     count_is("trainable_parameters", "fine-tuned-counted", 21_335_972),
@@ -133,24 +136,24 @@ def transfer() -> Experiment:
             Claim(
                 "T6",
                 source="this project",
-                text="Features computed once give the same accuracy as computed at each step, in less time.",
+                text="Features computed once give the same accuracy as features computed at each step, in less time.",
                 test=[
                     not_higher("test_error", "frozen-corrected", than="frozen-corrected-each-step", margin=THE_SAME),
                     not_higher("test_error", "frozen-corrected-each-step", than="frozen-corrected", margin=THE_SAME),
                     lower("training_seconds", "frozen-corrected", than="frozen-corrected-each-step", unit="s"),
                 ],
                 any_weights=True,
-                note="The same: less than half a point apart. The time is that of the training, and of computing the features "
-                "of training and test images; scoring is left out.",
+                note="The same: less than half a point apart. The time covers training and the computation of features of "
+                "training and test images. It excludes scoring.",
             ),
         ],
         answers=[
-            "As the source wrote them, after {steps} steps, fine-tuning has {fine-tuned-as-written.test_error} % test error "
+            "As written in the source, after {steps} steps, fine-tuning has {fine-tuned-as-written.test_error} % test error "
             "and transfer {frozen-as-written.test_error} %.",
-            "With the source's slips mended fine-tuning has {fine-tuned-corrected.test_error} % test error, transfer "
+            "With the source's slips fixed, fine-tuning has {fine-tuned-corrected.test_error} % test error, transfer "
             "{frozen-corrected.test_error} % and a net from scratch {from-scratch.test_error} %.",
-            "A step of fine-tuning takes {fine-tuned-as-written.step_seconds} s and one of transfer "
-            "{frozen-as-written.step_seconds} s.",
+            "A step takes {fine-tuned-as-written.step_seconds} s with fine-tuning and {frozen-as-written.step_seconds} s with "
+            "transfer.",
             "Transfer trains {frozen-counted.trainable_parameters:count} of "
             "{fine-tuned-counted.trainable_parameters:count} parameters.",
         ],
@@ -167,16 +170,16 @@ def transfer() -> Experiment:
             ),
         ],
         published={},
-        published_note="The source gives no numbers that can be compared.",
+        published_note="The source gives no comparable numbers.",
         deviations=[
-            "Weights are torchvision's of its first recipe (IMAGENET1K_V1); where they cannot be had, the backbone is trained "
-            "on CIFAR-10 by He15's recipe, as long as the arms, and the report says so.",
-            "Which 10,000 of the training images are used the source does not say: the first in the order of their digests.",
-            "frozen-corrected computes the backbone's features once, of training and test images, and trains the last layer on "
-            "them; the arm that computes them at each step stands beside it. Training seconds count the features.",
-            "Of a data set of your own all training images are used, for as many epochs as the source's.",
-            "Where a profile has fewer pixels, the images are scaled to them and the backbone sees smaller maps.",
-            "Arithmetic is bf16 autocast where the hardware has it, with float32 weights.",
+            "The weights are torchvision's IMAGENET1K_V1. If they are not available, the backbone is trained on CIFAR-10 with "
+            "He15's recipe for as many steps as the arms, and the report says so.",
+            "The 10,000 training images are the first in the order of their digests. The source does not say which it uses.",
+            "frozen-corrected computes the backbone's features of training and test images once and trains the last layer on "
+            "them. frozen-corrected-each-step computes them at each step. Training seconds include the features.",
+            "On a data set of your own, all training images are used, for as many epochs as in the source.",
+            "At a lower resolution, the images are scaled down and the backbone sees smaller maps.",
+            "Arithmetic is bf16 autocast if the hardware supports it, with float32 weights.",
         ],
         columns=[
             Column("train_error", "train %"),
