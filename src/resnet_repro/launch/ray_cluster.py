@@ -262,7 +262,8 @@ def _check_answers(address: str) -> None:
         return
     if address.startswith("ray://"):
         raise UserError(
-            f"invalid RAY_ADDRESS {address!r}: Ray Client has no shared folders; expected the cluster's address, e.g. 10.0.0.1:6379"
+            f"invalid RAY_ADDRESS {address!r}: Ray Client has no shared folders; expected the cluster's address, e.g. "
+            "10.0.0.1:6379"
         )
     try:
         url = urlparse(f"//{address}")

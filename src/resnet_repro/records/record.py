@@ -177,7 +177,6 @@ class Record(Ended, frozen=True, kw_only=True):
     """The first step whose loss or update was not finite."""
     warmed_up_at: int | None = None
     """The step at which a warm-up with `until_error` ended."""
-
     final: dict[str, Number | None]
     """{metric: value} of the final network. None: the value was not finite."""
     best: dict[str, Number]
@@ -215,7 +214,6 @@ class Record(Ended, frozen=True, kw_only=True):
     """How training steps were executed, see `Classifier.how_taken`."""
     activations: str
     """Activations for backpropagation: "stored" or "recomputed". Skipped runs: "none"."""
-
     activation_mib: float | None = None
     """Memory in MiB that the activations of one step take if stored."""
     peak_memory_mib: float | None
