@@ -135,7 +135,6 @@ class Display:
                 if status not in busy or not due:
                     continue
             self._lines_of[run.name] = status, now, share
-
             parts = [f"{run.name:<24} {status:<10}"]
             if "steps" in state:
                 parts.append(f"step {state.get('step', 0):,}/{state['steps']:,} ({100 * share:.0f} %)")

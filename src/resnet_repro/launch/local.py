@@ -163,7 +163,6 @@ def run_pool(jobs: Sequence[Job], slots: Sequence[Slot], poll: Callable[[], None
 
 def _pause(processes: Sequence[subprocess.Popen]) -> None:
     """Wait for `POLL_SECONDS`, or until one of the processes ends."""
-
     deadline = time.monotonic() + POLL_SECONDS
     while time.monotonic() < deadline and all(process.poll() is None for process in processes):
         time.sleep(POLL_SECONDS / 20)

@@ -119,5 +119,4 @@ def add_launch_flags(parser: argparse.ArgumentParser) -> None:
 
 def launch_options(flags: argparse.Namespace) -> LaunchOptions:
     """The options given by the flags. Raises UserError for an option that the executor does not support."""
-
     return LaunchOptions(**{field.name: getattr(flags, field.name) for field in fields(LaunchOptions)}).check()

@@ -152,5 +152,4 @@ class Mps:
                 self._keeper.wait(END_SECONDS)
             except subprocess.TimeoutExpired:
                 os.killpg(self._keeper.pid, signal.SIGKILL)  # the keeper and its control program
-
             self._keeper = None

@@ -251,5 +251,4 @@ def _ask(command: Sequence[str]) -> str:
             "no reason given"
         ]
         raise UserError(f"Slurm rejects the runs ({command[0]}: {'; '.join(reasons)}): change the options it names")
-
     return answer.stdout

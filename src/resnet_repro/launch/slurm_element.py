@@ -51,7 +51,6 @@ def main(arguments: Sequence[str]) -> int:
     stored = read_json(Path(arguments[0]))
     if stored is None:
         print(f"{arguments[0]} is not seen by this node: use a RUNS_DIR that all nodes share", flush=True)
-
         return 2
     try:
         group = group_of(os.environ)
@@ -126,7 +125,6 @@ def _requeue(jobs: Sequence[Job]) -> int:
     answer = subprocess.run(["scontrol", "requeue", os.environ.get("SLURM_JOB_ID", "")], capture_output=True, text=True)
     if answer.returncode:
         print(f"Slurm cannot requeue this element: {answer.stderr.strip()}", flush=True)
-
         for job in jobs:
             amend_progress(job.log.parent, status="stopped", queued=False)
     return answer.returncode

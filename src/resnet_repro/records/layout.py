@@ -59,6 +59,5 @@ def candidate_folders(folder: Path, settings: RunSettings) -> dict[str, Path]:
 
 def source_folders(folder: Path, settings: RunSettings) -> list[Path]:
     """The folders of all runs that must end before the run in `folder` can start: its parent and candidates."""
-
     parent = parent_folder(folder, settings)
     return ([parent] if parent else []) + list(candidate_folders(folder, settings).values())

@@ -32,7 +32,6 @@ def is_held(path: Path) -> bool | None:
     The check takes a shared lock and releases it at once, so concurrent readers do not see each other. A run that
     starts at that moment tries again.
     """
-
     try:
         with path.open("rb") as file:
             return not _take(file, fcntl.LOCK_SH)

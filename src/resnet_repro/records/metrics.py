@@ -30,7 +30,6 @@ def metrics_of(record: AnyRecord) -> dict[str, float]:
     A diverged run gets the error (percent) and the loss (nats) of random guessing. It gets no generalization_gap, because
     guessing would make it 0.
     """
-
     results = record.diagnostics if isinstance(record, CountRecord) else record.final | record.diagnostics
     row = {metric: value for metric in results if (value := record.value(metric)) is not None}
     for quantity in COUNTS:

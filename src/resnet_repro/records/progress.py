@@ -35,7 +35,6 @@ def amend_progress(folder: Path, **changes: Any) -> None:
 
 def shown_progress(folder: Path) -> dict[str, Any]:
     """A run's progress for displays. A run without progress is "waiting"; a run with a record has ended."""
-
     state = {"status": "waiting"} | progress_of(folder)
     if (folder / RECORD).exists() and state["status"] not in ENDED:
         state["status"] = "finished"
@@ -51,7 +50,6 @@ def share_done(state: Mapping[str, Any]) -> float:
 
 def seconds_left(state: Mapping[str, Any]) -> float | None:
     """Seconds until a running run ends, estimated from its mean speed; None if unknown."""
-
     step = state.get("step", 0)
     if state["status"] not in ("running", "evaluating") or not step:
         return None

@@ -303,7 +303,6 @@ def _network(data: dict[str, Any]) -> object:
 
 def collect(runs_dir: Path, experiment: str, budget: str) -> list[AnyRecord]:
     """All records of an experiment at a budget, sorted by arm and seed. Raises UserError for a damaged record."""
-
     folders = sorted((runs_dir / experiment / budget).glob("*/seed*"), key=lambda f: (f.parent.name, _seed(f)))
     return [record for folder in folders if (record := find_any_record(folder)) is not None]
 

@@ -101,7 +101,6 @@ def _prepared(folder: Path) -> RunSettings | None:
 
 def _difference(asked: Any, stored: Any) -> str:
     """The first difference of two settings, e.g. "precision bf16, not fp32"."""
-
     if isinstance(asked, dict) and isinstance(stored, dict):
         key = next(key for key in sorted(asked.keys() | stored.keys()) if asked.get(key) != stored.get(key))
         return f"{key} {_difference(asked.get(key), stored.get(key))}"

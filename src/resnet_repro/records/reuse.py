@@ -146,5 +146,4 @@ def _is_beginning(record: Record, settings: RunSettings) -> bool:
 
 def _trained_as(record: Record, settings: RunSettings) -> RunSettings:
     """The record's settings with the experiment and budget of `settings`, which do not affect any number."""
-
     return replace(record.settings, experiment=settings.experiment, budget=settings.budget)

@@ -151,7 +151,6 @@ def _failure(folder: Path) -> str:
 
 def _age(path: Path, now: float) -> float:
     """Seconds since a file was written; infinite if it does not exist."""
-
     try:
         return now - path.stat().st_mtime
     except FileNotFoundError:

@@ -1,5 +1,4 @@
 """Weights & Biases: mirrors the runs' curves during training and uploads offline recordings.
 
-
 May import: records, config and the modules at the root.
 """

@@ -107,7 +107,6 @@ class Mirror:
         except UserError:  # the mirror must never end a study
             return None
         self._is_announced = state is not None
-
         return state["message"] if state else None
 
     def close(self) -> str | None:
@@ -275,7 +274,6 @@ def main(arguments: Sequence[str]) -> int:
     mode, description = _resolve(mode)
     hint = f"view with `wandb leet {directory}`, upload with `make sync`" if mode == "offline" else "see wandb.ai"
     write_json(directory / STATE, {"mode": mode, "message": f"Weights & Biases: {description}; {hint}"})
-
     mirrors = [_RunMirror(folder, directory, mode) for folder in folders]
     ended = False
     while not ended:

@@ -45,7 +45,6 @@ def _recordings(directory: Path) -> list[Path]:
 
 def _unrecorded(runs_dir: Path) -> list[Path]:
     """Folders of runs that have a metrics.csv but no recording."""
-
     recorded = {path.name.rpartition("-")[2] for path in _recordings(runs_dir / "wandb")}
     folders = [path.parent for path in sorted(runs_dir.glob("*/*/*/seed*/metrics.csv"))]
     return [f for f in folders if (run := read_json(f / RUN)) and run["id"] not in recorded]
