@@ -47,9 +47,9 @@ def test_runs_that_fit_on_a_node(cpus: int, gpus: int, threads: int, share: floa
 
 
 def test_threads_per_gpu_are_those_of_the_smallest_node() -> None:
-    assert ray_cluster._threads_beside([node(64, 8), node(16, 4)], 1) == 4
-    assert ray_cluster._threads_beside([node(64, 8)], 0.5) == 4
-    assert ray_cluster._threads_beside([node(2, 8)], 1) == 1
+    assert ray_cluster._threads_for([node(64, 8), node(16, 4)], 1) == 4
+    assert ray_cluster._threads_for([node(64, 8)], 0.5) == 4
+    assert ray_cluster._threads_for([node(2, 8)], 1) == 1
 
 
 def test_small_runs_share_the_gpus_of_a_cluster() -> None:

@@ -81,6 +81,7 @@ class Job:
 
 
 def close(process: subprocess.Popen) -> None:
+    """Close the launcher's end of the process's standard input."""
     if process.stdin:
         process.stdin.close()
 

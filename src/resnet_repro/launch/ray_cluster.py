@@ -95,7 +95,7 @@ class RayExecutor:
         else:
             self.gpus = _checked_share(1.0 if share is None else share, spread)
         self.may_share = self.kind == "cuda" and share is None and not spread
-        self.threads = self.options.threads or (_threads_beside(with_gpus, self.gpus) if self.gpus else 1)
+        self.threads = self.options.threads or (_threads_for(with_gpus, self.gpus) if self.gpus else 1)
         self.nodes = [node for node in nodes if _room(node, self.threads, self.gpus)]
         if not self.nodes:
             demand = plural(self.threads, "CPU thread")
@@ -169,7 +169,7 @@ class RayExecutor:
         cancelled: running jobs save and stop.
         """
         ray = self.ray
-        task = ray.remote(max_retries=LOSSES, num_cpus=self.threads, num_gpus=self.gpus)(_carry_out)
+        task = ray.remote(max_retries=LOSSES, num_cpus=self.threads, num_gpus=self.gpus)(_execute)
         outcomes: list[Outcome] = ["stopped"] * len(jobs)
         waiting = list(range(len(jobs)))
         pending: dict[Any, int] = {}
@@ -235,7 +235,7 @@ def _look(path: str, kind: str | None) -> tuple[str | None, dict[str, Any]]:
     return content, json.loads(answer.stdout) if answer.returncode == 0 else {}
 
 
-def _carry_out(job: Job, slot: Slot) -> Outcome:
+def _execute(job: Job, slot: Slot) -> Outcome:
     """The Ray task: start the run's process on this node and wait for it. If cancelled, let the process save and stop."""
     process = job.start(slot)
     try:
@@ -253,7 +253,7 @@ def _carry_out(job: Job, slot: Slot) -> Outcome:
     return job.outcome(process.returncode)
 
 
-# -- parts -------------------------------------------------------------------------------------------------------------
+# -- helpers -----------------------------------------------------------------------------------------------------------
 
 
 def _check_answers(address: str) -> None:
@@ -302,7 +302,7 @@ def _checked_share(share: float, spread: bool) -> float:
     raise UserError(f"invalid GPU_SHARE {share:g}: expected {allowed}, e.g. 0.5")
 
 
-def _threads_beside(nodes: Sequence[dict], gpus: float) -> int:
+def _threads_for(nodes: Sequence[dict], gpus: float) -> int:
     """The CPU threads for a number of GPUs, on the node with the fewest threads per GPU."""
     threads_per_gpu = [node["Resources"].get("CPU", 0) / node["Resources"]["GPU"] for node in nodes]
     return max(1, int(min(threads_per_gpu, default=1) * gpus))
@@ -315,7 +315,7 @@ def _shared(
 
     Runs share through MPS if CUDA_MPS_PIPE_DIRECTORY is set on all nodes: workers inherit their node's environment.
     """
-    threads_per_gpu = _threads_beside(nodes, 1.0)
+    threads_per_gpu = _threads_for(nodes, 1.0)
     memory = min((fact.get("memory", UNKNOWN_MEMORY) for fact in facts), default=UNKNOWN_MEMORY)
     through_mps = bool(facts) and all(fact.get("mps") for fact in facts)
     most = math.ceil(runs / max(1, int(sum(node["Resources"].get("GPU", 0) for node in nodes))))

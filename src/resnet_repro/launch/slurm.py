@@ -33,7 +33,7 @@ from resnet_repro.records.progress import amend_progress, progress_of
 log = logging.getLogger(__name__)
 SIGNAL_SECONDS = 120  # from the signal to the time limit, to write a checkpoint
 LARGEST_ARRAY = 1_000  # elements per array; Slurm's default limit is 1,001
-CORES_BESIDE_A_GPU = 8  # cores per GPU on most clusters
+CORES_PER_GPU = 8  # cores per GPU on most clusters
 THREADS_WITH_A_GPU, THREADS_THAT_DECODE = 4, 8  # for a run that does not share its GPU
 JOBS = "jobs.json"
 
@@ -85,7 +85,7 @@ class SlurmExecutor:
         """Describe the resources per array element. Small runs share a GPU by the rule of `sharing`, with assumed memory."""
         threads = self.options.threads or 1
         if self.may_share and self.options.slots is None:
-            cores = max(1, CORES_BESIDE_A_GPU // threads)
+            cores = max(1, CORES_PER_GPU // threads)
             self.each = min(runs, runs_a_gpu(load or Load(), UNKNOWN_MEMORY, cores, through_mps=True))
         if self.each > 1:
             self.threads = threads
@@ -112,16 +112,16 @@ class SlurmExecutor:
             log.info(f"{len(jobs) - len(new)} runs are queued already (job {numbers}) and are not submitted again")
         stem = f"{self.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         submitted: list[str] = []
-        for number, (after, part) in enumerate(_arrays(new, LARGEST_ARRAY * self.each)):
-            before = {submitted[place] for place in after}
-            before |= {queued[str(marker)] for job in part for marker in job.after if str(marker) in queued}
+        for number, (predecessors, array) in enumerate(_arrays(new, LARGEST_ARRAY * self.each)):
+            before = {submitted[index] for index in predecessors}
+            before |= {queued[str(marker)] for job in array for marker in job.after if str(marker) in queued}
             folder = self.runs_dir / "slurm" / f"{stem}.{number}"
             if self.options.dry_run:
-                wait = [f"JOB_OF_SCRIPT_{place + 1}" for place in after]
-                log.info(self.script(folder, len(part), wait))
+                placeholders = [f"JOB_OF_SCRIPT_{index + 1}" for index in predecessors]
+                log.info(self.script(folder, len(array), placeholders))
                 continue
             try:
-                submitted.append(self._submit(folder, part, sorted(before)))
+                submitted.append(self._submit(folder, array, sorted(before)))
             except UserError:
                 if submitted:
                     _ask(["scancel", *submitted])
@@ -173,8 +173,8 @@ class SlurmExecutor:
         for path in (self.runs_dir / "slurm").glob(f"{self.name}-*/{JOBS}"):
             stored = read_json(path) or {}
             number = stored.get("number")
-            for place, job in enumerate(stored.get("jobs", [])):
-                if (number, str(place // stored.get("each", 1))) in in_queue:
+            for index, job in enumerate(stored.get("jobs", [])):
+                if (number, str(index // stored.get("each", 1))) in in_queue:
                     queued[job["marker"]] = number
         return queued
 

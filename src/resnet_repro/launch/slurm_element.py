@@ -59,10 +59,10 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     jobs = _jobs(stored, int(os.environ["SLURM_ARRAY_TASK_ID"]))
     with contextlib.closing(service_for(len(jobs))) as mps:
-        more = mps.environment | (group.environment(0) if group else {})
-        jobs = [replace(job, environment={**job.environment, **more}) for job in jobs]
+        variables = mps.environment | (group.environment(0) if group else {})
+        jobs = [replace(job, environment={**job.environment, **variables}) for job in jobs]
         # A faulting MPS client may end other clients, so their runs get at least one retry.
-        outcomes = _carry_out(jobs, notice, max(stored["retries"], int(bool(mps.environment))))
+        outcomes = _execute(jobs, notice, max(stored["retries"], int(bool(mps.environment))))
         # Before MPS ends, which may take longer than the time that is left.
         return _report(jobs, outcomes, notice, group is None or group.dist.is_main)
 
@@ -80,30 +80,30 @@ def _report(jobs: Sequence[Job], outcomes: Sequence[tuple[Outcome, int]], notice
     return next((code or 1 for outcome, code in outcomes if outcome != "done"), 0)
 
 
-def _jobs(stored: Mapping[str, Any], place: int) -> list[Job]:
-    """The runs of the array element `place`. Elements with several runs leave out the runs that are done."""
+def _jobs(stored: Mapping[str, Any], element: int) -> list[Job]:
+    """The runs of array element number `element`. Elements with several runs leave out the runs that are done."""
     each = stored.get("each", 1)
     jobs = [
         Job(job["name"], job["argv"], Path(job["log"]), Path(job["marker"]), environment=job["environment"])
-        for job in stored["jobs"][place * each : (place + 1) * each]
+        for job in stored["jobs"][element * each : (element + 1) * each]
     ]
     return jobs if each == 1 else [job for job in jobs if not job.marker.exists()]
 
 
-def _carry_out(jobs: Sequence[Job], notice: Notice, retries: int) -> list[tuple[Outcome, int]]:
+def _execute(jobs: Sequence[Job], notice: Notice, retries: int) -> list[tuple[Outcome, int]]:
     """(outcome, exit code) of each run. After a signal from Slurm, all processes are asked to save and stop."""
     slot = Slot("cpu", "Slurm", 1)  # a placeholder: each job's environment sets its device and threads
     attempts = Attempts(jobs, retries)
     outcomes: list[tuple[Outcome, int]] = [("stopped", STOPPED)] * len(jobs)
     waiting, running = list(range(len(jobs))), dict[int, subprocess.Popen]()
-    asked = False
+    are_stopping = False
     while running or (waiting and not notice.given):
         while waiting and not notice.given:
             index = waiting.pop(0)
             running[index] = jobs[index].start(slot)
         time.sleep(POLL_SECONDS)
-        if notice.given and not asked:
-            asked = True
+        if notice.given and not are_stopping:
+            are_stopping = True
             for process in running.values():
                 process.terminate()  # not killed here: Slurm does that at the time limit
         for index, process in list(running.items()):

@@ -4,7 +4,7 @@ plain-20 of `degradation` and plain-20 of `shortcuts` have the same arm, seed, s
 published schedule is the start of every longer prefix. On one machine both would give the same bits again, so training
 them twice would only cost time.
 
-Results are copied, a few megabytes per run, and not referenced. Each experiment's folder then contains everything that
+Results are copied (a few megabytes per run), not referenced. Each experiment's folder then contains everything that
 its report reads, and can be copied or deleted alone.
 """
 
@@ -28,9 +28,9 @@ from resnet_repro.records.progress import progress_of
 from resnet_repro.records.record import Record, read_record
 from resnet_repro.records.resume import damage_of
 
-OWN = (CHECKPOINT, LOCK, LOG, PROGRESS, RECORD, RUN)  # files that describe the training, not its result
+NOT_COPIED = (CHECKPOINT, LOCK, LOG, PROGRESS, RECORD, RUN)  # files that describe the training, not its result
 # Tables of the finished network.
-ENDS = ("responses.csv", "shifts.csv", "features.csv", "filters.csv", "maps.csv")
+FINAL_TABLES = ("responses.csv", "shifts.csv", "features.csv", "filters.csv", "maps.csv")
 
 
 def take_over(folder: Path, settings: RunSettings) -> str | None:
@@ -40,13 +40,13 @@ def take_over(folder: Path, settings: RunSettings) -> str | None:
     if the arm has a parent or a search, or if a process trains in `folder`. Raises UserError if the folder cannot be
     written.
     """
-    twin = next((record for record in _alike(folder, settings) if _is_twin(record, settings)), None)
-    if twin is None:
+    identical = next((record for record in _records_of_arm(folder, settings) if _is_identical(record, settings)), None)
+    if identical is None:
         return None
-    with _writing(folder) as is_free:
+    with _locked(folder) as is_free:
         if is_free:
-            _copy_result(twin, folder, settings)
-            return twin.settings.experiment
+            _copy_result(identical, folder, settings)
+            return identical.settings.experiment
     return None
 
 
@@ -59,21 +59,21 @@ def take_up(folder: Path, settings: RunSettings) -> int | None:
     done = progress_of(folder).get("step") if (folder / CHECKPOINT).exists() else 0
     if done is None:  # a checkpoint at an unknown step
         return None
-    prefixes = [record for record in _alike(folder, settings) if _is_beginning(record, settings)]
+    prefixes = [record for record in _records_of_arm(folder, settings) if _is_shorter_prefix(record, settings)]
     longer = [record for record in prefixes if record.settings.stop_at > done]
     longer.sort(key=lambda record: -record.settings.stop_at)
     longest = next((record for record in longer if damage_of(record.folder / CHECKPOINT) is None), None)
     if longest is None:
         return None
-    with _writing(folder) as is_free:
+    with _locked(folder) as is_free:
         if is_free:
-            _copy_beginning(longest, folder, settings)
+            _copy_prefix(longest, folder, settings)
             return longest.settings.stop_at
     return None
 
 
 @contextlib.contextmanager
-def _writing(folder: Path) -> Iterator[bool]:
+def _locked(folder: Path) -> Iterator[bool]:
     """Create a run's folder if it is missing and hold its lock. Yields False if a process trains in it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -83,21 +83,23 @@ def _writing(folder: Path) -> Iterator[bool]:
         raise UserError(f"{folder} cannot be written ({error.strerror}): use another RUNS_DIR") from error
 
 
-def _copy_result(twin: Record, folder: Path, settings: RunSettings) -> None:
-    for file in twin.folder.iterdir():
-        if file.name not in OWN and not file.name.startswith("."):
+def _copy_result(identical: Record, folder: Path, settings: RunSettings) -> None:
+    for file in identical.folder.iterdir():
+        if file.name not in NOT_COPIED and not file.name.startswith("."):
             shutil.copyfile(file, folder / file.name)
-    _copy_request(twin, folder, settings)
+    _copy_run_json(identical, folder, settings)
     changes = {"folder": folder, "settings": settings, "experiment": settings.experiment, "budget": settings.budget}
-    source = twin.taken_over_from or twin.settings.experiment
-    msgspec.structs.replace(twin, **changes, taken_over_from=source).write()  # last, because it marks the run as done
+    source = identical.taken_over_from or identical.settings.experiment
+    msgspec.structs.replace(
+        identical, **changes, taken_over_from=source
+    ).write()  # last, because it marks the run as done
 
 
-def _copy_beginning(prefix: Record, folder: Path, settings: RunSettings) -> None:
+def _copy_prefix(prefix: Record, folder: Path, settings: RunSettings) -> None:
     for file in prefix.folder.glob("*.csv"):
-        if file.name not in ENDS:
+        if file.name not in FINAL_TABLES:
             shutil.copyfile(file, folder / file.name)
-    _copy_request(prefix, folder, settings)
+    _copy_run_json(prefix, folder, settings)
     temporary = folder / f".{CHECKPOINT}.part"
     try:
         shutil.copyfile(prefix.folder / CHECKPOINT, temporary)
@@ -107,13 +109,13 @@ def _copy_beginning(prefix: Record, folder: Path, settings: RunSettings) -> None
         temporary.unlink(missing_ok=True)
 
 
-def _copy_request(source: Record, folder: Path, settings: RunSettings) -> None:
+def _copy_run_json(source: Record, folder: Path, settings: RunSettings) -> None:
     if run := read_json(source.folder / RUN):
         # A new id gives the run a W&B recording of its own.
         write_json(folder / RUN, run | {"settings": settings.to_json(), "id": secrets.token_hex(4)})
 
 
-def _alike(folder: Path, settings: RunSettings) -> Iterator[Record]:
+def _records_of_arm(folder: Path, settings: RunSettings) -> Iterator[Record]:
     """Records of runs of the same arm and seed in any experiment and budget; none for arms with a parent or a search.
 
     Skipped runs and damaged records are left out.
@@ -130,13 +132,13 @@ def _alike(folder: Path, settings: RunSettings) -> Iterator[Record]:
             yield record
 
 
-def _is_twin(record: Record, settings: RunSettings) -> bool:
+def _is_identical(record: Record, settings: RunSettings) -> bool:
     """Whether the run has the same settings, apart from experiment and budget, and still has its weights."""
     has_weights = record.weights_sha256 is None or (record.folder / WEIGHTS).exists()
     return has_weights and _trained_as(record, settings) == settings
 
 
-def _is_beginning(record: Record, settings: RunSettings) -> bool:
+def _is_shorter_prefix(record: Record, settings: RunSettings) -> bool:
     """Whether the run is a shorter finished prefix of the same schedule."""
     prefix = record.settings.prefix
     if prefix is None or record.status != "finished" or prefix >= settings.stop_at:
