@@ -68,7 +68,7 @@ class LaunchOptions:
             executors = _EXECUTORS_OF.get(field.name, ("slurm",))
             if self.executor not in executors:
                 raise UserError(
-                    f"{field.name.upper()}={value} is not supported with EXECUTOR={self.executor}: omit it, or use "
+                    f"{field.name.upper()}={value} cannot be combined with EXECUTOR={self.executor}: leave it out, or use "
                     f"EXECUTOR={' or '.join(executors)}"
                 )
         return self

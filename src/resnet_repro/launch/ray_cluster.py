@@ -48,7 +48,7 @@ class RayExecutor:
         options = spec.options
         if options.devices not in KINDS:
             raise UserError(
-                f"DEVICES={options.devices!r} is not supported with EXECUTOR=ray: expected auto, cuda or cpu"
+                f"DEVICES={options.devices!r} cannot be combined with EXECUTOR=ray: expected auto, cuda or cpu"
             )
         if find_spec("ray") is None:
             raise UserError("EXECUTOR=ray needs the package ray, which is not installed: run make setup-ray")
@@ -90,7 +90,9 @@ class RayExecutor:
         share = self.options.gpu_share
         if self.kind == "cpu":
             if share is not None:
-                raise UserError(f"GPU_SHARE={share:g} is not supported with runs on CPUs: omit it, or use DEVICES=cuda")
+                raise UserError(
+                    f"GPU_SHARE={share:g} does not apply to runs on CPUs: leave it out, or use DEVICES=cuda"
+                )
             self.gpus = 0.0
         else:
             self.gpus = _checked_share(1.0 if share is None else share, spread)

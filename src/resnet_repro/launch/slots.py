@@ -96,7 +96,7 @@ def plan_slots(
     if spread and len(devices) > 1:
         if per_device:
             raise UserError(
-                f"SLOTS={per_device} is not supported with runs that use all GPUs: omit it, or select one GPU with DEVICES"
+                f"SLOTS={per_device} does not apply to runs that use all GPUs: leave it out, or select one GPU with DEVICES"
             )
         return [_spread(devices, cores, visible)]
     slots = []

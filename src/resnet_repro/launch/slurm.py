@@ -50,17 +50,17 @@ class SlurmExecutor:
         options = spec.options
         if options.devices not in ("auto", "cpu", "cuda"):
             raise UserError(
-                f"DEVICES={options.devices!r} is not supported with EXECUTOR=slurm: expected auto, cuda or cpu"
+                f"DEVICES={options.devices!r} cannot be combined with EXECUTOR=slurm: expected auto, cuda or cpu"
             )
         self.options, self.runs_dir, self.name = options, spec.runs_dir, spec.name
         self.kind = "cpu" if options.devices == "cpu" or options.gpus == 0 else "cuda"
         self.gpus = (options.gpus or 1) if self.kind == "cuda" else 0
         self.nodes = options.nodes or 1
         if options.devices == "cpu" and options.gpus:
-            raise UserError(f"GPUS={options.gpus} is not supported with DEVICES=cpu: omit one of them")
+            raise UserError(f"GPUS={options.gpus} cannot be combined with DEVICES=cpu: leave one of them out")
         if not spec.spread and (self.gpus > 1 or self.nodes > 1):
             raise UserError(
-                f"GPUS={self.gpus} NODES={self.nodes} is not supported with runs that use one device each: omit them"
+                f"GPUS={self.gpus} NODES={self.nodes} does not apply to runs that use one device each: leave them out"
             )
         alone = THREADS_THAT_DECODE if spec.decodes else THREADS_WITH_A_GPU
         self.threads = options.threads or (alone if self.kind == "cuda" else 1)
