@@ -1,11 +1,10 @@
-"""What handing runs to an executor costs, and how that and the reading of results grow with their number.
+"""Benchmark of the executors: overhead per run, and how memory and the commands status and report scale.
 
-    make benchmark        after the others; about 25 minutes on two CPU cores, on a quiet machine
+    make benchmark        runs this last; about 25 minutes on two CPU cores, on a machine with no other load
 
-Time: 200 runs that end at once, as a bare loop of processes starts them and as each executor does, round by round, and a few
-real runs of some steps beside them. Memory: of the process that launches, with 200 and with 2,000 runs queued. Reading: status
-and report over 200 and 2,000 made-up records. Ray is measured where it is installed, Slurm where sbatch answers.
-Rewrites benchmarks/EXECUTORS.md.
+Time: 200 runs that exit immediately and a few short trainings, started by a bare loop of processes and by each executor, in
+interleaved rounds. Memory: of the launching process, with 200 and 2,000 queued runs. Reading: status and report over 200 and
+2,000 made-up records. Ray is measured if it is installed, Slurm if sinfo answers. Rewrites benchmarks/EXECUTORS.md.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ from resnet_repro.study.run import Run
 HERE = Path(__file__).resolve().parent
 REFERENCE = HERE.parent / "reports" / "reference"
 QUEUES = (200, 2_000)
-STEPS = 3  # of a real run
+STEPS = 3  # per training
 REAL_RUNS = 8
 ENDS = "import pathlib, sys; pathlib.Path(sys.argv[1]).touch()"
 WAITS = "import time; time.sleep(600)"
@@ -54,16 +53,17 @@ OPTIONS = {
 
 
 def available() -> list[str]:
-    """The executors that can be measured here."""
-    found = ["local"]
+    """The executors that can be measured on this machine."""
+    names = ["local"]
     if find_spec("ray") is not None:
-        found.append("ray")
+        names.append("ray")
     if shutil.which("sinfo") and subprocess.run(["sinfo"], capture_output=True).returncode == 0:
-        found.append("slurm")
-    return found
+        names.append("slurm")
+    return names
 
 
 def opened(name: str, runs_dir: Path, jobs: int) -> Executor:
+    """An executor with slots for a number of jobs."""
     runs_dir.mkdir(parents=True, exist_ok=True)
     executor = executor_for(ExecutorSpec(OPTIONS[name], "fp32", runs_dir, "benchmark"))
     executor.plan(jobs)
@@ -71,6 +71,7 @@ def opened(name: str, runs_dir: Path, jobs: int) -> Executor:
 
 
 def jobs_that(code: str, folder: Path, count: int) -> list[Job]:
+    """Jobs that execute `code` with the path of their marker as argument."""
     jobs = []
     for index in range(count):
         run = folder / f"run{index}"
@@ -81,7 +82,7 @@ def jobs_that(code: str, folder: Path, count: int) -> list[Job]:
 
 
 def real_jobs(runs_dir: Path, data: Path, count: int) -> list[Job]:
-    """Runs as a study has them: a small net for some steps on the tiny stand-in."""
+    """Jobs of a study: plain-8 for `STEPS` steps on the tiny stand-in data."""
     arrays = obtain("standin-tiny", DataSources(data))
     jobs = []
     for seed in range(count):
@@ -98,23 +99,23 @@ def real_jobs(runs_dir: Path, data: Path, count: int) -> list[Job]:
 
 
 def bare(jobs: Sequence[Job], runs_dir: Path) -> float:
-    """Seconds for all jobs as processes that a thread for each core starts and waits for."""
+    """Seconds for all jobs, started and awaited by one thread per core."""
     executor = opened("local", runs_dir, len(jobs))
     slot = executor.slots[0]  # type: ignore[attr-defined]
 
-    def carry_out(job: Job) -> None:
+    def execute(job: Job) -> None:
         process = job.start(slot)
         assert process.wait() == 0, job.log.read_text()
         close(process)
 
     begin = time.perf_counter()
     with ThreadPoolExecutor(len(executor.slots)) as pool:  # type: ignore[attr-defined]
-        list(pool.map(carry_out, jobs))
+        list(pool.map(execute, jobs))
     return time.perf_counter() - begin
 
 
 def by_executor(name: str, jobs: Sequence[Job], runs_dir: Path) -> float:
-    """Seconds for all jobs, the start of the executor itself left out."""
+    """Seconds for all jobs, without the start of the executor."""
     executor = opened(name, runs_dir, len(jobs))
     try:
         begin = time.perf_counter()
@@ -129,24 +130,26 @@ def by_executor(name: str, jobs: Sequence[Job], runs_dir: Path) -> float:
 
 
 def times(count: int, rounds: int, make: Callable[[Path, int], list[Job]]) -> dict[str, list[float]]:
-    """{way: seconds of wall time a run, in each round}."""
-    found: dict[str, list[float]] = {}
+    """{"bare" or executor: seconds of wall time per run, by round}."""
+    seconds_per_run: dict[str, list[float]] = {}
     for number in range(rounds):
         for name in ("bare", *available()):
             with tempfile.TemporaryDirectory() as folder:
                 runs_dir = Path(folder).resolve() / "runs"
                 jobs = make(runs_dir, count)
                 seconds = bare(jobs, runs_dir) if name == "bare" else by_executor(name, jobs, runs_dir)
-            found.setdefault(name, []).append(seconds / count)
-            print(f"{count} runs, round {number + 1}/{rounds}: {name} {1e3 * seconds / count:.0f} ms a run", flush=True)
-    return found
+            seconds_per_run.setdefault(name, []).append(seconds / count)
+            print(
+                f"{count} runs, round {number + 1}/{rounds}: {name} {1e3 * seconds / count:.0f} ms per run", flush=True
+            )
+    return seconds_per_run
 
 
 # -- memory ------------------------------------------------------------------------------------------------------------
 
 
 def queue_and_measure(name: str, count: int) -> None:
-    """Queue so many runs of which none ends, print what this process then holds in MiB, and take them back."""
+    """Queue `count` runs that do not end, print the memory of this process in MiB, and stop the runs."""
     with tempfile.TemporaryDirectory() as folder:
         runs_dir = Path(folder).resolve() / "runs"
         executor = opened(name, runs_dir, count)
@@ -170,19 +173,19 @@ def _resident() -> float:
 
 
 def memory(name: str, count: int) -> tuple[float, float]:
-    """MiB of a process of its own before, and with so many runs queued."""
+    """(MiB without runs, MiB with `count` queued runs) of a new launching process."""
     out = subprocess.run(
         [sys.executable, __file__, "--queue", name, str(count)], capture_output=True, text=True, check=True
     )
-    said = json.loads(next(line for line in out.stdout.splitlines() if line.startswith("{")))
-    return said["empty"], said["queued"]
+    mebibytes = json.loads(next(line for line in out.stdout.splitlines() if line.startswith("{")))
+    return mebibytes["empty"], mebibytes["queued"]
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
 def make_records(runs_dir: Path, count: int) -> None:
-    """Records of degradation made up from the reference ones, as many seeds of each of its four nets as it takes."""
+    """Make `count` records of degradation: copies of the reference records of its four nets with new seeds."""
     for arm in ("plain-20", "plain-56", "resnet-20", "resnet-56"):
         source = REFERENCE / "degradation" / "quick" / arm / "seed0"
         record = json.loads((source / "record.json").read_text())
@@ -194,8 +197,8 @@ def make_records(runs_dir: Path, count: int) -> None:
 
 
 def reading(count: int) -> dict[str, float]:
-    """{command: seconds} over so many records."""
-    found = {}
+    """{command: seconds} over `count` records."""
+    seconds = {}
     with tempfile.TemporaryDirectory() as folder:
         make_records(Path(folder) / "runs", count)
         for command in ("status", "report"):
@@ -203,9 +206,9 @@ def reading(count: int) -> dict[str, float]:
             words += ["--reports-dir", f"{folder}/reports"] if command == "report" else []
             begin = time.perf_counter()
             subprocess.run(words, check=True, capture_output=True)
-            found[command] = time.perf_counter() - begin
-            print(f"{command} over {count:,} records: {found[command]:.1f} s", flush=True)
-    return found
+            seconds[command] = time.perf_counter() - begin
+            print(f"{command} over {count:,} records: {seconds[command]:.1f} s", flush=True)
+    return seconds
 
 
 # -- the page ----------------------------------------------------------------------------------------------------------
@@ -215,11 +218,11 @@ def _milliseconds(values: Sequence[float]) -> str:
     return f"{1e3 * median(values):.0f} ({1e3 * min(values):.0f} to {1e3 * max(values):.0f})"
 
 
-def _rows(found: dict[str, list[float]]) -> list[str]:
+def _rows(seconds_per_run: dict[str, list[float]]) -> list[str]:
     lines = []
-    for name, values in found.items():
-        added = [value - base for value, base in zip(values, found["bare"], strict=True)]
-        lines.append(f"| {name} | {_milliseconds(values)} | {'' if name == 'bare' else _milliseconds(added)} |")
+    for name, values in seconds_per_run.items():
+        overhead = [value - base for value, base in zip(values, seconds_per_run["bare"], strict=True)]
+        lines.append(f"| {name} | {_milliseconds(values)} | {'' if name == 'bare' else _milliseconds(overhead)} |")
     return lines
 
 
@@ -236,21 +239,22 @@ def page(
         "# Executors",
         "",
         f"Written by `make benchmark` on {time.strftime('%Y-%m-%d')}: {device_name('cpu')}, {platform.system()} "
-        f"{platform.machine()}, Python {platform.python_version()}; {cpu_cores()} runs at once. Medians with their range.",
+        f"{platform.machine()}, Python {platform.python_version()}; {cpu_cores()} concurrent runs. Medians (minimum to "
+        "maximum).",
         "",
-        f"| {runs} runs that end at once | ms of wall time a run | ms more than bare |",
+        f"| {runs} runs that exit immediately | wall time per run, ms | overhead over bare, ms |",
         "| --- | --- | --- |",
         *_rows(fast),
         "",
-        f"| {real_runs} runs of {STEPS} steps of plain-8 | ms of wall time a run | ms more than bare |",
+        f"| {real_runs} trainings of plain-8 for {STEPS} steps | wall time per run, ms | overhead over bare, ms |",
         "| --- | --- | --- |",
         *_rows(real),
         "",
-        f"| MiB of the launching process | nothing queued | {few:,} runs queued | {many:,} runs queued |",
+        f"| memory of the launching process, MiB | no runs queued | {few:,} runs queued | {many:,} runs queued |",
         "| --- | --- | --- | --- |",
         *(f"| {name} | {a[0]:.0f} | {a[1]:.0f} | {b[1]:.0f} |" for name, (a, b) in held.items()),
         "",
-        f"| seconds, degradation | {few:,} records | {many:,} records | ratio |",
+        f"| command on degradation, s | {few:,} records | {many:,} records | ratio |",
         "| --- | --- | --- | --- |",
         *(
             f"| {command} | {read[few][command]:.1f} | {read[many][command]:.1f} | "
@@ -258,10 +262,10 @@ def page(
             for command in ("status", "report")
         ),
         "",
-        "- *Bare*: processes that one thread for each core starts and waits for.",
-        "- *Runs that end at once* are processes that leave their marker: what an executor adds does not depend on what a run "
-        "computes. Starting the executor (a Ray cluster takes some seconds) is left out.",
-        "- Slurm's launching process submits and ends, so it holds no queue.",
+        "- *Bare*: one thread per core starts processes and waits for them.",
+        "- *Runs that exit immediately* only write their marker: the overhead of an executor does not depend on the run. The "
+        "start of the executor is not included (a Ray cluster takes some seconds).",
+        "- Slurm's launching process submits the runs and exits, so it holds no queue.",
         "",
     ]
     return "\n".join(lines)

@@ -1,13 +1,15 @@
-"""What a GPU makes of the runs: `make benchmark-gpu`, some five minutes.
+"""Benchmark of training speed on a GPU: `make benchmark-gpu`, about five minutes.
 
     python benchmarks/gpu.py [--dataset standin] [--data-dir data] [--seconds 300]
 
-1. bare loops: the step eager and as one CUDA graph, with cuDNN's algorithms timed, as in a run that has its GPU alone, and
-   chosen by its rules, as in runs that share one; each in a process of its own, since cuDNN remembers its choice;
-2. real runs, as a study starts them: 8 at once, then 4, 2 and 1 (the others are asked to stop), through MPS and without;
-3. the bare loops over Inductor's kernels, with the time to compile.
-Prints one table and writes benchmarks/GPU.md, or GPU.md in the folder that OUT names. Needs neither network nor an installed
-package: PYTHONPATH=src python3 benchmarks/gpu.py.
+1. Bare loops: the step, eager and as one CUDA graph, with cuDNN's algorithms chosen by timing (as for a run that does not
+   share its GPU) and by cuDNN's rules (as for runs that share a GPU). Each loop has its own process, because cuDNN caches its
+   choice.
+2. Runs as a study starts them: 8 at once, then 4, 2 and 1 (the others are stopped), with and without MPS.
+3. Bare loops with Inductor's kernels, including the time to compile.
+
+Prints one table and writes it to GPU.md in $OUT, or else in benchmarks/. Needs neither a network nor an installed package:
+PYTHONPATH=src python3 benchmarks/gpu.py.
 """
 
 from __future__ import annotations
@@ -45,10 +47,10 @@ from resnet_repro.training.captured import EAGER_STEPS, cuda_graph
 NETS = ("resnet-20", "resnet-56")
 BATCH = HE15_CIFAR.batch_size
 AT_ONCE = (8, 4, 2, 1)
-WINDOW = 6.0  # seconds of training that a speed is taken over
-FEWEST = 4  # readings of each run in it
+WINDOW = 6.0  # seconds of training per measurement
+FEWEST = 4  # readings of each run per measurement
 LONGEST_START, LONGEST_WINDOW, LONGEST_BARE = 120.0, 30.0, 180.0
-GRAPH = "a step as one graph, ms"
+GRAPH = "step as one CUDA graph, ms"
 Rows = Iterator[tuple[str, float]]
 
 
@@ -59,11 +61,11 @@ def arm(name: str) -> Arm:
 
 # -- bare loops ---------------------------------------------------------------------------------------------------------
 
-WAYS = {"timed": "cuDNN's algorithms timed", "rules": "cuDNN's rules", "inductor": "Inductor's kernels"}
+WAYS = {"timed": "cuDNN by timing", "rules": "cuDNN by rules", "inductor": "Inductor's kernels"}
 
 
 def bare(name: str, way: str, arrays: Arrays) -> Rows:
-    """(what, value): forward, backward and update on a batch that lies ready; and a batch from the stream."""
+    """(measurement, value) of training steps on a prepared batch, and of a batch from the data stream."""
     device, recipe = torch.device("cuda"), HE15_CIFAR
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.benchmark = way != "rules"
@@ -89,17 +91,17 @@ def bare(name: str, way: str, arrays: Arrays) -> Rows:
         step()
     torch.cuda.synchronize()
     yield f"first {EAGER_STEPS} steps, s", time.perf_counter() - begin
-    yield "a step, ms", milliseconds(step)
+    yield "eager step, ms", milliseconds(step)
     begin = time.perf_counter()
     replay = cuda_graph(step)
     yield "capture, s", time.perf_counter() - begin
     yield GRAPH, milliseconds(replay)
     if way == "timed":
-        yield "a batch from the stream, ms", milliseconds(lambda: next(stream))
+        yield "batch from the data stream, ms", milliseconds(lambda: next(stream))
 
 
 def in_a_process(name: str, way: str, options: argparse.Namespace) -> Rows:
-    """What `bare` gives in a process of its own."""
+    """The rows of `bare`, measured in a new process. Raises RuntimeError if the process fails."""
     command = [
         sys.executable,
         __file__,
@@ -111,7 +113,7 @@ def in_a_process(name: str, way: str, options: argparse.Namespace) -> Rows:
         "--data-dir",
         options.data_dir,
     ]
-    with tempfile.TemporaryDirectory() as cache:  # what was compiled before is compiled again
+    with tempfile.TemporaryDirectory() as cache:  # an empty cache, so that compilation is measured
         environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache}
         ended = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_BARE, env=environment)
     for line in ended.stdout.splitlines():
@@ -123,6 +125,7 @@ def in_a_process(name: str, way: str, options: argparse.Namespace) -> Rows:
 
 
 def milliseconds(step: Callable[[], object], seconds: float = 1.0) -> float:
+    """Mean time of a step, repeated for a number of seconds."""
     torch.cuda.synchronize()
     begin, count = time.perf_counter(), 0
     while time.perf_counter() - begin < seconds:
@@ -137,6 +140,7 @@ def milliseconds(step: Callable[[], object], seconds: float = 1.0) -> float:
 
 
 def start(folder: Path, name: str, seed: int, arrays: Arrays, environment: dict[str, str]) -> subprocess.Popen:
+    """Start a run in `folder`."""
     folder.mkdir(parents=True)
     settings = RunSettings(
         "benchmark", "paper", arm(name), seed, 64_000, 64_000, arrays.facts.name, arrays.digest,
@@ -161,7 +165,7 @@ def start(folder: Path, name: str, seed: int, arrays: Arrays, environment: dict[
 
 
 def end(processes: list[subprocess.Popen]) -> None:
-    """Ask them to save and stop: a client of MPS that is killed amid its work may take others with it."""
+    """Ask the processes to save and stop. They are not killed at once, because that may end other MPS clients."""
     for process in processes:
         process.terminate()
     deadline = time.monotonic() + 20
@@ -174,20 +178,20 @@ def end(processes: list[subprocess.Popen]) -> None:
 
 
 def servers(environment: dict[str, str]) -> int:
-    """How many servers MPS has: none where the runs found no way to it, and take turns."""
-    asked = subprocess.run(
+    """Number of MPS servers. 0: the runs do not use MPS."""
+    answer = subprocess.run(
         [CONTROL], input="get_server_list\n", env=os.environ | environment, capture_output=True, text=True, timeout=20
     )
-    return sum(line.strip().isdigit() for line in asked.stdout.splitlines())
+    return sum(line.strip().isdigit() for line in answer.stdout.splitlines())
 
 
 def readings(folder: Path) -> list[tuple[int, float]]:
-    """(step, seconds since the run's start) of each reading; the tables are written once a second."""
+    """(step, seconds since the run's start) of each reading. Runs write readings about once a second."""
     return [(int(row["iteration"]), float(row["seconds"])) for row in read_rows(folder / "speed.csv")]
 
 
 def real(name: str, arrays: Arrays, through_mps: bool) -> Rows:
-    """Images a second of so many real runs at once, summed; and seconds until all of them train."""
+    """(measurement, value): seconds until all runs train, and total images per second for each count in `AT_ONCE`."""
     with contextlib.closing(Mps(through_mps)) as service, tempfile.TemporaryDirectory() as temporary:
         folders = [Path(temporary) / str(seed) for seed in range(AT_ONCE[0])]
         begin = time.monotonic()
@@ -197,25 +201,25 @@ def real(name: str, arrays: Arrays, through_mps: bool) -> Rows:
                 if any(process.poll() is not None for process in processes) or time.monotonic() - begin > LONGEST_START:
                     raise RuntimeError((folders[0] / "log.txt").read_text()[-3_000:] or "no run has trained")
                 time.sleep(0.5)
-            yield f"{len(folders)} runs: until all train, s", time.monotonic() - begin
+            yield f"{len(folders)} runs: time until all train, s", time.monotonic() - begin
             for remark in (read_json(folders[0] / "progress.json") or {}).get("remarks", ()):
                 print(remark, flush=True)
             if through_mps:
-                yield "servers of MPS while they train", float(servers(service.environment))
-            for wanted in AT_ONCE:
-                end(processes[wanted:])
-                before = [len(readings(folder)) for folder in folders[:wanted]]
+                yield "MPS servers during training", float(servers(service.environment))
+            for count in AT_ONCE:
+                end(processes[count:])
+                before = [len(readings(folder)) for folder in folders[:count]]
                 since = time.monotonic()
                 new: list[list[tuple[int, float]]] = [[]]
                 while time.monotonic() - since < WINDOW or min(map(len, new)) < FEWEST:
                     if time.monotonic() - since > LONGEST_WINDOW:
                         raise RuntimeError(
-                            f"{wanted} runs at once wrote no {FEWEST} readings in {LONGEST_WINDOW:.0f} s"
+                            f"{count} concurrent runs wrote fewer than {FEWEST} readings in {LONGEST_WINDOW:.0f} s"
                         )
                     time.sleep(0.5)
-                    new = [readings(folder)[seen:] for folder, seen in zip(folders[:wanted], before, strict=True)]
+                    new = [readings(folder)[seen:] for folder, seen in zip(folders[:count], before, strict=True)]
                 speeds = [BATCH * (rows[-1][0] - rows[0][0]) / (rows[-1][1] - rows[0][1]) for rows in new]
-                yield f"{wanted} runs at once, images/s", sum(speeds)
+                yield f"{count} runs at once, images/s", sum(speeds)
         finally:
             end(processes)
 
@@ -224,29 +228,28 @@ def real(name: str, arrays: Arrays, through_mps: bool) -> Rows:
 
 
 def driver() -> str:
-    """What nvidia-smi says of driver and compute mode, where it is there."""
+    """Driver version, compute mode and MIG mode from nvidia-smi; "unknown" without it."""
     if shutil.which("nvidia-smi") is None:
         return "unknown"
     query = ["nvidia-smi", "--query-gpu=driver_version,compute_mode,mig.mode.current", "--format=csv,noheader"]
     return subprocess.run(query, capture_output=True, text=True).stdout.strip().replace("\n", "; ") or "unknown"
 
 
-def derived(found: dict[str, float]) -> list[str]:
-    """What the measurements come to: one run over the bare graph of the same kernels, and what sharing gains."""
+def derived(values: dict[str, float]) -> list[str]:
+    """Ratios for each net: one run relative to the bare CUDA graph with the same kernels, and the gain by sharing."""
     lines = []
     for name in NETS:
-        graph = found.get(f"{name}, bare, {WAYS['rules']}: {GRAPH}")
-        for how in ("runs through MPS", "runs"):
-            speeds = {n: found.get(f"{name}, {how}: {n} runs at once, images/s") for n in AT_ONCE}
+        graph = values.get(f"{name}, bare, {WAYS['rules']}: {GRAPH}")
+        for sharing in ("runs through MPS", "runs without MPS"):
+            speeds = {n: values.get(f"{name}, {sharing}: {n} runs at once, images/s") for n in AT_ONCE}
             one = speeds[1]
             if one is None:
                 continue
             best, most = max((speed, n) for n, speed in speeds.items() if speed is not None)
             if graph is not None:
-                lines.append(
-                    f"- {name}, {how}: one has {one * graph / BATCH / 1000:.2f} of the speed of the bare graph"
-                )
-            lines.append(f"- {name}, {how}: {most} at once have {best / one:.2f} times the speed of one")
+                ratio = one * graph / BATCH / 1000
+                lines.append(f"- {name}, {sharing}: one run reaches {ratio:.2f} of the speed of the bare CUDA graph")
+            lines.append(f"- {name}, {sharing}: {most} runs at once reach {best / one:.2f} times the speed of one run")
     return lines
 
 
@@ -254,13 +257,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="standin")
     parser.add_argument("--data-dir", default="data")
-    parser.add_argument("--seconds", type=float, default=300.0, help="no new measurement begins after so many")
     parser.add_argument(
-        "--bare", nargs=2, metavar=("NET", "WAY"), help="one of the bare loops, for the table's process"
+        "--seconds", type=float, default=300.0, help="time after which no further measurement starts (default: 300)"
     )
+    parser.add_argument("--bare", nargs=2, metavar=("NET", "WAY"), help="internal: print the rows of one bare loop")
     options = parser.parse_args()
     if not torch.cuda.is_available():
-        print(f"skipped: {gpu_trouble() or 'this machine has no NVIDIA GPU'}")
+        print(f"skipped: {gpu_trouble() or 'no NVIDIA GPU found on this machine'}")
         return
     arrays = obtain(options.dataset, DataSources(Path(options.data_dir)))
     if options.bare:
@@ -272,7 +275,7 @@ def main() -> None:
 
 
 def write_table(options: argparse.Namespace, arrays: Arrays) -> None:
-    """Measure, and write GPU.md anew after each measurement."""
+    """Make all measurements. GPU.md is rewritten after each one."""
     began = time.monotonic()
     has_mps = offers_mps()
 
@@ -285,44 +288,44 @@ def write_table(options: argparse.Namespace, arrays: Arrays) -> None:
 
     plan = loops("timed", "rules")
     for through_mps in (True, False) if has_mps else (False,):
-        how = "runs through MPS" if through_mps else "runs"
+        sharing = "runs through MPS" if through_mps else "runs without MPS"
         for name in reversed(NETS):
-            plan.append((f"{name}, {how}", lambda n=name, m=through_mps: real(n, arrays, m)))
+            plan.append((f"{name}, {sharing}", lambda n=name, m=through_mps: real(n, arrays, m)))
     plan += loops("inductor")
     precision = resolve_precision("auto", "cuda")
     head = [
-        "# On a GPU",
+        "# Training speed on a GPU",
         "",
         f"Written by `make benchmark-gpu` on {time.strftime('%Y-%m-%d')}: {torch.cuda.get_device_name(0)}, driver, compute "
         f"mode and MIG {driver()}, {cpu_cores()} cores, torch {torch.__version__}, Python {platform.python_version()}, "
-        f"{precision}, MPS {'there' if has_mps else 'not there'}, data {arrays.facts.title}. Training images a second, of real "
-        f"runs summed over those at once.",
+        f"{precision}, MPS {'available' if has_mps else 'not available'}, data {arrays.facts.title}. Speeds of runs are the "
+        "sum over concurrent runs.",
         "",
-        "| what | measure | value |",
+        "| subject | measurement | value |",
         "| --- | --- | --- |",
     ]
     rows: list[str] = []
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     file = Path(os.environ.get("OUT") or Path(__file__).resolve().parent) / "GPU.md"
 
     def add(row: str) -> None:
         rows.append(row)
         print(row, flush=True)
-        file.write_text("\n".join([*head, *rows, "", *derived(found), ""]))
+        file.write_text("\n".join([*head, *rows, "", *derived(values), ""]))
 
     for title, measure in plan:
         if time.monotonic() - began > options.seconds:
-            add(f"| {title} | not measured: no time left | |")
+            add(f"| {title} | not measured: out of time | |")
             continue
         try:
             for what, value in measure():
-                found[f"{title}: {what}"] = value
+                values[f"{title}: {what}"] = value
                 add(f"| {title} | {what} | {value:,.0f} |" if value >= 100 else f"| {title} | {what} | {value:.3g} |")
-        except Exception as error:  # noqa: BLE001  the other measurements go on
+        except Exception as error:  # noqa: BLE001  the other measurements continue
             print(error, flush=True)
             lines = str(error).strip().splitlines()
             add(f"| {title} | failed: {type(error).__name__}: {lines[-1] if lines else ''} | |")
-    print("\n".join(derived(found)))
+    print("\n".join(derived(values)))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""How fast images are decoded, scaled and cut from class folders, against how fast nets train on them.
+"""Benchmark of the input pipeline for class folders: decoding speed against training speed.
 
-    make benchmark        before the training benchmark; about 3 minutes on two CPU cores, on a quiet machine
+    make benchmark        runs this first; about 3 minutes on two CPU cores, on a machine with no other load
 
-Per round: the batches of a training with one worker and with one for each core, no net behind them; then training steps of
-ResNet-18 and ResNet-34 at 224 pixels on the device, on a batch that lies ready. The second rate over the first is the number
-of workers that a device needs. Without --dataset the pictures are drawn: JPEG files as large as ImageNet's are on average.
-Rewrites benchmarks/INPUT.md.
+Each round measures the training batches per second with one worker and with one worker per core, without a net. It then
+measures training steps of ResNet-18 and ResNet-34 at 224 pixels on a prepared batch. The speed of a net divided by the speed
+of one worker is the number of workers that the device needs. Without --dataset the images are synthetic JPEG files of
+ImageNet's average size. Rewrites benchmarks/INPUT.md.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from resnet_repro.models.imagenet import Depth, imagenet_net
 
 HERE = Path(__file__).resolve().parent
 RESOLUTION = 224
-WIDTH, HEIGHT, QUALITY = 500, 375, 92  # of the drawn pictures: some 110 kB, as in ImageNet
+WIDTH, HEIGHT, QUALITY = 500, 375, 92  # of the synthetic images: about 110 kB, as in ImageNet
 PICTURES = 256
-BATCHES = {"cpu": (6, 64), "cuda": (40, 256)}  # of the pipeline: how many, of how many images
-STEPS = {"cpu": (3, 16), "cuda": (30, 256)}  # of the nets: how many, on how many images
+BATCHES = {"cpu": (6, 64), "cuda": (40, 256)}  # pipeline: (batches, images per batch)
+STEPS = {"cpu": (3, 16), "cuda": (30, 256)}  # nets: (steps, images per batch)
 DEPTHS: tuple[Depth, ...] = (18, 34)
 
 
 def draw(root: Path) -> None:
-    """Class folders of smooth pictures with some noise, which compress as photographs do."""
+    """Make class folders of smooth images with some noise, which compress like photographs."""
     rng = np.random.default_rng(0)
     for split, count in (("train", PICTURES), ("val", 2)):
         for index in range(count):
@@ -53,12 +53,12 @@ def draw(root: Path) -> None:
 
 
 def pipeline_rate(folders: ClassFolders, device: torch.device, workers: int) -> float:
-    """Training images a second that come out of the pipeline, the first batch, which starts the workers, left out."""
+    """Training images per second of the pipeline, after the workers have started."""
     count, size = BATCHES[device.type]
     recipe = replace(HE15_IMAGENET, batch_size=size)
     data = FolderData(folders, StreamConfig(recipe, 0, count + workers * 4 + 1, device, RESOLUTION), workers)
     stream = iter(data.train_dataloader())
-    for _ in range(workers * 4 + 1):  # what the workers have ready from before the clock starts
+    for _ in range(workers * 4 + 1):  # skip batches that the workers have prepared before the measurement
         next(stream)
     _wait(device)
     begin = time.perf_counter()
@@ -69,7 +69,7 @@ def pipeline_rate(folders: ClassFolders, device: torch.device, workers: int) -> 
 
 
 def net_rate(depth: Depth, device: torch.device, precision: str) -> float:
-    """Training images a second of a net alone."""
+    """Training images per second of a net on a prepared batch."""
     count, size = STEPS[device.type]
     net = imagenet_net("resnet", depth).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
@@ -99,13 +99,13 @@ def _wait(device: torch.device) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", type=Path, help="class folders (default: pictures are drawn)")
+    parser.add_argument("--dataset", type=Path, help="class folders (default: synthetic images)")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     device = torch.device("cpu")
     precision, cores = resolve_precision("auto", device.type), cpu_cores()
     torch.set_num_threads(cores)
-    found: dict[str, list[float]] = {}
+    rates: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         root = options.dataset or Path(scratch)
         if not options.dataset:
@@ -113,29 +113,29 @@ def main() -> None:
         folders = scan(root)
         for number in range(options.rounds):
             for workers in sorted({1, cores}):
-                found.setdefault(f"pipeline, {workers} workers", []).append(pipeline_rate(folders, device, workers))
+                rates.setdefault(f"pipeline, {workers} workers", []).append(pipeline_rate(folders, device, workers))
             for depth in DEPTHS:
-                found.setdefault(f"ResNet-{depth}", []).append(net_rate(depth, device, precision))
-            rates = ", ".join(f"{name} {values[-1]:.0f}" for name, values in found.items())
-            print(f"round {number + 1}/{options.rounds}: {rates} images/s", flush=True)
-        pictures = str(options.dataset) if options.dataset else f"drawn JPEG files of {WIDTH}×{HEIGHT} pixels"
-    one = found["pipeline, 1 workers"]
+                rates.setdefault(f"ResNet-{depth}", []).append(net_rate(depth, device, precision))
+            last = ", ".join(f"{name} {values[-1]:.0f}" for name, values in rates.items())
+            print(f"round {number + 1}/{options.rounds}: {last} images/s", flush=True)
+        images = str(options.dataset) if options.dataset else f"synthetic JPEG files of {WIDTH}×{HEIGHT} pixels"
+    one = rates["pipeline, 1 workers"]
     lines = [
         "# The input pipeline",
         "",
         f"Written by `make benchmark` on {time.strftime('%Y-%m-%d')}: {device_name(device.type)}, {platform.system()} "
-        f"{platform.machine()}, torch {torch.__version__}, {precision}. Training images a second at {RESOLUTION} pixels from "
-        f"{pictures}, median of {options.rounds} interleaved rounds with their range.",
+        f"{platform.machine()}, torch {torch.__version__}, {precision}. Training images per second at {RESOLUTION} pixels from "
+        f"{images}: median of {options.rounds} interleaved rounds (minimum-maximum).",
         "",
-        "| what | images/s | over one worker |",
+        "| measurement | images/s | relative to one worker |",
         "| --- | --- | --- |",
-        *(f"| {name} | {_spread(values, 0)} | {_spread(_over(values, one), 2)} |" for name, values in found.items()),
+        *(f"| {name} | {_spread(values, 0)} | {_spread(_over(values, one), 2)} |" for name, values in rates.items()),
         "",
-        "- *Pipeline*: files read, decoded, cut, scaled, flipped, collated, and normalized on the device, with no net behind "
-        "them. On a CPU the workers share the cores with the process that normalizes.",
-        "- *ResNet*: training steps on a batch that lies ready, on all cores or on one GPU.",
-        "- The last column of a net is the number of workers that one such device keeps busy. For another device divide its "
-        "images a second by those of one worker on its host's cores.",
+        "- *Pipeline*: read, decode, crop, scale, flip and collate files, and normalize them on the device, without a net. On "
+        "a CPU, the workers share the cores with the process that normalizes.",
+        "- *ResNet*: training steps on a prepared batch, on all cores or on one GPU.",
+        "- The last column of a net is the number of workers that this device keeps busy. For another device, divide its "
+        "images per second by those of one worker on its host.",
         "",
     ]
     (HERE / "INPUT.md").write_text("\n".join(lines))

@@ -1,6 +1,6 @@
-"""The loops that a run is compared with: `python benchmarks/loops.py {bare,customary} NET STEPS CACHE THREADS`.
+"""The training loops that runs are compared with: `python benchmarks/loops.py {bare,customary} NET STEPS CACHE THREADS`.
 
-Each prints one number, training images a second, the first steps left out.
+Prints one number: training images per second, without the first `WARM_UP` steps.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ def optimizer(net: nn.Module) -> torch.optim.Optimizer:
 
 
 def bare(net: nn.Module, arrays: Arrays, steps: int) -> float:
-    """PyTorch alone: batches lie ready on the device, normalized, in the run's precision and layout; nothing is logged."""
+    """Plain PyTorch on prepared, normalized batches, in the run's precision and layout, without logging.
+
+    Returns training images per second.
+    """
     device = torch.device("cpu")
     net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     normalize = Normalization.of(arrays.train, device)
@@ -65,7 +68,7 @@ def bare(net: nn.Module, arrays: Arrays, steps: int) -> float:
 
 
 class _Images(torch.utils.data.Dataset):
-    """CIFAR-10 as torchvision's tutorial has it: one PIL image at a time, transforms on the host."""
+    """CIFAR-10 as in torchvision's tutorial: single PIL images, transforms on the CPU."""
 
     def __init__(self, arrays: Arrays) -> None:
         from torchvision import transforms
@@ -91,7 +94,10 @@ class _Images(torch.utils.data.Dataset):
 
 
 def customary(net: nn.Module, arrays: Arrays, steps: int) -> float:
-    """The loop of most reproductions: float32, NCHW, a DataLoader with two workers, `loss.item()` each step."""
+    """The loop of most reproductions: float32, NCHW, a DataLoader with two workers, `loss.item()` in each step.
+
+    Returns training images per second.
+    """
     device = torch.device("cpu")
     net = net.to(device)
     loader = torch.utils.data.DataLoader(_Images(arrays), HE15_CIFAR.batch_size, shuffle=True, num_workers=2)
@@ -119,7 +125,7 @@ def main(arguments: list[str]) -> None:
     variant, name, steps, cache, threads = arguments
     torch.set_num_threads(int(threads))
     arrays = load(dataset("cifar10"), Path(cache))
-    assert arrays is not None, f"{cache} holds no CIFAR-10"
+    assert arrays is not None, f"CIFAR-10 not found in {cache}"
     loop = {"bare": bare, "customary": customary}[variant]
     print(loop(network(name), arrays, int(steps)))
 

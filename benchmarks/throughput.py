@@ -1,11 +1,10 @@
-"""Training speed of real runs against a bare loop and against the customary one on a CPU, as ratios taken in one sitting.
+"""Training speed of runs on a CPU, compared with a bare PyTorch loop and with the customary loop (see loops.py).
 
-    make benchmark        about 15 minutes on two CPU cores; keep the machine quiet
+    make benchmark        about 15 minutes on two CPU cores, on a machine with no other load
 
-GPUs are measured by benchmarks/gpu.py.
-
-Per round and net: one run alone, the bare loop on the same threads, all slots at once, the customary loop on the whole
-machine. Rounds are interleaved, because the speed of shared machines drifts. Rewrites benchmarks/README.md.
+Each round measures, for each net: one run alone, the bare loop on the same threads, runs in all slots, and the customary loop
+on the whole machine. The measurements are interleaved, because the speed of shared machines drifts. Rewrites
+benchmarks/README.md. For GPUs see gpu.py.
 """
 
 from __future__ import annotations
@@ -34,11 +33,11 @@ from resnet_repro.launch.slots import Slot, plan_slots
 HERE = Path(__file__).resolve().parent
 STEPS = {"plain-56": 40, "resnet-20": 80}
 WARM_UP = 10
-INTERVAL = 10  # a run of 1,000 steps writes its speed every 10
+INTERVAL = 10  # steps between readings of the speed in a run of 1,000 steps
 
 
 def real_runs(name: str, arrays: Arrays, slots: list[Slot]) -> float:
-    """Images a second of real runs, one in each slot, summed; each is stopped once it has done its steps."""
+    """Total images per second of runs, one in each slot. The runs are stopped after `STEPS` steps."""
     kind, depth = name.split("-")
     device = slots[0].device
     with tempfile.TemporaryDirectory() as folder:
@@ -93,14 +92,14 @@ def _steps(run: Path) -> int:
 
 
 def _rate(run: Path, steps: int) -> float:
-    """Images a second over the steps after the warm-up."""
+    """Images per second after the warm-up."""
     rows = [row for row in read_rows(run / "speed.csv") if WARM_UP < int(row["iteration"]) <= WARM_UP + steps]
     images = INTERVAL * HE15_CIFAR.batch_size
     return len(rows) * images / sum(images / float(row["images_per_second"]) for row in rows)
 
 
 def loop(variant: str, name: str, arrays: Arrays, threads: int, environment: dict[str, str]) -> float:
-    """Images a second of a comparison loop, in a process of its own."""
+    """Images per second of a loop of loops.py, in a separate process."""
     command = [sys.executable, HERE / "loops.py", variant, name, STEPS[name], arrays.folder, threads]
     out = subprocess.run(
         list(map(str, command)), capture_output=True, text=True, check=True, env=os.environ | environment
@@ -109,18 +108,18 @@ def loop(variant: str, name: str, arrays: Arrays, threads: int, environment: dic
 
 
 def measure(name: str, arrays: Arrays, rounds: int) -> dict[str, list[float]]:
-    """{variant: images a second in each round}."""
+    """{variant: images per second in each round}."""
     slots = plan_slots(["cpu"], None, runs=5, cores=cpu_cores())
     cores = cpu_cores()
-    found: dict[str, list[float]] = {"run": [], "bare": [], "slots": [], "customary": []}
+    rates: dict[str, list[float]] = {"run": [], "bare": [], "slots": [], "customary": []}
     for number in range(rounds):
-        found["run"].append(real_runs(name, arrays, slots[:1]))
-        found["bare"].append(loop("bare", name, arrays, slots[0].threads, slots[0].environment))
-        found["slots"].append(real_runs(name, arrays, slots))
-        found["customary"].append(loop("customary", name, arrays, cores, {"OMP_NUM_THREADS": str(cores)}))
-        rates = ", ".join(f"{variant} {values[-1]:.0f}" for variant, values in found.items())
-        print(f"{name} round {number + 1}/{rounds}: {rates} images/s", flush=True)
-    return found
+        rates["run"].append(real_runs(name, arrays, slots[:1]))
+        rates["bare"].append(loop("bare", name, arrays, slots[0].threads, slots[0].environment))
+        rates["slots"].append(real_runs(name, arrays, slots))
+        rates["customary"].append(loop("customary", name, arrays, cores, {"OMP_NUM_THREADS": str(cores)}))
+        last = ", ".join(f"{variant} {values[-1]:.0f}" for variant, values in rates.items())
+        print(f"{name} round {number + 1}/{rounds}: {last} images/s", flush=True)
+    return rates
 
 
 def _ratio(above: list[float], below: list[float]) -> str:
@@ -136,7 +135,8 @@ def write_readme(results: dict[str, dict[str, list[float]]], rounds: int) -> Non
         f"Written by `make benchmark` on {time.strftime('%Y-%m-%d')}: {device_name('cpu')}, {platform.system()} "
         f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}, "
         f"{resolve_precision('auto', 'cpu')}, {len(slots)} slots of {slots[0].threads} thread(s). Median of {rounds} "
-        "interleaved rounds, ratios round by round with their range; training images a second, evaluation left out.",
+        "interleaved rounds; ratios are taken round by round (minimum-maximum). Training images per second, without "
+        "evaluation.",
         "",
         "| net | one run | bare loop | one run / bare | all slots | customary loop | all slots / customary |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -148,13 +148,13 @@ def write_readme(results: dict[str, dict[str, list[float]]], rounds: int) -> Non
     ]
     lines += [
         "",
-        "- *One run*: a run as `make degradation` starts it, in one slot, the others empty: Lightning, augmentation, "
-        "records and checkpoints included.",
-        "- *Bare loop*: PyTorch alone on the same model, precision, layout and threads; the batches lie ready, nothing "
-        "is augmented or written.",
-        "- *All slots*: as many runs at once as `make degradation` starts, their speeds summed.",
-        "- *Customary loop*: the whole machine for one float32 NCHW net, `DataLoader` with torchvision transforms and two "
-        "workers, `loss.item()` each step.",
+        "- *One run*: a run as `make degradation` starts it, in one slot, with the other slots empty. It includes Lightning, "
+        "augmentation, records and checkpoints.",
+        "- *Bare loop*: plain PyTorch with the same model, precision, layout and threads, on prepared batches, without "
+        "augmentation and output.",
+        "- *All slots*: as many concurrent runs as `make degradation` starts; the sum of their speeds.",
+        "- *Customary loop*: one float32 NCHW net on the whole machine, with torchvision transforms in a `DataLoader` with two "
+        "workers, and `loss.item()` in each step.",
         "",
     ]
     (HERE / "README.md").write_text("\n".join(lines))

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The CUDA path tried on a machine with an NVIDIA GPU, from the sources alone: torch, torchvision and pytorch-lightning there,
-# no installation and no network; msgspec too, or its wheel unpacked (unzip) into a folder that PACKAGES names. Ten minutes
-# each at most; what is to be kept lies in $OUT (default: out).
+# Run the CUDA code on a machine with an NVIDIA GPU from the sources, without installation and network. Requires torch,
+# torchvision and pytorch-lightning, and msgspec or its wheel, unpacked (unzip) into a folder given by PACKAGES. Each command
+# takes ten minutes at most and writes its results to $OUT (default: out).
 #
-#   benchmarks/try_gpu.sh tests       the CUDA path against the CPU's numbers
-#   benchmarks/try_gpu.sh benchmark   a step, one run and several at once, with and without MPS: GPU.md
-#   benchmarks/try_gpu.sh paper       degradation at the published 64,000 steps, seed 0: records and tables as paper.tgz;
-#                                     CIFAR-10's archive in DATA_MIRROR. Called again it goes on where it stopped.
+#   benchmarks/try_gpu.sh tests       compare CUDA results with the CPU
+#   benchmarks/try_gpu.sh benchmark   measure a step, one run and several concurrent runs, with and without MPS: GPU.md
+#   benchmarks/try_gpu.sh paper       degradation at the published 64,000 steps, seed 0: records and tables in paper.tgz.
+#                                     Takes the CIFAR-10 archive from DATA_MIRROR. Repeat the command to resume.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH=$PWD/src:$PWD/tests${PACKAGES:+:$PACKAGES} OUT=${OUT:-$PWD/out}

@@ -1,4 +1,4 @@
-"""The live view of many runs: those at work are shown, the others counted, and what has ended is not read again."""
+"""The live table of many runs: it shows running runs, counts the others, and does not read ended runs again."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def terminal() -> tuple[Console, io.StringIO]:
     return Console(file=out, force_terminal=True, width=160, height=100, color_system=None), out
 
 
-def test_of_many_runs_those_at_work_are_shown_and_the_others_counted(tmp_path: Path) -> None:
+def test_many_runs_only_running_ones_are_shown(tmp_path: Path) -> None:
     console, out = terminal()
     with Display(shown_runs(tmp_path, ["running", "finished", *["waiting"] * 400]), console) as display:
         display.refresh(force=True)
@@ -47,7 +47,7 @@ def test_few_runs_are_all_shown(tmp_path: Path) -> None:
     assert all(f"arm seed {index} " in out.getvalue() for index in range(ROWS))
 
 
-def test_what_has_ended_is_not_read_again(tmp_path: Path) -> None:
+def test_ended_runs_are_not_read_again(tmp_path: Path) -> None:
     console, out = terminal()
     runs = shown_runs(tmp_path, ["finished", "running"])
     with Display(runs, console) as display:

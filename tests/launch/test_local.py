@@ -1,4 +1,4 @@
-"""The pool of processes on this machine."""
+"""The pool of processes on this machine: order, outcomes, signals."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from resnet_repro.launch.local import run_pool
 from resnet_repro.launch.slots import plan_slots
 from resnet_repro.records.failures import failure_reason
 
-# Ends when as many jobs have begun as are WANTED. Jobs that wait for one another show what is at work at once whatever
-# the machine's speed; one that waits in vain fails.
+# A job that ends when WANTED jobs have begun. Jobs that wait for each other show which jobs run concurrently, independent
+# of the machine's speed. A job that waits for more than 60 s fails.
 WORK = """
     import os, pathlib, sys, time
     folder = pathlib.Path(sys.argv[1])
@@ -35,18 +35,16 @@ WORK = """
     while len(list(folder.parent.glob("*/begun"))) < WANTED:
         time.sleep(0.01)
         if time.monotonic() > begin + 60:
-            sys.exit("nothing has begun beside it")
+            sys.exit("no other job has begun")
     (folder / "done").write_text(f"{os.environ['CUDA_VISIBLE_DEVICES']} {begin} {time.monotonic()}")
 """
 
-
-AT_ONCE, BY_PAIRS, BY_TWO = (WORK.replace("WANTED", wanted) for wanted in ("0", "min(5, begun + begun % 2)", "2"))
-
+AT_ONCE, BY_PAIRS, BY_TWO = (WORK.replace("WANTED", count) for count in ("0", "min(5, begun + begun % 2)", "2"))
 
 CPU_SLOT = Slot("cpu", "cpu", 1, {"CUDA_VISIBLE_DEVICES": ""})
 
 
-def test_the_pool_keeps_its_slots_full_and_each_gpu_to_one_run(tmp_path: Path) -> None:
+def test_pool_fills_its_slots_with_one_run_per_gpu(tmp_path: Path) -> None:
     jobs = [job(tmp_path / f"run{i}", BY_PAIRS) for i in range(5)]
     slots = plan_slots(["cuda:0", "cuda:1"], None, runs=5, cores=2)
     seen = []
@@ -60,18 +58,18 @@ def test_the_pool_keeps_its_slots_full_and_each_gpu_to_one_run(tmp_path: Path) -
     for runs in spans.values():
         runs.sort()
         assert all(before[1] <= after[0] for before, after in itertools.pairwise(runs))
-    everything = sorted(span for runs in spans.values() for span in runs)
-    assert everything[1][0] < everything[0][1]  # two at once
+    all_spans = sorted(span for runs in spans.values() for span in runs)
+    assert all_spans[1][0] < all_spans[0][1], "two runs are concurrent"
     assert len(seen) > 3
 
 
-def test_one_failing_run_stops_nothing_else(tmp_path: Path) -> None:
+def test_failed_run_does_not_stop_other_runs(tmp_path: Path) -> None:
     jobs = [job(tmp_path / name, AT_ONCE) for name in ("a", "bad", "b")]
     assert run_pool(jobs, [CPU_SLOT], lambda: None) == ["done", "failed", "done"]
     assert jobs[1].log.read_text() == "out of luck\n"
 
 
-def test_a_job_starts_after_those_that_it_waits_for_and_others_overtake_it(tmp_path: Path) -> None:
+def test_job_waits_for_its_parent_while_other_jobs_overtake_it(tmp_path: Path) -> None:
     child, parent, other = tmp_path / "child", tmp_path / "parent", tmp_path / "other"
     jobs = [job(child, BY_TWO, after=[parent / "done"]), job(parent, BY_TWO), job(other, BY_TWO)]
     assert run_pool(jobs, [CPU_SLOT] * 2, lambda: None) == ["done"] * 3
@@ -80,14 +78,14 @@ def test_a_job_starts_after_those_that_it_waits_for_and_others_overtake_it(tmp_p
     assert spans["other"][0] < spans["parent"][1]
 
 
-def test_a_job_whose_parent_is_done_already_starts_at_once(tmp_path: Path) -> None:
+def test_job_with_a_finished_parent_starts_at_once(tmp_path: Path) -> None:
     child, parent = tmp_path / "child", tmp_path / "parent"
     parent.mkdir()
     (parent / "done").touch()
     assert run_pool([job(child, AT_ONCE, after=[parent / "done"])], [CPU_SLOT], lambda: None) == ["done"]
 
 
-def test_descendants_of_a_failed_job_are_blocked_and_others_run(tmp_path: Path) -> None:
+def test_only_descendants_of_a_failed_job_are_blocked(tmp_path: Path) -> None:
     bad, child, grandchild, other = (tmp_path / name for name in ("bad", "child", "grandchild", "other"))
     jobs = [
         job(grandchild, AT_ONCE, after=[child / "done"]),
@@ -99,14 +97,14 @@ def test_descendants_of_a_failed_job_are_blocked_and_others_run(tmp_path: Path) 
     assert not (child / "log.txt").exists()
 
 
-def test_a_run_that_is_killed_is_said_to_be(tmp_path: Path) -> None:
+def test_log_of_a_killed_run_names_the_signal(tmp_path: Path) -> None:
     script = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     killed = job(tmp_path / "a", script)
     assert run_pool([killed], [CPU_SLOT], lambda: None) == ["failed"]
     assert killed.log.read_text() == "ended by SIGKILL\n"
 
 
-def test_a_run_that_ends_well_without_its_marker_has_failed(tmp_path: Path) -> None:
+def test_run_with_exit_code_0_but_no_marker_has_failed(tmp_path: Path) -> None:
     assert run_pool([job(tmp_path / "a", "pass")], [CPU_SLOT], lambda: None) == ["failed"]
 
 
@@ -134,7 +132,7 @@ LAUNCHER = """
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_lets_the_runs_save_and_starts_no_others(number: signal.Signals, tmp_path: Path) -> None:
+def test_after_a_signal_running_jobs_save_and_no_job_starts(number: signal.Signals, tmp_path: Path) -> None:
     script = textwrap.dedent(LAUNCHER).format(folders=[str(folder) for folder in Path(__file__).parents[:2]])
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 30
@@ -150,31 +148,31 @@ def test_a_signal_lets_the_runs_save_and_starts_no_others(number: signal.Signals
             os.kill(int(path.read_text()), 0)
 
 
-def test_a_run_that_somebody_else_asks_to_end_has_stopped(tmp_path: Path) -> None:
+def test_run_that_saved_and_exited_is_stopped_and_not_retried(tmp_path: Path) -> None:
     one = job(tmp_path / "a", "import sys; sys.exit(143)")
     assert run_pool([one], [CPU_SLOT], lambda: None, retries=2) == ["stopped"]
     assert "trying again" not in one.log.read_text()
 
 
-def test_a_run_that_cannot_be_started_stops_no_other(tmp_path: Path) -> None:
+def test_run_that_cannot_start_does_not_stop_other_runs(tmp_path: Path) -> None:
     def full(slot: Slot) -> None:
         raise OSError(28, "No space left on device")
 
-    def foreign(slot: Slot) -> None:
-        raise UserError("the data are not there: fetch them")
+    def without_data(slot: Slot) -> None:
+        raise UserError("data not found: fetch them")
 
     first, second, other = (job(tmp_path / name, AT_ONCE) for name in ("first", "second", "other"))
-    jobs = [replace(first, prepare=full), replace(second, prepare=foreign), other]
+    jobs = [replace(first, prepare=full), replace(second, prepare=without_data), other]
     assert run_pool(jobs, [CPU_SLOT], lambda: None) == ["failed", "failed", "done"]
-    assert failure_reason(tmp_path / "first") == "it cannot be started: [Errno 28] No space left on device"
-    assert failure_reason(tmp_path / "second") == "it cannot be started: the data are not there: fetch them"
+    assert failure_reason(tmp_path / "first").endswith("cannot be started: [Errno 28] No space left on device")
+    assert failure_reason(tmp_path / "second").endswith("cannot be started: data not found: fetch them")
 
 
-def test_where_the_launcher_itself_breaks_the_runs_save(tmp_path: Path) -> None:
+def test_runs_save_if_the_launcher_raises_an_error(tmp_path: Path) -> None:
     def break_down() -> None:
         if (tmp_path / "a" / "pid").exists():
-            raise RuntimeError("the terminal is gone")
+            raise RuntimeError("terminal lost")
 
-    with pytest.raises(RuntimeError, match="the terminal is gone"):
+    with pytest.raises(RuntimeError, match="terminal lost"):
         run_pool([job(tmp_path / "a", SLEEPER)], [CPU_SLOT], break_down)
     assert (tmp_path / "a" / "saved").exists()

@@ -1,4 +1,4 @@
-"""Executors: retries, slots of a group, data fetched once."""
+"""Executors: retries, slots of a process group, data fetched once."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from resnet_repro.launch.slots import plan_slots
 from resnet_repro.study.run import Run
 
 
-def test_the_local_executor_takes_one_slot_of_a_group(tmp_path: Path) -> None:
-    wanted = ExecutorSpec(LaunchOptions(devices="cpu"), "fp32", tmp_path, "x", spread=True)
-    local = executor_for(wanted, DistContext(1, 2, 1, 2))
+def test_local_executor_has_one_slot_per_process_of_a_group(tmp_path: Path) -> None:
+    spec = ExecutorSpec(LaunchOptions(devices="cpu"), "fp32", tmp_path, "x", spread=True)
+    local = executor_for(spec, DistContext(1, 2, 1, 2))
     assert isinstance(local, LocalExecutor)
     assert local.plan(7) == "1 at once on 2 processes together (cpu)"
     assert (local.kind, local.precision, local.leaves) == ("cpu", "fp32", False)
@@ -31,7 +31,7 @@ def test_the_local_executor_takes_one_slot_of_a_group(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("retries", "outcome", "tries"), [(0, "failed", 1), (1, "failed", 2), (2, "done", 3), (5, "done", 3)]
 )
-def test_a_run_that_fails_is_tried_again_as_often_as_asked_for(
+def test_failed_run_is_retried_up_to_the_number_of_retries(
     retries: int, outcome: str, tries: int, tmp_path: Path
 ) -> None:
     one = job(tmp_path / "one", THIRD_TIME)
@@ -40,13 +40,13 @@ def test_a_run_that_fails_is_tried_again_as_often_as_asked_for(
     assert one.log.exists() and one.log.read_text().count("trying again") == tries - 1
 
 
-def test_workers_that_decode_are_the_devices_share_of_the_cores() -> None:
+def test_decoding_workers_are_the_slots_share_of_the_cores() -> None:
     assert [slot.workers for slot in plan_slots(["cpu"], 2, runs=9, cores=16)] == [8, 8]
     assert [slot.workers for slot in plan_slots(["mps"], None, runs=9, cores=10)] == [10]
     assert [slot.workers for slot in plan_slots(["cuda:0", "cuda:1"], None, runs=9, cores=16)] == [8, 8]
 
 
-def test_many_runs_on_a_node_without_the_data_fetch_them_once(
+def test_concurrent_runs_fetch_missing_data_once(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetched: list[str] = []

@@ -1,4 +1,4 @@
-"""Slurm with made-up commands: what is submitted, queued, signalled and refused."""
+"""The Slurm executor with fake Slurm commands: submission, queue, signals, errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ print(answer.get("says", "").replace("COUNT", str(100 + count)))
 
 
 class FakeSlurm:
-    """sbatch, squeue, scancel and scontrol that write down what they are called with."""
+    """Fake sbatch, squeue, scancel and scontrol that log their calls."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
@@ -60,17 +60,17 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
     return FakeSlurm(tmp_path / "bin", monkeypatch)
 
 
-def test_runs_go_out_as_an_array_and_those_that_wait_as_another(
+def test_dependent_runs_are_submitted_as_a_second_array(
     fake: FakeSlurm, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    told: list[str] = []
-    parent = job(tmp_path / "parent", "", prepare=lambda slot: told.append(f"prepared on {slot.threads} threads"))
-    other = job(tmp_path / "other", "", announce=lambda: told.append("waits"), environment={"A": "b"})
+    events: list[str] = []
+    parent = job(tmp_path / "parent", "", prepare=lambda slot: events.append(f"prepared on {slot.threads} threads"))
+    other = job(tmp_path / "other", "", announce=lambda: events.append("waits"), environment={"A": "b"})
     child = job(tmp_path / "child", "", after=[parent.marker])
     outcomes = executor(CPU, tmp_path / "runs").execute([child, parent, other], lambda: None)
     assert outcomes == ["submitted"] * 3
     scripts = [Path(call[-1]) for call in fake.calls("sbatch")]
-    assert len(scripts) == 2 and told == ["prepared on 2 threads", "waits"]
+    assert len(scripts) == 2 and events == ["prepared on 2 threads", "waits"]
     first, second = ((path.parent / "jobs.json").read_text() for path in scripts)
     assert [one["name"] for one in json.loads(first)["jobs"]] == ["parent", "other"]
     assert [one["name"] for one in json.loads(second)["jobs"]] == ["child"]
@@ -83,23 +83,21 @@ def test_runs_go_out_as_an_array_and_those_that_wait_as_another(
     assert "submitted 3 runs as job 101, 102" in caplog.messages[-1]
 
 
-def test_what_is_queued_already_is_not_submitted_again_and_is_waited_for(
-    fake: FakeSlurm, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_queued_runs_are_not_submitted_again(fake: FakeSlurm, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     parent, other = job(tmp_path / "parent", ""), job(tmp_path / "other", "")
     child = job(tmp_path / "child", "", after=[parent.marker])
     executor(CPU, tmp_path / "runs").execute([parent, other], lambda: None)
     fake.answer(sbatch={"says": "COUNT"}, squeue={"says": "101 0"})  # the element of `other` has left the queue
     executor(CPU, tmp_path / "runs").execute([parent, other, child], lambda: None)
-    assert caplog.messages[1] == "1 runs are queued already (job 101) and are not submitted again"
+    assert "1 runs are queued already (job 101)" in caplog.messages[1]
     scripts = [Path(call[-1]) for call in fake.calls("sbatch")][1:]
     names = [[one["name"] for one in json.loads((path.parent / "jobs.json").read_text())["jobs"]] for path in scripts]
     assert names == [["other", "child"]]
     assert "afterany:101" in scripts[0].read_text()
 
 
-def test_runs_that_wait_are_said_to_be_queued(fake: FakeSlurm, tmp_path: Path) -> None:
-    """So that `make status` tells of them before the first one runs."""
+def test_submitted_runs_are_marked_as_queued(fake: FakeSlurm, tmp_path: Path) -> None:
+    """`make status` shows them as waiting before the first one runs."""
     waiting, ended = tmp_path / "waiting" / "progress.json", tmp_path / "ended" / "progress.json"
     jobs = [
         job(path.parent, "", announce=lambda path=path, says=says: write_json(path, {"status": says}))
@@ -107,19 +105,19 @@ def test_runs_that_wait_are_said_to_be_queued(fake: FakeSlurm, tmp_path: Path) -
     ]
     executor(CPU, tmp_path / "runs").execute(jobs, lambda: None)
     assert read_json(waiting) == {"status": "waiting", "queued": True}
-    assert read_json(ended) == {"status": "finished"}, "another command has meanwhile carried it out"
+    assert read_json(ended) == {"status": "finished"}, "another command has finished the run in the meantime"
 
 
-def test_where_slurm_refuses_nothing_is_left_submitted(fake: FakeSlurm, tmp_path: Path) -> None:
+def test_submitted_arrays_are_cancelled_if_slurm_rejects_one(fake: FakeSlurm, tmp_path: Path) -> None:
     fake.answer(sbatch={"says": "COUNT", "fails_at": [2]})
     parent = job(tmp_path / "parent", "")
     child = job(tmp_path / "child", "", after=[parent.marker])
-    with pytest.raises(UserError, match=r"Slurm refuses the runs .*invalid partition specified: nowhere"):
+    with pytest.raises(UserError, match=r"Slurm .*sbatch: invalid partition specified: nowhere"):
         executor(CPU, tmp_path / "runs").execute([parent, child], lambda: None)
     assert fake.calls("scancel") == [["101"]]
 
 
-def test_an_array_is_no_larger_than_slurm_takes(
+def test_large_studies_are_split_into_several_arrays(
     fake: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slurm, "LARGEST_ARRAY", 2)
@@ -130,14 +128,15 @@ def test_an_array_is_no_larger_than_slurm_takes(
     assert not any("--dependency" in script for script in arrays)
 
 
-def test_the_script_says_what_was_asked_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_script_contains_the_requested_options(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     options = LaunchOptions(
         "slurm", partition="gpu", account="lab", time="4:00:00", threads=6, signal_seconds=300,
         sbatch="--mem=32G --constraint=a100", setup="module load cuda", dry_run=True,
     )  # fmt: skip
-    one = executor(options, tmp_path / "runs")
-    assert (one.kind, one.precision) == ("cuda", "fp32")
-    assert one.execute([job(tmp_path / "a", ""), job(tmp_path / "b", "")], lambda: None) == ["submitted"] * 2
+    slurm_executor = executor(options, tmp_path / "runs")
+    assert (slurm_executor.kind, slurm_executor.precision) == ("cuda", "fp32")
+    jobs = [job(tmp_path / "a", ""), job(tmp_path / "b", "")]
+    assert slurm_executor.execute(jobs, lambda: None) == ["submitted"] * 2
     lines = caplog.messages[-1].splitlines()
     assert lines[0] == "#!/bin/bash"
     for line in (
@@ -150,11 +149,11 @@ def test_the_script_says_what_was_asked_for(tmp_path: Path, caplog: pytest.LogCa
     assert not (tmp_path / "runs").exists()  # nothing is written
 
 
-def test_runs_of_several_nodes_go_out_with_srun(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_runs_on_several_nodes_are_started_with_srun(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     options = LaunchOptions("slurm", gpus=8, nodes=2, threads=4, dry_run=True)
-    one = executor(options, tmp_path / "runs", spread=True)
-    assert one.plan(1, SMALL_LOAD) == "as elements of an array, each 2 nodes, each 8 GPUs, 4 threads"
-    one.execute([job(tmp_path / "a", "")], lambda: None)
+    slurm_executor = executor(options, tmp_path / "runs", spread=True)
+    assert slurm_executor.plan(1, SMALL_LOAD) == "as a Slurm array, each element 2 nodes with 8 GPUs, 4 threads"
+    slurm_executor.execute([job(tmp_path / "a", "")], lambda: None)
     lines = caplog.messages[-1].splitlines()
     for line in ("--nodes=2", "--ntasks-per-node=8", "--gres=gpu:8", "--signal=USR1@120"):
         assert f"#SBATCH {line}" in lines, line
@@ -164,10 +163,10 @@ def test_runs_of_several_nodes_go_out_with_srun(tmp_path: Path, caplog: pytest.L
 def test_small_runs_share_the_gpu_of_an_element(
     fake: FakeSlurm, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    one = executor(LaunchOptions("slurm", slots=3), tmp_path / "runs")
-    assert one.plan(7, SMALL_LOAD) == "as elements of an array, each 3 runs together, 1 GPU, 4 threads"
+    first = executor(LaunchOptions("slurm", slots=3), tmp_path / "runs")
+    assert first.plan(7, SMALL_LOAD) == "as a Slurm array, each element 3 runs on 1 GPU, 4 threads"
     jobs = [job(tmp_path / f"run{i}", "") for i in range(7)]
-    assert one.execute(jobs, lambda: None) == ["submitted"] * 7
+    assert first.execute(jobs, lambda: None) == ["submitted"] * 7
     (script,) = (tmp_path / "runs" / "slurm").glob("*/job.sh")
     lines = script.read_text().splitlines()
     for line in ("--array=0-2", "--gres=gpu:1", "--cpus-per-task=4"):
@@ -176,30 +175,30 @@ def test_small_runs_share_the_gpu_of_an_element(
     assert stored is not None
     assert [len(stored["jobs"]), stored["each"]] == [7, 3]
     assert {entry["environment"]["OMP_NUM_THREADS"] for entry in stored["jobs"]} == {"1"}
-    fake.answer(squeue={"says": "101 2\n"})  # of the three elements the last one is left, with one run
-    again = executor(LaunchOptions("slurm", slots=3), tmp_path / "runs")
-    again.plan(7, SMALL_LOAD)
-    again.execute(jobs, lambda: None)
-    assert caplog.messages[1] == "1 runs are queued already (job 101) and are not submitted again"
+    fake.answer(squeue={"says": "101 2\n"})  # only the last of the three elements is still queued, with one run
+    second = executor(LaunchOptions("slurm", slots=3), tmp_path / "runs")
+    second.plan(7, SMALL_LOAD)
+    second.execute(jobs, lambda: None)
+    assert "1 runs are queued already (job 101)" in caplog.messages[1]
 
 
-def test_what_slurm_is_asked_for_follows_from_the_runs(tmp_path: Path) -> None:
+def test_resources_of_an_element_depend_on_the_load(tmp_path: Path) -> None:
     def planned(load: Load, runs: int = 25, decodes: bool = False, **options: Any) -> str:
-        wanted = ExecutorSpec(LaunchOptions("slurm", dry_run=True, **options), "bf16", tmp_path, "x", False, decodes)
-        return executor_for(wanted).plan(runs, load).removeprefix("as elements of an array, each ")
+        spec = ExecutorSpec(LaunchOptions("slurm", dry_run=True, **options), "bf16", tmp_path, "x", False, decodes)
+        return executor_for(spec).plan(runs, load).removeprefix("as a Slurm array, each element ")
 
-    assert planned(SMALL_LOAD) == "6 runs together, 1 GPU, 6 threads"
-    assert planned(SMALL_LOAD, runs=2) == "2 runs together, 1 GPU, 4 threads"
+    assert planned(SMALL_LOAD) == "6 runs on 1 GPU, 6 threads"
+    assert planned(SMALL_LOAD, runs=2) == "2 runs on 1 GPU, 4 threads"
     assert planned(SMALL_LOAD, threads=6) == "1 GPU, 6 threads"
-    assert planned(SMALL_LOAD, threads=2) == "4 runs together, 1 GPU, 8 threads"
-    assert planned(Load(1e12, 2**34)) == "1 GPU, 4 threads", "large nets have a GPU to themselves"
+    assert planned(SMALL_LOAD, threads=2) == "4 runs on 1 GPU, 8 threads"
+    assert planned(Load(1e12, 2**34)) == "1 GPU, 4 threads", "large nets do not share a GPU"
     assert planned(Load(1e12, 2**34), decodes=True) == "1 GPU, 8 threads"
     assert planned(SMALL_LOAD, gpus=0) == "1 thread"
 
 
-def test_without_slurms_commands_one_sentence_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_slurm_commands_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match="EXECUTOR=slurm needs sbatch, which is not to be found"):
+    with pytest.raises(UserError, match=r"EXECUTOR=slurm needs sbatch, .*DRY_RUN=1"):
         executor(LaunchOptions("slurm"), tmp_path)
 
 
@@ -221,13 +220,13 @@ SAVES = """
 
 
 def element(fake: FakeSlurm, *jobs: Job, retries: int = 0, each: int = 1) -> subprocess.Popen:
-    """The first element of an array of these runs."""
+    """Start the first element of an array of these runs."""
     stored = {
         "retries": retries,
         "each": each,
         "jobs": [{
-            "name": one.name, "argv": list(one.argv), "log": str(one.log), "marker": str(one.marker), "environment": {},  # type: ignore[arg-type]
-        } for one in jobs],
+            "name": run.name, "argv": list(run.argv), "log": str(run.log), "marker": str(run.marker), "environment": {},  # type: ignore[arg-type]
+        } for run in jobs],
     }  # fmt: skip
     path = jobs[0].log.parent / "jobs.json"
     path.write_text(json.dumps(stored))
@@ -246,12 +245,12 @@ def wait_for(path: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "code", "requeued"), [(signal.SIGUSR1, 0, [["requeue", "77"]]), (signal.SIGTERM, 143, [])]
 )
-def test_ahead_of_its_limit_a_run_saves_and_is_queued_again(
+def test_run_saves_and_is_requeued_before_the_time_limit(
     number: signal.Signals, code: int, requeued: list[list[str]], fake: FakeSlurm, tmp_path: Path
 ) -> None:
-    one = job(tmp_path / "one", SAVES)
+    run = job(tmp_path / "one", SAVES)
     (tmp_path / "one" / "progress.json").write_text(json.dumps({"status": "stopped", "step": 3}))
-    process = element(fake, one)
+    process = element(fake, run)
     wait_for(tmp_path / "one" / "runs")
     process.send_signal(number)
     assert process.wait(30) == code
@@ -259,40 +258,40 @@ def test_ahead_of_its_limit_a_run_saves_and_is_queued_again(
     assert fake.calls("scontrol") == requeued
     status = json.loads((tmp_path / "one" / "progress.json").read_text())["status"]
     assert status == ("waiting" if requeued else "stopped")
-    assert element(fake, one).wait(30) == 0  # its next turn
-    assert one.marker.exists()
+    assert element(fake, run).wait(30) == 0  # after the requeue
+    assert run.marker.exists()
 
 
-def test_a_signal_before_the_run_has_begun_queues_it_again(fake: FakeSlurm, tmp_path: Path) -> None:
+def test_element_is_requeued_if_the_signal_comes_before_its_run_starts(fake: FakeSlurm, tmp_path: Path) -> None:
     process = element(fake, job(tmp_path / "one", SAVES))
     wait_for(tmp_path / "one" / "jobs.json.ready")
     while process.poll() is None:
-        process.send_signal(signal.SIGUSR1)  # from the very start, when nothing listens yet
+        process.send_signal(signal.SIGUSR1)  # from the start, before the element has a signal handler
         time.sleep(0.02)
     assert process.returncode == 0
     assert fake.calls("scontrol") == [["requeue", "77"]]
 
 
-def test_an_element_tries_again_and_tells_of_failure(fake: FakeSlurm, tmp_path: Path) -> None:
+def test_element_retries_and_returns_the_exit_code_of_a_failed_run(fake: FakeSlurm, tmp_path: Path) -> None:
     assert element(fake, job(tmp_path / "one", THIRD_TIME), retries=2).wait(30) == 0
     assert element(fake, job(tmp_path / "two", THIRD_TIME), retries=1).wait(30) == 5
     assert fake.calls("scontrol") == []
 
 
-def test_runs_that_share_an_element_save_and_are_queued_again_together(fake: FakeSlurm, tmp_path: Path) -> None:
-    """One has its record by the second turn and is not started again; the third of the array is another element's."""
+def test_runs_of_an_element_save_and_are_requeued_together(fake: FakeSlurm, tmp_path: Path) -> None:
+    """A run that is done before the requeue is not started again. The third run belongs to another element."""
     jobs = [job(tmp_path / "one", SAVES), job(tmp_path / "two", SAVES), job(tmp_path / "three", SAVES)]
-    for one in jobs[:2]:
-        (one.log.parent / "progress.json").write_text(json.dumps({"status": "stopped", "step": 3}))
+    for run in jobs[:2]:
+        (run.log.parent / "progress.json").write_text(json.dumps({"status": "stopped", "step": 3}))
     process = element(fake, *jobs, each=2)
-    for one in jobs[:2]:
-        wait_for(one.log.parent / "runs")
+    for run in jobs[:2]:
+        wait_for(run.log.parent / "runs")
     process.send_signal(signal.SIGUSR1)
     assert process.wait(30) == 0
-    assert [(one.log.parent / "saved").exists() for one in jobs] == [True, True, False]
+    assert [(run.log.parent / "saved").exists() for run in jobs] == [True, True, False]
     assert fake.calls("scontrol") == [["requeue", "77"]]
-    assert [read_json(one.log.parent / "progress.json")["status"] for one in jobs[:2]] == ["waiting"] * 2  # type: ignore[index]
+    assert [read_json(run.log.parent / "progress.json")["status"] for run in jobs[:2]] == ["waiting"] * 2  # type: ignore[index]
     jobs[0].marker.touch()
     (tmp_path / "one" / "saved").unlink()
     assert element(fake, *jobs, each=2).wait(30) == 0
-    assert [one.marker.exists() for one in jobs] == [True, True, False]
+    assert [run.marker.exists() for run in jobs] == [True, True, False]

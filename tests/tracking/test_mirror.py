@@ -1,4 +1,4 @@
-"""Weights & Biases is a mirror: trainings need it neither to run nor to end."""
+"""The W&B mirror: modes, failures that must not affect training, one curve per run, uploads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from resnet_repro.tracking import sync
 LOSSES = ("epoch", "learning_rate", "running_train_loss", "running_train_error")
 
 
-def test_modes() -> None:
+def test_modes_and_their_aliases_are_parsed() -> None:
     assert [tracking.parse_mode(mode) for mode in ("", "dryrun", "online", "disabled")] == [
         "auto",
         "offline",
@@ -30,7 +30,7 @@ def test_modes() -> None:
         tracking.parse_mode("sometimes")
 
 
-def test_without_wandb_the_user_is_told_where_the_curves_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_wandb_a_message_names_the_metrics_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "find_spec", lambda name: None)
     mirror = tracking.Mirror("auto", tmp_path)
     mirror.start([tmp_path / "run"])
@@ -38,11 +38,11 @@ def test_without_wandb_the_user_is_told_where_the_curves_are(tmp_path: Path, mon
     assert "metrics.csv" in (mirror.message() or "")
     assert mirror.message() is None
     assert mirror.close() is None
-    with pytest.raises(UserError, match="holds no recordings"):
+    with pytest.raises(UserError, match="no recordings"):
         sync.sync(tmp_path)
 
 
-def test_a_folder_that_cannot_be_written_stops_no_training(tmp_path: Path) -> None:
+def test_unwritable_folder_gives_a_message_and_no_error(tmp_path: Path) -> None:
     (tmp_path / "wandb").write_text("a file where the folder should be")
     mirror = tracking.Mirror("offline", tmp_path)
     mirror.start([tmp_path / "run"])
@@ -50,7 +50,7 @@ def test_a_folder_that_cannot_be_written_stops_no_training(tmp_path: Path) -> No
     assert mirror.close() is None
 
 
-def test_disabled_starts_nothing(tmp_path: Path) -> None:
+def test_disabled_mirror_starts_no_process(tmp_path: Path) -> None:
     mirror = tracking.Mirror("disabled", tmp_path)
     mirror.start([tmp_path / "run"])
     assert mirror.process is None
@@ -59,7 +59,7 @@ def test_disabled_starts_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_training_needs_neither_wandb_nor_typst() -> None:
+def test_training_imports_neither_wandb_nor_typst() -> None:
     code = (
         "import sys\nfor name in ('wandb', 'typst'): sys.modules[name] = None\nimport resnet_repro.training.train_run\n"
     )
@@ -74,7 +74,7 @@ def _write_metrics(folder: Path, steps: range) -> None:
 
 
 def _mirror(runs: Path, folder: Path) -> Path:
-    """One life of the mirror over a run's folder, offline; the recording it leaves."""
+    """Mirror a run's folder offline, from start to close. Returns the recording."""
     mirror = tracking.Mirror("offline", runs)
     mirror.start([folder])
     assert mirror.close() is None, (runs / "wandb" / "mirror.log").read_text()
@@ -94,32 +94,32 @@ def _steps(recording: Path) -> list[int]:
 
 
 @pytest.mark.slow
-def test_a_resumed_run_has_one_curve(tmp_path: Path, tiny_data: Path) -> None:
+def test_resumed_run_has_one_curve(tmp_path: Path, tiny_data: Path) -> None:
     runs = tmp_path / "runs"
     folder = prepare_run(runs, make_settings(tiny_data, 10), tiny_data)
     _write_metrics(folder, range(1, 8))
     assert _steps(_mirror(runs, folder)) == list(range(1, 8))
-    _write_metrics(folder, range(5, 11))  # taken back to step 4, and on to the end
+    _write_metrics(folder, range(5, 11))  # resumed from step 4, trained to the end
     record_in(folder, make_settings(tiny_data, 10))
     assert _steps(_mirror(runs, folder)) == list(range(1, 11))
 
 
 @pytest.mark.slow
-def test_runs_that_nothing_followed_are_recorded_before_they_are_uploaded(
+def test_sync_records_runs_without_a_recording_before_the_upload(
     tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "")
     folder = prepare_run(tmp_path, make_settings(tiny_data, 10), tiny_data)
     _write_metrics(folder, range(1, 11))
     record_in(folder, make_settings(tiny_data, 10))
-    with pytest.raises(UserError, match="no Weights & Biases account is known"):
+    with pytest.raises(UserError, match="no Weights & Biases account"):
         sync.sync(tmp_path)
     (recording,) = (tmp_path / "wandb").glob("offline-run-*")
     assert _steps(next(recording.glob("*.wandb"))) == list(range(1, 11))
     assert sync._unrecorded(tmp_path) == []
 
 
-def test_a_key_without_a_server_delays_nothing(
+def test_unreachable_server_does_not_delay_the_study(
     tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
@@ -129,9 +129,9 @@ def test_a_key_without_a_server_delays_nothing(
     _write_metrics(folder, range(1, 3))
     mirror = tracking.Mirror("online", tmp_path)
     mirror.start([folder])
-    assert mirror.message() is None  # returns at once, whatever W&B is doing
+    assert mirror.message() is None  # does not wait for W&B
     problem = mirror.close()
     assert problem is not None
-    assert "the records are whole" in problem
+    assert "records are complete" in problem
     assert mirror.process is not None
     assert mirror.process.poll() is not None

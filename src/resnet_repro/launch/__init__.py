@@ -1,8 +1,8 @@
-"""Many runs, each a process of its own, carried out here or by an engine that schedules them elsewhere.
+"""Executors: run many jobs, one process per run, on this machine, a Ray cluster or Slurm.
 
-`executor_for` gives the executor that a user asks for; its `execute` is all that the rest of the project needs of it.
+`executor_for` returns the requested executor. The rest of the project only uses the `Executor` protocol.
 
-May import: records, config and the modules at the root; never training, whose process it starts.
+May import: records, config and the modules at the root. Training runs in separate processes and is never imported.
 """
 
 from __future__ import annotations
@@ -20,41 +20,40 @@ __all__ = ["Executor", "ExecutorSpec", "Job", "LaunchOptions", "Load", "Outcome"
 
 
 class Executor(Protocol):
-    """Who carries out runs.
-
-    kind: the devices that they are on: "cuda", "mps" or "cpu". precision: what they compute in, as it is wanted.
-    leaves: whether `execute` comes back once the runs are handed over, and not when they have ended.
-    """
+    """Executes the runs of a study."""
 
     kind: str
+    """Kind of device of all runs: "cuda", "mps" or "cpu"."""
     precision: str
+    """Precision of all runs: "bf16" or "fp32"."""
     leaves: bool
+    """Whether `execute` returns when the jobs are submitted, rather than when they have ended."""
 
     def plan(self, runs: int, load: Load | None = None) -> str:
-        """Find room for so many runs; says in words how many at once, and where. Raises UserError where there is none.
+        """Reserve slots for a number of runs. Returns a description: how many run at once, and where.
 
-        load: what the largest of them asks of a GPU, see `sharing`.
+        load: the largest run's demand on a GPU, see `sharing`. Raises UserError if the runs do not fit.
         """
         ...
 
     def execute(self, jobs: Sequence[Job], poll: Callable[[], None]) -> list[Outcome]:
-        """Carry out all jobs and say how each ended, in the order of `jobs`.
+        """Execute all jobs. Returns their outcomes, in the order of `jobs`.
 
-        poll is called a few times a second, for a display. Ending this, in whatever way, ends the jobs, but for those
-        that were handed over.
+        `poll` is called a few times per second, for a display. If `execute` ends early for any reason, its jobs end too,
+        except for submitted jobs.
         """
         ...
 
     def close(self) -> None:
-        """Give back what the executor holds."""
+        """Release the executor's resources."""
         ...
 
 
 def executor_for(spec: ExecutorSpec, dist: DistContext | None = None) -> Executor:
-    """The executor that is asked for, ready for the study's runs.
+    """The requested executor, ready for the study's runs.
 
-    dist: of the processes that were started together to carry out each run.
-    Raises UserError, in one sentence, for options that cannot be met; nothing is then started.
+    dist: the process group, if torchrun or srun started several processes that train each run together.
+    Raises UserError for options that cannot be met; in that case nothing has been started.
     """
     executor = spec.options.check().executor
     if executor == "ray":

@@ -1,4 +1,4 @@
-"""One view of all runs: a live table in a terminal, plain lines elsewhere. Reads the runs' folders, nothing else."""
+"""Progress display of all runs: a live table in a terminal, plain lines elsewhere. It only reads the runs' folders."""
 
 from __future__ import annotations
 
@@ -17,31 +17,34 @@ from rich.table import Table
 from resnet_repro.records.layout import RECORD
 from resnet_repro.records.progress import ENDED, clock, seconds_left, share_done, shown_progress
 
-LINE_SECONDS, LINE_SHARE, QUIET_SECONDS = 20.0, 0.05, 300.0  # a line each 20 s at most, each 5 % or 5 minutes
-ROWS = 30  # of the table; of more runs it leaves out those that wait or have ended, and counts them
-REFRESH_SECONDS, BUSY_SHARE = 0.5, 0.1  # between two looks, and how much of the time looking may take
+# A run prints a line every 5 % of its steps, but not more often than every 20 s and not less often than every 5 minutes.
+LINE_SECONDS, LINE_SHARE, QUIET_SECONDS = 20.0, 0.05, 300.0
+ROWS = 30  # of the table; with more runs, waiting and ended runs are only counted
+REFRESH_SECONDS, BUSY_SHARE = 0.5, 0.1  # minimum time between refreshes, and their maximum share of the time
 
 
 @dataclass(frozen=True)
 class ShownRun:
-    """A run to show: its name, its folder, and its expected cost in any unit that is the same for all."""
+    """A run in the display."""
 
     name: str
     folder: Path
+    """The run's folder, which the display reads."""
     cost: float
+    """Expected cost of the run, in any unit; used to estimate the time left."""
 
 
 class Display:
-    """Use as a context manager; call `refresh` as often as you like."""
+    """A context manager; call `refresh` at any rate while it is active."""
 
     def __init__(self, runs: Sequence[ShownRun], console: Console) -> None:
         self.runs, self.console = runs, console
         self._live = Live(console=console, auto_refresh=False, transient=False) if console.is_terminal else None
         self._started = time.monotonic()
         self._due = 0.0
-        self._ended: dict[str, dict[str, Any]] = {}  # last states of runs that have ended: they change no more
+        self._ended: dict[str, dict[str, Any]] = {}  # final states of ended runs, which are not read again
         self._first_share: float | None = None
-        self._said: dict[str, tuple[str, float, float]] = {}  # status, time, share of the last line
+        self._lines_of: dict[str, tuple[str, float, float]] = {}  # {run: (status, time, share) of its last line}
         self._remarked: set[str] = set()
 
     def __enter__(self) -> Display:
@@ -55,7 +58,7 @@ class Display:
             self._live.stop()
 
     def refresh(self, force: bool = False) -> None:
-        """Redraw the table, or print the lines that are due."""
+        """Redraw the table or print due lines, if it is time to; in any case with `force`."""
         begin = time.monotonic()
         if not force and begin < self._due:
             return
@@ -67,7 +70,7 @@ class Display:
         else:
             self._lines(states, left)
         now = time.monotonic()
-        self._due = now + max(REFRESH_SECONDS, (now - begin) / BUSY_SHARE)  # thousands of runs take long to look at
+        self._due = now + max(REFRESH_SECONDS, (now - begin) / BUSY_SHARE)  # reading thousands of runs is slow
 
     def _state(self, run: ShownRun) -> dict[str, Any]:
         if run.name in self._ended:
@@ -78,7 +81,7 @@ class Display:
         return state
 
     def _remark(self, states: list[tuple[ShownRun, dict[str, Any]]]) -> None:
-        """Print what runs say of how they are carried out; of several that say the same the first."""
+        """Print the remarks of runs on their execution, each remark once."""
         for run, state in states:
             for remark in state.get("remarks", ()):
                 if remark not in self._remarked:
@@ -86,7 +89,7 @@ class Display:
                     self.console.print(f"{run.name}: {remark}", highlight=False, markup=False, soft_wrap=True)
 
     def _time_left(self, states: list[tuple[ShownRun, dict[str, Any]]]) -> float | None:
-        """Seconds until all are done, from the share of the work done since the display began."""
+        """Seconds until all runs have ended, from the share of the work done since the display started."""
         total = sum(run.cost for run, _ in states)
         share = sum(run.cost * share_done(state) for run, state in states) / total if total else 1.0
         if self._first_share is None:
@@ -124,13 +127,14 @@ class Display:
         for run, state in states:
             status = state["status"]
             share = share_done(state)
-            before, when, shown = self._said.get(run.name, ("waiting", now, 0.0))
+            last_status, last_time, last_share = self._lines_of.get(run.name, ("waiting", now, 0.0))
             busy = ("running", "evaluating")
-            if status == before or (status in busy and before in busy):
-                due = now - when > QUIET_SECONDS or (now - when > LINE_SECONDS and share - shown >= LINE_SHARE)
+            if status == last_status or (status in busy and last_status in busy):
+                quiet = now - last_time
+                due = quiet > QUIET_SECONDS or (quiet > LINE_SECONDS and share - last_share >= LINE_SHARE)
                 if status not in busy or not due:
                     continue
-            self._said[run.name] = status, now, share
+            self._lines_of[run.name] = status, now, share
             parts = [f"{run.name:<24} {status:<10}"]
             if "steps" in state:
                 parts.append(f"step {state.get('step', 0):,}/{state['steps']:,} ({100 * share:.0f} %)")

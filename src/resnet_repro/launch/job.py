@@ -1,4 +1,4 @@
-"""A run as an executor sees it: a process with a log, and a file that is there once it is done."""
+"""A run as executors see it: a process with a log and a marker, the file that exists once the run is done."""
 
 from __future__ import annotations
 
@@ -23,24 +23,26 @@ Outcome = Literal["done", "failed", "stopped", "blocked", "submitted"]
 
 @dataclass(frozen=True)
 class Job:
-    """A command that ends by itself, its folder, and the file that is there once it is done.
+    """A command that terminates by itself.
 
-    argv: the command, or what gives it for a slot. Its process reads the end of a pipe on its standard input as the end
-    of the launcher.
-    announce: called when the job begins to wait. prepare: called with the slot before the command starts, on the machine
-    that carries it out, or on which it was handed over.
-    after: markers of other jobs that must be there before it starts. environment: what its process finds there besides
-    what the slot gives.
+    The standard input of its process is a pipe that closes when the launcher ends, so that the process can end, too.
     """
 
     name: str
     argv: Sequence[str] | Callable[[Slot], Sequence[str]]
+    """The command, or a function that returns the command for a slot."""
     log: Path
+    """File to which output and errors of the process are appended."""
     marker: Path
+    """File that exists once the job is done."""
     prepare: Callable[[Slot], None] = field(default=lambda slot: None)
+    """Called before the command starts, on the machine that starts it; for Slurm, on the machine that submits it."""
     announce: Callable[[], None] = field(default=lambda: None)
+    """Called when the job starts to wait."""
     after: Sequence[Path] = ()
+    """Markers of other jobs that must exist before this job starts."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables of the process, in addition to those of the slot."""
 
     @property
     def is_ready(self) -> bool:
@@ -50,47 +52,48 @@ class Job:
         return self.argv(slot) if callable(self.argv) else self.argv
 
     def start(self, slot: Slot) -> subprocess.Popen:
-        """Prepare and start the process. Whoever starts it calls `close` when it has ended."""
+        """Prepare the job and start its process. The caller must call `close` when the process has ended."""
         self.prepare(slot)
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 self.command(slot),
-                stdin=subprocess.PIPE,  # never written to: its end tells the process that the launcher is gone
+                stdin=subprocess.PIPE,  # never written to; the process reads its end when the launcher is gone
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=os.environ | slot.environment | dict(self.environment),
-                start_new_session=True,  # the terminal's Ctrl-C comes to the launcher alone
+                start_new_session=True,  # Ctrl-C in the terminal reaches only the launcher
             )
 
     def outcome(self, code: int, interrupted: bool = False) -> Outcome:
-        """What the exit code of its process means."""
+        """The outcome of the job, given the exit code of its process."""
         if code == 0 and self.marker.exists():
             return "done"
         if interrupted or code == STOPPED:
             return "stopped"
-        if code < 0:  # a process that a signal ended could not say so itself
+        if code < 0:  # a signal ended the process, which could not log it
             self.note(f"ended by {signal.Signals(-code).name}")
         return "failed"
 
     def note(self, line: str) -> None:
-        """Add a line to the log, where the disk takes it."""
+        """Add a line to the log; write errors, e.g. of a full disk, are ignored."""
         with contextlib.suppress(OSError), self.log.open("a") as log:
             log.write(f"{line}\n")
 
 
 def close(process: subprocess.Popen) -> None:
+    """Close the launcher's end of the process's standard input."""
     if process.stdin:
         process.stdin.close()
 
 
 def stop(process: subprocess.Popen) -> int:
-    """Ask a process to save and end, and wait for it; end it where it takes too long. Its exit code."""
+    """Ask a process to save and stop, and kill it after `GRACE_SECONDS`. Returns its exit code."""
     process.terminate()
     return _ended(process, GRACE_SECONDS)
 
 
 def stop_all(processes: Sequence[subprocess.Popen]) -> None:
-    """`stop` all of them at once, and close them."""
+    """`stop` several processes at the same time, and `close` them."""
     for process in processes:
         process.terminate()
     deadline = time.monotonic() + GRACE_SECONDS
@@ -108,31 +111,33 @@ def _ended(process: subprocess.Popen, seconds: float) -> int:
 
 
 def blocked(jobs: Sequence[Job], waiting: Sequence[int], running: Sequence[int]) -> list[int]:
-    """Waiting jobs that wait for a marker which no waiting or running job makes."""
-    coming = {jobs[index].marker for index in (*waiting, *running)}
+    """Indices of waiting jobs that need a missing marker which no waiting or running job will make."""
+    expected = {jobs[index].marker for index in (*waiting, *running)}
     return [
-        index for index in waiting if any(not marker.exists() and marker not in coming for marker in jobs[index].after)
+        index
+        for index in waiting
+        if any(not marker.exists() and marker not in expected for marker in jobs[index].after)
     ]
 
 
 class Attempts:
-    """How often each job has failed by itself; one that may be tried again says so in its log."""
+    """Counts the failures of each job, up to a number of retries."""
 
     def __init__(self, jobs: Sequence[Job], retries: int) -> None:
         self.jobs, self.retries = jobs, retries
         self._failures = [0] * len(jobs)
 
     def again(self, index: int) -> bool:
-        """Whether the job, which has just failed, is to be tried again."""
+        """Count a failure of the job and return whether to try the job again; if so, its log says so."""
         self._failures[index] += 1
-        more = self._failures[index] <= self.retries
-        if more:
-            self.jobs[index].note(f"trying again, {self._failures[index]} of {self.retries} times")
-        return more
+        is_retried = self._failures[index] <= self.retries
+        if is_retried:
+            self.jobs[index].note(f"trying again (retry {self._failures[index]} of {self.retries})")
+        return is_retried
 
 
 class Interrupts:
-    """Counts SIGINT and SIGTERM instead of dying of them."""
+    """Counts SIGINT and SIGTERM instead of ending the process. Use as a context manager."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -152,7 +157,7 @@ class Interrupts:
 
 
 class Patience:
-    """How long what was asked to stop is waited for: some seconds, and no longer after a second signal."""
+    """How long to wait for processes that were asked to stop: `seconds`, or until a second signal."""
 
     def __init__(self, interrupts: Interrupts, seconds: float = GRACE_SECONDS) -> None:
         self._interrupts, self._deadline = interrupts, time.monotonic() + seconds

@@ -1,4 +1,4 @@
-"""The slots of this machine, kept full until every job has ended."""
+"""The local executor: a pool of processes that fills the slots of this machine until every job has ended."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ log = logging.getLogger(__name__)
 
 
 class LocalExecutor:
-    """A pool of processes on this machine; with a `dist`, the part of it that this one of several launchers has.
+    """Executes runs on this machine. With `dist`, one of several launchers, which executes its process of each run.
 
-    Raises UserError for devices that are not there or that this torch cannot use.
+    Raises UserError for devices that do not exist or that this torch cannot use.
     """
 
     leaves = False
 
     def __init__(self, spec: ExecutorSpec, dist: DistContext | None = None) -> None:
-        # torch takes seconds to import, and bad input should be answered before that.
+        # torch takes seconds to import; input errors are reported before that.
         from resnet_repro.hardware import best_device, gpu_count, gpu_trouble, resolve_precision, usable_gpus
 
         self.options, self.spread, self.dist = spec.options, spec.spread, dist
@@ -39,20 +39,22 @@ class LocalExecutor:
         self.devices = parse_devices(self.options.devices, best_device(), gpu_count(), usable_gpus(), trouble)
         self.kind = self.devices[0].partition(":")[0]
         if trouble and self.options.devices in ("auto", "cuda"):
-            log.info(f"{trouble}; until then runs are on {', '.join(self.devices)}")
+            log.info(f"{trouble}; until then, runs use {', '.join(self.devices)}")
         self.precision = resolve_precision(spec.precision, self.kind, self._gpus())
         self.slots: list[Slot] = []
         self.mps = Mps(start=False)
 
     def _gpus(self) -> list[int]:
-        """The numbers of the GPUs that compute; slices of one are all described by the first."""
+        """CUDA indices of the GPUs in use. CUDA shows a process only one MIG slice, so all slices get its index."""
         import torch
 
-        seen = max(1, torch.cuda.device_count())
-        return [min(int(device.partition(":")[2]), seen - 1) for device in self.devices if device.startswith("cuda:")]
+        visible = max(1, torch.cuda.device_count())
+        return [
+            min(int(device.partition(":")[2]), visible - 1) for device in self.devices if device.startswith("cuda:")
+        ]
 
     def plan(self, runs: int, load: Load | None = None) -> str:
-        """Slots for all runs of a study, so that a resumed one shares out the cores as it did before."""
+        """Make the slots. `runs` counts all runs of the study, so that a resumed study gets the same threads per run."""
         from resnet_repro.hardware import cpu_cores
 
         cores, visible = cpu_cores(), os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -61,25 +63,25 @@ class LocalExecutor:
             return f"{len(self.slots)} at once on {self.slots[0].label}"
         count = self.options.slots
         if self.kind == "cuda" and not self.spread:
-            count = self._sharing(runs, load or Load(), cores)
+            count = self._runs_per_gpu(runs, load or Load(), cores)
         self.slots = plan_slots(self.devices, count, runs, cores, visible, self.spread, self.mps.environment)
-        return f"{len(self.slots)} at once on {self._where()}"
+        return f"{len(self.slots)} at once on {self._description()}"
 
-    def _sharing(self, runs: int, load: Load, cores: int) -> int:
-        """How many runs each GPU is to have at once; several share it through MPS where that can be had."""
+    def _runs_per_gpu(self, runs: int, load: Load, cores: int) -> int:
+        """Concurrent runs per GPU. Starts MPS if several runs share a GPU and MPS is available."""
         import torch
 
         memory = min(torch.cuda.get_device_properties(gpu).total_memory for gpu in self._gpus())
-        each, beside = math.ceil(runs / len(self.devices)), max(1, cores // len(self.devices))
+        most, cores_per_gpu = math.ceil(runs / len(self.devices)), max(1, cores // len(self.devices))
 
-        def fitting(through_mps: bool) -> int:
-            return self.options.slots or min(each, runs_a_gpu(load, memory, beside, through_mps))
+        def count(through_mps: bool) -> int:
+            return self.options.slots or min(most, runs_a_gpu(load, memory, cores_per_gpu, through_mps))
 
-        self.mps = service_for(fitting(offers_mps()))
-        return fitting(bool(self.mps.environment))
+        self.mps = service_for(count(offers_mps()))
+        return count(bool(self.mps.environment))
 
-    def _where(self) -> str:
-        """What the runs are on, in words."""
+    def _description(self) -> str:
+        """Devices and threads of the runs, for readers."""
         from resnet_repro.hardware import device_name
 
         slot = self.slots[0]
@@ -88,26 +90,25 @@ class LocalExecutor:
             return f"{device_name(self.kind)}, {threads}"
         names = Counter(device_name("cuda", gpu) for gpu in self._gpus())
         devices = ", ".join(f"{count} × {name}" if count > 1 else name for name, count in names.items())
-        how = "all together" if slot.processes > 1 else "sharing it through MPS" if self.mps.environment else ""
-        return ", ".join(part for part in (devices, how, threads) if part)
+        sharing = "all GPUs per run" if slot.processes > 1 else "shared through MPS" if self.mps.environment else ""
+        return ", ".join(part for part in (devices, sharing, threads) if part)
 
     def execute(self, jobs: Sequence[Job], poll: Callable[[], None]) -> list[Outcome]:
-        # A client of MPS that dies by a fault may take others with it.
+        # A faulting MPS client may end other clients, so their runs get at least one retry.
         return run_pool(jobs, self.slots, poll, max(self.options.retries, int(bool(self.mps.environment))))
 
     def close(self) -> None:
-        """End the service that was started for the runs."""
+        """End the MPS service, if `plan` started one."""
         self.mps.close()
 
 
 def run_pool(jobs: Sequence[Job], slots: Sequence[Slot], poll: Callable[[], None], retries: int = 0) -> list[Outcome]:
-    """Run every job in a slot, in order, as slots become free; a job that fails stops no other but those after it.
+    """Run all jobs in the slots, in order, as slots become free. Returns the outcomes in the order of `jobs`.
 
-    A job waits for the markers in its `after`, and those behind it in the list may overtake it. Where a marker is
-    missing and no job is left that could make it, the job is "blocked". One that fails is tried again up to `retries`
-    times.
-    On SIGINT and SIGTERM the running jobs are asked to save and stop, and given some seconds; a second signal ends
-    them at once. Jobs never started are "stopped".
+    A job waits for the markers in its `after`; later jobs may overtake it. It is "blocked" if no remaining job can make
+    a missing marker. A failed job is retried up to `retries` times and does not affect jobs that do not depend on it.
+    On SIGINT or SIGTERM, running jobs get `GRACE_SECONDS` to save and stop; a second signal kills them. Jobs that
+    never started are "stopped".
     """
     outcomes: list[Outcome] = ["stopped"] * len(jobs)
     waiting = list(range(len(jobs)))
@@ -132,9 +133,9 @@ def run_pool(jobs: Sequence[Job], slots: Sequence[Slot], poll: Callable[[], None
                     waiting.remove(job)
                     try:
                         running[slot] = job, jobs[job].start(slots[slot])
-                    except (OSError, UserError) as error:  # as a full disk: the others go on
-                        said = SAID if isinstance(error, UserError) else ""
-                        jobs[job].note(f"{said}it cannot be started: {error}")
+                    except (OSError, UserError) as error:  # e.g. a full disk; other jobs continue
+                        prefix = SAID if isinstance(error, UserError) else ""
+                        jobs[job].note(f"{prefix}the run cannot be started: {error}")
                         ended(job, "failed")
                 for slot, (job, process) in list(running.items()):
                     if process.poll() is not None:
@@ -161,7 +162,7 @@ def run_pool(jobs: Sequence[Job], slots: Sequence[Slot], poll: Callable[[], None
 
 
 def _pause(processes: Sequence[subprocess.Popen]) -> None:
-    """Wait a moment, and no longer than until one of the processes ends."""
+    """Wait for `POLL_SECONDS`, or until one of the processes ends."""
     deadline = time.monotonic() + POLL_SECONDS
     while time.monotonic() < deadline and all(process.poll() is None for process in processes):
         time.sleep(POLL_SECONDS / 20)

@@ -1,4 +1,4 @@
-"""Which runs go where: devices, slots on them, threads."""
+"""Slots: the devices, threads and environment variables of concurrent runs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from resnet_repro.distributed import DistContext
 from resnet_repro.errors import UserError
+from resnet_repro.parsing import plural
 
-# Training allocates and frees the same large blocks each step. Told to keep them, glibc neither maps them anew nor
-# trims: page faults per step fall from thousands to hundreds. Harmless where the allocator is another one.
+# Training allocates and frees the same large blocks in each step. With these settings glibc keeps them, which reduces the
+# page faults per step from thousands to hundreds. Other allocators ignore the variables.
 GLIBC_KEEPS_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(4 * 2**30),
     "MALLOC_TRIM_THRESHOLD_": str(16 * 2**30),
@@ -19,52 +20,58 @@ GLIBC_KEEPS_MEMORY = {
 
 @dataclass(frozen=True)
 class Slot:
-    """Room for one run: the kind of device ("cuda", "mps", "cpu"), what its process finds in its environment, threads.
-
-    share: the part of the device's memory that is meant for it, in (0, 1]. processes: how many carry out the run together,
-    each on a device of its own. workers: processes that decode images, for each of them.
-    """
+    """The resources of one run."""
 
     device: str
+    """Kind of device: "cuda", "mps" or "cpu"."""
     label: str
+    """Name of the slot for readers."""
     threads: int
+    """CPU threads of each process."""
     environment: dict[str, str] = field(default_factory=dict)
+    """Environment variables of the run's process."""
     share: float = 1.0
+    """The run's share of the device's memory, in (0, 1]."""
     processes: int = 1
+    """Processes that train the run together, each on a different device."""
     workers: int = 1
+    """Image-decoding processes for each training process."""
 
 
 def parse_devices(
-    wanted: str, best: str, cuda_count: int, usable: Sequence[int] | None = None, trouble: str | None = None
+    devices: str, best: str, cuda_count: int, usable: Sequence[int] | None = None, trouble: str | None = None
 ) -> list[str]:
-    """Devices by name: "auto", "cpu", "mps", "cuda" (all GPUs), "cuda:0,cuda:2" or "0,2".
+    """The list of devices for "auto", "cpu", "mps", "cuda" (all GPUs), "cuda:0,cuda:2" or "0,2".
 
-    best: what "auto" means here; cuda_count: how many GPUs there are; usable: those of them that can compute, all by
-    default; trouble: what keeps the others from it. Raises UserError for what is not there, or cannot compute.
+    best: the device for "auto". cuda_count: number of GPUs. usable: indices of the GPUs that torch can use; None: all.
+    trouble: why torch cannot use the other GPUs.
+    Raises UserError for devices that do not exist or that torch cannot use.
     """
     usable = range(cuda_count) if usable is None else usable
-    if wanted == "auto":
-        wanted = best
-    if wanted in ("cpu", "mps"):
-        if wanted == "mps" and best != "mps":
-            raise UserError("DEVICES='mps' is not on this machine: take cpu")
-        return [wanted]
-    if wanted == "cuda" and usable:
+    if devices == "auto":
+        devices = best
+    if devices in ("cpu", "mps"):
+        if devices == "mps" and best != "mps":
+            raise UserError("MPS is not available; use DEVICES=cpu")
+        return [devices]
+    if devices == "cuda" and usable:
         return [f"cuda:{index}" for index in usable]
-    if wanted == "cuda" and trouble:
+    if devices == "cuda" and trouble:
         raise UserError(f"DEVICES='cuda' cannot be used: {trouble}")
-    numbers = [part.strip().removeprefix("cuda:") for part in wanted.split(",")]
+    numbers = [part.strip().removeprefix("cuda:") for part in devices.split(",")]
     if not all(number.isascii() and number.isdigit() for number in numbers):
-        if wanted == "cuda":
-            raise UserError("DEVICES='cuda' finds no GPU on this machine: take cpu")
-        raise UserError(f"DEVICES={wanted!r} names no device: take auto, cpu, mps, cuda or a list as cuda:0,cuda:1")
+        if devices == "cuda":
+            raise UserError("no GPU found on this machine; use DEVICES=cpu")
+        raise UserError(
+            f"invalid DEVICES {devices!r}: expected auto, cpu, mps, cuda or a list of GPUs, e.g. cuda:0,cuda:1"
+        )
     for number in numbers:
         if int(number) >= cuda_count:
             raise UserError(
-                f"DEVICES={wanted!r} asks for GPU {number}, this machine has {cuda_count}: take cpu or others"
+                f"invalid DEVICES {devices!r}: GPU {number} does not exist, this machine has {plural(cuda_count, 'GPU')}"
             )
     if any(int(number) not in usable for number in numbers):
-        raise UserError(f"DEVICES={wanted!r} cannot be used: {trouble}")
+        raise UserError(f"DEVICES={devices!r} cannot be used: {trouble}")
     return [f"cuda:{int(number)}" for number in dict.fromkeys(numbers)]
 
 
@@ -79,16 +86,17 @@ def plan_slots(
 ) -> list[Slot]:
     """The slots of a machine for a number of runs.
 
-    One run per GPU, or `per_device`, whose processes then find `shared` in their environment. On a CPU as many runs at
-    once as there are cores, with the cores shared out evenly among them: measured on two cores, two runs of one thread
-    beat one run of two threads.
-    visible: CUDA_VISIBLE_DEVICES as the user set it, whose entries the indices then count.
-    spread: several GPUs make one slot, whose run takes them all.
+    A GPU gets one slot, or `per_device`. A CPU gets one slot per run, up to the number of cores, and the slots share the
+    cores evenly: on two cores, two runs of one thread are faster than one run of two threads.
+    visible: the user's CUDA_VISIBLE_DEVICES; GPU indices then refer to its entries.
+    spread: make one slot of all GPUs, for runs on several GPUs.
+    shared: environment variables for runs on GPUs, e.g. of the MPS service.
+    Raises UserError if `spread` and `per_device` exclude each other.
     """
     if spread and len(devices) > 1:
         if per_device:
             raise UserError(
-                f"SLOTS={per_device} does not go with runs that take all GPUs: leave it out, or name one GPU"
+                f"SLOTS={per_device} does not apply to runs that use all GPUs: leave it out, or select one GPU with DEVICES"
             )
         return [_spread(devices, cores, visible)]
     slots = []
@@ -104,7 +112,7 @@ def plan_slots(
 
 
 def one_of_group(kind: str, dist: DistContext, cores: int) -> Slot:
-    """The slot of one of the processes that torchrun or srun has started together; each takes one device of `kind`."""
+    """The slot of one process of a group that torchrun or srun started. Each process uses one device of `kind`."""
     threads = max(1, cores // dist.local_size)
     environment = environment_of(kind, threads)
     label = f"{dist.size} processes together ({kind})"
@@ -112,7 +120,7 @@ def one_of_group(kind: str, dist: DistContext, cores: int) -> Slot:
 
 
 def _spread(devices: Sequence[str], cores: int, visible: str | None) -> Slot:
-    """All GPUs as one slot, the cores shared out evenly among their processes."""
+    """One slot for all GPUs, with one process per GPU and the cores shared evenly."""
     threads = max(1, cores // len(devices))
     environment = {"CUDA_VISIBLE_DEVICES": _visible(devices, visible)} | thread_environment(threads)
     label = f"{len(devices)} GPUs together ({', '.join(devices)})"
@@ -120,22 +128,22 @@ def _spread(devices: Sequence[str], cores: int, visible: str | None) -> Slot:
 
 
 def _visible(devices: Sequence[str], visible: str | None) -> str:
-    """What CUDA_VISIBLE_DEVICES must be for these devices."""
+    """The value of CUDA_VISIBLE_DEVICES for these devices, given the user's value `visible`."""
     entries = [entry.strip() for entry in visible.split(",")] if visible else None
     indices = [device.partition(":")[2] for device in devices]
     return ",".join(entries[int(index)] if entries else index for index in indices)
 
 
 def environment_of(kind: str, threads: int) -> dict[str, str]:
-    """What a process that trains on a kind of device with so many threads finds in its environment."""
+    """Environment variables of a training process on a kind of device."""
     return cpu_environment(threads) if kind == "cpu" else thread_environment(threads)
 
 
 def thread_environment(threads: int) -> dict[str, str]:
-    """What a process of so many threads finds in its environment."""
+    """Environment variables that limit a process to a number of threads."""
     return {"OMP_NUM_THREADS": str(threads), "TORCHINDUCTOR_COMPILE_THREADS": str(threads)}
 
 
 def cpu_environment(threads: int) -> dict[str, str]:
-    """The same of one that trains on the CPU, whatever else the machine has."""
+    """Environment variables of a training process on the CPU, which hide all GPUs from it."""
     return GLIBC_KEEPS_MEMORY | thread_environment(threads) | {"CUDA_VISIBLE_DEVICES": ""}

@@ -1,11 +1,11 @@
-"""Slurm: the runs go out as an array job, an element for each, and this process is done.
+"""The Slurm executor: submit the runs as array jobs and return.
 
-An element is `python -m resnet_repro.launch.slurm_element`; it carries out one run, or several that share its GPU. Runs that
-wait for others go out as further arrays, after theirs.
+Each array element is a process `python -m resnet_repro.launch.slurm_element`, which executes one run or several runs that
+share its GPU. Runs that depend on others are submitted as further arrays with a dependency.
 
-submitit (1.5.4) submits arrays, starts tasks with srun and requeues ahead of the limit too. Left to its caller are runs that
-share a GPU, order among arrays, runs that are queued already, and printing a script. It takes the limit in minutes alone,
-stores calls as pickles, and asks sacct, which needs Slurm's accounting. It would replace `script` and `_ask`.
+Why not submitit (1.5.4): it submits arrays, starts tasks with srun and requeues before the time limit, too. It would replace
+`script` and `_ask`, but not GPU sharing, dependencies between arrays, the check for queued runs, or printing the script. It
+also takes the time limit only in minutes, stores calls as pickles, and needs Slurm's accounting for sacct.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from resnet_repro.parsing import plural
 from resnet_repro.records.progress import amend_progress, progress_of
 
 log = logging.getLogger(__name__)
-SIGNAL_SECONDS = 120  # from the signal to the end of the time limit, for a checkpoint
-LARGEST_ARRAY = 1_000  # elements of one array; Slurm's own default limit is 1,001
-CORES_BESIDE_A_GPU = 8  # that most clusters have
-THREADS_WITH_A_GPU, THREADS_THAT_DECODE = 4, 8  # of a run that has its GPU alone
+SIGNAL_SECONDS = 120  # from the signal to the time limit, to write a checkpoint
+LARGEST_ARRAY = 1_000  # elements per array; Slurm's default limit is 1,001
+CORES_PER_GPU = 8  # cores per GPU on most clusters
+THREADS_WITH_A_GPU, THREADS_THAT_DECODE = 4, 8  # for a run that does not share its GPU
 JOBS = "jobs.json"
 
 
 class SlurmExecutor:
-    """Writes a script for each array and gives it to sbatch; with dry_run it prints them.
+    """Submits a batch script per array with sbatch; with dry_run, prints the scripts instead.
 
-    Raises UserError where a run cannot be had as asked for, and without sbatch.
+    Raises UserError for options that exclude each other, or if Slurm's commands are missing.
     """
 
     leaves = True
@@ -50,17 +50,17 @@ class SlurmExecutor:
         options = spec.options
         if options.devices not in ("auto", "cpu", "cuda"):
             raise UserError(
-                f"DEVICES={options.devices!r} does not go with EXECUTOR=slurm, which chooses: take auto, cuda or cpu"
+                f"DEVICES={options.devices!r} cannot be combined with EXECUTOR=slurm: expected auto, cuda or cpu"
             )
         self.options, self.runs_dir, self.name = options, spec.runs_dir, spec.name
         self.kind = "cpu" if options.devices == "cpu" or options.gpus == 0 else "cuda"
         self.gpus = (options.gpus or 1) if self.kind == "cuda" else 0
         self.nodes = options.nodes or 1
         if options.devices == "cpu" and options.gpus:
-            raise UserError(f"GPUS={options.gpus} does not go with DEVICES=cpu: leave one of them out")
+            raise UserError(f"GPUS={options.gpus} cannot be combined with DEVICES=cpu: leave one of them out")
         if not spec.spread and (self.gpus > 1 or self.nodes > 1):
             raise UserError(
-                f"GPUS={self.gpus} NODES={self.nodes} does not go with runs that take one device each: leave them out"
+                f"GPUS={self.gpus} NODES={self.nodes} does not apply to runs that use one device each: leave them out"
             )
         alone = THREADS_THAT_DECODE if spec.decodes else THREADS_WITH_A_GPU
         self.threads = options.threads or (alone if self.kind == "cuda" else 1)
@@ -72,40 +72,38 @@ class SlurmExecutor:
 
             self.precision = "bf16" if self.kind == "cuda" else resolve_precision("auto", "cpu")
             other = "fp32" if self.precision == "bf16" else "bf16"
-            log.info(
-                f"the nodes' arithmetic cannot be asked from here: {self.precision}; PRECISION={other} for the other"
-            )
+            log.info(f"Slurm does not report bf16 support: using {self.precision}; set PRECISION={other} to change it")
         if not options.dry_run:
             for command in ("sbatch", "squeue", "scancel"):
                 if shutil.which(command) is None:
                     raise UserError(
-                        f"EXECUTOR=slurm needs {command}, which is not to be found: start this where Slurm's commands are, or "
+                        f"EXECUTOR=slurm needs {command}, which was not found: run this command where Slurm is installed, or "
                         "print the script with DRY_RUN=1"
                     )
 
     def plan(self, runs: int, load: Load | None = None) -> str:
-        """What an element asks for. Small runs share a GPU by the rule of `sharing`, as far as it goes without a look at it."""
+        """Describe the resources per array element. Small runs share a GPU by the rule of `sharing`, with assumed memory."""
         threads = self.options.threads or 1
         if self.may_share and self.options.slots is None:
-            cores = max(1, CORES_BESIDE_A_GPU // threads)
+            cores = max(1, CORES_PER_GPU // threads)
             self.each = min(runs, runs_a_gpu(load or Load(), UNKNOWN_MEMORY, cores, through_mps=True))
         if self.each > 1:
             self.threads = threads
-        what = f"{plural(self.gpus, 'GPU')}, " if self.gpus else ""
-        where = f"{self.nodes} nodes, each {what}" if self.nodes > 1 else what
-        together = f"{self.each} runs together, " if self.each > 1 else ""
-        return f"as elements of an array, each {together}{where}{plural(self.cores, 'thread')}"
+        gpus = f"{plural(self.gpus, 'GPU')}, " if self.gpus else ""
+        nodes = f"{self.nodes} nodes with " if self.nodes > 1 else ""
+        runs_per_element = f"{self.each} runs on " if self.each > 1 else ""
+        return f"as a Slurm array, each element {runs_per_element}{nodes}{gpus}{plural(self.cores, 'thread')}"
 
     @property
     def cores(self) -> int:
-        """Of a task."""
+        """CPU cores per task."""
         least = THREADS_WITH_A_GPU if self.each > 1 and self.kind == "cuda" else 1
         return max(least, self.each * self.threads)
 
     def execute(self, jobs: Sequence[Job], poll: Callable[[], None]) -> list[Outcome]:
-        """Submit all jobs but those that are queued already, of an earlier call.
+        """Submit all jobs that are not queued yet from an earlier call.
 
-        Raises UserError where Slurm refuses one of the arrays; those before it are then taken back.
+        Raises UserError if Slurm rejects an array; the arrays submitted before it are then cancelled.
         """
         queued = {} if self.options.dry_run else self._queued()
         new = [job for job in jobs if str(job.marker) not in queued]
@@ -114,29 +112,29 @@ class SlurmExecutor:
             log.info(f"{len(jobs) - len(new)} runs are queued already (job {numbers}) and are not submitted again")
         stem = f"{self.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         submitted: list[str] = []
-        for number, (after, part) in enumerate(_arrays(new, LARGEST_ARRAY * self.each)):
-            before = {submitted[place] for place in after}
-            before |= {queued[str(marker)] for job in part for marker in job.after if str(marker) in queued}
+        for number, (predecessors, array) in enumerate(_arrays(new, LARGEST_ARRAY * self.each)):
+            before = {submitted[index] for index in predecessors}
+            before |= {queued[str(marker)] for job in array for marker in job.after if str(marker) in queued}
             folder = self.runs_dir / "slurm" / f"{stem}.{number}"
             if self.options.dry_run:
-                wait = [f"JOB_OF_SCRIPT_{place + 1}" for place in after]
-                log.info(self.script(folder, len(part), wait))
+                placeholders = [f"JOB_OF_SCRIPT_{index + 1}" for index in predecessors]
+                log.info(self.script(folder, len(array), placeholders))
                 continue
             try:
-                submitted.append(self._submit(folder, part, sorted(before)))
+                submitted.append(self._submit(folder, array, sorted(before)))
             except UserError:
                 if submitted:
                     _ask(["scancel", *submitted])
                 raise
         if submitted:
             log.info(
-                f"submitted {len(new)} runs as job {', '.join(submitted)}: make status tells how they stand, make report what "
-                "they came to; the same command submits again what is missing"
+                f"submitted {len(new)} runs as job {', '.join(submitted)}: see make status and make report; run the same "
+                "command again to submit missing runs"
             )
         return ["submitted"] * len(jobs)
 
     def _submit(self, folder: Path, jobs: Sequence[Job], before: Sequence[str]) -> str:
-        """Hand over an array; its number."""
+        """Submit an array that starts after the arrays `before`. Returns its job number."""
         environment = environment_of(self.kind, self.threads)
         slot = Slot(self.kind, "Slurm", self.threads, environment, 1 / self.each, workers=self.threads)
         folder.mkdir(parents=True)
@@ -168,23 +166,23 @@ class SlurmExecutor:
         return number
 
     def _queued(self) -> dict[str, str]:
-        """{marker: number of the array} of the runs that Slurm still has, from earlier calls."""
+        """{marker: job number} of runs from earlier calls that are still in Slurm's queue."""
         elements = _ask(["squeue", "--noheader", "--array", "--me", f"--name={self.name}", "--format=%F %K"])
-        there = {tuple(line.split()) for line in elements.splitlines()}
-        found = {}
+        in_queue = {tuple(line.split()) for line in elements.splitlines()}
+        queued = {}
         for path in (self.runs_dir / "slurm").glob(f"{self.name}-*/{JOBS}"):
             stored = read_json(path) or {}
             number = stored.get("number")
-            for place, job in enumerate(stored.get("jobs", [])):
-                if (number, str(place // stored.get("each", 1))) in there:
-                    found[job["marker"]] = number
-        return found
+            for index, job in enumerate(stored.get("jobs", [])):
+                if (number, str(index // stored.get("each", 1))) in in_queue:
+                    queued[job["marker"]] = number
+        return queued
 
     def script(self, folder: Path, runs: int, before: Sequence[str] = ()) -> str:
-        """The batch script of the array that carries out so many runs, its files in `folder`; after the arrays `before`."""
+        """The batch script of an array with files in `folder`, which starts after the arrays `before` have ended."""
         options, tasks = self.options, self.nodes * max(1, self.gpus)
         lead = options.signal_seconds or SIGNAL_SECONDS
-        together = tasks > 1
+        is_group = tasks > 1
         headers = {
             "job-name": self.name,
             "array": f"0-{math.ceil(runs / self.each) - 1}",
@@ -197,8 +195,8 @@ class SlurmExecutor:
             "ntasks-per-node": tasks // self.nodes,
             "cpus-per-task": self.cores,
             "gres": f"gpu:{self.gpus}" if self.gpus else None,
-            # To the shell that becomes the element, or to all tasks that srun has started.
-            "signal": f"{'' if together else 'B:'}USR1@{lead}",
+            # B: signals the batch shell, which becomes the element; without it, all tasks of srun get the signal.
+            "signal": f"{'' if is_group else 'B:'}USR1@{lead}",
             "dependency": f"afterany:{':'.join(before)}" if before else None,
         }
         lines = ["#!/bin/bash"]
@@ -210,31 +208,31 @@ class SlurmExecutor:
         )
         lines += ["", "trap '' USR1  # until the element listens"]
         lines += [options.setup] if options.setup else []
-        lines += [f"srun --input=none --kill-on-bad-exit=0 {element}" if together else f"exec {element}", ""]
+        lines += [f"srun --input=none --kill-on-bad-exit=0 {element}" if is_group else f"exec {element}", ""]
         return "\n".join(lines)
 
     def close(self) -> None:
-        """What was submitted is Slurm's."""
+        """Nothing to release: submitted jobs stay in Slurm's queue."""
 
 
 def _mark_queued(job: Job) -> None:
-    """Say of a run that waits that Slurm has it: no launcher of ours does, and none need be there."""
+    """Mark a waiting run as queued in Slurm, so that its state stays "waiting" although no launcher is alive."""
     folder = job.log.parent
     if progress_of(folder).get("status") == "waiting":
         amend_progress(folder, queued=True)
 
 
 def _arrays(jobs: Sequence[Job], most: int) -> list[tuple[list[int], list[Job]]]:
-    """The jobs in groups of at most so many: (places of the groups that end before it, jobs) of each.
+    """Split the jobs into arrays of at most `most` jobs: (indices of the arrays to wait for, jobs) of each.
 
-    The jobs of a group wait for none but jobs of groups before it.
+    The jobs of an array only depend on jobs of earlier arrays.
     """
     left = list(jobs)
     arrays: list[tuple[list[int], list[Job]]] = []
     while left:
-        coming = {job.marker for job in left}
-        wave = [job for job in left if coming.isdisjoint(job.after)]
-        assert wave, "runs wait for one another in a circle"
+        missing = {job.marker for job in left}
+        wave = [job for job in left if missing.isdisjoint(job.after)]
+        assert wave, "runs depend on each other in a circle"
         before = list(range(len(arrays)))
         arrays += [(before, wave[i : i + most]) for i in range(0, len(wave), most)]
         chosen = {job.marker for job in wave}
@@ -243,14 +241,14 @@ def _arrays(jobs: Sequence[Job], most: int) -> list[tuple[list[int], list[Job]]]
 
 
 def _ask(command: Sequence[str]) -> str:
-    """What one of Slurm's commands prints. Raises UserError with Slurm's own words where it refuses."""
+    """The output of a Slurm command. Raises UserError with Slurm's error message if the command fails."""
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=60)
     except subprocess.TimeoutExpired as error:
-        raise UserError(f"Slurm does not answer ({command[0]}): see sinfo") from error
+        raise UserError(f"Slurm does not answer ({command[0]}): check sinfo") from error
     if answer.returncode:
-        said = [line.partition("error: ")[2] or line for line in answer.stderr.strip().splitlines()] or [
+        reasons = [line.partition("error: ")[2] or line for line in answer.stderr.strip().splitlines()] or [
             "no reason given"
         ]
-        raise UserError(f"Slurm refuses the runs ({command[0]}: {'; '.join(said)}): change what it names")
+        raise UserError(f"Slurm rejects the runs ({command[0]}: {'; '.join(reasons)}): change the options it names")
     return answer.stdout

@@ -1,4 +1,4 @@
-"""The folder of a run: its files, its record, its state, and who may continue it. No torch.
+"""Run folders: files, records, progress, locks, and whether a run can be resumed. Does not import torch.
 
 May import: config and the modules at the root.
 """

@@ -1,4 +1,4 @@
-"""Runs that failed, as the console tells of them: each reason once, and whether it was the input's."""
+"""Error summary of failed runs for the console: one line per reason, and whether user input was the cause."""
 
 from __future__ import annotations
 
@@ -8,22 +8,25 @@ from pathlib import Path
 
 from resnet_repro.records.layout import LOG
 
-SAID = "resnet-repro: "  # before the sentence in a run's log that says why it failed
-NAMED = 12  # runs that a line names
-LAST_LINES = 80  # of a log, that the last attempt has written
+SAID = "resnet-repro: "  # starts the log line in which a run states a user error
+MAX_NAMES = 12  # run names per line
+LAST_LINES = 80  # at the end of a log: the lines of the last attempt
 
 
 @dataclass(frozen=True)
 class EndedRun:
-    """A run of a study and how it ended, see `launch.job.Outcome`."""
+    """A run of a study after the executor has returned."""
 
     name: str
+    """Arm and seed, e.g. "plain-20 seed 0"."""
     folder: Path
+    """The run's folder."""
     outcome: str
+    """One of `launch.job.Outcome`."""
 
 
 def failure_lines(runs: Sequence[EndedRun]) -> list[str]:
-    """A line for each reason with the runs that failed for it, then one with those that were not started for want of them."""
+    """One line per failure reason with its runs, then a line with the runs that were blocked by failed runs."""
     failed: dict[str, list[EndedRun]] = {}
     for run in runs:
         if run.outcome == "failed":
@@ -34,14 +37,14 @@ def failure_lines(runs: Sequence[EndedRun]) -> list[str]:
         lines.append(f"{_listed([run.name for run in alike])} failed: {reason} (see {alike[0].folder / LOG}{more})")
     blocked = [run.name for run in runs if run.outcome == "blocked"]
     if len(blocked) == 1:
-        lines.append(f"{blocked[0]} was not started: the run that it starts from has failed")
+        lines.append(f"{blocked[0]} was not started: a run that it depends on failed")
     elif blocked:
-        lines.append(f"{_listed(blocked)} were not started: the runs that they start from have failed")
+        lines.append(f"{_listed(blocked)} were not started: runs that they depend on failed")
     return lines
 
 
 def are_bad_input(runs: Sequence[EndedRun]) -> bool:
-    """Whether runs failed, all of them on what the user can mend, as they say in their logs."""
+    """Whether at least one run failed and all failed runs state a user error in their logs."""
     failed = [run.folder for run in runs if run.outcome == "failed"]
     return bool(failed) and all(f"{SAID}{failure_reason(folder)}" in _log_lines(folder) for folder in failed)
 
@@ -54,15 +57,18 @@ def _log_lines(folder: Path) -> list[str]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + more
 
 
 def failure_reason(folder: Path) -> str:
-    """What a failed run said of it, else the last line that it printed; torchrun's own lines come after either."""
+    """The user error in the log of a failed run, or else the log's last line.
+
+    torchrun prints lines of its own after a user error, so the user error need not be the last line.
+    """
     lines = _log_lines(folder)
-    said = [line.removeprefix(SAID) for line in lines[-LAST_LINES:] if line.startswith(SAID)]
-    reason = (said or lines or ["it printed nothing"])[-1]
-    if "busy or unavailable" in reason:  # CUDA's words for a card in exclusive-process mode
-        reason += " (the GPU takes one process at a time: take SLOTS=1, or have its compute mode set to DEFAULT)"
+    user_errors = [line.removeprefix(SAID) for line in lines[-LAST_LINES:] if line.startswith(SAID)]
+    reason = (user_errors or lines or ["no output"])[-1]
+    if "busy or unavailable" in reason:  # CUDA's message for a GPU in exclusive-process mode
+        reason += " (the GPU allows one process at a time: use SLOTS=1, or set its compute mode to DEFAULT)"
     return reason

@@ -1,19 +1,19 @@
-"""What a run leaves on disk: written by the training, read by everything after it. No torch here.
+"""Files of a run's folder. Training writes them, everything else reads them. Does not import torch.
 
-A run's folder, `RUNS_DIR/<experiment>/<profile or budget>/<arm>/seed<k>/`:
+A run's folder is `RUNS_DIR/<experiment>/<profile or budget>/<arm>/seed<k>/`:
 
     run.json             settings and execution, written before the first step
-    progress.json        where the run is, rewritten about once a second
-    metrics.csv          losses, errors and learning rate by iteration: a function of the settings alone
-    speed.csv            images a second by iteration: what the machine made of it
-    gradients.csv        gradient norm of every convolution at the evaluations
+    progress.json        status and step, rewritten about once a second
+    metrics.csv          losses, errors and learning rate by iteration; depends on the settings only
+    speed.csv            training images per second by iteration; depends on the machine
+    gradients.csv        gradient norm of every convolution by iteration
     responses.csv        layer responses of the finished network (He15 figure 7)
-    inputs.csv, ...      what an arm's own diagnostics measured (`diagnostics.along_training`)
-    checkpoint.ckpt      where an interrupted run, or a longer prefix, goes on; gone when the whole schedule is finished
+    inputs.csv, ...      tables of the arm's own diagnostics (`diagnostics.along_training`)
+    checkpoint.ckpt      state to resume from; deleted at the end of a run, except for a finished prefix
     weights.safetensors  final parameters and buffers
-    record.json          the result; its presence says that the run is done
-    log.txt              what the process printed
-    lock                 held by the run's process as long as it lives
+    record.json          the result; a run is done if and only if this file exists
+    log.txt              output of the run's process
+    lock                 held by the run's process while it is alive
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ RECORD, RUN, PROGRESS, CHECKPOINT, WEIGHTS, LOG, LOCK = (
 
 
 def run_folder(runs_dir: Path, experiment: str, budget: str, arm: str, seed: int) -> Path:
-    """Where a run's files lie."""
+    """The folder of a run's files."""
     return runs_dir / experiment / budget / arm / f"seed{seed}"
 
 
 def parent_folder(folder: Path, settings: RunSettings) -> Path | None:
-    """The folder of the run that the run in `folder` starts from; None where it starts from no other run."""
+    """The folder of the parent, whose weights the run in `folder` starts from; None for a run without a parent."""
     start = settings.arm.start
     if start is None or settings.weights is not None:
         return None
@@ -48,7 +48,7 @@ def parent_folder(folder: Path, settings: RunSettings) -> Path | None:
 
 
 def candidate_folders(folder: Path, settings: RunSettings) -> dict[str, Path]:
-    """{arm: folder} of the runs among which the learning rate of the run in `folder` is found."""
+    """{arm: folder} of the candidates in the learning-rate search of the run in `folder`; empty without a search."""
     search = settings.arm.search
     runs_dir = folder.parents[3]
     return {
@@ -58,6 +58,6 @@ def candidate_folders(folder: Path, settings: RunSettings) -> dict[str, Path]:
 
 
 def source_folders(folder: Path, settings: RunSettings) -> list[Path]:
-    """The folders of all runs that must have ended before the run in `folder` can start."""
+    """The folders of all runs that must end before the run in `folder` can start: its parent and candidates."""
     parent = parent_folder(folder, settings)
     return ([parent] if parent else []) + list(candidate_folders(folder, settings).values())

@@ -1,4 +1,4 @@
-"""The lock of a file: one process holds it at a time, and the kernel takes it back however that process ends."""
+"""File locks. One process holds a lock at a time; the kernel releases it when that process ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ POLL_SECONDS = 0.5
 
 @contextlib.contextmanager
 def hold(path: Path, wait_seconds: float = 0.0) -> Iterator[bool]:
-    """Hold the lock of a file while the body runs; False where another process keeps it for so long. Raises OSError."""
+    """Hold the lock of a file while the body runs.
+
+    Yields False if another process still holds the lock after `wait_seconds`. Raises OSError.
+    """
     deadline = time.monotonic() + wait_seconds
     with path.open("w") as file:
         while not (is_held := _take(file, fcntl.LOCK_EX)) and time.monotonic() < deadline:
@@ -23,10 +26,11 @@ def hold(path: Path, wait_seconds: float = 0.0) -> Iterator[bool]:
 
 
 def is_held(path: Path) -> bool | None:
-    """Whether a process holds the lock; None where the file system does not tell.
+    """Whether a process holds the lock; None if it cannot be read, e.g. on a file system without locks.
 
-    The lock asked for is a shared one, given back at once: two readers do not see each other, and a run that starts at
-    that moment asks again.
+
+    The check takes a shared lock and releases it at once, so concurrent readers do not see each other. A run that
+    starts at that moment tries again.
     """
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""The values of a run as claims, tables and figures count them."""
+"""Metrics of a run, as used by claims, tables and figures."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ LOSSES = ("train_loss", "test_loss", "validation_loss", "mean_validation_loss")
 
 
 def metrics_of(record: AnyRecord) -> dict[str, float]:
-    """{metric: value}: final errors and losses, and diagnostics.
+    """{metric: value} of a run or a counted network: final errors and losses, diagnostics, and these derived metrics.
 
-    A run that diverged counts with the error of guessing, in percent, and its loss, in nats. train_error_of_guessing is
-    the training error in percent of that of guessing, so that thresholds hold for any number of classes; likewise
-    test_error_of_guessing. generalization_gap: test error less training error, in points; a run that diverged has none,
-    since guessing would leave it no gap at all. step_seconds: of a training step, evaluation left out;
-    training_seconds: of all steps, with the features that were computed before. parameters, those of them that are
-    trained, multiply_adds: of the network.
+    parameters, trainable_parameters, multiply_adds: of the network.
+    step_seconds: mean time of a training step, without evaluation.
+    training_seconds: time of all training steps, plus the time to precompute features.
+    train_error_of_guessing, test_error_of_guessing: the error in percent of the error of random guessing. A threshold
+    on it holds for any number of classes.
+    generalization_gap: test error minus training error, in percentage points.
+
+    A diverged run gets the error (percent) and the loss (nats) of random guessing. It gets no generalization_gap, because
+    guessing would make it 0.
     """
     results = record.diagnostics if isinstance(record, CountRecord) else record.final | record.diagnostics
     row = {metric: value for metric in results if (value := record.value(metric)) is not None}

@@ -1,4 +1,4 @@
-"""progress.json, and all that writes or reads it: how far a run is, for readers while it trains."""
+"""progress.json: status and step of a run, for displays while it trains."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from resnet_repro.files import read_json, write_json
 from resnet_repro.records.layout import PROGRESS, RECORD
 
 ENDED = ("finished", "diverged")
-STOPPED = 143  # exit code of a run that was asked to end, by whomever, and has saved
+STOPPED = 143  # exit code of a run that was asked to stop and has saved a checkpoint
 
 
 def progress_of(folder: Path) -> dict[str, Any]:
-    """What a run has last said of itself; nothing where that is not there or damaged, as it is only for show."""
+    """The progress that a run wrote last. Empty if the file is missing or damaged: it only serves displays."""
     try:
         return read_json(folder / PROGRESS) or {}
     except UserError:
@@ -23,18 +23,18 @@ def progress_of(folder: Path) -> dict[str, Any]:
 
 
 def write_progress(folder: Path, state: Mapping[str, Any]) -> None:
-    """Say anew how a run stands. It need not outlive a crash of the machine. Raises OSError."""
+    """Overwrite a run's progress. The file may be lost if the machine crashes. Raises OSError."""
     write_json(folder / PROGRESS, state, durable=False)
 
 
 def amend_progress(folder: Path, **changes: Any) -> None:
-    """Change what a run has said, where it has said anything. Raises OSError."""
+    """Change entries of a run's progress, if there is any. Raises OSError."""
     if state := progress_of(folder):
         write_progress(folder, state | changes)
 
 
 def shown_progress(folder: Path) -> dict[str, Any]:
-    """A run's progress as displays show it: one that has said nothing waits, one with a record has ended."""
+    """A run's progress for displays. A run without progress is "waiting"; a run with a record has ended."""
     state = {"status": "waiting"} | progress_of(folder)
     if (folder / RECORD).exists() and state["status"] not in ENDED:
         state["status"] = "finished"
@@ -42,14 +42,14 @@ def shown_progress(folder: Path) -> dict[str, Any]:
 
 
 def share_done(state: Mapping[str, Any]) -> float:
-    """How much of its steps a run has behind it, in [0, 1], from its progress."""
+    """The share of its steps that a run has taken, in [0, 1], from its progress."""
     if state["status"] in ENDED:
         return 1.0
     return state.get("step", 0) / max(state.get("steps", 1), 1)
 
 
 def seconds_left(state: Mapping[str, Any]) -> float | None:
-    """Seconds that a running run still takes at its speed so far; None where that is not known."""
+    """Seconds until a running run ends, estimated from its mean speed; None if unknown."""
     step = state.get("step", 0)
     if state["status"] not in ("running", "evaluating") or not step:
         return None

@@ -1,4 +1,4 @@
-"""What numbers depend on besides the settings: commit and versions."""
+"""Provenance of a run's numbers: the commit of the code and the versions of its dependencies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @cache
 def commit() -> str | None:
-    """The commit of the repository that this package lies in, with "+" where the tree differs; None outside one."""
+    """The commit of this package's repository, with "+" if the working tree is modified; None outside a repository."""
     root = Path(__file__).resolve().parents[3]
     try:
         out = subprocess.run(
@@ -27,11 +27,11 @@ def commit() -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Those of Python and of the packages that a run's numbers depend on."""
-    found = {"python": platform.python_version()}
+    """{name: version} of Python and of the packages that a run's numbers depend on."""
+    installed = {"python": platform.python_version()}
     for package in ("resnet-repro", "torch", "torchvision", "pytorch-lightning", "numpy"):
         try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # the project's sources on the path, not installed
-            found[package] = "not installed"
-    return found
+            installed[package] = version(package)
+        except PackageNotFoundError:  # the project runs from its sources
+            installed[package] = "not installed"
+    return installed

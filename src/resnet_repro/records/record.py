@@ -1,4 +1,4 @@
-"""record.json: the result of a run, written and read here alone. No torch."""
+"""record.json: the result of a run. Only this module reads and writes the file. Does not import torch."""
 
 from __future__ import annotations
 
@@ -21,167 +21,212 @@ Number = int | float
 
 
 class Parent(msgspec.Struct, frozen=True):
-    """The run whose weights another one starts from.
-
-    iterations, published_iterations: steps of the schedules that led to those weights, and as published.
-    """
+    """The run whose weights another run starts from."""
 
     experiment: str
     arm: str
     seed: int
     weights_sha256: str
+    """SHA-256 of the parent's final weights."""
     iterations: int
+    """Steps of all schedules that led to the parent's weights."""
     published_iterations: int
+    """Published steps of the same schedules."""
 
 
 class Candidate(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A run among which a learning rate was searched, with the metric of the search; None where it diverged."""
+    """A run of a learning-rate search. Only the metric of the search is set; it is None if the run diverged."""
 
     learning_rate: float
     weights_sha256: str | None
+    """SHA-256 of the run's final weights. None: diverged or skipped."""
     validation_error: float | None = None
+    """Final validation error in percent."""
     validation_loss: float | None = None
+    """Final validation loss in nats."""
 
 
 class FoundRate(msgspec.Struct, frozen=True):
-    """The learning rate that a search has found. candidates: by arm, all at the run's seed."""
+    """The result of a learning-rate search."""
 
     chosen: str
+    """The candidate arm with the lowest metric."""
     learning_rate: float
+    """The learning rate of the chosen arm."""
     metric: Literal["validation_error", "validation_loss"]
     candidates: dict[str, Candidate]
+    """{arm: candidate}, all with the seed of the searching run."""
 
     def score(self, arm: str) -> float | None:
-        """The metric of a candidate; None where it diverged."""
+        """The metric of a candidate; None if it diverged."""
         return getattr(self.candidates[arm], self.metric)
 
 
 class WeightsFrom(msgspec.Struct, frozen=True):
-    """Where a pretrained backbone comes from. substitute: whether in place of the weights wanted."""
+    """The source of a pretrained backbone."""
 
     name: str
+    """Name of the published weights, or the run that trained the backbone."""
     substitute: bool
+    """Whether the backbone replaces the published weights."""
 
 
 class ModelFacts(msgspec.Struct, frozen=True):
-    """layers: those with weights on the main path. multiply_adds: for one image. parts: (name, trainable, frozen parameters)
-    of each part, for networks that are counted. trainable_parameters: None in records that do not tell.
-    """
+    """Size and cost of a network."""
 
     layers: int
+    """Layers with weights on the main path."""
     parameters: int
+    """Trainable and frozen parameters."""
     multiply_adds: int
+    """Multiply-adds of a forward pass on one image."""
     trainable_parameters: int | None = None
+    """None in older records."""
     parts: tuple[tuple[str, int, int], ...] | None = None
+    """(name, trainable, frozen parameters) of each top-level part and of the total. None for trained networks."""
 
 
 class Dataset(msgspec.Struct, frozen=True):
-    """The data set of a run. digest: of the contents, of class folders that of their listing. shape: (C, H, W) as the
-    network sees an image. used: images of each split. class_images: {class: {split: images}} of class folders. broken:
-    {file: reason} of the first of the broken_images that could not be read.
-    """
+    """The data set of a run."""
 
     name: str
     title: str
+    """Name for readers."""
     digest: str
+    """SHA-256 of the contents; for class folders, of the file listing."""
     standin: bool
+    """Whether the data are the synthetic stand-in for the data set."""
     classes: int
     train_images: int
+    """Training images in the data set."""
     test_images: int
+    """Test images in the data set."""
     shape: tuple[int, ...] | None = None
+    """(C, H, W) of an image at the input of the network."""
     used: dict[str, int] = {}
+    """{split: images} that the run used."""
     class_images: dict[str, dict[str, int]] | None = None
+    """{class: {split: images}} for class folders."""
     broken_images: int = 0
+    """Images that could not be read."""
     broken: dict[str, str] = {}
+    """{file: reason} of the first broken images."""
 
 
-# Entries that had other names when the first records were written.
+# Fields that had other names when the first records were written: {field: name in the file}.
 OLD_NAMES = {"budget": "profile", "pairing_key": "draws"}
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True, rename=OLD_NAMES):
-    """What records of runs and of counted networks have in common."""
+    """Fields that records of runs and records of counted networks have in common."""
 
     folder: Path
+    """The folder of the record. Not stored in the file."""
     format: int = FORMAT
+    """Version of the file format."""
     experiment: str
     arm: str
     seed: int
     budget: str
+    """Name of the budget's folder, e.g. a profile."""
     diagnostics: dict[str, Number]
+    """{metric: value}."""
     seconds: float = 0.0
+    """Wall-clock time in seconds: training and evaluation, or counting."""
     model: ModelFacts
     hardware: str
+    """Name of the CPU or GPU."""
     versions: dict[str, str]
+    """{package: version}, Python included."""
     commit: str | None
+    """Commit of the code, see `provenance.commit`."""
     finished_at: str
+    """UTC time in ISO 8601."""
 
     def value(self, metric: str) -> float | None:
-        """A metric by name; None where there is none, as of a run that diverged."""
+        """A metric by name; None if it is missing or not finite."""
         value = self.diagnostics.get(metric)
         return None if value is None or not math.isfinite(value) else float(value)
 
     def table(self, name: str) -> list[dict[str, str]]:
-        """The rows of `metrics`, `speed`, `gradients`, `responses`, a diagnostic's table, or a counted network's `layers`."""
+        """The rows of a table in the run's folder, e.g. `metrics`, `speed`, or `layers` of a counted network."""
         return read_rows(self.folder / f"{name}.csv")
 
     def write(self) -> None:
-        """Put the record into its folder, in one piece. Raises OSError."""
+        """Write the record to its folder, atomically. Raises OSError."""
         data = msgspec.to_builtins(self, enc_hook=str)
         write_json(self.folder / RECORD, {name: value for name, value in data.items() if name != "folder"})
 
 
 class CountRecord(Ended, frozen=True, kw_only=True):
-    """A network that has been counted. diagnostics: its totals and measures by name. seconds: that counting took."""
+    """The record of a counted network. Its diagnostics are the network's totals and measures."""
 
     network: CountedArm
 
 
 class Record(Ended, frozen=True, kw_only=True):
-    """A run that has ended, as its folder tells it. Fields with defaults are missing from older records.
-
-    status: "skipped" is a run that could not be carried out; `skipped` says why. iterations: steps taken. final, best,
-    diagnostics: metrics by name; a value that was not finite is None. seconds: of training and evaluation; feature_seconds:
-    those in which features were computed once, before the training. pairing_key: a digest of what chance gave the run.
-    processes: that carried it out together. step: how steps were taken, see `Classifier.how_taken`. activation_mib: what
-    storing the activations takes; peak_memory_mib: the most that a process held. taken_over_from: the experiment that
-    trained the run.
-    """
+    """The record of a run that has ended. Older records lack the fields with defaults."""
 
     status: Literal["finished", "diverged", "skipped"]
+    """A skipped run could not be trained, e.g. because its parent diverged."""
     skipped: str | None = None
+    """The reason for the status "skipped"."""
     iterations: int = 0
+    """Training steps taken."""
     diverged_at: int | None = None
+    """The first step whose loss or update was not finite."""
     warmed_up_at: int | None = None
+    """The step at which a warm-up with `until_error` ended."""
     final: dict[str, Number | None]
+    """{metric: value} of the final network. None: the value was not finite."""
     best: dict[str, Number]
+    """The lowest test error of all evaluations, with its iteration and the number of test images."""
     training_seconds: float = 0.0
+    """Seconds spent in training steps, without evaluation."""
     feature_seconds: float | None = None
+    """Seconds to precompute features before training. None: no features were precomputed."""
     images_per_second: float = 0.0
+    """Mean speed of training, without evaluation."""
     weights_sha256: str | None
+    """SHA-256 of the final weights. None: diverged or skipped."""
     parent: Parent | None
+    """The run that the first weights come from. None: no such run."""
     search: FoundRate | None = None
+    """The learning-rate search. None: the rate is the recipe's."""
     weights_from: WeightsFrom | None = None
+    """The source of a pretrained backbone. None: no pretrained backbone."""
     pairing_key: str | None
+    """Digest of the first weights and of the order of the data. Runs with equal keys can be compared in pairs."""
     recipe: Recipe
+    """The recipe as trained, with the learning rate of the search."""
     dataset: Dataset
     processes: int = 1
+    """Processes that trained the run together."""
     precision: str
+    """Either "bf16" or "fp32"."""
     device: str
+    """Kind of device: "cpu", "cuda" or "mps"."""
     threads: int | None
+    """CPU threads. None: the run was not on a CPU."""
     compilation: str
+    """Whether the forward pass was compiled, and if not, why."""
     step: str = "eager"
+    """How training steps were executed, see `Classifier.how_taken`."""
     activations: str
+    """Activations for backpropagation: "stored" or "recomputed". Skipped runs: "none"."""
     activation_mib: float | None = None
+    """Memory in MiB that the activations of one step take if stored."""
     peak_memory_mib: float | None
+    """Peak memory in MiB of a process: allocated GPU memory on CUDA, else resident memory."""
     settings: RunSettings
     taken_over_from: str | None = None
+    """The experiment that trained the run. None: the run's own experiment."""
 
     @property
     def schedule(self) -> tuple[int, int]:
-        """(steps, published steps) of the schedules that led to the weights, with those of the runs it started from.
+        """(steps, published steps) of all schedules that led to the weights, including the parent's.
 
-        Of a prefix the steps are its own.
+        For a prefix, the steps are those of the prefix.
         """
         settings, parent = self.settings, self.parent
         before, published_before = (parent.iterations, parent.published_iterations) if parent else (0, 0)
@@ -197,25 +242,25 @@ AnyRecord = Record | CountRecord
 
 
 def only_trained(records: Iterable[AnyRecord]) -> list[Record]:
-    """Those of runs, without those of networks that were only counted."""
+    """The records of runs, without those of counted networks."""
     return [record for record in records if isinstance(record, Record)]
 
 
 def only_counted(records: Iterable[AnyRecord]) -> list[CountRecord]:
-    """Those of networks that were counted."""
+    """The records of counted networks."""
     return [record for record in records if isinstance(record, CountRecord)]
 
 
 def find_record(folder: Path) -> Record | None:
-    """The record in a run's folder, None where the run has not ended. Raises UserError for a damaged one."""
+    """The record in a run's folder; None if the run has not ended. Raises UserError for a damaged record."""
     record = find_any_record(folder)
     if isinstance(record, CountRecord):
-        raise UserError(f"{folder} holds a network that was counted: name another RUNS_DIR, or delete {folder}")
+        raise UserError(f"{folder} holds a counted network, not a run: use another RUNS_DIR, or delete {folder}")
     return record
 
 
 def read_record(folder: Path) -> Record:
-    """The record in a run's folder. Raises UserError where the run has not ended, and for a damaged one."""
+    """The record in a run's folder. Raises UserError if the run has not ended or the record is damaged."""
     record = find_record(folder)
     if record is None:
         raise UserError(f"{folder} holds no finished run: train it first")
@@ -223,7 +268,7 @@ def read_record(folder: Path) -> Record:
 
 
 def find_any_record(folder: Path) -> AnyRecord | None:
-    """The record of a run or a counted network, None where the folder has none. Raises UserError for a damaged one."""
+    """The record of a run or a counted network; None if the folder has no record. Raises UserError for a damaged record."""
     path, data = folder / RECORD, read_json(folder / RECORD)
     if data is None:
         return None
@@ -242,13 +287,13 @@ def find_any_record(folder: Path) -> AnyRecord | None:
         raise UserError(f"{path} cannot be read: {error}") from error
     except ValueError as error:
         raise UserError(
-            f"{path} is no record of this version ({error}): delete {folder} to train this run again"
+            f"{path} is not a record of this version ({error}): delete {folder} to train this run again"
         ) from error
     return record
 
 
 def _network(data: dict[str, Any]) -> object:
-    """The network that a record counts; in the first records it is an arm with a recipe by which nothing was trained."""
+    """The network of a CountRecord. The first records stored it as an arm, in the settings of a run."""
     settings = data.get("settings")
     arm = settings.get("arm") if isinstance(settings, dict) else None
     if isinstance(arm, dict) and isinstance(arm.get("counted"), dict):
@@ -257,7 +302,7 @@ def _network(data: dict[str, Any]) -> object:
 
 
 def collect(runs_dir: Path, experiment: str, budget: str) -> list[AnyRecord]:
-    """All records of an experiment at a budget, by arm folder and seed. Raises UserError for a damaged one."""
+    """All records of an experiment at a budget, sorted by arm and seed. Raises UserError for a damaged record."""
     folders = sorted((runs_dir / experiment / budget).glob("*/seed*"), key=lambda f: (f.parent.name, _seed(f)))
     return [record for folder in folders if (record := find_any_record(folder)) is not None]
 

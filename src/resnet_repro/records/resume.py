@@ -1,4 +1,4 @@
-"""Whether a run's folder holds these settings, and can be continued."""
+"""Whether a run's folder holds a run of given settings, and whether that run can be resumed."""
 
 from __future__ import annotations
 
@@ -18,19 +18,18 @@ from resnet_repro.records.record import Record, find_any_record, find_record
 
 
 def state_of(folder: Path, settings: RunSettings) -> str:
-    """ "done", "started" or "new": what a run's folder holds for these settings.
+    """State of a run with these settings: "done", "started" (it has a checkpoint) or "new".
 
-    A run that was skipped is "new": what it lacked may be there by now.
-    Raises UserError, naming the difference and the remedy, where it holds a run of other settings, or a record or
-    checkpoint that is cut short: a run is never continued as a mixture.
+    A skipped run is "new", because the reason for skipping it may no longer hold.
+    Raises UserError if the folder holds a run with other settings, or a damaged record or checkpoint.
     """
     record = find_record(folder)
     stored = record.settings if record else _prepared(folder)
     if stored is None:
         if (folder / CHECKPOINT).exists():
-            raise UserError(f"{folder} holds a checkpoint without its {RUN}: delete the folder to train this run again")
+            raise UserError(f"{folder} holds a checkpoint but no {RUN}: delete {folder} to train this run again")
         return "new"
-    if record:  # finished: on which device does not matter any more
+    if record:  # a finished run counts on any device
         stored = replace(stored, device=settings.device)
     _check_same(folder, settings, stored)
     if record:
@@ -40,32 +39,32 @@ def state_of(folder: Path, settings: RunSettings) -> str:
     if not checkpoint.exists():
         return "new"
     if damage := damage_of(checkpoint):
-        raise UserError(f"{checkpoint} is cut short or damaged ({damage}): delete {folder} to train this run again")
+        raise UserError(f"{checkpoint} is truncated or damaged ({damage}): delete {folder} to train this run again")
     return "started"
 
 
 def is_counted(folder: Path, network: CountedArm) -> bool:
-    """Whether a folder has the record of this network. Raises UserError where it has that of another one, or of a run."""
+    """Whether a folder has the record of this network. Raises UserError if it has that of another network or of a run."""
     record = find_any_record(folder)
     if isinstance(record, Record):
-        raise UserError(f"{folder} holds a run that was trained: name another RUNS_DIR, or delete {folder}")
+        raise UserError(f"{folder} holds a run, not a counted network: use another RUNS_DIR, or delete {folder}")
     if record:
         _check_same(folder, network, record.network)
     return record is not None
 
 
 def _check_same(folder: Path, asked: RunSettings | CountedArm, stored: RunSettings | CountedArm) -> None:
-    # As JSON: tuples and lists are the same there.
+    # Compared as JSON, where tuples and lists are equal.
     now, then = (msgspec.json.decode(msgspec.json.encode(value)) for value in (asked, stored))
     if now != then:
         raise UserError(
-            f"{folder} holds a run made with {_difference(now, then)}: name another RUNS_DIR, or delete {folder} to train "
-            "this run again"
+            f"{folder} holds a run with other settings ({_difference(now, then)}): use another RUNS_DIR, or delete {folder} "
+            "to train this run again"
         )
 
 
 def damage_of(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint's file; None for one that is whole."""
+    """What is wrong with a checkpoint file; None if it is intact."""
     try:
         with zipfile.ZipFile(checkpoint) as archive:
             return archive.testzip()
@@ -74,7 +73,7 @@ def damage_of(checkpoint: Path) -> str | None:
 
 
 def check_sources(folder: Path, settings: RunSettings, record: Record) -> None:
-    """Raise UserError where the run started from other weights than its parent now has, or was searched among others."""
+    """Raise UserError if the parent or a candidate of a finished run has been trained again with other weights since."""
     remedy = f"delete {folder} to train it again"
     source = parent_folder(folder, settings)
     parent = find_record(source) if source else None
@@ -85,12 +84,12 @@ def check_sources(folder: Path, settings: RunSettings, record: Record) -> None:
         trained = find_record(source)
         if trained and trained.weights_sha256 != candidate.weights_sha256:
             raise UserError(
-                f"{folder} holds a run whose learning rate was found among other runs than {source} now holds: {remedy}"
+                f"{folder} holds a run whose learning-rate search used another run than {source} now holds: {remedy}"
             )
 
 
 def _prepared(folder: Path) -> RunSettings | None:
-    """The settings of a run that has not ended, None where it has not been started."""
+    """The settings of a run that has not ended; None if it was not started."""
     run = read_json(folder / RUN)
     if run is None:
         return None
@@ -101,7 +100,7 @@ def _prepared(folder: Path) -> RunSettings | None:
 
 
 def _difference(asked: Any, stored: Any) -> str:
-    """ "precision bf16, not fp32": of objects the first entry in which they differ."""
+    """The first difference of two settings, e.g. "precision bf16, not fp32"."""
     if isinstance(asked, dict) and isinstance(stored, dict):
         key = next(key for key in sorted(asked.keys() | stored.keys()) if asked.get(key) != stored.get(key))
         return f"{key} {_difference(asked.get(key), stored.get(key))}"

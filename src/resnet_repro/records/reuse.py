@@ -1,12 +1,11 @@
-"""Runs that have steps in common: what one has trained, the other takes over.
+"""Reuse of trained steps between runs: an identical run's result, or the checkpoint of a shorter prefix.
 
-plain-20 of `degradation` is plain-20 of `shortcuts`: the same arm, seed, schedule and data. A prefix of the published
-schedule is the beginning of every longer one. On one machine such steps end with the same bits, so training them again
-would only cost time.
+plain-20 of `degradation` and plain-20 of `shortcuts` have the same arm, seed, schedule and data. A prefix of the
+published schedule is the start of every longer prefix. On one machine both would give the same bits again, so training
+them twice would only cost time.
 
-What a run computes does not depend on its experiment and budget, which are in its settings all the same: they are the
-folder that users look into, and a study that is copied or deleted takes along all that its report reads. Sharing runs
-between experiments by reference would save the copies, some megabytes each, and lose that.
+Results are copied (a few megabytes per run), not referenced. Each experiment's folder then contains everything that
+its report reads, and can be copied or deleted alone.
 """
 
 from __future__ import annotations
@@ -29,96 +28,97 @@ from resnet_repro.records.progress import progress_of
 from resnet_repro.records.record import Record, read_record
 from resnet_repro.records.resume import damage_of
 
-OWN = (CHECKPOINT, LOCK, LOG, PROGRESS, RECORD, RUN)  # files that tell of the training and not of its result
-# Tables of the finished network alone.
-ENDS = ("responses.csv", "shifts.csv", "features.csv", "filters.csv", "maps.csv")
+NOT_COPIED = (CHECKPOINT, LOCK, LOG, PROGRESS, RECORD, RUN)  # files that describe the training, not its result
+# Tables of the finished network.
+FINAL_TABLES = ("responses.csv", "shifts.csv", "features.csv", "filters.csv", "maps.csv")
 
 
 def take_over(folder: Path, settings: RunSettings) -> str | None:
-    """Put the result of another run with the same settings into `folder`, which holds none yet.
+    """Copy the result of an identical run of another experiment or budget to `folder`, which holds no result yet.
 
-    Returns the name of that run's experiment; None where there is no such run, where runs of this arm begin with other
-    runs, and where a process trains in `folder`. The record says where it comes from. Raises UserError where the folder
-    cannot be written.
+    Returns the name of that run's experiment; the new record states it, too. Returns None if there is no identical run,
+    if the arm has a parent or a search, or if a process trains in `folder`. Raises UserError if the folder cannot be
+    written.
     """
-    twin = next((record for record in _alike(folder, settings) if _is_twin(record, settings)), None)
-    if twin is None:
+    identical = next((record for record in _records_of_arm(folder, settings) if _is_identical(record, settings)), None)
+    if identical is None:
         return None
-    with _writing(folder) as is_free:
+    with _locked(folder) as is_free:
         if is_free:
-            _copy_result(twin, folder, settings)
-            return twin.settings.experiment
+            _copy_result(identical, folder, settings)
+            return identical.settings.experiment
     return None
 
 
 def take_up(folder: Path, settings: RunSettings) -> int | None:
-    """Put the longest finished prefix of the run's schedule into `folder`, where training then goes on.
+    """Copy the longest finished prefix of the run's schedule to `folder`, from where training resumes.
 
-    Returns the prefix's steps; None where there is none that is longer than what the folder holds, and where a process
-    trains in it. Raises UserError where the folder cannot be written.
+    Returns the steps of the prefix. Returns None if no prefix is longer than the steps that the folder holds, or if a
+    process trains in it. Raises UserError if the folder cannot be written.
     """
     done = progress_of(folder).get("step") if (folder / CHECKPOINT).exists() else 0
-    if done is None:  # it holds steps, and does not say how many
+    if done is None:  # a checkpoint at an unknown step
         return None
-    prefixes = [record for record in _alike(folder, settings) if _is_beginning(record, settings)]
+    prefixes = [record for record in _records_of_arm(folder, settings) if _is_shorter_prefix(record, settings)]
     longer = [record for record in prefixes if record.settings.stop_at > done]
     longer.sort(key=lambda record: -record.settings.stop_at)
     longest = next((record for record in longer if damage_of(record.folder / CHECKPOINT) is None), None)
     if longest is None:
         return None
-    with _writing(folder) as is_free:
+    with _locked(folder) as is_free:
         if is_free:
-            _copy_beginning(longest, folder, settings)
+            _copy_prefix(longest, folder, settings)
             return longest.settings.stop_at
     return None
 
 
 @contextlib.contextmanager
-def _writing(folder: Path) -> Iterator[bool]:
-    """Hold the lock of a run's folder, made where it is not there; False where a process trains in it."""
+def _locked(folder: Path) -> Iterator[bool]:
+    """Create a run's folder if it is missing and hold its lock. Yields False if a process trains in it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with hold(folder / LOCK) as is_free:
             yield is_free
     except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror}): name another RUNS_DIR") from error
+        raise UserError(f"{folder} cannot be written ({error.strerror}): use another RUNS_DIR") from error
 
 
-def _copy_result(twin: Record, folder: Path, settings: RunSettings) -> None:
-    for file in twin.folder.iterdir():
-        if file.name not in OWN and not file.name.startswith("."):
+def _copy_result(identical: Record, folder: Path, settings: RunSettings) -> None:
+    for file in identical.folder.iterdir():
+        if file.name not in NOT_COPIED and not file.name.startswith("."):
             shutil.copyfile(file, folder / file.name)
-    _copy_request(twin, folder, settings)
-    own = {"folder": folder, "settings": settings, "experiment": settings.experiment, "budget": settings.budget}
-    source = twin.taken_over_from or twin.settings.experiment
-    msgspec.structs.replace(twin, **own, taken_over_from=source).write()  # last, as it says "done"
+    _copy_run_json(identical, folder, settings)
+    changes = {"folder": folder, "settings": settings, "experiment": settings.experiment, "budget": settings.budget}
+    source = identical.taken_over_from or identical.settings.experiment
+    msgspec.structs.replace(
+        identical, **changes, taken_over_from=source
+    ).write()  # last, because it marks the run as done
 
 
-def _copy_beginning(prefix: Record, folder: Path, settings: RunSettings) -> None:
+def _copy_prefix(prefix: Record, folder: Path, settings: RunSettings) -> None:
     for file in prefix.folder.glob("*.csv"):
-        if file.name not in ENDS:
+        if file.name not in FINAL_TABLES:
             shutil.copyfile(file, folder / file.name)
-    _copy_request(prefix, folder, settings)
+    _copy_run_json(prefix, folder, settings)
     temporary = folder / f".{CHECKPOINT}.part"
     try:
         shutil.copyfile(prefix.folder / CHECKPOINT, temporary)
         sync_to_disk(temporary)
-        temporary.replace(folder / CHECKPOINT)  # last, as it says "started"
+        temporary.replace(folder / CHECKPOINT)  # last, because it marks the run as started
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _copy_request(source: Record, folder: Path, settings: RunSettings) -> None:
+def _copy_run_json(source: Record, folder: Path, settings: RunSettings) -> None:
     if run := read_json(source.folder / RUN):
-        mine = {"settings": settings.to_json(), "id": secrets.token_hex(4)}  # a recording of its own
-        write_json(folder / RUN, run | mine)
+        # A new id gives the run a W&B recording of its own.
+        write_json(folder / RUN, run | {"settings": settings.to_json(), "id": secrets.token_hex(4)})
 
 
-def _alike(folder: Path, settings: RunSettings) -> Iterator[Record]:
-    """Ended runs of the same arm and seed in the same folder of runs, whatever their experiment and budget; not of arms
-    that begin with other runs.
+def _records_of_arm(folder: Path, settings: RunSettings) -> Iterator[Record]:
+    """Records of runs of the same arm and seed in any experiment and budget; none for arms with a parent or a search.
 
-    One that cannot be read is as good as none: the run is then trained.
+    Skipped runs and damaged records are left out.
     """
     if settings.arm.start or settings.arm.search:
         return
@@ -132,14 +132,14 @@ def _alike(folder: Path, settings: RunSettings) -> Iterator[Record]:
             yield record
 
 
-def _is_twin(record: Record, settings: RunSettings) -> bool:
-    """Whether the run has the same settings, and its weights are there."""
-    whole = record.weights_sha256 is None or (record.folder / WEIGHTS).exists()
-    return whole and _trained_as(record, settings) == settings
+def _is_identical(record: Record, settings: RunSettings) -> bool:
+    """Whether the run has the same settings, apart from experiment and budget, and still has its weights."""
+    has_weights = record.weights_sha256 is None or (record.folder / WEIGHTS).exists()
+    return has_weights and _trained_as(record, settings) == settings
 
 
-def _is_beginning(record: Record, settings: RunSettings) -> bool:
-    """Whether the run is a finished prefix of the same schedule, and a shorter one."""
+def _is_shorter_prefix(record: Record, settings: RunSettings) -> bool:
+    """Whether the run is a shorter finished prefix of the same schedule."""
     prefix = record.settings.prefix
     if prefix is None or record.status != "finished" or prefix >= settings.stop_at:
         return False
@@ -147,5 +147,5 @@ def _is_beginning(record: Record, settings: RunSettings) -> bool:
 
 
 def _trained_as(record: Record, settings: RunSettings) -> RunSettings:
-    """The record's settings under the names that `settings` have for experiment and budget, which determine no number."""
+    """The record's settings with the experiment and budget of `settings`, which do not affect any number."""
     return replace(record.settings, experiment=settings.experiment, budget=settings.budget)

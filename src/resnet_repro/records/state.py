@@ -1,6 +1,6 @@
-"""How one run stands, from its folder alone: record, progress, log, and the lock that its process holds while it lives.
+"""The state of a run, read from its folder: record, progress, log, and the lock of its process.
 
-Nothing is written, and a run beside which this is read does not notice it.
+Reading the state writes no file and does not disturb a running run.
 """
 
 from __future__ import annotations
@@ -23,35 +23,35 @@ State = Literal[
     "running", "silent", "waiting", "interrupted", "failed", "diverged", "skipped", "damaged", "finished", "missing"
 ]  # fmt: skip
 BUSY = ("starting", "running", "evaluating")
-SILENT_SECONDS = 600.0  # a live run speaks every second, but for the scoring of large sets
-LOADING_SECONDS = 60.0  # from the writing of run.json to the process's lock: torch is imported in between
+SILENT_SECONDS = 600.0  # without progress; a live run reports every second, except while it evaluates large splits
+LOADING_SECONDS = 60.0  # from run.json to the lock: the process imports torch in between
 
 
 @dataclass(frozen=True)
 class RunState:
-    """`detail` is for a reader: where the run is, or why it is not; test_error in percent where one was recorded.
-
-    queued: whether Slurm was given the run, and it has not begun since.
-    """
+    """The state of one run."""
 
     arm: str
     seed: int
     state: State
     detail: str = ""
+    """For readers: the step of the run, or the reason for its state."""
     test_error: float | None = None
+    """Final test error in percent. None: the run has not finished, or has no test error."""
     queued: bool = False
+    """Whether the run was submitted to Slurm and has not started since."""
 
 
 def run_state(folder: Path, arm: str, seed: int, now: float) -> RunState:
-    """How the run in `folder` stands at `now`, in seconds since the epoch. Damage of any kind is a state, never raised."""
+    """The state of the run in `folder` at `now`, in seconds since the epoch. Damaged files give a state and no error."""
     try:
-        locked = is_held(folder / LOCK)  # first: a run that ends while this reads then has its record
+        locked = is_held(folder / LOCK)  # read before the record: a run that ends in between then has its record
         if record := find_any_record(folder):
             return _ended(record, arm, seed)
         try:
             progress = read_json(folder / PROGRESS)
         except UserError as error:
-            raise UserError(f"{folder / PROGRESS} (it cannot be read: delete this file alone)") from error
+            raise UserError(f"{folder / PROGRESS} (cannot be read: delete only this file)") from error
         if progress is None:
             state, detail = _before_progress(folder, locked, now)
         else:
@@ -68,7 +68,7 @@ def run_state(folder: Path, arm: str, seed: int, now: float) -> RunState:
 def _ended(record: AnyRecord, arm: str, seed: int) -> RunState:
     path = record.folder
     if (record.arm, record.seed) != (arm, seed):
-        raise UserError(f"{path} (its record is that of {record.arm} seed {record.seed})")
+        raise UserError(f"{path} (its record belongs to {record.arm} seed {record.seed})")
     if isinstance(record, CountRecord):
         return RunState(arm, seed, "finished")
     if record.status == "diverged":
@@ -79,19 +79,19 @@ def _ended(record: AnyRecord, arm: str, seed: int) -> RunState:
 
 
 def _checked(folder: Path, progress: Mapping[str, Any]) -> dict[str, Any]:
-    """The progress with what it need not say filled in. Raises UserError where it is none of this version."""
-    known = (*BUSY, "waiting", "stopped", "finished", "diverged", "skipped", "failed")
+    """The progress with defaults for missing entries. Raises UserError for progress of another version."""
+    statuses = (*BUSY, "waiting", "stopped", "finished", "diverged", "skipped", "failed")
     filled = {"step": 0, "steps": 0, "seconds": 0.0, "time": 0.0, **progress}
-    numbers = all(isinstance(filled[key], int | float) for key in ("step", "steps", "seconds", "time"))
-    if filled.get("status") not in known or not numbers:
-        raise UserError(f"{folder / PROGRESS} (it is no progress of this version: delete this file alone)")
+    are_numbers = all(isinstance(filled[key], int | float) for key in ("step", "steps", "seconds", "time"))
+    if filled.get("status") not in statuses or not are_numbers:
+        raise UserError(f"{folder / PROGRESS} (not progress of this version: delete only this file)")
     return filled
 
 
 def _in_progress(folder: Path, progress: Mapping[str, Any], locked: bool | None, now: float) -> tuple[State, str]:
     status, silent = progress["status"], now - progress["time"]
-    where = _position(progress)
-    if locked and status not in BUSY:  # what an earlier process left
+    position = _position(progress)
+    if locked and status not in BUSY:  # the progress of an earlier process
         return "running", "starting"
     if status in BUSY:
         host = progress.get("host")
@@ -99,27 +99,27 @@ def _in_progress(folder: Path, progress: Mapping[str, Any], locked: bool | None,
         on_host = f" on {host}" if elsewhere else ""
         quiet = f"silent for {_duration(silent)}{on_host}"
         if locked or ((elsewhere or locked is None) and silent <= SILENT_SECONDS):
-            parts = [where if status == "running" else f"{status}, {where}"]
+            parts = [position if status == "running" else f"{status}, {position}"]
             if left := seconds_left(progress):
                 parts.append(f"left {clock(left)}")
             parts.append(quiet if silent > SILENT_SECONDS else on_host.strip())
             return "running", ", ".join(filter(None, parts))
         if elsewhere or locked is None:
-            return "silent", f"{where}, {quiet}"
-        return "interrupted", f"at {where} {_way_on(folder)}"
+            return "silent", f"{position}, {quiet}"
+        return "interrupted", f"at {position} {_remedy(folder)}"
     if status == "failed":
-        return "failed", f"at {where}: {_failure(folder)}"
+        return "failed", f"at {position}: {_failure(folder)}"
     if status == "stopped":
-        return "interrupted", f"at {where} {_way_on(folder)}"
+        return "interrupted", f"at {position} {_remedy(folder)}"
     if status == "waiting":
         if _age(folder / RUN, now) < min(LOADING_SECONDS, _age(folder / PROGRESS, now)):
             return "running", "starting"
-        return "waiting", f"at {where}" if progress["step"] else ""
-    return "damaged", f"{folder} (its progress says {status}, and there is no record: the same command makes one)"
+        return "waiting", f"at {position}" if progress["step"] else ""
+    return "damaged", f"{folder} (its progress is {status}, but its record is missing: run the same command again)"
 
 
 def _before_progress(folder: Path, locked: bool | None, now: float) -> tuple[State, str]:
-    """How a run stands that has said nothing yet: its process loads, broke, or was killed while it loaded."""
+    """The state of a run without progress: its process is starting, failed, or was killed while it started."""
     prepared = _age(folder / RUN, now)
     if locked:
         return "running", "starting"
@@ -128,7 +128,7 @@ def _before_progress(folder: Path, locked: bool | None, now: float) -> tuple[Sta
     if prepared < LOADING_SECONDS:
         return "running", "starting"
     if prepared < float("inf"):
-        return "interrupted", "before its first step: the same command starts it again"
+        return "interrupted", "before its first step: the same command restarts it"
     return "missing", ""
 
 
@@ -139,10 +139,10 @@ def _position(progress: Mapping[str, Any]) -> str:
     return f"step {progress['step']:,} of {progress['steps']:,}{share}"
 
 
-def _way_on(folder: Path) -> str:
+def _remedy(folder: Path) -> str:
     if (folder / CHECKPOINT).exists():
-        return "(kept up to the last checkpoint): the same command goes on"
-    return "(no checkpoint yet): the same command starts it again"
+        return "(saved up to the last checkpoint): the same command resumes it"
+    return "(no checkpoint yet): the same command restarts it"
 
 
 def _failure(folder: Path) -> str:
@@ -150,7 +150,7 @@ def _failure(folder: Path) -> str:
 
 
 def _age(path: Path, now: float) -> float:
-    """Seconds since a file was written, infinite where there is none."""
+    """Seconds since a file was written; infinite if it does not exist."""
     try:
         return now - path.stat().st_mtime
     except FileNotFoundError:

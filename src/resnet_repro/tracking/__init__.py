@@ -1,4 +1,4 @@
-"""Weights & Biases: curves mirrored while runs train, and uploads later.
+"""Weights & Biases: mirrors the runs' curves during training and uploads offline recordings.
 
 May import: records, config and the modules at the root.
 """

@@ -1,12 +1,12 @@
-"""Weights & Biases as a mirror of the records.
+"""Mirror of the runs' tables and records in Weights & Biases.
 
-A process of its own follows the tables of all runs and repeats them to W&B; trainings neither know nor wait for it.
-Offline recordings are made anew from the first row whenever a run goes on, online runs continue under their id, so a
-run has one curve however often it was interrupted.
+A separate process reads the tables of all runs and logs them to W&B. Training processes neither know it nor wait for it.
+When a run resumes, an offline recording starts again from the first row, and an online run continues under its id. A run
+therefore has one curve, however often it was interrupted.
 
     python -m resnet_repro.tracking.mirror WANDB_DIR MODE FOLDER...
 
-ends when its standard input does, after it has repeated what is there.
+The process ends when its standard input closes, after it has logged all rows.
 """
 
 from __future__ import annotations
@@ -38,8 +38,7 @@ INIT_SECONDS = 30
 STATE = "mirror.json"
 FINISH_SECONDS = 60.0
 
-# Columns of metrics.csv by the names of their curves: errors and losses side by side, and before the many of the layers
-# in any alphabetical list.
+# {column of metrics.csv: name of its curve}. The prefixes group errors and losses, and sort them before per-layer curves.
 _CURVES = {
     "epoch": "epoch",
     "learning_rate": "learning_rate",
@@ -55,27 +54,27 @@ _CURVES = {
 
 
 def parse_mode(mode: str) -> str:
-    """The mode as a flag or WANDB_MODE gives it. Raises UserError with the known modes."""
-    known = {"dryrun": "offline", "run": "online", "": "auto"}
-    mode = known.get(mode, mode)
+    """One of `MODES` from a flag or WANDB_MODE, including W&B's older names. Raises UserError for an unknown mode."""
+    aliases = {"dryrun": "offline", "run": "online", "": "auto"}
+    mode = aliases.get(mode, mode)
     if mode not in MODES:
-        raise UserError(f"unknown WANDB_MODE {mode!r}: take one of {', '.join(MODES)}")
+        raise UserError(f"unknown WANDB_MODE {mode!r}: expected one of {', '.join(MODES)}")
     return mode
 
 
 class Mirror:
-    """The launcher's handle on the mirroring process; does nothing where W&B is disabled or not installed.
+    """The launcher's handle on the mirror process. Does nothing if W&B is disabled or not installed.
 
-    Use as a context manager, which says on standard error what went wrong. report: {"group": ..., "images": {caption: path}}
-    to be shown as a run of its own.
+    As a context manager, it closes the mirror and prints errors to standard error.
     """
 
     def __init__(self, mode: str, runs_dir: Path) -> None:
         self.mode, self.directory = mode, runs_dir / "wandb"
         self.process: subprocess.Popen | None = None
         self.report: Mapping[str, Any] | None = None
+        """{"group": ..., "budget": ..., "images": {caption: path}} to log as an additional W&B run."""
         self.note = ""
-        self._told = False
+        self._is_announced = False
 
     def __enter__(self) -> Mirror:
         return self
@@ -89,29 +88,29 @@ class Mirror:
         if self.mode == "disabled":
             return
         if find_spec("wandb") is None:
-            self.note = "Weights & Biases is not installed: the curves are in each run's metrics.csv"
+            self.note = "Weights & Biases is not installed; the curves are in each run's metrics.csv"
             return
         try:
             self.process = start_mirror(self.directory, self.mode, folders, subprocess.PIPE)
         except OSError as error:
-            self.note = f"Weights & Biases cannot record ({error}): the curves are in each run's metrics.csv"
+            self.note = f"Weights & Biases cannot record ({error}); the curves are in each run's metrics.csv"
 
     def message(self) -> str | None:
-        """What to tell the user about where the curves go, once, as soon as it is known."""
+        """A message for the user on where the curves are, returned once, as soon as it is known."""
         if self.note:
             note, self.note = self.note, ""
             return note
-        if self.process is None or self._told:
+        if self.process is None or self._is_announced:
             return None
         try:
             state = read_json(self.directory / STATE)
-        except UserError:  # a study does not end for want of its mirror
+        except UserError:  # the mirror must never end a study
             return None
-        self._told = state is not None
+        self._is_announced = state is not None
         return state["message"] if state else None
 
     def close(self) -> str | None:
-        """Let the mirror finish, for a bounded time; what went wrong, or None."""
+        """Let the mirror finish for up to `FINISH_SECONDS`. Returns an error message or None."""
         if self.process is None or self.process.stdin is None:
             return None
         try:
@@ -121,14 +120,14 @@ class Mirror:
         except (OSError, subprocess.TimeoutExpired):
             self.process.kill()
             self.process.wait()
-            return "Weights & Biases did not take everything in time: the records are whole, make sync sends them"
+            return "Weights & Biases did not finish in time; the records are complete: run make sync to upload them"
         if self.process.returncode:
-            return f"Weights & Biases failed, the records are whole: see {self.directory / 'mirror.log'}"
+            return f"Weights & Biases failed; the records are complete: see {self.directory / 'mirror.log'}"
         return None
 
 
 def start_mirror(directory: Path, mode: str, folders: Sequence[Path], stdin: int) -> subprocess.Popen:
-    """The mirroring process, which records in `directory`; `stdin` as Popen takes it. Raises OSError."""
+    """Start a mirror process that records in `directory`. `stdin` is as for Popen. Raises OSError."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / STATE).unlink(missing_ok=True)
     with (directory / "mirror.log").open("ab") as log:
@@ -143,7 +142,7 @@ def start_mirror(directory: Path, mode: str, folders: Sequence[Path], stdin: int
 
 
 class _RunMirror:
-    """One run's folder, repeated to one W&B run."""
+    """The mirror of one run's folder in one W&B run."""
 
     def __init__(self, folder: Path, directory: Path, mode: str) -> None:
         self.folder, self.directory, self.mode = folder, directory, mode
@@ -152,7 +151,7 @@ class _RunMirror:
         self.ended = False
 
     def follow(self) -> None:
-        """Send what is new; a run that has its record is finished."""
+        """Log new rows. If the run has a record, log its summary and finish the W&B run."""
         if self.ended or not (self.folder / "metrics.csv").exists():
             return
         done = (self.folder / RECORD).exists()
@@ -160,7 +159,7 @@ class _RunMirror:
         if self.run is None and rows:
             self._open()
         if self.run is not None:
-            # The last row is filled in after the last evaluation, and W&B takes a step only once.
+            # The last row is completed after the last evaluation, and W&B accepts each step only once.
             ready = rows if done else [row for row in rows if row["iteration"] != self.stop_at]
             for row in ready[self.sent :]:
                 step = int(row.pop("iteration"))
@@ -198,14 +197,14 @@ class _RunMirror:
         settings = RunSettings.from_json(run["settings"])
         self.stop_at = settings.stop_at
         if self.mode == "offline":
-            for old in self.directory.glob(f"offline-run-*-{run['id']}"):
-                shutil.rmtree(old)
+            for recording in self.directory.glob(f"offline-run-*-{run['id']}"):
+                shutil.rmtree(recording)
         try:
             self.run = self._init(run, settings)
         except wandb.Error as error:
             if self.mode != "online":
                 raise
-            print(f"no online run ({error}): recording offline", flush=True)
+            print(f"W&B cannot record online ({error}): recording offline", flush=True)
             self.mode = "offline"
             self.run = self._init(run, settings)
 
@@ -257,24 +256,24 @@ def _settings() -> Any:
 
 
 def _resolve(mode: str) -> tuple[str, str]:
-    """The mode to use and why, in words for the console. Asks the server only where a key is there."""
+    """(mode, description for the console). Mode "auto" becomes "online" if login succeeds, else "offline"."""
     import wandb
 
     if mode == "auto":
         try:
             mode = "online" if wandb.login(prompt=False) else "offline"
-        except Exception as error:  # noqa: BLE001  whatever wandb says, curves are then recorded offline
+        except Exception as error:  # noqa: BLE001  any login error means offline recording
             print(f"login failed: {error}", flush=True)
             mode = "offline"
-    return mode, {"online": "uploading curves as they come"}.get(mode, "recording offline")
+    return mode, {"online": "uploading curves during training"}.get(mode, "recording offline")
 
 
 def main(arguments: Sequence[str]) -> int:
     directory, mode, folders = Path(arguments[0]), arguments[1], [Path(a) for a in arguments[2:]]
     os.environ.pop("WANDB_MODE", None)
-    mode, why = _resolve(mode)
-    look = f"look with `wandb leet {directory}`, upload with `make sync`" if mode == "offline" else "see wandb.ai"
-    write_json(directory / STATE, {"mode": mode, "message": f"Weights & Biases: {why}; {look}"})
+    mode, description = _resolve(mode)
+    hint = f"view with `wandb leet {directory}`, upload with `make sync`" if mode == "offline" else "see wandb.ai"
+    write_json(directory / STATE, {"mode": mode, "message": f"Weights & Biases: {description}; {hint}"})
     mirrors = [_RunMirror(folder, directory, mode) for folder in folders]
     ended = False
     while not ended:
