@@ -1,4 +1,4 @@
-"""The summary as Markdown: a page of its own, and a table of claims for another page, as a README."""
+"""The summary as Markdown: the page `summary.md`, and a table of claims for another page such as the README."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNSETTLED = ("undecided", "not run")
 
 
 def summary_page(content: Mapping[str, Any]) -> str:
-    """The page `summary.md`: what was run at each budget, then each budget's claims with their verdicts."""
+    """Return the text of `summary.md`: what was run at each budget, then the claims and verdicts of each budget."""
     ran = [
         [
             ", ".join(f"`{command}`" for command in section["ran"]["commands"]),
@@ -50,7 +50,7 @@ def summary_page(content: Mapping[str, Any]) -> str:
 
 
 def claims_table(content: Mapping[str, Any]) -> str:
-    """Every claim that is not undecided, once, with the verdict that counts; then how many are undecided."""
+    """Return a table of the settled claims, each with the verdict that counts, and a line that names the others."""
     rows = [
         [
             claim["name"],
@@ -73,7 +73,7 @@ def claims_table(content: Mapping[str, Any]) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> str:
-    """A table of Markdown. align: a letter for each column, "l" or "r"."""
+    """Format a Markdown table. align: one letter per column, "l" or "r"."""
     rules = ["---:" if side == "r" else "---" for side in align]
     return "\n".join(f"| {' | '.join(_cell(cell) for cell in row)} |" for row in (header, rules, *rows))
 
@@ -83,9 +83,9 @@ def _cell(text: str) -> str:
 
 
 def put_claims_into(page: Path, content: Mapping[str, Any]) -> None:
-    """Replace what stands between the page's two markers by `claims_table`.
+    """Replace the text between the page's two markers by `claims_table`.
 
-    Raises UserError where the page cannot be read or written, or has not the two markers.
+    Raises UserError if the page cannot be read or written, or lacks one of the markers.
     """
     try:
         text = page.read_text()
