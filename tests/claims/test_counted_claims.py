@@ -76,7 +76,7 @@ def test_counted_claims_are_no_part_of_the_family_that_is_corrected() -> None:
 
 def test_a_claim_is_counted_or_measured_and_the_report_says_how_it_is_judged() -> None:
     counted = count_above("params", "big", 100.0, "M")
-    with pytest.raises(ValueError, match="mixes counted numbers with measured ones"):
+    with pytest.raises(ValueError, match="claim X mixes counted and measured"):
         Claim("X", "notes", "both", [counted, higher("error", "deep", than="shallow")])  # type: ignore[list-item]
     exact = Claim("X", "notes", "counted", [counted])
     assert rule_for([DEEPER_IS_WORSE]) == RULE
