@@ -90,12 +90,12 @@ def search_table(experiment: Experiment, records: Sequence[Record]) -> dict[str,
         cells = ["–" if rate not in scores else _score(scores[rate]) for rate in rates]
         rows.append([arm, str(seed), *cells, f"{search.learning_rate:g}"])
     return {
-        "header": ["arm", "seed", *[f"{rate:g}" for rate in rates], "taken"],
+        "header": ["arm", "seed", *[f"{rate:g}" for rate in rates], "chosen"],
         "align": ["left", *["right"] * (len(rates) + 2)],
         "rows": rows,
         "caption": (
             f"Search for the learning rates: {', '.join(metrics)} of the candidate runs by rate, at the same seed. The rate "
-            "with the lowest value is used; test images play no part."
+            "with the lowest value is chosen; test images play no part."
         ),
     }
 
