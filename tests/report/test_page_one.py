@@ -33,9 +33,8 @@ def has_block(page: np.ndarray) -> bool:
     return bool(((page < 40).mean(axis=1) > 0.05).sum() > 15)
 
 
-@pytest.mark.parametrize(
-    "height", [200, 900]
-)  # at a width of 600: a third of the text's width, or one and a half times it
+# The image is 600 wide and scaled to the text's width: its height is a third of that, or one and a half times.
+@pytest.mark.parametrize("height", [200, 900])
 @pytest.mark.parametrize("banners", [0, 5])
 def test_first_figure_is_on_page_one_below_any_banners(
     banners: int, height: int, degradation: Experiment, paper_runs: Path, tmp_path: Path

@@ -90,7 +90,7 @@ def test_nets_outside_the_figures_have_no_published_values(tmp_path: Path) -> No
     make_record(tmp_path, block, "preact-110", 0, "prefix34000", prefix=34_000)
     table = content_of(block, tmp_path, "prefix34000")["results"][0]
     assert "published" not in table["header"]
-    assert "no values of these nets" in table["caption"]
+    assert "no values for these nets" in table["caption"]
 
 
 def test_arms_and_recipe_show_the_part_of_the_schedule(degradation: Experiment, prefix_runs: Path) -> None:

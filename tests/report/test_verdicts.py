@@ -20,9 +20,8 @@ def test_diverged_run_counts_with_the_error_of_guessing(degradation: Experiment,
     assert results.of("plain-56", "train_error")[3] == 90.0
     assert results.of("plain-56", "test_error")[3] == 90.0
     assert results.of("plain-56", "train_loss")[3] == pytest.approx(2.3026, abs=1e-4)  # log 10
-    assert 3 not in results.of(
-        "plain-56", "generalization_gap"
-    )  # the gap of guessing would be 0, which would flatter the run
+    # The gap of guessing would be 0, which would flatter the run.
+    assert 3 not in results.of("plain-56", "generalization_gap")
     content = content_of(degradation, paper_runs)
     assert next(row for row in content["results"][0]["rows"] if row[0] == "plain-56")[-1] == "3 + 1 diverged"
     reasons = {claim["name"]: claim["reason"] for claim in content["claims"]}

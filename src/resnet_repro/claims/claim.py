@@ -18,7 +18,7 @@ class Claim:
     name: str
     """Short identifier, e.g. "D1"; unique over all experiments."""
     source: str
-    """Where the statement stands, e.g. "He15 §4.2"."""
+    """Source and section, e.g. "He15 §4.2"."""
     text: str
     """The statement as reports print it."""
     test: Sequence[Comparison] | Sequence[Exact]

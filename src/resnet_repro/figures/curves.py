@@ -44,27 +44,27 @@ def error_curves(panels: Panels, paper: PublishedCurves = HE15_FIGURE_6) -> Figu
         if not shown:
             return None
         same_schedule = _longest(context, shown) == paper.iterations
-        theirs = {
+        published_arms = {
             title: [arm.name for arm in arms if he15_error_curves(arm.name, paper)] if context.published else []
             for title, arms in shown.items()
         }
-        behind = same_schedule and any(theirs.values())
-        below = not same_schedule and any(theirs.values())
+        behind = same_schedule and any(published_arms.values())
+        below = not same_schedule and any(published_arms.values())
         figure, rows = panel_grid(shown, extra_rows=1 if below else 0)
         for ax, (title, arms) in zip(panel_axes(rows, shown), shown.items(), strict=True):
             style = looks([arm.name for arm in arms])
             for arm in arms:
                 _our_lines(ax, context.of(arm.name), style[arm.name], arm.name, "running_train_error", "test_error")
-            ax.set_title(title + (" (grey: He15)" if same_schedule and theirs[title] else ""))
+            ax.set_title(title + (" (grey: He15)" if same_schedule and published_arms[title] else ""))
             if same_schedule:
-                for name in theirs[title]:
+                for name in published_arms[title]:
                     _published(ax, name, paper, style[name] | {"color": PAPER_GREY})
                 ax.set_ylim(paper.bottom, max(paper.top, 1.1 * _worst(context, shown)))
             legend_below(ax, list(style), style, len(rows[0]))
         if below:
             for ax, (title, arms) in zip(rows[1], shown.items(), strict=True):
                 style = looks([arm.name for arm in arms])
-                for name in theirs[title]:
+                for name in published_arms[title]:
                     _published(ax, name, paper, style[name])
                 ax.set_title(f"{paper.name}: {title},\n{paper.length:,} iterations")
                 ax.set_ylim(paper.bottom, paper.top)

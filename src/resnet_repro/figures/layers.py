@@ -151,17 +151,18 @@ def layer_responses(arms: Sequence[Arm]) -> FigureSpec:
         if not any(ours.values()):
             return None
         style = looks(names)
-        theirs = {name: curve for name in names if context.published and (curve := he15_layer_responses(name))}
-        behind = bool(theirs) and context.prefix is None and context.iterations == HE15_STEPS
-        beside = bool(theirs) and not behind
+        published = {name: curve for name in names if context.published and (curve := he15_layer_responses(name))}
+        behind = bool(published) and context.prefix is None and context.iterations == HE15_STEPS
+        beside = bool(published) and not behind
         figure = Figure(figsize=(WIDTH, 3.7 if beside else 2.9))
-        axes = figure.subplots(2, 2) if beside else figure.subplots(1, 2).reshape(2, 1)  # (order or sorted, whose)
+        # Rows: in the layers' order, sorted. Columns: ours, published.
+        axes = figure.subplots(2, 2) if beside else figure.subplots(1, 2).reshape(2, 1)
         for name in names:
             if ours[name]:
                 _draw_responses(axes[:, 0], ours[name], style[name], name)
-            if name in theirs:
+            if name in published:
                 look = style[name] | ({"color": PAPER_GREY} if behind else {})
-                _draw_responses(axes[:, -1], [theirs[name]], look, f"He15 {name}", zorder=1 if behind else 2)
+                _draw_responses(axes[:, -1], [published[name]], look, f"He15 {name}", zorder=1 if behind else 2)
         axes[0, 0].set_title(f"ours, {context.length} iterations" + (" (grey: He15)" if behind else ""))
         if beside:
             axes[0, 1].set_title(f"He15 figure 7, {HE15_STEPS:,} iterations")
@@ -170,7 +171,7 @@ def layer_responses(arms: Sequence[Arm]) -> FigureSpec:
                 panel.set_xlabel(label)
                 panel.set_ylim(bottom=0)
             ax[0].set_ylabel("standard deviation")
-        shown = [name for name in names if ours[name] or name in theirs]
+        shown = [name for name in names if ours[name] or name in published]
         figure.legend(
             handles=[arm_handle(style[name]) for name in shown],
             labels=shown,

@@ -36,9 +36,9 @@ def errors_by_depth(arms: Sequence[Arm]) -> FigureSpec:
         depths = {arm.name: int(arm.model.options["depth"]) for arm in arms if _values(context, arm, "test_error")}
         if not depths:
             return None
-        theirs, source = _published(context, arms) if context.published else ({}, "")
+        published, source = _published(context, arms) if context.published else ({}, "")
         same_step = context.prefix is not None or context.iterations == HE15_STEPS
-        panels = 2 if theirs and not same_step else 1
+        panels = 2 if published and not same_step else 1
         figure = Figure(figsize=(WIDTH, 3.0))
         axes = figure.subplots(1, panels, squeeze=False)[0]
         for metric, label, look in SPLITS:
@@ -48,18 +48,18 @@ def errors_by_depth(arms: Sequence[Arm]) -> FigureSpec:
                 _pale(axes[0], [depth] * len(values), values, look)
             line = ("-" if look else "--") + MARKERS[look]
             axes[0].plot(list(means), list(means.values()), line, color=COLOURS[look], markersize=4, label=label)
-        axes[0].set_title(f"ours, {context.length} iterations" + (" (grey: He15)" if theirs and same_step else ""))
-        if theirs:
+        axes[0].set_title(f"ours, {context.length} iterations" + (" (grey: He15)" if published and same_step else ""))
+        if published:
             label = f"{source}: test error"
             style = {"color": PAPER_GREY, "markersize": 4, "zorder": 1.5, "label": label}
-            axes[-1].plot(list(theirs), list(theirs.values()), "-s", **style)
+            axes[-1].plot(list(published), list(published.values()), "-s", **style)
             if context.prefix is None:
                 spread = {"color": "black", "capsize": 2, "marker": "D", "markersize": 3, "linestyle": "none"}
                 axes[-1].errorbar(110, *HE15_110_LAYERS, **spread, zorder=1.6)
         if panels == 2:
             axes[1].set_title(f"{source}, {HE15_STEPS:,} iterations")
         figure.legend(*_handles(axes), loc="outside lower center", ncols=3)
-        shown = [set(depths.values()) | (set(theirs) if same_step else set()), set(theirs)]
+        shown = [set(depths.values()) | (set(published) if same_step else set()), set(published)]
         for ax, ticks in zip(axes, shown[:panels], strict=True):
             ax.set_xscale("log")
             ax.set_xticks(sorted(ticks), [str(tick) for tick in sorted(ticks)])
@@ -68,11 +68,11 @@ def errors_by_depth(arms: Sequence[Arm]) -> FigureSpec:
             ax.set_ylim(bottom=0)
         axes[0].set_ylabel("error (%)")
         caption = f"Error after the last step against the number of layers. {_of_seeds(context, arms)}"
-        if theirs and context.prefix is None:
+        if published and context.prefix is None:
             caption += (
                 " The published value at 110 layers is the best of five runs; black: their mean ± standard deviation."
             )
-        elif theirs:
+        elif published:
             caption += f" Grey: the paper's test error at {context.prefix:,} iterations, read from the curves."
         return figure, caption
 

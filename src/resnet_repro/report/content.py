@@ -92,7 +92,7 @@ def _published_note(experiment: Experiment, records: Sequence[Record]) -> str:
     if not steps or not experiment.published:
         return experiment.published_note
     if not any(published_values(experiment, records).values()):
-        return "The source shows no values of these nets at the step where ours end."
+        return "The source shows no values for these nets at this step."
     return PREFIX_NOTE.format(" and ".join(f"{step:,}" for step in steps))
 
 

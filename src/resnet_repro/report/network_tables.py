@@ -48,16 +48,16 @@ def totals_table(experiment: Experiment, records: Sequence[CountRecord]) -> dict
     rows = []
     for record in shown:
         values = {metric: record.value(metric) for metric in (*MEMORIES, *COUNTS, *OF_HEADS)}
-        theirs = published.get(record.arm, {})
+        source_values = published.get(record.arm, {})
         row = [
             record.arm,
             _image(record),
             _fixed(values["memory_kib"], MIB, 2),
             _fixed(values["weighted_memory_kib"], MIB, 2),
             _fixed(values["params"], 1e6, 3),
-            _as_published(theirs.get("params"), 1e6),
+            _as_published(source_values.get("params"), 1e6),
             _fixed(values["macs"], 1e9, 3),
-            _as_published(theirs.get("macs"), 1e9),
+            _as_published(source_values.get("macs"), 1e9),
         ]
         rows.append([*row, *([_fixed(values["heads_params"] or None, 1e6, 3)] if with_heads else [])])
     header += ["heads (M)"] if with_heads else []

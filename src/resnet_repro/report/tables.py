@@ -45,14 +45,16 @@ def results_table(experiment: Experiment, records: Sequence[Record], published: 
     header, align = ["arm"], ["left"]
     compared = [arm for arm in experiment.arms if not arm.control]
     shown = {arm.name: runs for arm in compared if (runs := _of(arm, records))}
-    theirs = published_values(experiment, records) if published else {}
-    with_published = {metric for arm in shown for metric in theirs.get(arm, {})}
+    source_values = published_values(experiment, records) if published else {}
+    with_published = {metric for arm in shown for metric in source_values.get(arm, {})}
     for column in experiment.columns:
         header.append(column.heading)
         if column.metric in with_published:
             header.append("published")
     align += ["right"] * len(header)
-    rows = [_result_row(experiment, arm, runs, theirs.get(arm, {}), with_published) for arm, runs in shown.items()]
+    rows = [
+        _result_row(experiment, arm, runs, source_values.get(arm, {}), with_published) for arm, runs in shown.items()
+    ]
     return {"header": [*header, "seeds"], "align": align, "rows": rows}
 
 
@@ -190,13 +192,13 @@ def _memory(ran: Sequence[Record]) -> str:
 
 
 def _result_row(
-    experiment: Experiment, arm: str, runs: Sequence[Record], theirs: Mapping[str, float], with_published: set[str]
+    experiment: Experiment, arm: str, runs: Sequence[Record], source: Mapping[str, float], with_published: set[str]
 ) -> list[str]:
     row = [arm]
     for column in experiment.columns:
         row.append(_spread([result_of(record, column.metric) for record in runs], column))
         if column.metric in with_published:
-            value = theirs.get(column.metric)
+            value = source.get(column.metric)
             row.append("–" if value is None else _published(value, runs[0], column.digits))
     seeds = str(sum(record.status == "finished" for record in runs))
     diverged = sum(record.status == "diverged" for record in runs)
