@@ -65,7 +65,7 @@ class Part:
     interval: Interval | None
     """The effect with its interval. None: an arm has no run."""
     seeds: int
-    """Common seeds if paired, otherwise the seeds of the arm with the fewest. 0 for counted numbers."""
+    """Number of common seeds if paired, otherwise of the arm with the fewest seeds. 0 for counted numbers."""
     paired: bool
     """Whether the interval is on the differences per seed."""
     verdict: Verdict

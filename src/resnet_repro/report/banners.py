@@ -46,7 +46,7 @@ def has_substitute_weights(record: Record) -> bool:
 
 
 def _backbone_arm(record: Record) -> str | None:
-    """Return the arm from which the run takes its backbone, unless external weights replace it; None without one."""
+    """Return the arm whose backbone the run starts from, or would without external weights; None without a backbone."""
     start = record.settings.arm.start
     return start.arm if start is not None and start.how == "backbone" else None
 
