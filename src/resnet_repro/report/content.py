@@ -20,8 +20,8 @@ COUNTED = "counted"  # shown instead of the number of seeds
 
 ARMS_CAPTION = (
     "Arms. Multiply-adds are those of convolutions and linear layers for one image. Minutes, images per second and seconds "
-    "per step are means over seeds. Memory is the peak of a run’s process (on a GPU, the peak allocated there). Asterisk: "
-    "activations are recomputed in the backward pass."
+    "per step are means over seeds. Memory is the highest peak of the runs’ processes (on a GPU: allocated there). "
+    "Asterisk: activations are recomputed in the backward pass."
 )
 
 FEATURES_CAPTION = " Minutes include the time to precompute features; speeds do not."
