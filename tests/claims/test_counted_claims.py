@@ -1,4 +1,4 @@
-"""Claims about counted numbers: exact, without seeds, beside the measured ones and apart from them."""
+"""Claims about counted numbers: exact, without seeds, and independent of measured claims."""
 
 from __future__ import annotations
 
@@ -47,9 +47,7 @@ COUNTS = Results(
         (published_ratio("params", "big", "small", 2.5), 138 / 61, "not reproduced"),
     ],
 )
-def test_counted_claims_are_exact_whatever_the_seeds_the_budget_and_the_data(
-    comparison: Exact, effect: float, expected: str
-) -> None:
+def test_counted_claims_ignore_seeds_budget_and_data(comparison: Exact, effect: float, expected: str) -> None:
     judgement = judge(Claim("X", "notes", "counted", [comparison], needs_paper_budget=True), COUNTS)
     part = judgement.parts[0]
     assert judgement.verdict == part.verdict == expected
@@ -58,7 +56,7 @@ def test_counted_claims_are_exact_whatever_the_seeds_the_budget_and_the_data(
     assert (judgement.p, part.interval.low) == (None, None)
 
 
-def test_one_counted_comparison_that_fails_refutes_the_claim() -> None:
+def test_failing_counted_comparison_refutes_the_claim() -> None:
     test = [count_above("params", "big", 100.0, "M"), count_above("params", "small", 100.0, "M")]
     judgement = judge(Claim("X", "notes", "counted", test), COUNTS)
     assert judgement.verdict == "not reproduced"
@@ -66,7 +64,7 @@ def test_one_counted_comparison_that_fails_refutes_the_claim() -> None:
     assert (judgement.verdict, judgement.reason) == ("undecided", "runs are missing")
 
 
-def test_counted_claims_are_no_part_of_the_family_that_is_corrected() -> None:
+def test_counted_claims_are_not_in_holms_family() -> None:
     values = {arm: {s: {"error": e + 0.1 * s} for s in range(3)} for arm, e in (("deep", 13.0), ("shallow", 9.0))}
     counted = Claim("X", "notes", "counted", [count_above("params", "big", 100.0, "M")])
     alone = judge(DEEPER_IS_WORSE, Results(values))
@@ -74,9 +72,9 @@ def test_counted_claims_are_no_part_of_the_family_that_is_corrected() -> None:
     assert (beside.p, beside.family) == (alone.p, alone.family) == (alone.p, 1)
 
 
-def test_a_claim_is_counted_or_measured_and_the_report_says_how_it_is_judged() -> None:
+def test_mixed_claims_are_rejected_and_each_kind_has_its_rule() -> None:
     counted = count_above("params", "big", 100.0, "M")
-    with pytest.raises(ValueError, match="mixes counted numbers with measured ones"):
+    with pytest.raises(ValueError, match="claim X mixes counted and measured"):
         Claim("X", "notes", "both", [counted, higher("error", "deep", than="shallow")])  # type: ignore[list-item]
     exact = Claim("X", "notes", "counted", [counted])
     assert rule_for([DEEPER_IS_WORSE]) == RULE

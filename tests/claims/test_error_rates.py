@@ -1,4 +1,4 @@
-"""What intervals, pairing and correction promise, simulated: how often a verdict is wrong, and found."""
+"""Simulated rates of wrong and missed verdicts, and coverage of intervals."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ SIMULATIONS = 1_200
 def null_experiment(
     rng: np.random.Generator, seeds: int, claims: int, parts: int, spread: float
 ) -> tuple[list[Claim], Results]:
-    """Claims of no effect at all; the second arm of each comparison spreads `spread` times as widely as the first."""
-    arms, found = {}, []
+    """Return claims without any effect; in each comparison, the second arm has `spread` times the standard deviation."""
+    arms, null_claims = {}, []
     for claim in range(claims):
         tests = []
         for part in range(parts):
             a, b = f"a{claim}-{part}", f"b{claim}-{part}"
             arms[a], arms[b] = rng.normal(5, 1, seeds).tolist(), rng.normal(5, spread, seeds).tolist()
             tests.append(higher("error", a, than=b))
-        found.append(Claim(f"C{claim}", "", "", tests))
-    return found, results(arms)
+        null_claims.append(Claim(f"C{claim}", "", "", tests))
+    return null_claims, results(arms)
 
 
 def decided(judgement: Judgement) -> bool:
@@ -39,31 +39,31 @@ def decided(judgement: Judgement) -> bool:
 @pytest.mark.parametrize(
     ("seeds", "claims", "parts", "spread"), [(3, 6, 1, 2), (3, 6, 1, 10), (3, 3, 2, 10), (5, 6, 1, 10), (5, 3, 2, 2)]
 )
-def test_wrong_verdicts_are_as_rare_as_promised(seeds: int, claims: int, parts: int, spread: float) -> None:
-    """The chance of any decided claim in an experiment without effects, and what it is where each is judged alone."""
+def test_wrong_verdicts_are_below_five_percent(seeds: int, claims: int, parts: int, spread: float) -> None:
+    """The rate of experiments without effects in which any claim is decided, corrected and uncorrected."""
     rng = np.random.default_rng(15)
     wrong = alone = 0
     for _ in range(SIMULATIONS):
-        found, made = null_experiment(rng, seeds, claims, parts, spread)
-        judgements = judge_all(found, made)
+        null_claims, values = null_experiment(rng, seeds, claims, parts, spread)
+        judgements = judge_all(null_claims, values)
         wrong += any(decided(j) for j in judgements)
         alone += any(part.verdict != "undecided" for j in judgements for part in j.parts)
     assert wrong / SIMULATIONS < 0.05 + 2 * (0.05 * 0.95 / SIMULATIONS) ** 0.5
     assert alone / SIMULATIONS > 0.12, "the test would not notice a missing correction"
 
 
-def test_without_the_correction_wrong_verdicts_exceed_what_is_promised() -> None:
-    """The same claims, each judged as if it were an experiment of its own."""
+def test_uncorrected_wrong_verdicts_exceed_five_percent() -> None:
+    """Each claim is judged as if it were the only one of its experiment."""
     rng = np.random.default_rng(18)
     wrong = 0
     for _ in range(SIMULATIONS):
-        found, made = null_experiment(rng, 5, 6, 1, spread=10)
-        wrong += any(decided(judge(claim, made)) for claim in found)
+        null_claims, values = null_experiment(rng, 5, 6, 1, spread=10)
+        wrong += any(decided(judge(claim, values)) for claim in null_claims)
     assert wrong / SIMULATIONS > 0.12
 
 
-def test_true_claims_beside_absent_ones_lead_to_no_more_wrong_verdicts() -> None:
-    """Three claims of clear effects, which step the correction down, and three of none, all against one arm."""
+def test_true_claims_do_not_raise_the_rate_of_wrong_verdicts() -> None:
+    """Three claims with clear effects, which step the correction down, and three without, all against one arm."""
     rng = np.random.default_rng(19)
     claims = [Claim(f"C{i}", "", "", [higher("error", f"a{i}", than="base")]) for i in range(6)]
     wrong = found = 0
@@ -77,8 +77,8 @@ def test_true_claims_beside_absent_ones_lead_to_no_more_wrong_verdicts() -> None
 
 
 @pytest.mark.parametrize("spreads", [(1, 1, 1, 1), (0.1, 0.2, 0.3, 3)])
-def test_small_p_values_are_as_rare_as_they_say(spreads: tuple[float, ...]) -> None:
-    """Of a trend over arms that spread more and more, where Welch's own degrees of freedom would give twice as many."""
+def test_small_p_values_are_not_too_frequent(spreads: tuple[float, ...]) -> None:
+    """Trend over arms of increasing spread, where Welch's degrees of freedom give twice too many small p-values."""
     rng = np.random.default_rng(20)
     test = trend("error", ["a", "b", "c", "d"], 1)
     by_welch = by_us = 0
@@ -95,7 +95,7 @@ def test_small_p_values_are_as_rare_as_they_say(spreads: tuple[float, ...]) -> N
     assert (by_welch / (4 * SIMULATIONS) > bound) == (max(spreads) > 1)
 
 
-def test_a_clear_effect_is_found_nearly_always() -> None:
+def test_clear_effect_is_nearly_always_found() -> None:
     rng = np.random.default_rng(16)
     found = 0
     for _ in range(300):
@@ -105,7 +105,7 @@ def test_a_clear_effect_is_found_nearly_always() -> None:
 
 
 @pytest.mark.parametrize("seeds", [3, 5])
-def test_intervals_cover_what_they_promise(seeds: int) -> None:
+def test_intervals_cover_95_percent(seeds: int) -> None:
     rng = np.random.default_rng(17)
     covered = {"student": 0, "paired": 0, "welch": 0}
     for _ in range(SIMULATIONS):

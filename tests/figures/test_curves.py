@@ -1,4 +1,4 @@
-"""Learning curves beside the paper's."""
+"""Learning curves and layer responses beside the published ones."""
 
 from __future__ import annotations
 
@@ -21,19 +21,18 @@ def _lines(experiment: Experiment, runs: Path, budget: str, iterations: int) -> 
     return len(figure.axes), [line for ax in figure.axes for line in ax.get_lines()]
 
 
-def test_the_papers_curves_lie_grey_behind_ours_where_budgets_are_the_same(
-    degradation: Experiment, paper_runs: Path
-) -> None:
+def test_published_curves_are_grey_behind_ours_at_equal_budgets(degradation: Experiment, paper_runs: Path) -> None:
     panels, lines = _lines(degradation, paper_runs, "paper", 64_000)
     grey = [line for line in lines if line.get_color() == PAPER_GREY]
     assert panels == 2
-    assert len(grey) == 8  # four nets, training and test
+    assert len(grey) == 8  # training and test error of four nets
     assert {line.get_label() for line in grey} >= {"He15 plain-56 test", "He15 resnet-20 train"}
     assert all(line.get_zorder() < 2 for line in grey)
-    assert len(lines) - len(grey) == 4 * (3 + 1) * 2  # of each net three seeds and their mean, twice
+    # Of each net: training and test error of three seeds and of their mean.
+    assert len(lines) - len(grey) == 4 * 2 * (3 + 1)
 
 
-def test_the_papers_layer_responses_lie_behind_ours_after_as_many_steps(
+def test_published_responses_are_behind_ours_after_full_training(
     degradation: Experiment, paper_runs: Path, tmp_path: Path
 ) -> None:
     (spec,) = [spec for spec in degradation.figures if spec.name == "layer_responses"]
@@ -45,19 +44,19 @@ def test_the_papers_layer_responses_lie_behind_ours_after_as_many_steps(
         assert len(axes) == panels
         grey = {str(line.get_label()) for line in axes[0].get_lines() if line.get_color() == PAPER_GREY}
         assert grey == ({f"He15 {name}" for name in TEST_ERROR if name != "plain-56-no-bn"} if panels == 2 else set())
-        assert ("The scales on the left and on the right differ." in drawn[1]) == (panels == 4)
+        assert ("scales differ" in drawn[1]) == (panels == 4)
 
 
-def test_else_they_have_panels_of_their_own(degradation: Experiment, tmp_path: Path) -> None:
+def test_published_curves_get_separate_panels_at_other_budgets(degradation: Experiment, tmp_path: Path) -> None:
     make_record(tmp_path, degradation, "plain-20", 0, "quick", 391)
     panels, lines = _lines(degradation, tmp_path, "quick", 391)
-    assert panels == 2  # plain nets alone have runs: ours, and the paper's below
+    assert panels == 2  # only plain nets have runs: our panel, and the published one below
     assert not [line for line in lines if line.get_color() == PAPER_GREY]
     published = next(line for line in lines if line.get_label() == "He15 plain-20 test")
     assert max(published.get_xdata()) > 60_000
 
 
-def test_a_third_group_of_arms_has_its_panel_in_a_second_row(degradation: Experiment, paper_runs: Path) -> None:
+def test_third_group_of_arms_is_in_the_second_row(degradation: Experiment, paper_runs: Path) -> None:
     groups = {arm.name: [arm] for arm in degradation.arms if arm.name != "plain-56-no-bn"}
     drawn = error_curves(groups).draw(Context(only_trained(collect(paper_runs, "degradation", "paper")), 64_000))
     assert drawn is not None
@@ -66,7 +65,7 @@ def test_a_third_group_of_arms_has_its_panel_in_a_second_row(degradation: Experi
         assert f"{name} test" in {line.get_label() for line in ax.get_lines()}
 
 
-def test_on_another_data_set_nothing_published_is_shown(degradation: Experiment, tmp_path: Path) -> None:
+def test_published_values_are_hidden_on_other_data(degradation: Experiment, tmp_path: Path) -> None:
     for arm in ("plain-20", "plain-56", "resnet-20"):
         make_record(tmp_path, degradation, arm, 0, "quick-cifar100", 391, dataset=CIFAR100)
     content = content_of(degradation, tmp_path, "quick-cifar100")

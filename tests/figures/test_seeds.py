@@ -1,4 +1,4 @@
-"""Curves of several seeds: where their mean stands, and what is drawn behind it."""
+"""Curves of several seeds: their mean, and the seeds behind it."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from resnet_repro.figures.seeds import draw_seeds, geometric_mean, mean_curve, o
 LOOK = {"color": "blue", "marker": "o"}
 
 
-def test_the_mean_of_runs_read_at_the_same_steps() -> None:
+def test_mean_of_runs_measured_at_the_same_steps() -> None:
     assert mean_curve([([1, 2, 3], [90.0, 60.0, 30.0]), ([1, 2, 3], [80.0, 50.0, 10.0])]) == (
         [1, 2, 3], [85.0, 55.0, 20.0],
     )  # fmt: skip
 
 
-def test_the_mean_ends_with_the_first_run_that_does() -> None:
+def test_mean_ends_with_the_shortest_run() -> None:
     x, y = mean_curve([([1, 2, 3, 4], [90.0, 60.0, 30.0, 20.0]), ([1, 2], [80.0, 50.0])])
     assert (list(x), list(y)) == ([1, 2], [85.0, 55.0])
 
 
-def test_between_their_readings_runs_are_straight() -> None:
+def test_runs_are_interpolated_linearly() -> None:
     x, y = mean_curve([([0, 10, 20, 30], [30.0, 20.0, 10.0, 0.0]), ([5, 25], [100.0, 100.0])])
     assert (list(x), list(y)) == ([5, 25], [62.5, 52.5])
 
 
-def test_a_run_without_a_reading_leaves_no_mean() -> None:
+def test_run_without_points_leaves_no_mean() -> None:
     assert mean_curve([([1, 2], [90.0, 60.0]), ([], [])]) == ([], [])
     assert mean_curve([]) == ([], [])
 
 
-def test_a_geometric_mean_is_that_of_a_logarithmic_axis() -> None:
+def test_geometric_mean_accepts_zeros() -> None:
     assert geometric_mean([1e-4, 1e-2]) == pytest.approx(1e-3)
     assert geometric_mean([1.0, 0.0]) > 0
 
 
-def test_seeds_lie_pale_and_unmarked_behind_the_one_line_that_counts() -> None:
+def test_seeds_are_pale_and_unmarked_behind_the_mean() -> None:
     from matplotlib.figure import Figure
 
     ax = Figure().subplots()
@@ -50,7 +50,7 @@ def test_seeds_lie_pale_and_unmarked_behind_the_one_line_that_counts() -> None:
         assert (line.get_alpha() or 1.0) < 1
 
 
-def test_a_single_seed_is_the_line() -> None:
+def test_single_seed_is_drawn_once() -> None:
     from matplotlib.figure import Figure
 
     ax = Figure().subplots()
@@ -59,6 +59,6 @@ def test_a_single_seed_is_the_line() -> None:
     assert np.array_equal(line.get_ydata(), [3.0, 4.0])
 
 
-def test_captions_say_what_a_line_is() -> None:
-    assert of_seeds([1, 1]) == "Each line is one seed."
-    assert of_seeds([1, 3]).startswith("Lines are means over seeds, as far as every seed has a value")
+def test_caption_distinguishes_one_seed_from_means() -> None:
+    assert "one seed" in of_seeds([1, 1]) and "mean" not in of_seeds([1, 1])
+    assert "means over seeds" in of_seeds([1, 3]) and "one seed" not in of_seeds([1, 3])

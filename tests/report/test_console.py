@@ -1,4 +1,4 @@
-"""What the console shows of a report: verdicts, final errors, the answer, and last the path."""
+"""Console output of a report: verdicts, final errors, the answer, and the path."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from resnet_repro.report.write import write_report
 
 
 @pytest.mark.slow
-def test_the_answer_stands_under_the_errors_and_above_the_path(
+def test_console_shows_verdicts_errors_answer_and_path(
     degradation: Experiment, paper_runs: Path, tmp_path: Path
 ) -> None:
     lines = write_report(degradation, "paper", paper_runs, tmp_path / "reports").lines
@@ -32,7 +32,7 @@ def test_the_answer_stands_under_the_errors_and_above_the_path(
     assert lines[-2:] == ["Means over 3 seeds.", f"report: {tmp_path / 'reports' / 'degradation.pdf'}"]
 
 
-def test_arms_that_were_not_scored_are_left_out(tmp_path: Path) -> None:
+def test_unscored_arms_and_controls_have_no_error_line(tmp_path: Path) -> None:
     depth = load_experiment("depth")
     make_record(tmp_path, depth, "resnet-20", 0, "quick", 391)
     make_record(tmp_path, depth, "resnet-20", 1, "quick", 391, **DIVERGED)
@@ -45,7 +45,7 @@ def test_arms_that_were_not_scored_are_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_experiment_that_counts_has_no_errors_but_an_answer(tmp_path: Path) -> None:
+def test_counting_experiment_has_an_answer_but_no_errors(tmp_path: Path) -> None:
     complexity, counted = load_experiment("complexity"), REPO / "reports" / "reference"
     assert error_lines(complexity, only_trained(collect(counted, "complexity", "quick"))) == []
     lines = write_report(complexity, "quick", counted, tmp_path / "reports").lines
@@ -53,5 +53,5 @@ def test_an_experiment_that_counts_has_no_errors_but_an_answer(tmp_path: Path) -
     assert lines[-1].startswith("report: ")
 
 
-def test_nothing_claimed_gives_no_verdict_lines() -> None:
+def test_no_claims_give_no_verdict_lines() -> None:
     assert verdict_lines([]) == []

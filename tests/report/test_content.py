@@ -1,4 +1,4 @@
-"""What reports from made-up records say."""
+"""Content of reports from made-up records."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from resnet_repro.design.registry import load_experiment
 from resnet_repro.files import write_json
 
 
-def test_the_papers_numbers_give_the_papers_verdicts(degradation: Experiment, paper_runs: Path) -> None:
+def test_published_numbers_give_the_published_verdicts(degradation: Experiment, paper_runs: Path) -> None:
     content = content_of(degradation, paper_runs)
     verdicts = {claim["name"]: claim["verdict"] for claim in content["claims"]}
     assert verdicts == dict.fromkeys(("D1", "D2", "D3", "D4", "D6"), "reproduced") | {"D5": "not reproduced"}
@@ -22,7 +22,7 @@ def test_the_papers_numbers_give_the_papers_verdicts(degradation: Experiment, pa
     assert d2["interval"] == "+3.27 to +3.73"
 
 
-def test_tables_give_mean_and_spread_beside_the_published(degradation: Experiment, paper_runs: Path) -> None:
+def test_results_show_mean_and_spread_beside_published_values(degradation: Experiment, paper_runs: Path) -> None:
     content = content_of(degradation, paper_runs)
     table = content["results"][0]
     assert table["header"] == [
@@ -37,7 +37,7 @@ def test_tables_give_mean_and_spread_beside_the_published(degradation: Experimen
     assert arms[0][4:] == ["64,000", "0, 1, 2", "60.0", "9,000", "0.050", "800 MiB"]
 
 
-def test_published_columns_belong_to_the_arms_that_are_shown(degradation: Experiment, tmp_path: Path) -> None:
+def test_published_columns_depend_on_the_arms_shown(degradation: Experiment, tmp_path: Path) -> None:
     make_record(tmp_path, degradation, "resnet-20", 0)
     results = content_of(degradation, tmp_path)["results"][0]
     assert "|".join(results["header"]) == "arm|train %|test %|published|best test %|response|published|seeds"
@@ -47,7 +47,7 @@ def test_published_columns_belong_to_the_arms_that_are_shown(degradation: Experi
     assert len(results["rows"][0]) == len(results["header"]) == len(results["align"])
 
 
-def test_missing_runs_are_named(degradation: Experiment, paper_runs: Path) -> None:
+def test_missing_runs_are_listed(degradation: Experiment, paper_runs: Path) -> None:
     banners = " ".join(content_of(degradation, paper_runs)["banners"])
     assert "MISSING RUNS" in banners
     assert "plain-20 seed 3" in banners
@@ -55,7 +55,7 @@ def test_missing_runs_are_named(degradation: Experiment, paper_runs: Path) -> No
     assert "SHORT BUDGET" not in banners
 
 
-def test_short_budgets_standins_and_divergence_stand_on_top(degradation: Experiment, tmp_path: Path) -> None:
+def test_banners_name_standins_short_budgets_and_divergence(degradation: Experiment, tmp_path: Path) -> None:
     standin = {**CIFAR100, "name": "standin", "standin": True}
     make_record(tmp_path, degradation, "plain-20", 0, "quick", 391, dataset=standin)
     make_record(tmp_path, degradation, "plain-56", 0, "quick", 391, **DIVERGED)
@@ -70,26 +70,25 @@ def test_short_budgets_standins_and_divergence_stand_on_top(degradation: Experim
     assert steps == {"plain-20": "391", "plain-56": "7 of 391"}
 
 
-def test_what_is_missing_comes_with_its_command(degradation: Experiment, tmp_path: Path) -> None:
+def test_missing_runs_come_with_their_command(degradation: Experiment, tmp_path: Path) -> None:
     for seed in range(2):
         make_record(tmp_path, degradation, "plain-20", seed, "2000it", 2_000)
     (banner,) = [b for b in content_of(degradation, tmp_path, "2000it")["banners"] if b.startswith("MISSING RUNS")]
-    assert banner.endswith("They are trained by: make degradation ITERATIONS=2000 SEEDS=0-1")
+    assert banner.endswith(" make degradation ITERATIONS=2000 SEEDS=0-1")
 
 
-def test_the_results_say_on_how_many_training_images(degradation: Experiment, tmp_path: Path) -> None:
+def test_results_caption_has_the_number_of_training_images(degradation: Experiment, tmp_path: Path) -> None:
     final = {"train_error": 5.0, "test_error": 9.0, "train_images": 50_000}
     make_record(tmp_path, degradation, "plain-20", 0, final=final)
-    make_record(
-        tmp_path, degradation, "plain-56-no-bn", 0, final=final | {"train_images": 10_000}
-    )  # no row in the table
-    assert "on all 50,000 training images in" in content_of(degradation, tmp_path)["results"][0]["caption"]
+    # A control, which has no row in the table.
+    make_record(tmp_path, degradation, "plain-56-no-bn", 0, final=final | {"train_images": 10_000})
+    assert "all 50,000 training images" in content_of(degradation, tmp_path)["results"][0]["caption"]
     make_record(tmp_path, degradation, "plain-56", 0, final=final | {"train_images": 45_000})
     caption = content_of(degradation, tmp_path)["results"][0]["caption"]
-    assert "on 45,000 of 50,000 or all 50,000 training images in" in caption
+    assert "45,000 of 50,000 or all 50,000 training images" in caption
 
 
-def test_a_stretch_and_a_skipped_run_say_so(tmp_path: Path) -> None:
+def test_stretches_and_skipped_runs_are_marked(tmp_path: Path) -> None:
     depth = load_experiment("depth")
     stretch = {"final": {}, "best": {}, "activations": "recomputed"}
     folder = make_record(tmp_path, depth, "resnet-1202", 0, "quick", 391, **stretch)
@@ -108,19 +107,19 @@ def test_a_stretch_and_a_skipped_run_say_so(tmp_path: Path) -> None:
     assert {c["name"]: c["reason"] for c in content["claims"]}["P2"] == "needs the published budget"
 
 
-def test_a_search_shows_its_candidates_and_what_it_took(tmp_path: Path) -> None:
+def test_search_table_shows_candidates_and_chosen_rate(tmp_path: Path) -> None:
     activation = load_experiment("activation")
     arm = activation.arm("tanh")
     make_record(tmp_path, activation, "tanh", 0, search=found_search(activation, arm))
     make_record(tmp_path, activation, "tanh-rate-0.3", 0)
     content = content_of(activation, tmp_path)
-    assert content["summary"].count("Recipe") == 1 and "learning rate searched for" in content["summary"]
+    assert content["summary"].count("Recipe") == 1 and "from a search" in content["summary"]
     table = content["ran"][1]
-    assert table["header"] == ["arm", "seed", "0.003", "0.01", "0.03", "0.1", "0.3", "taken"]
+    assert table["header"] == ["arm", "seed", "0.003", "0.01", "0.03", "0.1", "0.3", "chosen"]
     assert table["rows"] == [["tanh", "0", "40.00", "30.00", "35.00", "45.00", "diverged", "0.01"]]
 
 
-def test_counted_arms_stand_beside_trained_ones_and_decide_without_seeds(tmp_path: Path) -> None:
+def test_counted_networks_are_listed_and_decide_without_seeds(tmp_path: Path) -> None:
     fashion = load_experiment("fashion")
     for network in fashion.networks:
         count(tmp_path, fashion, network)

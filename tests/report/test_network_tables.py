@@ -1,4 +1,4 @@
-"""What is counted, in claims, tables and figures."""
+"""Counted networks in claims, tables and figures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from resnet_repro.report.network_tables import totals_table, write_csv_tables
 
 @pytest.fixture(scope="module")
 def records(complexity: Experiment, tmp_path_factory: pytest.TempPathFactory) -> list[CountRecord]:
-    """Records of some networks, as a study leaves them."""
+    """Return records of some networks, written as by a study."""
     runs = tmp_path_factory.mktemp("runs")
     for network in complexity.networks:
         if network.name in ("vgg-16", "googlenet", "alexnet", "googlenet-stem", "vgg-16-stem"):
@@ -32,17 +32,17 @@ def records(complexity: Experiment, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.mark.slow
-def test_claims_are_judged_on_what_is_counted(complexity: Experiment, counted: Results) -> None:
+def test_claims_are_judged_on_counted_networks(complexity: Experiment, counted: Results) -> None:
     verdicts = {j.claim.name: j.verdict for j in judge_all(complexity.claims, counted)}
     assert [name for name in verdicts if "-" not in name] == [
         "X1", "X2", "X3", "X4", "X4b", "X5", "X6", "X7", "X8", "X9", "X10", "X11", "X12", "X13",
     ]  # fmt: skip
-    assert verdicts.pop("X10") == "undecided"  # not all of its nets are counted here
+    assert verdicts.pop("X10") == "undecided"  # some of its nets are not counted here
     assert {name for name, verdict in verdicts.items() if verdict != "reproduced"} == {"X4", "X6-less"}
 
 
 @pytest.mark.slow
-def test_the_lectures_vgg_16_lacks_a_convolution(counted: Results) -> None:
+def test_lectures_vgg_16_lacks_one_convolution(counted: Results) -> None:
     ours, lacking = (counted.values[name][0] for name in ("vgg-16", "vgg-16-without-conv3-3"))
     conv3_3 = next(row for row in rows_of("vgg-16") if row.name == "conv3_3")
     assert ours["params"] - lacking["params"] == conv3_3.params
@@ -52,40 +52,40 @@ def test_the_lectures_vgg_16_lacks_a_convolution(counted: Results) -> None:
     assert round(lacking["macs"] / 1e9, 1) == 13.6
 
 
-def test_he15s_operations_are_met_and_torchvisions_stride_costs_more(complexity: Experiment) -> None:
+def test_he15_operations_match_and_torchvision_stride_costs_more(complexity: Experiment) -> None:
     published = complexity.published
     for name in ("plain-34", "resnet-18", "resnet-34", "resnet-50-he15", "vgg-19"):
         assert totals(rows_of(name))["macs"] == pytest.approx(published[name]["macs"], rel=0.03)
     assert totals(rows_of("resnet-50"))["macs"] > 1.05 * totals(rows_of("resnet-50-he15"))["macs"]
 
 
-def test_errors_beside_the_costs_are_torchvisions() -> None:
+def test_top_1_errors_are_those_of_torchvision() -> None:
     for name, error in TORCHVISION_TOP_1.items():
-        theirs = name.removesuffix("-torchvision").replace("-", "")
-        metrics = reference.get_model_weights(theirs)["IMAGENET1K_V1"].meta["_metrics"]  # type: ignore[index]
+        builder = name.removesuffix("-torchvision").replace("-", "")
+        metrics = reference.get_model_weights(builder)["IMAGENET1K_V1"].meta["_metrics"]  # type: ignore[index]
         assert error == pytest.approx(100 - metrics["ImageNet-1K"]["acc@1"])
 
 
-def test_tables_stand_beside_the_report(complexity: Experiment, records: list[CountRecord], tmp_path: Path) -> None:
+def test_csv_tables_have_layers_and_consistent_totals(
+    complexity: Experiment, records: list[CountRecord], tmp_path: Path
+) -> None:
     layers, sums = (list(csv.DictReader(path.open())) for path in write_csv_tables(complexity, records, tmp_path))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["complexity-layers.csv", "complexity-totals.csv"]
     assert list(layers[0]) == ["net", "layer", "output_shape", "memory_kib", "params", "macs"]
-    # In the order of the experiment's arms, whatever the order of the records.
+    # In the order of the experiment's networks, not of the records.
     assert [row["net"] for row in sums] == ["alexnet", "vgg-16", "googlenet", "googlenet-stem", "vgg-16-stem"]
     assert layers[0] == {
         "net": "alexnet", "layer": "conv1", "output_shape": "64×56×56", "memory_kib": "784.0", "params": "23296",
         "macs": "72855552",
     }  # fmt: skip
     for row in sums:
-        mine = [r for r in layers if r["net"] == row["net"] and not r["layer"].startswith("heads.")]
-        assert sum(int(r["params"]) for r in mine) == int(row["params"])
-        assert sum(float(r["memory_kib"]) for r in mine) == float(row["memory_kib"])
-        assert sum(int(r["macs"]) for r in mine) == int(row["macs"]) + int(row["pool_operations"])
+        counted = [r for r in layers if r["net"] == row["net"] and not r["layer"].startswith("heads.")]
+        assert sum(int(r["params"]) for r in counted) == int(row["params"])
+        assert sum(float(r["memory_kib"]) for r in counted) == float(row["memory_kib"])
+        assert sum(int(r["macs"]) for r in counted) == int(row["macs"]) + int(row["pool_operations"])
 
 
-def test_the_table_of_totals_has_the_published_ones_beside_them(
-    complexity: Experiment, records: list[CountRecord]
-) -> None:
+def test_totals_table_shows_published_values(complexity: Experiment, records: list[CountRecord]) -> None:
     table = totals_table(complexity, records)
     assert len(table["header"]) == len(table["align"])
     assert [row[0] for row in table["rows"]] == ["alexnet", "vgg-16", "googlenet"]  # stems are controls
@@ -96,7 +96,7 @@ def test_the_table_of_totals_has_the_published_ones_beside_them(
     assert complexity.published_note in table["caption"]
 
 
-def test_figures_are_drawn_from_records(complexity: Experiment, records: list[CountRecord]) -> None:
+def test_figures_are_drawn_from_counted_records(complexity: Experiment, records: list[CountRecord]) -> None:
     with report_style():
         drawn = {spec.name: spec.draw(Context([], 0, networks=records)) for spec in complexity.figures}
         nothing = {spec.name: spec.draw(Context([], 0)) for spec in complexity.figures}

@@ -1,4 +1,4 @@
-"""How reports look: what page one holds, that no page is half empty, that figures can be read in print."""
+"""Layout of reports: the content of page one, no half-empty pages, legible figures."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from made_reports import TRAINED, make_study
 from PIL import Image
 from reference import REFERENCE, STEMS
 
+from resnet_repro.claims.judge import RULE
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.design.registry import experiment_names, load_experiment
 from resnet_repro.figures.figure import Context
@@ -28,13 +29,14 @@ LONG = "UNUSUAL. " + "A sentence that a reader must know before any number of th
 
 
 def has_block(page: np.ndarray) -> bool:
-    """Whether the black rectangle that stands for the figure is on the page."""
+    """Whether the black rectangle, which replaces the figure, is on the page."""
     return bool(((page < 40).mean(axis=1) > 0.05).sum() > 15)
 
 
-@pytest.mark.parametrize("height", [200, 900])  # 600 are the text's width: low, or a page and a half high
+# The image is 600 wide and scaled to the text's width: its height is a third of that, or one and a half times.
+@pytest.mark.parametrize("height", [200, 900])
 @pytest.mark.parametrize("banners", [0, 5])
-def test_the_first_figure_is_on_page_one_whatever_stands_above(
+def test_first_figure_is_on_page_one_below_any_banners(
     banners: int, height: int, degradation: Experiment, paper_runs: Path, tmp_path: Path
 ) -> None:
     Image.new("L", (600, height)).save(tmp_path / "hero.png")
@@ -47,9 +49,7 @@ def test_the_first_figure_is_on_page_one_whatever_stands_above(
     assert not any(has_block(page) for page in others)
 
 
-def test_the_room_for_the_figure_is_what_is_left_of_page_one(
-    degradation: Experiment, paper_runs: Path, tmp_path: Path
-) -> None:
+def test_room_for_the_figure_shrinks_with_banners(degradation: Experiment, paper_runs: Path, tmp_path: Path) -> None:
     content = content_of(degradation, paper_runs) | {"hero": {"path": None, "caption": "A caption."}}
     (short,) = query("document.typ", content | {"banners": []}, tmp_path, "room")
     (long,) = query("document.typ", content | {"banners": [LONG] * 2}, tmp_path, "room")
@@ -58,34 +58,34 @@ def test_the_room_for_the_figure_is_what_is_left_of_page_one(
 
 
 @pytest.mark.slow
-def test_figures_are_drawn_to_fit_the_page(degradation: Experiment, tmp_path: Path) -> None:
+def test_first_figure_fills_page_one_unscaled(degradation: Experiment, tmp_path: Path) -> None:
     for arm in ("plain-20", "plain-56", "resnet-20", "resnet-56"):
         make_record(tmp_path / "runs", degradation, arm, 0, "quick", 391)
     write_report(degradation, "quick", tmp_path / "runs", tmp_path / "reports")
     drawn = Image.open(tmp_path / "reports" / "degradation-error_curves.png")
     pages = pages_of(tmp_path / "reports" / "degradation.pdf", tmp_path)
     assert emptiest_part(pages[0]) < 0.1
-    assert drawn.width / 160 == pytest.approx(17.4 / 2.54, abs=0.02)  # inches: it is printed as it is drawn
+    assert drawn.width / 160 == pytest.approx(17.4 / 2.54, abs=0.02)  # inches: printed unscaled
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", REPORTS)
-def test_no_page_of_the_reference_reports_is_half_empty(name: str, tmp_path: Path) -> None:
+def test_reference_reports_have_no_half_empty_page(name: str, tmp_path: Path) -> None:
     *pages, _ = pages_of(REFERENCE / name, tmp_path)
     empty = [round(emptiest_part(page), 2) for page in pages]
     assert all(part < 0.4 for part in empty), f"{empty}: make report REFERENCE=1 renews it"
 
 
 def made_context(experiment: Experiment, runs: Path, seeds: int = 2) -> Context:
-    if experiment.is_counted:  # counting takes half a minute, and gives the same
+    if experiment.is_counted:  # counting takes half a minute and gives the same records
         return Context([], 0, networks=only_counted(collect(REFERENCE, experiment.name, "quick")))
     return Context(make_study(runs, experiment, seeds), 64_000)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", experiment_names())
-def test_figures_can_be_read_in_print(name: str, tmp_path: Path) -> None:
-    """No letter is smaller than 7 points, but for exponents, and no legend lies over a panel."""
+def test_figures_are_legible_in_print(name: str, tmp_path: Path) -> None:
+    """No text but exponents is smaller than 7 points, and no legend overlaps a panel or another legend."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.text import Text
 
@@ -103,7 +103,7 @@ def test_figures_can_be_read_in_print(name: str, tmp_path: Path) -> None:
                 if isinstance(text, Text) and text.get_text() and text.get_visible() and float(text.get_fontsize()) < 7
             }
             assert not small, spec.name
-            if spec.name == "ilsvrc_by_year":  # whose bars are always the same, and low where the legend is
+            if spec.name == "ilsvrc_by_year":  # its bars are constant, and low below the legend
                 continue
             legends = [*figure.legends, *(legend for ax in figure.axes if (legend := ax.get_legend()))]
             boxes = [legend.get_window_extent() for legend in legends]
@@ -114,7 +114,7 @@ def test_figures_can_be_read_in_print(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
-def test_figures_show_a_run_that_diverged_at_once(name: str, tmp_path: Path) -> None:
+def test_figures_accept_runs_that_diverged_at_once(name: str, tmp_path: Path) -> None:
     experiment = load_experiment(name)
     context = made_context(experiment, tmp_path, seeds=1)
     arm = experiment.arms_of(experiment.profile("paper"))[0]
@@ -128,9 +128,7 @@ def test_figures_show_a_run_that_diverged_at_once(name: str, tmp_path: Path) -> 
             assert spec.draw(Context(records, 64_000)) is not None, spec.name
 
 
-def test_the_appendix_has_the_rule_once_then_deviations_and_provenance(
-    degradation: Experiment, paper_runs: Path, tmp_path: Path
-) -> None:
+def test_appendix_has_rule_deviations_and_provenance(degradation: Experiment, paper_runs: Path, tmp_path: Path) -> None:
     content = content_of(degradation, paper_runs)
     typeset("document.typ", content, tmp_path, "report.pdf")
     source = (tmp_path / "document.typ").read_text()
@@ -139,4 +137,4 @@ def test_the_appendix_has_the_rule_once_then_deviations_and_provenance(
         "Results", "Claims", "What was run", "How claims are judged", "Deviations from the sources", "Provenance",
     ]  # fmt: skip
     assert source.count("content.rule") == 1
-    assert json.dumps(content).count("A claim is one comparison or several") == 1
+    assert json.dumps(content, ensure_ascii=False).count(RULE) == 1

@@ -1,4 +1,4 @@
-"""The summary of all claims, as PDF, as a page, and as a table on another page."""
+"""Summary of all claims: as PDF, as Markdown, and as a table in another page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from resnet_repro.report.summary import summary_content, write_summary
 from resnet_repro.report.write import budgets_with_records
 
 
-def test_the_summary_holds_every_claim_of_every_experiment(degradation: Experiment, paper_runs: Path) -> None:
+def test_summary_has_every_claim_of_every_experiment(degradation: Experiment, paper_runs: Path) -> None:
     experiments = [load_experiment(name) for name in experiment_names()]
     content = summary_content(experiments, {"degradation": ["paper"]}, paper_runs)
     rows = {row["name"]: row for section in content["experiments"] for row in section["claims"]}
@@ -31,7 +31,7 @@ def test_the_summary_holds_every_claim_of_every_experiment(degradation: Experime
     assert (counts["reproduced"], counts["not reproduced"]) == (5, 1)
 
 
-def test_the_summary_is_made_again_to_the_same_bytes(degradation: Experiment, paper_runs: Path, tmp_path: Path) -> None:
+def test_summary_is_reproducible_byte_for_byte(degradation: Experiment, paper_runs: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         lines = write_summary(summary_content([degradation], {"degradation": ["paper"]}, paper_runs), tmp_path / name)
         assert lines == [f"summary: {tmp_path / name / 'summary.pdf'}"]
@@ -40,19 +40,17 @@ def test_the_summary_is_made_again_to_the_same_bytes(degradation: Experiment, pa
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
-def test_of_several_comparisons_the_weakest_is_shown(degradation: Experiment, paper_runs: Path, tmp_path: Path) -> None:
+def test_weakest_of_several_comparisons_is_shown(degradation: Experiment, paper_runs: Path, tmp_path: Path) -> None:
     rows = {r["name"]: r for r in summary_content([degradation], {"degradation": ["paper"]}, paper_runs)["claims"]}
-    # resnet-20 is 0.9 points below plain-20, resnet-56 6.2 below plain-56; D5's decay of 0.1 is nearer to the claim's -1
+    # D4: resnet-20 is 0.9 points below plain-20, resnet-56 6.2 below plain-56. D5: a decay of 0.1 is closer to the claimed -1.
     assert rows["D4"]["effect"] == "−0.90 points, weakest of 2"
     assert rows["D5"]["effect"] == "+3.00 decades, weakest of 2"
     complexity = load_experiment("complexity")
     assert summary_content([complexity], {}, tmp_path)["claims"][0]["effect"] == "–"
 
 
-def test_of_several_budgets_each_is_judged_and_the_longest_that_can_decide_counts(
-    degradation: Experiment, paper_runs: Path
-) -> None:
-    for arm in ("plain-20", "plain-56"):  # one seed of a longer schedule, where the deeper net is the better one
+def test_longest_budget_that_can_decide_counts(degradation: Experiment, paper_runs: Path) -> None:
+    for arm in ("plain-20", "plain-56"):  # one seed of a longer schedule; here the deeper net is better
         final = {"train_error": 9.0 if arm == "plain-20" else 5.0, "test_error": 9.0}
         make_record(paper_runs, degradation, arm, 0, "96000it", 96_000, final=final)
     budgets = budgets_with_records(paper_runs, "degradation")
@@ -72,8 +70,8 @@ def test_of_several_budgets_each_is_judged_and_the_longest_that_can_decide_count
     )
 
 
-def test_no_verdict_is_chosen_for_what_it_says(degradation: Experiment, tmp_path: Path) -> None:
-    """A shorter budget, or other data, where the effect is clear does not outweigh the longest, where it is not."""
+def test_choice_of_budget_ignores_the_verdict(degradation: Experiment, tmp_path: Path) -> None:
+    """A clear effect at a shorter budget or on other data does not outweigh an unclear one at the longest budget."""
     for seed, error in enumerate((5.0, 9.0, 13.0)):
         for budget, iterations, deep in (
             ("8000it", 8_000, error),
@@ -90,12 +88,12 @@ def test_no_verdict_is_chosen_for_what_it_says(degradation: Experiment, tmp_path
     assert verdicts == ["undecided", "reproduced", "reproduced"]
     claims = {row["name"]: row for row in content["claims"]}
     assert (claims["D1"]["verdict"], claims["D1"]["steps"]) == ("undecided", "8,000 of 64,000")
-    # without own runs those on other data count
+    # Without runs on its own data, those on other data count.
     content = summary_content([degradation], {"degradation": budgets[2:]}, tmp_path)
     assert {row["name"]: row["verdict"] for row in content["claims"]}["D1"] == "reproduced"
 
 
-def test_arms_with_other_seeds_have_a_command_of_their_own(degradation: Experiment) -> None:
+def test_arms_with_other_seeds_have_a_separate_command(degradation: Experiment) -> None:
     assert Budget.parse("2000it").commands(degradation, {"plain-56": [1, 0], "plain-20": [0, 1], "resnet-20": [0]}) == [
         "make degradation ITERATIONS=2000 SEEDS=0-1 ARMS=plain-20,plain-56",
         "make degradation ITERATIONS=2000 ARMS=resnet-20",
@@ -105,7 +103,7 @@ def test_arms_with_other_seeds_have_a_command_of_their_own(degradation: Experime
 
 
 @pytest.mark.parametrize(
-    ("budget", "arms", "seeds", "said"),
+    ("budget", "arms", "seeds", "command"),
     [
         ("quick", None, [0], "make degradation"),
         ("quick", None, [], "make degradation"),
@@ -119,11 +117,11 @@ def test_arms_with_other_seeds_have_a_command_of_their_own(degradation: Experime
         ),
     ],
 )
-def test_the_command_that_trains_given_runs(
-    degradation: Experiment, budget: str, arms: list[str] | None, seeds: list[int], said: str
+def test_command_trains_the_given_runs(
+    degradation: Experiment, budget: str, arms: list[str] | None, seeds: list[int], command: str
 ) -> None:
     every = [arm.name for arm in degradation.arms]
-    assert Budget.parse(budget).command(degradation, arms or every, seeds) == said
+    assert Budget.parse(budget).command(degradation, arms or every, seeds) == command
 
 
 def test_equal_verdicts_count_at_the_longest_budget(degradation: Experiment, tmp_path: Path) -> None:

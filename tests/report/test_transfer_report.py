@@ -1,7 +1,8 @@
-"""What a report says of substitute weights, low resolution, own images, images left out, processes together."""
+"""Reports on substitute weights, low resolution, own images, unreadable images and several processes."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,10 @@ def change_settings(folder: Path, **changes: object) -> None:
 
 
 def make_runs(runs: Path, transfer: Experiment, resolution: int, substitute: bool, **dataset: object) -> None:
-    """Three seeds of every arm at the published length: frozen ones err in 80 %, the others in 40 %."""
+    """Write three seeds of every arm at the published length.
+
+    Errors: 80 % for frozen arms and for training from scratch, 40 % for the others.
+    """
     outside = None if substitute else Weights("torchvision resnet34", "f" * 64)
     for seed in range(3):
         for arm in ("pretrained", *ARMS) if substitute else ARMS:
@@ -57,41 +61,39 @@ def verdicts(content: dict) -> dict[str, tuple[str, str]]:
     return {claim["name"]: (claim["verdict"], claim["reason"]) for claim in content["claims"]}
 
 
-def test_with_torchvisions_weights_at_full_size_claims_are_decided(transfer: Experiment, tmp_path: Path) -> None:
+def test_torchvision_weights_at_full_resolution_decide_claims(transfer: Experiment, tmp_path: Path) -> None:
     make_runs(tmp_path, transfer, 224, substitute=False)
     content = content_of(transfer, tmp_path)
-    found = verdicts(content)
-    assert (found["T1"][0], found["T2"][0], found["T5"][0]) == ("reproduced", "reproduced", "not reproduced")
+    by_claim = verdicts(content)
+    assert (by_claim["T1"][0], by_claim["T2"][0], by_claim["T5"][0]) == ("reproduced", "reproduced", "not reproduced")
     banners = " ".join(content["banners"])
     assert "SUBSTITUTE" not in banners and "RESOLUTION" not in banners and "OTHER DATA" not in banners
-    assert "pretrained" not in banners, "a run that the weights have made needless is not missed"
+    assert "pretrained" not in banners, "a run that only trains substitutes is not missing"
     assert "10,000 of the training images used" in content["summary"]
 
 
-def test_substitute_weights_are_said_first_and_decide_nothing_about_weights(
-    transfer: Experiment, tmp_path: Path
-) -> None:
+def test_substitute_weights_are_first_banner_and_decide_nothing(transfer: Experiment, tmp_path: Path) -> None:
     make_runs(tmp_path, transfer, 224, substitute=True)
     content = content_of(transfer, tmp_path)
     first = content["banners"][0]
     assert first.startswith("SUBSTITUTE WEIGHTS") and "frozen-corrected" in first and "from-scratch" not in first
     assert "CIFAR-10, 790 steps" in first
     assert not any(text.startswith(("SHORT BUDGET", "OTHER DATA")) for text in content["banners"])
-    found = verdicts(content)
+    by_claim = verdicts(content)
     for claim in ("T1", "T2", "T2c", "T3"):
-        assert found[claim] == ("undecided", "substitute weights")
-    assert found["T5"] == ("not reproduced", "")
+        assert by_claim[claim] == ("undecided", "substitute weights")
+    assert by_claim["T5"] == ("not reproduced", "")
 
 
-def test_the_summary_names_what_has_substitute_weights(transfer: Experiment, tmp_path: Path) -> None:
+def test_summary_names_experiments_with_substitute_weights(transfer: Experiment, tmp_path: Path) -> None:
     for name, substitute in (("begun", True), ("torchvisions", False)):
         make_runs(tmp_path / name, transfer, 224, substitute)
-    banner = "SUBSTITUTE WEIGHTS in transfer: no claim about pretrained weights is judged on them."
-    assert summary_content([transfer], {"transfer": ["paper"]}, tmp_path / "begun")["banners"] == [banner]
+    (banner,) = summary_content([transfer], {"transfer": ["paper"]}, tmp_path / "begun")["banners"]
+    assert banner.startswith("SUBSTITUTE WEIGHTS in transfer: ")
     assert not summary_content([transfer], {"transfer": ["paper"]}, tmp_path / "torchvisions")["banners"]
 
 
-def test_features_computed_once_are_judged_whatever_the_weights(transfer: Experiment, tmp_path: Path) -> None:
+def test_feature_claim_is_judged_with_any_weights(transfer: Experiment, tmp_path: Path) -> None:
     once, each = "frozen-corrected", "frozen-corrected-each-step"
     for arm, error, seconds, features in ((once, 60.0, 20.0, 100.0), (each, 60.2, 700.0, 0.0)):
         make_record(
@@ -103,37 +105,35 @@ def test_features_computed_once_are_judged_whatever_the_weights(transfer: Experi
     assert [part["effect"] for part in claim["parts"]] == ["−0.20 points", "+0.20 points", "−580.00 s"]
 
 
-def test_fewer_pixels_are_less_than_the_published_budget(transfer: Experiment, tmp_path: Path) -> None:
+def test_low_resolution_is_below_the_published_budget(transfer: Experiment, tmp_path: Path) -> None:
     make_runs(tmp_path, transfer, 64, substitute=False)
     content = content_of(transfer, tmp_path)
-    assert content["banners"][0] == "LOW RESOLUTION. Images of 64 pixels a side in place of 224."
+    assert re.match(r"LOW RESOLUTION\. .*\b64 pixels .*\b224\.$", content["banners"][0])
     assert verdicts(content)["T1"] == ("undecided", "needs the published budget")
 
 
-def test_own_images_and_those_left_out_are_named(transfer: Experiment, tmp_path: Path) -> None:
+def test_own_images_and_unreadable_images_have_banners(transfer: Experiment, tmp_path: Path) -> None:
     own = {"name": "folders-flowers", "title": "flowers (class folders)", "broken_images": 3, "class_images": {}}
     make_runs(tmp_path, transfer, 224, substitute=False, **own)
     banners = content_of(transfer, tmp_path)["banners"]
-    assert any(
-        text.startswith("OTHER DATA SET. These nets were trained on flowers (class folders);") for text in banners
-    )
-    assert any(text.startswith("LEFT OUT. 3 images could not be read") for text in banners)
+    assert any(text.startswith("OTHER DATA SET.") and "flowers (class folders)" in text for text in banners)
+    assert any(text.startswith("LEFT OUT. 3 images ") for text in banners)
 
 
-def test_processes_together_are_named(tmp_path: Path) -> None:
+def test_summary_has_the_number_of_processes(tmp_path: Path) -> None:
     experiment = load_experiment("plain-vs-resnet")
     make_record(
         tmp_path, experiment, "plain-18", 0, iterations=450_450, processes=8, dataset=PART | {"class_images": {}}
     )
     summary = content_of(experiment, tmp_path)["summary"]
-    assert "a made-up GPU, 8 processes together" in summary
+    assert "a made-up GPU, 8 processes" in summary
     assert (
         "shorter side scaled to 256 to 480 pixels for a crop of 224, horizontal flip, colours shifted by 0.1 σ"
         in summary
     )
 
 
-def test_what_is_trained_and_what_is_frozen_stands_in_a_table(transfer: Experiment, tmp_path: Path) -> None:
+def test_table_splits_parameters_into_trainable_and_frozen(transfer: Experiment, tmp_path: Path) -> None:
     make_runs(tmp_path, transfer, 224, substitute=False)
     for network in transfer.networks:
         count(tmp_path, transfer, network)
@@ -148,7 +148,7 @@ def test_what_is_trained_and_what_is_frozen_stands_in_a_table(transfer: Experime
     assert verdicts(content)["T4"] == ("reproduced", "")
 
 
-def test_a_claim_about_weights_needs_them(tmp_path: Path) -> None:
+def test_claims_about_weights_are_undecided_on_substitutes(tmp_path: Path) -> None:
     values = {"a": {0: {"error": 2.0}}, "b": {0: {"error": 1.0}}}
     claim = Claim("C", "", "", [higher("error", "a", than="b")])
     for substitute, verdict in ((frozenset({"a"}), "undecided"), (frozenset({"other"}), "observed")):

@@ -1,4 +1,4 @@
-"""What claims are judged on: the numbers, pairs and short arms that come out of records."""
+"""Results for claims: values, pairs and short arms derived from records."""
 
 from __future__ import annotations
 
@@ -14,45 +14,44 @@ from resnet_repro.report.summary import summary_content
 from resnet_repro.report.verdicts import results_of
 
 
-def test_a_run_that_diverged_counts_with_the_error_of_guessing(degradation: Experiment, paper_runs: Path) -> None:
+def test_diverged_run_counts_with_the_error_of_guessing(degradation: Experiment, paper_runs: Path) -> None:
     make_record(paper_runs, degradation, "plain-56", 3, diagnostics={}, **DIVERGED)
     results = results_of(collect(paper_runs, "degradation", "paper"))
     assert results.of("plain-56", "train_error")[3] == 90.0
     assert results.of("plain-56", "test_error")[3] == 90.0
     assert results.of("plain-56", "train_loss")[3] == pytest.approx(2.3026, abs=1e-4)  # log 10
-    assert 3 not in results.of("plain-56", "generalization_gap")  # guessing has none, which would flatter
+    # The gap of guessing would be 0, which would flatter the run.
+    assert 3 not in results.of("plain-56", "generalization_gap")
     content = content_of(degradation, paper_runs)
     assert next(row for row in content["results"][0]["rows"] if row[0] == "plain-56")[-1] == "3 + 1 diverged"
     reasons = {claim["name"]: claim["reason"] for claim in content["claims"]}
     assert reasons["D6"] == "plain-56 seed 3 ended without the value"
 
 
-def test_errors_against_guessing_hold_for_any_number_of_classes(degradation: Experiment, tmp_path: Path) -> None:
+def test_error_relative_to_guessing_depends_on_classes(degradation: Experiment, tmp_path: Path) -> None:
     final = {"train_error": 45.0}
     make_record(tmp_path, degradation, "plain-20", 0, final=final)
     make_record(tmp_path, degradation, "plain-20", 1, final=final, dataset=CIFAR100)
-    found = results_of(collect(tmp_path, "degradation", "paper")).of("plain-20", "train_error_of_guessing")
-    assert found == pytest.approx({0: 50.0, 1: 100 * 45 / 99})
+    values = results_of(collect(tmp_path, "degradation", "paper")).of("plain-20", "train_error_of_guessing")
+    assert values == pytest.approx({0: 50.0, 1: 100 * 45 / 99})
 
 
 @pytest.mark.parametrize(("iterations", "short"), [(391, True), (64_000, False)])
-def test_nets_that_are_only_read_are_as_short_as_their_training_was(
-    iterations: int, short: bool, tmp_path: Path
-) -> None:
+def test_untrained_runs_are_as_short_as_their_parents(iterations: int, short: bool, tmp_path: Path) -> None:
     features = load_experiment("features")
     parent = parent_of("degradation", "plain-20", 0, "a" * 64, iterations)
     make_record(tmp_path, features, "plain-20-trained", 0, "quick", 0, parent=parent)
     make_record(tmp_path, features, "plain-20-initial", 0, "quick", 0)
     content = content_of(features, tmp_path, "quick")
-    said = "SHORT BUDGET. 391 of the published 64,000 iterations" in " ".join(content["banners"])
-    assert said == short
+    has_banner = "SHORT BUDGET. 391 of the published 64,000 iterations" in " ".join(content["banners"])
+    assert has_banner == short
     records = collect(tmp_path, "features", "quick")
     assert results_of(records).short == ({"plain-20-trained"} if short else set())
     section = summary_content([features], {"features": ["quick"]}, tmp_path)["experiments"][0]
     assert section["budget"].startswith(f"quick: {iterations:,} of 64,000 iterations")
 
 
-def test_pairs_and_short_arms_come_from_the_records(degradation: Experiment, tmp_path: Path) -> None:
+def test_pairs_and_short_arms_follow_from_records(degradation: Experiment, tmp_path: Path) -> None:
     for arm in ("plain-20", "resnet-20"):
         make_record(tmp_path, degradation, arm, 0, draws="same")
     make_record(tmp_path, degradation, "plain-56", 0, "paper", 391, draws="other")
@@ -62,8 +61,8 @@ def test_pairs_and_short_arms_come_from_the_records(degradation: Experiment, tmp
     assert results.short == {"plain-56"}
 
 
-def test_arms_that_go_on_from_the_same_trained_net_are_compared_pair_by_pair(tmp_path: Path) -> None:
-    """resnet-56-on goes back to resnet-20 by way of resnet-56-built, resnet-20-on at once: its luck is in both."""
+def test_arms_with_a_common_ancestor_are_paired(tmp_path: Path) -> None:
+    """resnet-56-on (by way of resnet-56-built) and resnet-20-on both descend from resnet-20."""
     construction = load_experiment("construction")
 
     def make(arm: str, seed: int, weights: str, parent: tuple[str, str] | None = None) -> None:
@@ -79,9 +78,9 @@ def test_arms_that_go_on_from_the_same_trained_net_are_compared_pair_by_pair(tmp
             make(f"{kind}-20-on", seed, "-", (f"{kind}-20", f"{kind} parent {seed}"))
     make("resnet-56-on", 3, "-", ("resnet-56-built", "built of a parent trained before"))
     make("resnet-20-on", 3, "-", ("resnet-20", "resnet parent 3"))
-    found = results_of(collect(tmp_path, "construction", "paper"))
-    assert found.share_chance(["resnet-56-on", "resnet-20-on"], [0, 1, 2])
-    assert not found.share_chance(["resnet-56-on", "plain-56-on"], [0, 1, 2])  # of two nets
-    assert not found.share_chance(["plain-56", "plain-56-built"], [0, 1, 2])  # one of them from none
-    assert not found.share_chance(["plain-56", "resnet-56"], [0, 1, 2])  # both from none
-    assert not found.share_chance(["resnet-56-on", "resnet-20-on"], [0, 1, 2, 3])
+    results = results_of(collect(tmp_path, "construction", "paper"))
+    assert results.share_chance(["resnet-56-on", "resnet-20-on"], [0, 1, 2])
+    assert not results.share_chance(["resnet-56-on", "plain-56-on"], [0, 1, 2])  # two ancestors
+    assert not results.share_chance(["plain-56", "plain-56-built"], [0, 1, 2])  # one has no ancestor
+    assert not results.share_chance(["plain-56", "resnet-56"], [0, 1, 2])  # neither has an ancestor
+    assert not results.share_chance(["resnet-56-on", "resnet-20-on"], [0, 1, 2, 3])

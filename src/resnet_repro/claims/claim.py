@@ -1,4 +1,4 @@
-"""A claim of a source, and what it is judged by."""
+"""A claim of a source and the comparisons that test it."""
 
 from __future__ import annotations
 
@@ -10,33 +10,39 @@ from resnet_repro.claims.comparisons import Comparison, Exact
 
 @dataclass(frozen=True)
 class Claim:
-    """One sentence of a source, and the comparisons that must all hold for it.
+    """One statement of a source, and the comparisons that must all hold for it.
 
-    needs_paper_budget: the sentence speaks of nets trained to the end; shorter runs cannot decide it.
-    from_prefix: a prefix of the published schedule decides the sentence from so many steps on, and none that is shorter;
-    None where a prefix is no more and no less than any other budget.
-    refuted_early: for such a sentence, shorter runs can refute it all the same, as what has been learned is learned.
-    any_weights: it holds or not whatever weights the arms began with; the others are undecided on substitute weights.
-    note: what the reader must know to read the effect.
+    Raises ValueError if `test` is empty or mixes counted and measured comparisons.
     """
 
     name: str
+    """Short identifier, e.g. "D1"; unique over all experiments."""
     source: str
+    """Source and section, e.g. "He15 §4.2"."""
     text: str
+    """The statement as reports print it."""
     test: Sequence[Comparison] | Sequence[Exact]
+    """The comparisons: all measured over seeds, or all counted on architectures."""
     needs_paper_budget: bool = False
+    """The statement is about fully trained nets, so shorter runs leave it undecided."""
     from_prefix: int | None = None
+    """Steps from which a prefix of the published schedule decides the claim. None: prefixes are judged like other budgets."""
     refuted_early: bool = False
+    """With `needs_paper_budget`: shorter runs can still refute the claim, since learning is not undone later."""
     any_weights: bool = False
+    """The claim holds for any initial weights. False: it is undecided on substitute weights."""
     note: str = ""
+    """What the reader must know to interpret the effect."""
 
     def __post_init__(self) -> None:
         if not self.test:
-            raise ValueError(f"claim {self.name} has no comparison: nothing could refute it")
+            raise ValueError(f"claim {self.name} has no comparison: expected at least one")
         if len({isinstance(comparison, Exact) for comparison in self.test}) > 1:
-            raise ValueError(f"claim {self.name} mixes counted numbers with measured ones: make it two claims")
+            raise ValueError(
+                f"claim {self.name} mixes counted and measured comparisons: expected one claim for each kind"
+            )
 
     @property
     def exact(self) -> bool:
-        """Whether it is about counted numbers."""
+        """Whether the claim is about counted numbers."""
         return isinstance(self.test[0], Exact)

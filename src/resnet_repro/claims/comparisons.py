@@ -1,4 +1,4 @@
-"""Comparisons: what a claim says of the results of arms, in the words of experiment files."""
+"""Comparisons between the results of arms, and the constructors that experiment files use."""
 
 from __future__ import annotations
 
@@ -15,101 +15,110 @@ SEEDS_TO_DECIDE = 3
 
 @dataclass(frozen=True)
 class Results:
-    """What claims are judged on.
-
-    values: {arm: {seed: {metric: value}}}. pairing_keys: {arm: {seed: key}}; two runs have the same key where they shared their
-    first weights on the main path and the order of their data. origins: {arm: {seed: key}}; two runs have the same key
-    where they go back to the same trained net, None where they began untrained. short: arms with a run below its
-    published budget. prefixes: {arm: steps} of arms whose runs are the beginning of the published schedule. substitute:
-    arms that began with other weights than those wanted.
-    """
+    """The results on which claims are judged."""
 
     values: Mapping[str, Mapping[int, Mapping[str, float]]]
+    """{arm: {seed: {metric: value}}}."""
     standin: bool = False
+    """Whether any run used stand-in data."""
     short: frozenset[str] = frozenset()
+    """Arms with a run below its published budget."""
     prefixes: Mapping[str, int] = field(default_factory=dict)
+    """{arm: steps} of the arms that were trained on a prefix of the published schedule."""
     pairing_keys: Mapping[str, Mapping[int, str | None]] = field(default_factory=dict)
+    """{arm: {seed: key}}. Equal keys: the runs shared the initial weights of the main path and the data order."""
     origins: Mapping[str, Mapping[int, str | None]] = field(default_factory=dict)
+    """{arm: {seed: key}}. Equal keys: the runs descend from the same trained net. None: the run began untrained."""
     substitute: frozenset[str] = frozenset()
+    """Arms that began with substitutes for the intended pretrained weights."""
 
     def of(self, arm: str, metric: str) -> dict[int, float]:
-        """Value by seed; seeds without it are left out."""
+        """Return {seed: value} of a metric, without the seeds that lack it."""
         return {seed: row[metric] for seed, row in self.values.get(arm, {}).items() if metric in row}
 
     def share_chance(self, arms: Sequence[str], seeds: Sequence[int]) -> bool:
-        """Whether what chance gave the arms was the same at every one of the seeds, so that it cancels in a difference.
+        """Whether the arms share their source of randomness at every seed, so that it cancels in a difference.
 
-        It is where their runs had the same first weights and data order, and where they go back to the same trained net,
-        whose luck both inherit.
+        They do if their runs had the same initial weights and data order, or descend from the same trained net.
         """
         return any(_agree(keys, arms, seeds) for keys in (self.pairing_keys, self.origins))
 
     def without(self, arm: str, metric: str) -> list[int]:
-        """Seeds whose run has ended and left no such value."""
+        """Return the seeds whose run ended without a value of the metric."""
         return [seed for seed, row in self.values.get(arm, {}).items() if metric not in row]
 
 
 def _agree(keys: Mapping[str, Mapping[int, str | None]], arms: Sequence[str], seeds: Sequence[int]) -> bool:
-    """Whether the arms have the same key, and one at all, at every one of the seeds."""
-    found = [{keys.get(arm, {}).get(seed) for arm in arms} for seed in seeds]
-    return bool(found) and all(len(at_seed) == 1 and None not in at_seed for at_seed in found)
+    """Whether the arms have the same key, other than None, at every seed; False without seeds."""
+    distinct = [{keys.get(arm, {}).get(seed) for arm in arms} for seed in seeds]
+    return bool(distinct) and all(len(at_seed) == 1 and None not in at_seed for at_seed in distinct)
 
 
 @dataclass(frozen=True)
 class Part:
-    """One judged comparison: what it says, its effect, the seeds behind it, and its verdict before any correction.
-
-    difference: whether the effect is one, of two arms or more, so that its sign is worth showing.
-    """
+    """The result of one comparison."""
 
     statement: str
+    """The comparison in words."""
     unit: str
+    """Unit of the effect, e.g. "points"."""
     interval: Interval | None
+    """The effect with its interval. None: an arm has no run."""
     seeds: int
+    """Number of common seeds if paired, otherwise of the arm with the fewest seeds. 0 for counted numbers."""
     paired: bool
+    """Whether the interval is on the differences per seed."""
     verdict: Verdict
+    """Verdict on this comparison alone, before any correction."""
     exact: bool = False
+    """Whether the effect is a counted number."""
     difference: bool = False
+    """Whether the effect is a difference between arms, so that reports print its sign."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The claim that Σ weight · mean of `metric` over arms lies above (sign 1) or below (sign -1) a threshold.
-
-    terms: (arm, weight) of each arm. statement: the same in words.
-    """
+    """The claim that Σ weight · mean of a metric over arms is above or below a threshold."""
 
     metric: str
+    """Name of the metric, as in `records.metrics`."""
     terms: tuple[tuple[str, float], ...]
+    """(arm, weight) of each term of the sum."""
     sign: int
+    """1: the sum is above the threshold. -1: below it."""
     threshold: float
+    """In `unit`."""
     unit: str
+    """Unit of the effect, e.g. "points"."""
     statement: str
+    """The comparison in words."""
 
     @property
     def arms(self) -> list[str]:
         return [arm for arm, _ in self.terms]
 
     def judge(self, results: Results) -> Part:
-        found = {arm: results.of(arm, self.metric) for arm in self.arms}
-        shared = sorted(set.intersection(*(set(values) for values in found.values())))
+        """Return the effect with its interval, paired if the arms share chance, and the uncorrected verdict."""
+        by_arm = {arm: results.of(arm, self.metric) for arm in self.arms}
+        shared = sorted(set.intersection(*(set(values) for values in by_arm.values())))
         paired = len(self.terms) > 1 and results.share_chance(self.arms, shared)
         if paired:
-            per_seed = [sum(weight * found[arm][seed] for arm, weight in self.terms) for seed in shared]
+            per_seed = [sum(weight * by_arm[arm][seed] for arm, weight in self.terms) for seed in shared]
             interval, seeds = mean_interval(per_seed), len(shared)
         else:
-            interval = contrast_interval([(weight, list(found[arm].values())) for arm, weight in self.terms])
-            seeds = min(len(values) for values in found.values())
+            interval = contrast_interval([(weight, list(by_arm[arm].values())) for arm, weight in self.terms])
+            seeds = min(len(values) for values in by_arm.values())
         verdict = self._verdict(interval, seeds)
         return Part(self.statement, self.unit, interval, seeds, paired, verdict, difference=len(self.terms) > 1)
 
     def support(self, part: Part) -> float:
-        """How strongly its own part speaks for the comparison: the larger, the more; of no meaning but in order.
+        """Return a score by which the parts of a claim are ranked; larger values support their comparison more.
 
-        By p where there is one, else by how far the estimate lies on the claimed side. Raises ValueError without any.
+        The score is -p, or without a p-value the distance of the estimate from the threshold on the claimed side.
+        Raises ValueError if the part has no interval.
         """
         if part.interval is None:
-            raise ValueError(f"{self.statement}: no runs to support it")
+            raise ValueError(f"no effect of '{self.statement}': expected a part with runs")
         p = part.interval.p_value(self.threshold, self.sign)
         return self.sign * (part.interval.estimate - self.threshold) if p is None else -p
 
@@ -128,23 +137,29 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Exact:
-    """The claim that a number counted on an architecture, or the ratio of two arms' numbers, lies between two bounds.
+    """The claim that a counted number, or the ratio of two arms' numbers, is between two bounds.
 
-    arms: the arm, and for a ratio the one that it is divided by. low, high: the bounds, which do not belong to the
-    range; None for none. Counts have no seeds and no spread.
+    Counts are the same at every seed, so they have no interval.
     """
 
     metric: str
+    """Name of the metric, as in `records.metrics`."""
     arms: tuple[str, ...]
+    """(arm,), or (numerator, denominator) of a ratio."""
     low: float | None
+    """Lower bound, exclusive. None: unbounded."""
     high: float | None
+    """Upper bound, exclusive. None: unbounded."""
     unit: str
+    """Unit of the effect; "×" for ratios."""
     statement: str
+    """The comparison in words."""
 
     def judge(self, results: Results) -> Part:
-        found = [next(iter(results.of(arm, self.metric).values()), None) for arm in self.arms]
-        counts = [value for value in found if value is not None]
-        if len(counts) < len(found):
+        """Return the number or ratio, and whether it is between the bounds; undecided if an arm has not been counted."""
+        values = [next(iter(results.of(arm, self.metric).values()), None) for arm in self.arms]
+        counts = [value for value in values if value is not None]
+        if len(counts) < len(values):
             return Part(self.statement, self.unit, None, 0, False, "undecided", exact=True)
         effect = counts[0] if len(counts) == 1 else counts[0] / counts[1]
         inside = (self.low is None or effect > self.low) and (self.high is None or effect < self.high)
@@ -152,7 +167,7 @@ class Exact:
         return Part(self.statement, self.unit, Interval(effect), 0, False, verdict, exact=True)
 
 
-# -- comparisons in the words of experiment files ------------------------------------------------------------------------
+# -- constructors for experiment files -----------------------------------------------------------------------------------
 
 
 def higher(metric: str, arm: str, than: str, unit: str = "points") -> Comparison:
@@ -166,32 +181,35 @@ def lower(metric: str, arm: str, than: str, unit: str = "points") -> Comparison:
 
 
 def not_higher(metric: str, arm: str, than: str, margin: float, unit: str = "points") -> Comparison:
-    """`metric` is higher in `arm` than in `than` by less than `margin`, if at all."""
+    """`metric` in `arm` exceeds that in `than` by less than `margin`, which includes being lower."""
     statement = f"{_words(metric)}: {arm} less than {margin:g} {unit} above {than}"
     return Comparison(metric, ((arm, 1), (than, -1)), -1, margin, unit, statement)
 
 
 def above(metric: str, arm: str, threshold: float, unit: str) -> Comparison:
-    """`metric` of `arm` lies above a number."""
+    """`metric` of `arm` is above a threshold."""
     return Comparison(metric, ((arm, 1),), 1, threshold, unit, f"{_words(metric)} of {arm} > {threshold:g} {unit}")
 
 
 def below(metric: str, arm: str, threshold: float, unit: str) -> Comparison:
-    """`metric` of `arm` lies below a number."""
+    """`metric` of `arm` is below a threshold."""
     return Comparison(metric, ((arm, 1),), -1, threshold, unit, f"{_words(metric)} of {arm} < {threshold:g} {unit}")
 
 
 def near_zero(metric: str, arm: str, by: float, unit: str) -> list[Comparison]:
-    """`metric` of `arm` lies within `by` of zero: two one-sided comparisons."""
+    """`metric` of `arm` is within `by` of zero, as two one-sided comparisons."""
     return [above(metric, arm, -by, unit), below(metric, arm, by, unit)]
 
 
 def closer(
     metric: str, arm: str, other: str, than_gap: tuple[str, str], fraction: float, unit: str = "points"
 ) -> list[Comparison]:
-    """`arm` and `other` differ by less than a fraction of the gap between two arms (worse, better): both directions."""
+    """`arm` and `other` differ by less than a fraction of the gap between two arms, as two one-sided comparisons.
+
+    than_gap: (worse arm, better arm).
+    """
     worse, better = than_gap
-    statement = f"{_words(metric)}: {{}} above {{}} by less than {fraction:g} of {worse} above {better}"
+    statement = f"{_words(metric)}: {{}} above {{}} by less than {fraction:g} × ({worse} − {better})"
     return [
         contrast(
             metric,
@@ -204,13 +222,14 @@ def closer(
     ]
 
 
-def trend(metric: str, arms: Sequence[str], sign: int, unit: str = "points a step") -> Comparison:
-    """`metric` rises (sign 1) or falls (sign -1) along the arms: the slope of a line through their means.
+def trend(metric: str, arms: Sequence[str], sign: int, unit: str = "points per step") -> Comparison:
+    """`metric` rises (sign 1) or falls (sign -1) along the arms.
 
-    The effect is the mean change from each arm to the next. Raises ValueError for fewer than two arms.
+    The effect is the slope of the least-squares line through the arms' means, per step from one arm to the next.
+    Raises ValueError for fewer than two arms.
     """
     if len(arms) < 2:
-        raise ValueError(f"a trend over {len(arms)} arms: name two or more")
+        raise ValueError(f"invalid trend over {list(arms)}: expected two or more arms")
     centre = (len(arms) - 1) / 2
     scale = sum((place - centre) ** 2 for place in range(len(arms)))
     weights = {arm: (place - centre) / scale for place, arm in enumerate(arms)}
@@ -226,12 +245,15 @@ def contrast(
     threshold: float = 0.0,
     unit: str = "points",
 ) -> Comparison:
-    """Any other comparison: Σ weight · mean over arms lies above or below a threshold."""
+    """Σ weight · mean of `metric` over arms is above (sign 1) or below (sign -1) a threshold: the general comparison.
+
+    weights: {arm: weight}.
+    """
     return Comparison(metric, tuple(weights.items()), sign, threshold, unit, statement)
 
 
 def _summed(*terms: tuple[str, float]) -> dict[str, float]:
-    """Weights by arm; those of an arm that comes twice are added, and an arm whose weights cancel is left out."""
+    """Return {arm: weight}, with the weights of a repeated arm added, and without arms whose weights cancel."""
     weights: dict[str, float] = {}
     for arm, weight in terms:
         weights[arm] = weights.get(arm, 0.0) + weight
@@ -243,23 +265,23 @@ def _words(metric: str) -> str:
 
 
 def count_above(metric: str, arm: str, threshold: float, unit: str) -> Exact:
-    """`metric`, counted on the network of `arm`, lies above a number."""
+    """`metric`, counted on the network of `arm`, is above a threshold."""
     return Exact(metric, (arm,), threshold, None, unit, f"{_words(metric)} of {arm} > {threshold:g} {unit}".rstrip())
 
 
 def count_below(metric: str, arm: str, threshold: float, unit: str) -> Exact:
-    """`metric`, counted on the network of `arm`, lies below a number."""
+    """`metric`, counted on the network of `arm`, is below a threshold."""
     return Exact(metric, (arm,), None, threshold, unit, f"{_words(metric)} of {arm} < {threshold:g} {unit}".rstrip())
 
 
 def count_is(metric: str, arm: str, value: int) -> Exact:
-    """`metric`, counted on the network of `arm`, is this whole number."""
+    """`metric`, counted on the network of `arm`, equals an integer."""
     return Exact(metric, (arm,), value - 0.5, value + 0.5, "", f"{_words(metric)} of {arm} = {value:,}")
 
 
 def count_equals(metric: str, arm: str, of: str) -> Exact:
-    """`metric` of `arm` is that of `of`."""
-    return Exact(metric, (arm, of), 1 - 1e-12, 1 + 1e-12, "×", f"{_words(metric)}: as much in {arm} as in {of}")
+    """`metric` of `arm` equals that of `of`."""
+    return Exact(metric, (arm, of), 1 - 1e-12, 1 + 1e-12, "×", f"{_words(metric)}: equal in {arm} and {of}")
 
 
 def ratio_above(metric: str, arm: str, of: str, threshold: float = 1.0) -> Exact:
@@ -273,12 +295,12 @@ def ratio_below(metric: str, arm: str, of: str, threshold: float = 1.0) -> Exact
 
 
 def published_count(metric: str, arm: str, value: float, unit: str, within: float = 0.03) -> Exact:
-    """`metric` of `arm` is the published number, to a relative difference of less than `within`."""
+    """`metric` of `arm` differs from a published number by less than the fraction `within` of it."""
     statement = f"{_words(metric)} of {arm} within {100 * within:g} % of {value:,.12g} {unit}".rstrip()
     return Exact(metric, (arm,), value * (1 - within), value * (1 + within), unit, statement)
 
 
 def published_ratio(metric: str, arm: str, of: str, value: float, within: float = 0.03) -> Exact:
-    """`metric` of `arm` is the published multiple of that of `of`, to a relative difference of less than `within`."""
+    """The ratio of `metric` in `arm` to that in `of` differs from a published one by less than the fraction `within`."""
     statement = f"{_words(metric)}: {arm} / {of} within {100 * within:g} % of {value:g}"
     return Exact(metric, (arm, of), value * (1 - within), value * (1 + within), "×", statement)

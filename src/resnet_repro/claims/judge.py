@@ -1,4 +1,4 @@
-"""Claims as tests on records. `RULE` says how they are judged; the code below does what it says."""
+"""Judge claims on results. `RULE` states the method in words, and the code below implements it."""
 
 from __future__ import annotations
 
@@ -9,63 +9,58 @@ from resnet_repro.claims.claim import Claim
 from resnet_repro.claims.comparisons import SEEDS_TO_DECIDE, Comparison, Part, Results, Verdict
 from resnet_repro.claims.statistics import holm
 
-LEVEL = 0.05  # chance of any wrong verdict among the claims of an experiment
-
+LEVEL = 0.05  # bound on the probability of any wrong verdict among the claims of an experiment
 
 TOO_EARLY = "needs the published budget"
-
-
 FROM_PREFIX = "needs PREFIX={} or more"
 
-
 RULE = (
-    "A claim is one comparison or several that must all hold. The effect of a comparison is a mean over seeds, or a "
-    "difference of such means, with its 95 % t interval: Student's on the differences seed by seed where the arms really "
-    "shared first weights and data order, or went on from the same trained net, as their records tell (“paired”), else "
-    "Welch's. "
-    "With fewer than three seeds nothing is decided: one seed can only be observed or not observed. "
-    "With three or more, a comparison is reproduced where its whole interval lies on the claimed side of the threshold, "
-    "not reproduced where it lies on the other, else undecided. "
-    "A comparison's p-value is one-sided, of a t with one degree of freedom less than the fewest seeds, which is safe "
-    "however differently the arms spread. The p-value for a claim is the largest of its comparisons'; against it, the "
-    "smallest of those for the other side, times their number; the smaller of the two is doubled. Over the claims of an "
-    "experiment that can be decided these p-values are corrected by Holm's method, which keeps the chance of any wrong "
-    "verdict in the experiment at 5 %: where the corrected p is at most 0.05 the claim is reproduced or not reproduced, "
-    "else undecided. "
-    "A claim that needs the published budget is undecided below it; where a shorter run can refute it, it may be not "
-    "reproduced or not observed there. A prefix of the published schedule decides a claim if it is at least as long as "
-    "the claim says. Every claim is undecided on stand-in data, where an arm has no run, and where a "
-    "run ended without the value compared. Errors are those after the last step; the best value along the way stands "
-    "beside them and decides nothing. A run that diverged counts with the error and the loss of guessing."
+    "A claim consists of one or more comparisons that must all hold. The effect of a comparison is a mean over seeds, or a "
+    "difference of means, with a 95 % t interval: paired (Student's t on the differences per seed) if the records show "
+    "that the arms shared initial weights and data order or started from the same trained net, otherwise Welch's. "
+    "With fewer than three seeds a claim is undecided; a single seed is reported as observed or not observed. "
+    "With three or more, a comparison is reproduced if its whole interval is on the claimed side of the threshold, not "
+    "reproduced if it is on the other side, and otherwise undecided. "
+    "The p-value of a comparison is one-sided, from a t distribution with one degree of freedom less than the fewest "
+    "seeds, which is conservative for any spreads of the arms. The p-value for a claim is the largest of its comparisons; "
+    "the one against it is the smallest for the opposite side, times their number. Twice the smaller one is corrected by "
+    "Holm's method over the claims of the experiment that can be decided, which bounds the probability of any wrong "
+    "verdict in it by 5 %: if the corrected p is at most 0.05, the claim is reproduced or not reproduced, otherwise "
+    "undecided. "
+    "A claim that needs the published budget is undecided on shorter runs; if shorter runs can refute it, it may be not "
+    "reproduced or not observed there. A prefix of the published schedule decides a claim if it is at least as long as the "
+    "claim states. A claim is undecided on stand-in data, if an arm has no run, or if a run ended without the compared "
+    "value. Errors are those after the last step; the best error along the way is listed but decides nothing. A diverged "
+    "run counts with the error and loss of guessing."
 )
 
-
 EXACT_RULE = (
-    "A claim about numbers that are counted on the architectures themselves is exact: it is reproduced where every "
-    "comparison holds and not reproduced where one does not, whatever the seeds, the budget and the data. A published "
-    "number is met within the difference stated."
+    "A claim about numbers counted on the architectures is exact: it is reproduced if every comparison holds and not "
+    "reproduced if one fails, regardless of seeds, budget and data. A published number is matched if the relative "
+    "difference is below the stated tolerance."
 )
 
 
 def rule_for(claims: Sequence[Claim]) -> str:
-    """How these claims are judged, in words: the rule for measured ones, that for counted ones, or both."""
+    """Return how these claims are judged, in words: `RULE` for measured ones, `EXACT_RULE` for counted ones, or both."""
     rules = {claim.exact: EXACT_RULE if claim.exact else RULE for claim in claims}
     return " ".join(rule for _, rule in sorted(rules.items()))
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """A claim with its parts, its verdict, and the reason where it could not be decided.
-
-    p: corrected for the `family` of claims that could be decided; None for one that could not.
-    """
+    """The verdict on a claim."""
 
     claim: Claim
     parts: Sequence[Part]
+    """The results of the claim's comparisons, in their order."""
     verdict: Verdict
     reason: str = ""
+    """Why the claim is undecided. Empty: it is decided, or its interval includes the threshold."""
     p: float | None = None
+    """p-value after Holm's correction. None: no p-value was computed."""
     family: int = 0
+    """Number of claims over which p was corrected."""
 
     @property
     def is_too_early(self) -> bool:
@@ -74,7 +69,7 @@ class Judgement:
 
 
 def judge_all(claims: Sequence[Claim], results: Results) -> list[Judgement]:
-    """The verdicts on an experiment's claims, by `RULE`."""
+    """Return the verdicts on all claims of an experiment, by `RULE` and `EXACT_RULE`."""
     parts = [[comparison.judge(results) for comparison in claim.test] for claim in claims]
     judgements = [_undecidable(claim, of_claim, results) for claim, of_claim in zip(claims, parts, strict=True)]
     decidable = [index for index, judgement in enumerate(judgements) if judgement is None]
@@ -86,7 +81,7 @@ def judge_all(claims: Sequence[Claim], results: Results) -> list[Judgement]:
 
 
 def _undecidable(claim: Claim, parts: Sequence[Part], results: Results) -> Judgement | None:
-    """The judgement of a claim that no p-value decides; None for the others."""
+    """Return the judgement of a claim that is settled without a p-value; None for the others."""
     if claim.exact:
         return _counted(claim, parts)
     if results.standin:
@@ -94,7 +89,7 @@ def _undecidable(claim: Claim, parts: Sequence[Part], results: Results) -> Judge
     if not claim.any_weights and any(arm in results.substitute for part in claim.test for arm in part.arms):
         return Judgement(claim, parts, "undecided", "substitute weights")
     missing = any(part.interval is None for part in parts)
-    # A profile of short runs may leave a claim's arms out altogether: what they lack is the budget all the same.
+    # A profile of short runs may omit arms of the claim. The reason to report is still the budget.
     short = (missing and _short_arms(claim, results)) or _is_short(claim, results)
     if claim.needs_paper_budget and short and not (claim.refuted_early and not missing):
         return Judgement(claim, parts, "undecided", _too_early(claim))
@@ -103,9 +98,9 @@ def _undecidable(claim: Claim, parts: Sequence[Part], results: Results) -> Judge
     without = {(arm, seed) for part in claim.test for arm in part.arms for seed in results.without(arm, part.metric)}
     if without:
         arm = min(without)[0]
-        mine = sorted(seed for other, seed in without if other == arm)
-        seeds = f"seed{'s' * (len(mine) > 1)} {', '.join(map(str, mine))}"
-        more = f", and {len(without) - len(mine)} other runs," if len(without) > len(mine) else ""
+        lacking = sorted(seed for other, seed in without if other == arm)
+        seeds = f"seed{'s' * (len(lacking) > 1)} {', '.join(map(str, lacking))}"
+        more = f", and {len(without) - len(lacking)} other runs," if len(without) > len(lacking) else ""
         return Judgement(claim, parts, "undecided", f"{arm} {seeds}{more} ended without the value")
     if missing:
         return Judgement(claim, parts, "undecided", "runs are missing")
@@ -118,6 +113,7 @@ def _undecidable(claim: Claim, parts: Sequence[Part], results: Results) -> Judge
 
 
 def _counted(claim: Claim, parts: Sequence[Part]) -> Judgement:
+    """Return the judgement of an exact claim."""
     if any(part.interval is None for part in parts):
         return Judgement(claim, parts, "undecided", "runs are missing")
     holds = all(part.verdict == "reproduced" for part in parts)
@@ -125,13 +121,13 @@ def _counted(claim: Claim, parts: Sequence[Part]) -> Judgement:
 
 
 def _is_short(claim: Claim, results: Results) -> bool:
-    """Whether an arm of the claim has runs below the published budget, prefixes aside that are long enough for it."""
+    """Whether an arm of the claim has runs below the published budget that are not long enough for the claim."""
     short = _short_arms(claim, results)
     return any(arm in short for part in claim.test for arm in part.arms)
 
 
 def _short_arms(claim: Claim, results: Results) -> frozenset[str]:
-    """The arms with runs below the published budget, but for prefixes that decide the claim."""
+    """Return the arms with runs below the published budget, except prefixes that are long enough for the claim."""
     if not claim.from_prefix:
         return results.short
     return results.short - {arm for arm, steps in results.prefixes.items() if steps >= claim.from_prefix}
@@ -146,7 +142,7 @@ def _too_early(claim: Claim) -> str:
 
 
 def _unless_too_early(judgement: Judgement, results: Results) -> Judgement:
-    """The judgement, but undecided where short runs confirm what they can only refute."""
+    """Replace a confirmation by undecided if short runs can only refute the claim."""
     claim = judgement.claim
     confirmed = judgement.verdict in ("reproduced", "observed")
     if confirmed and not claim.exact and claim.needs_paper_budget and _is_short(claim, results):
@@ -155,7 +151,7 @@ def _unless_too_early(judgement: Judgement, results: Results) -> Judgement:
 
 
 def _p_values(claim: Claim, parts: Sequence[Part]) -> tuple[float, float]:
-    """(p for the claim, p against it): every part must hold, one that does not is enough."""
+    """Return (p for the claim, p against it). For: every part must hold. Against: one failing part suffices."""
     for_parts, against_parts = [], []
     for comparison, part in zip(claim.test, parts, strict=True):
         assert part.interval is not None and isinstance(comparison, Comparison)

@@ -1,6 +1,6 @@
-"""Intervals and p-values over seeds, and the correction for many claims.
+"""Intervals and p-values over seeds, and the correction for multiple claims.
 
-With a handful of seeds a t interval holds what it promises; a percentile bootstrap covers 83 % at five seeds, not 95 %.
+A t interval keeps its 95 % coverage with a handful of seeds; a percentile bootstrap covers only 83 % at five seeds.
 """
 
 from __future__ import annotations
@@ -17,25 +17,27 @@ CONFIDENCE = 0.95
 class Interval:
     """An estimate over seeds with its 95 % t interval.
 
-    error is its standard error, freedom the degrees of freedom of the interval, least_freedom those that a p-value is
-    taken with; all but the estimate are None where one value says nothing of the spread.
+    All fields but the estimate are None if a sample has a single value, which gives no spread.
     """
 
     estimate: float
     low: float | None = None
     high: float | None = None
     error: float | None = None
+    """Standard error of the estimate."""
     freedom: float | None = None
+    """Degrees of freedom of the interval."""
     least_freedom: int | None = None
+    """Degrees of freedom of p-values: those of the smallest sample."""
 
     def p_value(self, threshold: float, sign: int) -> float | None:
-        """One-sided p for the true value lying above the threshold (sign 1) or below it (sign -1); None without a spread.
+        """Return the one-sided p for the true value being above the threshold (sign 1) or below it (sign -1).
 
-        Small values speak for it. It is never too small: whatever the arms' spreads, the tail of the estimate is no
-        heavier than that of t with the degrees of freedom of the smallest sample (J. Hájek, *Inequalities for the
-        generalized Student's distribution and their applications*, 1962). Welch's degrees of freedom serve the interval
-        well; far out in the tail, with three seeds and one arm that spreads widest, they give p up to twice too often.
-        Where the values do not vary at all it is 0 or 1, and 1 on the threshold itself.
+        Small p supports that side. None without a spread; 0 or 1 if the values do not vary (1 on the threshold).
+        The p-value is conservative: for any spreads of the arms, the tail of the estimate is at most as heavy as that of
+        t with the degrees of freedom of the smallest sample (J. Hájek, *Inequalities for the generalized Student's
+        distribution and their applications*, 1962). Welch's degrees of freedom suit the interval, but not the far tail:
+        with three seeds and one arm of wide spread, small p-values occur up to twice too often.
         """
         if self.error is None or self.least_freedom is None:
             return None
@@ -48,26 +50,29 @@ class Interval:
 
 
 def mean_interval(values: Sequence[float]) -> Interval | None:
-    """Student's t interval of a mean; None for no values."""
+    """Return Student's t interval of a mean; None without values."""
     return contrast_interval([(1.0, values)])
 
 
 def paired_interval(first: Sequence[float], second: Sequence[float]) -> Interval | None:
-    """t interval of the mean difference of pairs, first minus second; None for no pairs."""
+    """Return the t interval of the mean difference of pairs, first minus second; None without pairs.
+
+    Raises ValueError if the lengths differ.
+    """
     return mean_interval([a - b for a, b in zip(first, second, strict=True)])
 
 
 def welch_interval(first: Sequence[float], second: Sequence[float]) -> Interval | None:
-    """Welch's t interval of a difference of means, first minus second; None where one side is empty."""
+    """Return Welch's t interval of a difference of means, first minus second; None if a sample is empty."""
     return contrast_interval([(1.0, first), (-1.0, second)])
 
 
 def contrast_interval(samples: Sequence[tuple[float, Sequence[float]]]) -> Interval | None:
-    """t interval of Σ weight · mean over independent samples of unequal variance; None where one is empty.
+    """Return the t interval of Σ weight · mean over independent samples of unequal variance; None if one is empty.
 
-    samples: (weight, values). The variance is Σ w² s²/n; degrees of freedom by Welch and Satterthwaite. For two samples
-    this is Welch's interval (B. L. Welch, *The generalization of "Student's" problem when several different population
-    variances are involved*, 1947), for one it is Student's.
+    samples: (weight, values) each. The variance is Σ w² s²/n, with degrees of freedom by Welch and Satterthwaite. For two
+    samples this is Welch's interval (B. L. Welch, *The generalization of "Student's" problem when several different
+    population variances are involved*, 1947); for one sample it is Student's.
     """
     if not samples or not all(values for _, values in samples):
         return None
@@ -88,10 +93,10 @@ def contrast_interval(samples: Sequence[tuple[float, Sequence[float]]]) -> Inter
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted by Holm's step-down method, in the order given.
+    """Return the p-values adjusted by Holm's step-down method, in the given order.
 
-    To call significant what lies at or under α keeps the chance of any false call at α, whatever the dependence between
-    them (S. Holm, *A simple sequentially rejective multiple test procedure*, 1979).
+    Rejecting all hypotheses with an adjusted p ≤ α bounds the probability of any false rejection by α under arbitrary
+    dependence (S. Holm, *A simple sequentially rejective multiple test procedure*, 1979).
     """
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])
     adjusted = [0.0] * len(p_values)

@@ -1,4 +1,4 @@
-"""Figures of architectures: what their layers cost, and what accuracy has cost over the years."""
+"""Figures of architectures: costs of their layers, and published accuracy against cost and year."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-# (column of layers.csv, label, unit that it is shown in)
+# (column of layers.csv, label, divisor to the unit shown)
 QUANTITIES = (
     ("memory_kib", "memory (KiB)", 1.0),
     ("params", "parameters (k)", 1e3),
@@ -23,8 +23,8 @@ QUANTITIES = (
 KIND_COLOURS = {"conv": COLOURS[0], "fc": COLOURS[1], "pool": COLOURS[2], "norm": PAPER_GREY}
 KIND_LABELS = {"conv": "convolutions", "fc": "linear layers", "pool": "pooling", "norm": "normalization"}
 
-# Top-1 error in percent on ImageNet's validation images, one central crop of 224 pixels: torchvision's own weights of
-# its first release (IMAGENET1K_V1), by the names of the arms that have the architecture.
+# {arm of the same architecture: top-1 error in percent} on ImageNet's validation images, one central crop of 224 pixels,
+# of torchvision's first weights (IMAGENET1K_V1).
 TORCHVISION_TOP_1 = {
     "alexnet-torchvision": 43.478,
     "vgg-16": 28.408,
@@ -37,10 +37,10 @@ TORCHVISION_TOP_1 = {
     "resnet-152": 21.688,
 }
 
-LABELLED_BELOW = ("resnet-18", "vgg-19", "resnet-152")  # whose neighbours stand at the same height
+LABELLED_BELOW = ("resnet-18", "vgg-19", "resnet-152")  # neighbours at the same height leave no room beside them
 LABELLED_ABOVE = ("googlenet",)
 
-# (year, top-5 error in percent, network, whether it won): ImageNet challenge, classification, as notes-B lists them.
+# (year, top-5 error in percent, network, whether it won) of the ImageNet classification challenge, as listed in notes-B.
 ILSVRC = (
     (2011, 25.0, "no network", True),
     (2012, 16.4, "AlexNet", True),
@@ -53,7 +53,7 @@ HUMAN_TOP_5 = 5.0
 
 
 def layer_bars(arms: Sequence[CountedArm]) -> FigureSpec:
-    """Memory, parameters and multiply-adds of each layer, a column of panels for each net, on one scale a row."""
+    """Memory, parameters and multiply-adds of each layer: one column of panels per net, one scale per row."""
 
     def draw(context: Context) -> tuple[Figure, str] | None:
         from matplotlib.figure import Figure
@@ -75,15 +75,15 @@ def layer_bars(arms: Sequence[CountedArm]) -> FigureSpec:
             bottom.set_xticks(range(len(rows)), [r["layer"] for r in rows], rotation=90)
         _kind_legend(figure, {r["kind"] for rows in tables.values() for r in rows})
         return figure, (
-            "Memory of its output, parameters and multiply-adds of each layer, for one image; the nets share the scale of "
-            "a row. Early convolutions hold the memory, the first linear layer the parameters, convolutions the operations."
+            "Output memory, parameters and multiply-adds of each layer, for one image; the nets share the scale of a row. "
+            "Early convolutions dominate memory, the first linear layer parameters, and convolutions operations."
         )
 
     return FigureSpec("layer_bars", draw)
 
 
 def stem_bars(small: CountedArm, large: CountedArm) -> FigureSpec:
-    """The three quantities of two stems, their layers stacked on one another, and how much the second one needs more."""
+    """Memory, parameters and multiply-adds of two stems as stacked bars, and the ratio of the second to the first."""
 
     def draw(context: Context) -> tuple[Figure, str] | None:
         from matplotlib.figure import Figure
@@ -104,29 +104,32 @@ def stem_bars(small: CountedArm, large: CountedArm) -> FigureSpec:
             )
         _kind_legend(figure, {r["kind"] for rows in tables.values() for r in rows})
         return figure, (
-            f"From 224 to 28 pixels: {small.name} beside {large.name}, layer upon layer in the signal's order. The number "
-            "says how many times as much the second needs."
+            f"From 224 to 28 pixels: {small.name} and {large.name}, layers stacked in the signal's order. The number is the "
+            "ratio of the second to the first."
         )
 
     return FigureSpec("stem_bars", draw)
 
 
 def accuracy_against_cost(errors: Mapping[str, float] = TORCHVISION_TOP_1) -> FigureSpec:
-    """Published top-1 errors against counted multiply-adds and parameters. errors: {arm: percent}."""
+    """Published top-1 errors against counted multiply-adds and parameters.
+
+    errors: {arm: top-1 error in percent}.
+    """
 
     def draw(context: Context) -> tuple[Figure, str] | None:
         from matplotlib.figure import Figure
 
         records = {record.arm: record for record in context.networks}
-        found = {name: records[name] for name in errors if name in records}
-        if not found:
+        counted = {name: records[name] for name in errors if name in records}
+        if not counted:
             return None
         figure = Figure(figsize=(WIDTH, 3.2))
         axes = figure.subplots(1, 2, sharey=True)
         for ax, (metric, label, unit) in zip(
             axes, (("macs", "multiply-adds (G)", 1e9), ("params", "parameters (M)", 1e6)), strict=True
         ):
-            for name, record in found.items():
+            for name, record in counted.items():
                 value = record.value(metric)
                 assert value is not None, f"{name} was not counted"
                 ax.plot(value / unit, errors[name], "o", color=_family_colour(name), markersize=4.5)
@@ -142,15 +145,15 @@ def accuracy_against_cost(errors: Mapping[str, float] = TORCHVISION_TOP_1) -> Fi
         axes[0].set_ylabel("top-1 error (%)")
         return figure, (
             "Published top-1 error on ImageNet's validation images against counted operations and parameters. The errors are "
-            "those of torchvision's first weights (IMAGENET1K_V1), one central crop; its GoogLeNet has batch "
-            "normalization and 3×3 kernels in the branches named 5×5, ours has neither. Nothing was trained here."
+            "those of torchvision's first weights (IMAGENET1K_V1) on one central crop. Unlike ours, its GoogLeNet has batch "
+            "normalization and 3×3 kernels in the branches named 5×5. No net was trained here."
         )
 
     return FigureSpec("accuracy_against_cost", draw)
 
 
 def ilsvrc_by_year() -> FigureSpec:
-    """Top-5 error in the ImageNet challenge by year, beside a human's."""
+    """Top-5 error in the ImageNet challenge by year, compared with human error."""
 
     def draw(context: Context) -> tuple[Figure, str] | None:
         from matplotlib.figure import Figure
@@ -159,7 +162,7 @@ def ilsvrc_by_year() -> FigureSpec:
         ax = figure.subplots()
         for place, (_, error, _, won) in enumerate(ILSVRC):
             ax.bar(place, error, color=COLOURS[0] if won else PAPER_GREY, width=0.7)
-            inside = error < HUMAN_TOP_5 < error + 3  # the line would strike a number above the bar
+            inside = error < HUMAN_TOP_5 < error + 3  # the line would cross a number above the bar
             ax.annotate(
                 f"{error:g}", (place, error), xytext=(0, -9 if inside else 2), textcoords="offset points", ha="center",
                 color="white" if inside else "black",
@@ -173,22 +176,22 @@ def ilsvrc_by_year() -> FigureSpec:
         ax.legend()
         return figure, (
             "Published top-5 error in the classification task of the ImageNet challenge. Blue: the winner of the year. In "
-            "2014 GoogLeNet won and VGG (grey) came second; notes-B has it the other way round. The winner of 2013 was an "
-            "ensemble in the manner of ZFNet."
+            "2014 GoogLeNet won and VGG (grey) came second; notes-B states the opposite. The winner of 2013 was an ensemble "
+            "of nets like ZFNet."
         )
 
     return FigureSpec("ilsvrc_by_year", draw)
 
 
 def _tables(context: Context, arms: Sequence[CountedArm]) -> dict[str, list[dict[str, str]]]:
-    """{arm: rows of its layers, those of auxiliary heads left out} of the arms that have been counted."""
+    """Return {arm: rows of its layers, without auxiliary heads} of the counted arms."""
     records = {record.arm: record for record in context.networks}
     counted = [records[arm.name] for arm in arms if arm.name in records]
     return {record.arm: [row for row in record.table("layers") if not row["in_heads"]] for record in counted}
 
 
 def _stack(ax: Axes, place: int, rows: Sequence[Mapping[str, str]], column: str, unit: float) -> float:
-    """One bar out of the layers' values; the height it comes to."""
+    """Draw the layers' values as a stacked bar; return its height."""
     bottom = 0.0
     for row in rows:
         height = _height(row, column, unit)
@@ -199,7 +202,7 @@ def _stack(ax: Axes, place: int, rows: Sequence[Mapping[str, str]], column: str,
 
 
 def _height(row: Mapping[str, str], column: str, unit: float) -> float:
-    """A value of a layer; pooling has operations, but no multiply-adds."""
+    """Return a layer's value in the unit shown; for pooling, which has no multiply-adds, `macs` counts as 0."""
     return 0.0 if column == "macs" and row["kind"] == "pool" else float(row[column]) / unit
 
 

@@ -1,4 +1,4 @@
-"""Figures of what changes along the training: errors, losses, distances, shifts."""
+"""Figures of quantities along the training: errors, losses, distances, shifts of layer inputs."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TRAINING_POINTS = 60  # the running error is averaged to about as many points
+TRAINING_POINTS = 60  # approximate number of points to which the running error is averaged
 ERROR_LINES = (("training, running", {"linestyle": "--"}), ("test", {"linestyle": "-"}))
 
 
 def error_curves(panels: Panels, paper: PublishedCurves = HE15_FIGURE_6) -> FigureSpec:
-    """Training (dashed) and test (solid) error against iterations, a panel for each group of arms, as the paper's figure.
+    """Training (dashed) and test (solid) error against iterations, one panel per group of arms, as in the paper's figure.
 
-    The paper's own curves of the same nets lie in grey behind ours where the schedules are the same, as far as a run
-    has followed it, else in panels below.
+    The paper's curves of the same nets are grey behind ours if the schedules are equal, which prefixes satisfy too;
+    otherwise they are in panels below.
     """
 
     def draw(context: Context) -> tuple[Figure, str] | None:
@@ -44,27 +44,27 @@ def error_curves(panels: Panels, paper: PublishedCurves = HE15_FIGURE_6) -> Figu
         if not shown:
             return None
         same_schedule = _longest(context, shown) == paper.iterations
-        theirs = {
+        published_arms = {
             title: [arm.name for arm in arms if he15_error_curves(arm.name, paper)] if context.published else []
             for title, arms in shown.items()
         }
-        behind = same_schedule and any(theirs.values())
-        below = not same_schedule and any(theirs.values())
+        behind = same_schedule and any(published_arms.values())
+        below = not same_schedule and any(published_arms.values())
         figure, rows = panel_grid(shown, extra_rows=1 if below else 0)
         for ax, (title, arms) in zip(panel_axes(rows, shown), shown.items(), strict=True):
             style = looks([arm.name for arm in arms])
             for arm in arms:
                 _our_lines(ax, context.of(arm.name), style[arm.name], arm.name, "running_train_error", "test_error")
-            ax.set_title(title + (" (grey: He15)" if same_schedule and theirs[title] else ""))
+            ax.set_title(title + (" (grey: He15)" if same_schedule and published_arms[title] else ""))
             if same_schedule:
-                for name in theirs[title]:
+                for name in published_arms[title]:
                     _published(ax, name, paper, style[name] | {"color": PAPER_GREY})
                 ax.set_ylim(paper.bottom, max(paper.top, 1.1 * _worst(context, shown)))
             legend_below(ax, list(style), style, len(rows[0]))
         if below:
             for ax, (title, arms) in zip(rows[1], shown.items(), strict=True):
                 style = looks([arm.name for arm in arms])
-                for name in theirs[title]:
+                for name in published_arms[title]:
                     _published(ax, name, paper, style[name])
                 ax.set_title(f"{paper.name}: {title},\n{paper.length:,} iterations")
                 ax.set_ylim(paper.bottom, paper.top)
@@ -73,30 +73,28 @@ def error_curves(panels: Panels, paper: PublishedCurves = HE15_FIGURE_6) -> Figu
         key = [*ERROR_LINES, *seeds_entry(context, every_arm), *([paper_entry(paper.name)] if behind else [])]
         line_key(figure, key)
         caption = (
-            "Training error (dashed; running, on the batches as they were trained on) and test error (solid, with "
-            f"marks). {of_seeds([len(context.of(arm.name)) for arm in every_arm])}"
+            "Training error (dashed: running, on the training batches) and test error (solid, with markers). "
+            f"{of_seeds([len(context.of(arm.name)) for arm in every_arm])}"
         )
         if behind:
             caption += f" Grey: the curves of {paper.name}."
         elif below:
-            caption += (
-                f" Below, the curves of {paper.name} over {paper.length:,} iterations: the axes are not the same."
-            )
+            caption += f" Below: the curves of {paper.name} over {paper.length:,} iterations, on different axes."
         return figure, caption
 
     return FigureSpec("error_curves", draw)
 
 
 def _worst(context: Context, shown: Panels) -> float:
-    """The highest error at the end of a run, in percent: of a short prefix it lies above the paper's axis."""
+    """Return the highest final error in percent, which can exceed the paper's axis after a short prefix."""
     runs = [record for arms in shown.values() for arm in arms for record in context.of(arm.name)]
     return max((error for record in runs if (error := record.value("test_error")) is not None), default=0.0)
 
 
 def curves(name: str, panels: Panels, dashed: str, solid: str, label: str, log: bool = False) -> FigureSpec:
-    """Two columns of metrics.csv against iterations, a panel for each group of arms; `label` is the unit's axis.
+    """Two columns of metrics.csv against iterations, one panel per group of arms.
 
-    log: a logarithmic axis, for what may be of any size.
+    name: of the figure. dashed, solid: the columns. label: of the vertical axis. log: whether that axis is logarithmic.
     """
 
     def paint(ax: Axes, runs: Sequence[Record], look: dict[str, Any], arm: str) -> bool:
@@ -105,46 +103,46 @@ def curves(name: str, panels: Panels, dashed: str, solid: str, label: str, log: 
             ax.set_yscale("log")
         return True
 
-    caption = f"{_words(dashed).capitalize()} (dashed) and {_words(solid)} (solid, with marks)."
+    caption = f"{_words(dashed).capitalize()} (dashed) and {_words(solid)} (solid, with markers)."
     key = ((_words(dashed), {"linestyle": "--"}), (_words(solid), {"linestyle": "-"}))
     return _panelled(name, panels, paint, label, caption, key)
 
 
 def distance_curves(panels: Panels) -> FigureSpec:
-    """How far the parameters move from those they started with, against iterations; of the arms that measure it."""
+    """Distance of the parameters from their values at the start, against iterations, for the arms that measure it."""
 
     def paint(ax: Axes, runs: Sequence[Record], look: dict[str, Any], arm: str) -> bool:
-        found = [series(record.table("distance"), "distance") for record in runs]
-        if not any(x for x, _ in found):
-            return False  # an arm that is trained from scratch keeps its place in the panel's colours
-        draw_seeds(ax, found, look, label=arm)
+        distances = [series(record.table("distance"), "distance") for record in runs]
+        if not any(x for x, _ in distances):
+            return False  # trained from scratch; the arm still keeps its colour in the panel
+        draw_seeds(ax, distances, look, label=arm)
         return True
 
-    caption = "Distance of all parameters from the ones that training on started with, as a fraction of their length."
+    caption = "Distance of all parameters θ from those at the start of further training, |θ − θ₀| / |θ₀|."
     return _panelled("distance", panels, paint, "distance", caption)
 
 
 def input_shifts(panels: Panels) -> FigureSpec:
-    """How far mean and standard deviation of the layers' inputs move between two points of the training."""
+    """Shift of the mean and standard deviation of layer inputs between two measurements, against iterations."""
 
     def paint(ax: Axes, runs: Sequence[Record], look: dict[str, Any], arm: str) -> bool:
         tables = [record.table("inputs") for record in runs]
         for column, line in (("mean_shift", "-"), ("std_shift", "--")):
-            found = [_mean_by_iteration(rows, column) for rows in tables]
+            shifts = [_mean_by_iteration(rows, column) for rows in tables]
             label = f"{arm} {column.partition('_')[0]}"
-            draw_seeds(ax, found, look, line, label=label, linewidth=1, marks=10 if line == "-" else 0)
+            draw_seeds(ax, shifts, look, line, label=label, linewidth=1, marks=10 if line == "-" else 0)
         ax.set_yscale("log")
         return True
 
     caption = (
-        "Movement of the layers' inputs since the point before, a twentieth of the training earlier: mean (solid) and "
-        "standard deviation (dashed) of each channel, in units of the layer's standard deviation, mean over layers."
+        "Shift of the layers' inputs since the previous measurement, a twentieth of the training earlier: mean (solid) and "
+        "standard deviation (dashed) per channel, in units of the layer's standard deviation, averaged over layers."
     )
     key = (("mean", {"linestyle": "-"}), ("standard deviation", {"linestyle": "--"}))
     return _panelled("input_shifts", panels, paint, "shift (σ)", caption, key)
 
 
-# -- parts -------------------------------------------------------------------------------------------------------------
+# -- helpers -----------------------------------------------------------------------------------------------------------
 
 
 def _panelled(
@@ -155,9 +153,10 @@ def _panelled(
     caption: str,
     key: Sequence[tuple[str, Mapping[str, Any]]] = (),
 ) -> FigureSpec:
-    """A figure with a panel for each group of arms, into which `paint` draws one arm's runs at a time in its look.
+    """Return a figure with one panel per group of arms.
 
-    paint says whether there was anything to draw. key: what the kinds of lines mean.
+    paint: called as paint(axes, runs, look, arm) for each arm; returns whether it drew anything. key: (label, properties)
+    of the line styles.
     """
 
     def draw(context: Context) -> tuple[Figure, str] | None:
@@ -187,14 +186,14 @@ def _longest(context: Context, shown: Panels) -> int:
 def _our_lines(ax: Axes, runs: Sequence[Record], look: dict, arm: str, dashed: str, solid: str) -> None:
     running = [series(record.table("metrics"), dashed) for record in runs]
     size = max(1, max(len(x) for x, _ in running) // TRAINING_POINTS)
-    found = [_thinned(x, y, size) for x, y in running]
-    draw_seeds(ax, found, look, "--", label=f"{arm} train", linewidth=1, marks=0)
+    thinned = [_thinned(x, y, size) for x, y in running]
+    draw_seeds(ax, thinned, look, "--", label=f"{arm} train", linewidth=1, marks=0)
     scored = [_to_the_end(record, solid) for record in runs]
     draw_seeds(ax, scored, look, label=f"{arm} {solid.partition('_')[0]}")
 
 
 def _to_the_end(record: Record, column: str) -> Curve:
-    """A column of metrics.csv with the final score, which has no row there where the last step was no evaluation."""
+    """Return a column of metrics.csv, completed by the final score if the last step has no row."""
     x, y = series(record.table("metrics"), column)
     final, end = record.value(column), record.iterations
     if final is not None and (not x or x[-1] < end):
@@ -220,10 +219,10 @@ def _published(ax: Axes, arm: str, paper: PublishedCurves, look: dict) -> None:
 
 
 def _thinned(x: Sequence[int], y: Sequence[float], size: int) -> Curve:
-    """Means of so many readings each."""
+    """Average consecutive groups of `size` points."""
     parts = [slice(i, i + size) for i in range(0, max(1, len(x) - size + 1), size)] if len(x) else []
     if parts:
-        parts[-1] = slice(parts[-1].start, len(x))  # a short rest would be noisier than the others
+        parts[-1] = slice(parts[-1].start, len(x))  # a short remainder would be noisier than the other groups
     return [mean(x[part]) for part in parts], [mean(y[part]) for part in parts]
 
 

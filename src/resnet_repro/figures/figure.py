@@ -1,4 +1,4 @@
-"""What an experiment file says of a figure."""
+"""`FigureSpec`, by which experiment files declare figures, and `Context`, the data to draw."""
 
 from __future__ import annotations
 
@@ -14,35 +14,38 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Context:
-    """What there is to draw: the records of an experiment's runs at one budget, the length of the longest in steps, and
-    the records of its counted networks.
-
-    published: whether the source's own curves belong beside them; not on another data set than the source's.
-    """
+    """The data of figures: an experiment's records at one budget."""
 
     records: Sequence[Record]
+    """Records of the runs."""
     iterations: int
+    """Length of the longest schedule in steps; 0 without runs."""
     published: bool = True
+    """Whether to show the source's values. False on a data set other than the source's."""
     networks: Sequence[CountRecord] = ()
+    """Records of the counted networks."""
 
     @property
     def prefix(self) -> int | None:
-        """The step of the published schedule at which the longest of the runs ends; None where they go to its end."""
+        """The step of the published schedule at which the longest prefix ends; None without prefixes."""
         return max((prefix for record in self.records if (prefix := record.settings.prefix) is not None), default=None)
 
     @property
     def length(self) -> str:
-        """The iterations in words: "8,000", of a prefix "34,000 of 64,000"."""
+        """The iterations as text: "8,000", or "34,000 of 64,000" for a prefix."""
         done = "" if self.prefix is None else f"{self.prefix:,} of "
         return f"{done}{self.iterations:,}"
 
     def of(self, arm: str) -> list[Record]:
+        """Return the records of an arm."""
         return [record for record in self.records if record.arm == arm]
 
 
 @dataclass(frozen=True)
 class FigureSpec:
-    """A figure by name. draw returns it with its caption, or None where there is nothing to draw."""
+    """A named figure."""
 
     name: str
+    """Part of the file names, e.g. "error_curves"."""
     draw: Callable[[Context], tuple[Figure, str] | None]
+    """Returns the figure and its caption, or None without data to draw."""

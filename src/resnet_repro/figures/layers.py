@@ -1,4 +1,4 @@
-"""Figures by layer: gradients, responses. Each function returns a `FigureSpec`; matplotlib is imported when it draws."""
+"""Figures by layer: gradients and responses. matplotlib is imported only when a figure is drawn."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-STEPS_SHOWN = 5  # of the training, in the figure of gradients along it
+STEPS_SHOWN = 5  # training steps in `gradient_norms_along`
 PANELS_ABREAST = 3
 
 
 def gradient_norms(arms: Sequence[Arm]) -> FigureSpec:
-    """Gradient norm of every convolution at the first step, and its median over the later recorded steps."""
+    """Gradient norm of each convolution at the first step, and its median over the later recorded steps."""
 
     def draw(context: Context) -> tuple[Figure, str] | None:
         from matplotlib.figure import Figure
@@ -47,16 +47,16 @@ def gradient_norms(arms: Sequence[Arm]) -> FigureSpec:
         axes[0].set_ylabel("gradient norm")
         figure.legend(*unique_legend(axes[1]), loc="outside lower center", ncols=len(names))
         return figure, (
-            "Norm of the loss's gradient with respect to each 3×3 convolution's weights, for one training batch at "
-            "some of the steps that an arm was trained for. Vanishing gradients would show as curves that fall towards the "
-            f"left by orders of magnitude. {_of_seeds(context, names)}"
+            "Norm of the loss gradient with respect to the weights of each 3×3 convolution, for one training batch at some of "
+            "the arm's training steps. Vanishing gradients would appear as curves that fall towards the left by orders of "
+            f"magnitude. {_of_seeds(context, names)}"
         )
 
     return FigureSpec("gradient_norms", draw)
 
 
 def gradient_norms_along(arms: Sequence[Arm]) -> FigureSpec:
-    """Gradient norm of every layer at several steps of the training, a panel for each arm."""
+    """Gradient norm of each layer at several training steps, one panel per arm."""
 
     def draw(context: Context) -> tuple[Figure, str] | None:
         from matplotlib.figure import Figure
@@ -85,9 +85,9 @@ def gradient_norms_along(arms: Sequence[Arm]) -> FigureSpec:
             row[0].set_ylabel("gradient norm")
         figure.legend(*unique_legend(axes[0][0]), loc="outside lower center", ncols=STEPS_SHOWN, fontsize=LEGEND_SIZE)
         return figure, (
-            "Norm of the loss's gradient with respect to each layer's weights, for one training batch at some steps. "
-            "Gradients that vanish on their way show as curves that fall to the left; parallel branches "
-            f"stand one after the other, which makes their curves zigzag. {_of_seeds(context, list(shown))}"
+            "Norm of the loss gradient with respect to each layer's weights, for one training batch at some steps. Vanishing "
+            "gradients appear as curves that fall towards the left. Parallel branches are listed one after the other, which "
+            f"makes their curves zigzag. {_of_seeds(context, list(shown))}"
         )
 
     return FigureSpec("gradients_along", draw)
@@ -98,14 +98,14 @@ def _of_seeds(context: Context, names: Sequence[str]) -> str:
 
 
 def unique_legend(ax: Axes) -> tuple[list, list[str]]:
-    """Handles and labels, each label once."""
+    """Return the handles and labels of the axes, each label once."""
     handles, labels = ax.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
     return list(unique.values()), list(unique)
 
 
 def _norms_by_layer(record: Record) -> dict[int, dict[int, float]]:
-    """{layer: {step: norm}} in the layers' order."""
+    """Return {layer: {step: norm}} in the layers' order."""
     by_layer: dict[int, dict[int, float]] = {}
     for row in record.table("gradients"):
         by_layer.setdefault(int(row["layer"]), {})[int(row["iteration"])] = float(row["norm"])
@@ -113,7 +113,7 @@ def _norms_by_layer(record: Record) -> dict[int, dict[int, float]]:
 
 
 def _norms_by_step(context: Context, arm: str) -> dict[int, list[list[float]]]:
-    """{step: [norm of each layer] of each of the arm's runs}; steps that all of them have."""
+    """Return {step: [[norm of each layer] of each run]} for the steps that all runs of the arm have."""
     runs = []
     for record in context.of(arm):
         by_step: dict[int, list[float]] = {}
@@ -125,9 +125,9 @@ def _norms_by_step(context: Context, arm: str) -> dict[int, list[list[float]]]:
 
 
 def _spread_steps(steps: Sequence[int]) -> list[int]:
-    """The first step, the last, and some between, about as far apart in the logarithm."""
-    wanted = [steps[0] * (steps[-1] / steps[0]) ** (place / (STEPS_SHOWN - 1)) for place in range(STEPS_SHOWN)]
-    return sorted({min(steps, key=lambda step: abs(step - goal)) for goal in wanted})
+    """Return `STEPS_SHOWN` steps or fewer from the first to the last, about equally spaced in the logarithm."""
+    targets = [steps[0] * (steps[-1] / steps[0]) ** (place / (STEPS_SHOWN - 1)) for place in range(STEPS_SHOWN)]
+    return sorted({min(steps, key=lambda step: abs(step - target)) for target in targets})
 
 
 def _norm(by_step: dict[int, float], later: bool) -> float:
@@ -138,9 +138,9 @@ def _norm(by_step: dict[int, float], later: bool) -> float:
 
 
 def layer_responses(arms: Sequence[Arm]) -> FigureSpec:
-    """Standard deviation of each layer's response, in the layers' order and sorted, and that of He15 figure 7.
+    """Standard deviation of each layer's response, in the layers' order and sorted, with the values of He15 figure 7.
 
-    The paper's lies in grey behind ours where training has gone as far, else beside it.
+    The paper's curves are grey behind ours after full training, otherwise in panels beside ours.
     """
 
     def draw(context: Context) -> tuple[Figure, str] | None:
@@ -151,17 +151,18 @@ def layer_responses(arms: Sequence[Arm]) -> FigureSpec:
         if not any(ours.values()):
             return None
         style = looks(names)
-        theirs = {name: curve for name in names if context.published and (curve := he15_layer_responses(name))}
-        behind = bool(theirs) and context.prefix is None and context.iterations == HE15_STEPS
-        beside = bool(theirs) and not behind
+        published = {name: curve for name in names if context.published and (curve := he15_layer_responses(name))}
+        behind = bool(published) and context.prefix is None and context.iterations == HE15_STEPS
+        beside = bool(published) and not behind
         figure = Figure(figsize=(WIDTH, 3.7 if beside else 2.9))
-        axes = figure.subplots(2, 2) if beside else figure.subplots(1, 2).reshape(2, 1)  # (order or sorted, whose)
+        # Rows: in the layers' order, sorted. Columns: ours, published.
+        axes = figure.subplots(2, 2) if beside else figure.subplots(1, 2).reshape(2, 1)
         for name in names:
             if ours[name]:
                 _draw_responses(axes[:, 0], ours[name], style[name], name)
-            if name in theirs:
+            if name in published:
                 look = style[name] | ({"color": PAPER_GREY} if behind else {})
-                _draw_responses(axes[:, -1], [theirs[name]], look, f"He15 {name}", zorder=1 if behind else 2)
+                _draw_responses(axes[:, -1], [published[name]], look, f"He15 {name}", zorder=1 if behind else 2)
         axes[0, 0].set_title(f"ours, {context.length} iterations" + (" (grey: He15)" if behind else ""))
         if beside:
             axes[0, 1].set_title(f"He15 figure 7, {HE15_STEPS:,} iterations")
@@ -170,7 +171,7 @@ def layer_responses(arms: Sequence[Arm]) -> FigureSpec:
                 panel.set_xlabel(label)
                 panel.set_ylim(bottom=0)
             ax[0].set_ylabel("standard deviation")
-        shown = [name for name in names if ours[name] or name in theirs]
+        shown = [name for name in names if ours[name] or name in published]
         figure.legend(
             handles=[arm_handle(style[name]) for name in shown],
             labels=shown,
@@ -178,29 +179,29 @@ def layer_responses(arms: Sequence[Arm]) -> FigureSpec:
             ncols=len(shown),
         )
         caption = (
-            "Layer responses: standard deviation of each 3×3 layer's output after batch normalization and before the "
-            "nonlinearity and the addition, in evaluation mode on 1,000 training images, in the layers' order and sorted. "
+            "Layer responses: standard deviation of the output of each 3×3 layer, after batch normalization and before the "
+            "nonlinearity and the addition, in evaluation mode on 1,000 training images; in the layers' order and sorted. "
             f"{of_seeds([len(runs) for runs in ours.values()])}"
         )
         if behind:
-            caption += " Grey: those of He15 figure 7."
+            caption += " Grey: He15 figure 7."
         elif beside:
-            caption += " The scales on the left and on the right differ."
+            caption += " The left and right scales differ."
         if beside and context.prefix is not None:
-            caption += " On the left training has not ended, as it has on the right."
+            caption += " On the left, training has not ended; on the right, it has."
         return figure, caption
 
     return FigureSpec("layer_responses", draw)
 
 
 def _draw_responses(axes: Sequence[Axes], runs: Sequence[Curve], look: dict, label: str, zorder: float = 2) -> None:
-    """Draw a net's responses on two panels: in the layers' order, and sorted."""
-    for ax, mine in zip(axes, (runs, [_sorted(run) for run in runs]), strict=True):
-        draw_seeds(ax, mine, look, label=label, linewidth=1.1, zorder=zorder)
+    """Draw a net's responses in the layers' order on the first panel, and sorted on the second."""
+    for ax, curves in zip(axes, (runs, [_sorted(run) for run in runs]), strict=True):
+        draw_seeds(ax, curves, look, label=label, linewidth=1.1, zorder=zorder)
 
 
 def _responses(record: Record) -> Curve:
-    """(layer, response) of the trained net; empty for a run that was not scored, as one that diverged."""
+    """Return (layer, response) of the trained net; empty for runs without a score, e.g. diverged ones."""
     values = [float(row["std"]) for row in record.table("responses")]
     return range(1, len(values) + 1), values
 

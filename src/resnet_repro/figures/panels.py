@@ -1,4 +1,4 @@
-"""Figures of several panels, one for each group of arms: their axes, and legends that cover no data."""
+"""Axes and legends of figures with one panel per group of arms; legends do not cover data."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ Looks = Mapping[str, Mapping[str, Any]]
 
 COLUMNS = 2  # panels side by side
 LEGEND_DROP = 0.42  # inches from the axis to a legend below it: room for tick labels and the axis label
-HANDLE, LETTER = 0.45, 0.057  # inches that a legend's entry takes: its line with the gaps, and each letter
+HANDLE, LETTER = 0.45, 0.057  # inches per legend entry: its line with gaps, and each letter
 KEY_COLOUR = "#333333"
 
 
 def shown_panels(context: Context, panels: Panels) -> dict[str, list[Arm]]:
-    """The panels' arms that have runs; panels without any are left out."""
-    found = {title: [arm for arm in arms if context.of(arm.name)] for title, arms in panels.items()}
-    return {title: arms for title, arms in found.items() if arms}
+    """Return the panels with only the arms that have runs, without empty panels."""
+    with_runs = {title: [arm for arm in arms if context.of(arm.name)] for title, arms in panels.items()}
+    return {title: arms for title, arms in with_runs.items() if arms}
 
 
 def panel_grid(shown: Panels, extra_rows: int = 0) -> tuple[Figure, list[list[Axes]]]:
-    """Axes in one row where an extra row lies below, else in rows of two."""
+    """Return a figure and its rows of axes: one row with extra rows below it, or rows of `COLUMNS` panels."""
     from matplotlib.figure import Figure
 
     columns = len(shown) if extra_rows else min(len(shown), COLUMNS)
@@ -46,12 +46,12 @@ def panel_grid(shown: Panels, extra_rows: int = 0) -> tuple[Figure, list[list[Ax
 
 
 def panel_axes(rows: Sequence[Sequence[Axes]], shown: Panels) -> list[Axes]:
-    """The axes of our own curves, one for each group shown, however many rows they take."""
+    """Return the axes of our curves, one per group shown, from any number of rows."""
     return [ax for row in rows for ax in row][: len(shown)]
 
 
 def label_axes(rows: Sequence[Sequence[Axes]], label: str) -> None:
-    """Name the axes: iterations below, `label` on the left of each row."""
+    """Label the axes: iterations below each panel, `label` on the left of each row."""
     for row in rows:
         row[0].set_ylabel(label)
         for ax in row:
@@ -60,7 +60,10 @@ def label_axes(rows: Sequence[Sequence[Axes]], label: str) -> None:
 
 
 def legend_below(ax: Axes, names: Sequence[str], look: Looks, columns: int) -> None:
-    """A legend of arms under a panel, which is one of so many side by side."""
+    """Draw a legend of arms below a panel.
+
+    columns: number of panels side by side, which limits the width.
+    """
     from matplotlib.transforms import ScaledTranslation
 
     figure = ax.get_figure()
@@ -74,25 +77,28 @@ def legend_below(ax: Axes, names: Sequence[str], look: Looks, columns: int) -> N
 
 
 def arm_handle(look: Mapping[str, Any]) -> Line2D:
-    """What stands for an arm in a legend, whatever kinds of lines it has."""
+    """Return the legend handle of an arm, the same for all its line styles."""
     from matplotlib.lines import Line2D
 
     return Line2D([], [], color=look["color"], marker=look["marker"], markersize=4)
 
 
 def legend_lines(names: Sequence[str], columns: int) -> int:
-    """How many lines `legend_below` takes."""
+    """Return the number of text lines that `legend_below` needs."""
     return ceil(len(names) / _entries(names, columns))
 
 
 def _entries(names: Sequence[str], columns: int) -> int:
-    """How many entries fit side by side under a panel."""
-    room = (WIDTH - 0.6) / columns
-    return max(1, min(len(names), int(room / (HANDLE + LETTER * max(map(len, names))))))
+    """Return how many legend entries fit side by side below a panel."""
+    width = (WIDTH - 0.6) / columns
+    return max(1, min(len(names), int(width / (HANDLE + LETTER * max(map(len, names))))))
 
 
 def line_key(figure: Figure, entries: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
-    """A legend under the whole figure of what its kinds of lines mean. entries: (label, properties of the line)."""
+    """Draw a legend of line styles below the whole figure.
+
+    entries: (label, properties of the line).
+    """
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], **{"color": KEY_COLOUR, **line}, label=label) for label, line in entries]
@@ -102,11 +108,11 @@ def line_key(figure: Figure, entries: Iterable[tuple[str, Mapping[str, Any]]]) -
 
 
 def seeds_entry(context: Context, arms: Iterable[Arm]) -> list[tuple[str, Mapping[str, Any]]]:
-    """The entry of `line_key` for the pale lines of seeds; none where no arm has several."""
+    """Return the `line_key` entry for the pale lines of seeds; empty if no arm has several seeds."""
     several = any(len(context.of(arm.name)) > 1 for arm in arms)
     return [("each seed", {"linewidth": 0.6, "alpha": 0.6})] if several else []
 
 
 def paper_entry(name: str) -> tuple[str, Mapping[str, Any]]:
-    """The entry of `line_key` for published curves that lie under ours."""
+    """Return the `line_key` entry for published curves behind ours."""
     return name, {"color": PAPER_GREY}

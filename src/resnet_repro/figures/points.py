@@ -1,4 +1,4 @@
-"""Figures of final errors: their means over seeds with the seeds pale behind, beside the published values."""
+"""Figures of final errors: means over seeds with the single seeds behind them, and published values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# He15 table 6; the whole of it, so that a report shows it whatever was trained.
+# {layers: test error in percent} of He15 table 6; complete, so that reports show all of it for any arms.
 HE15_TABLE_6 = {20: 8.75, 32: 7.51, 44: 7.17, 56: 6.97, 110: 6.43, 1202: 7.93}
 HE15_110_LAYERS = (6.61, 0.16)  # mean and standard deviation of five runs
 SPLITS = (("train_error", "training error", 0), ("test_error", "test error", 1))
@@ -27,7 +27,7 @@ SPLITS = (("train_error", "training error", 0), ("test_error", "test error", 1))
 def errors_by_depth(arms: Sequence[Arm]) -> FigureSpec:
     """Final training and test error against the number of layers.
 
-    He15's test error lies behind ours where ours end at a step that the paper shows, else in a panel of its own.
+    The test error of He15 is behind ours if ours end at a step that the paper shows, otherwise in a separate panel.
     """
 
     def draw(context: Context) -> tuple[Figure, str] | None:
@@ -36,30 +36,30 @@ def errors_by_depth(arms: Sequence[Arm]) -> FigureSpec:
         depths = {arm.name: int(arm.model.options["depth"]) for arm in arms if _values(context, arm, "test_error")}
         if not depths:
             return None
-        theirs, where = _published(context, arms) if context.published else ({}, "")
+        published, source = _published(context, arms) if context.published else ({}, "")
         same_step = context.prefix is not None or context.iterations == HE15_STEPS
-        panels = 2 if theirs and not same_step else 1
+        panels = 2 if published and not same_step else 1
         figure = Figure(figsize=(WIDTH, 3.0))
         axes = figure.subplots(1, panels, squeeze=False)[0]
         for metric, label, look in SPLITS:
             seeds = {depths[arm.name]: _values(context, arm, metric) for arm in arms if arm.name in depths}
-            middle = {depth: mean(values) for depth, values in seeds.items() if values}
+            means = {depth: mean(values) for depth, values in seeds.items() if values}
             for depth, values in seeds.items():
                 _pale(axes[0], [depth] * len(values), values, look)
             line = ("-" if look else "--") + MARKERS[look]
-            axes[0].plot(list(middle), list(middle.values()), line, color=COLOURS[look], markersize=4, label=label)
-        axes[0].set_title(f"ours, {context.length} iterations" + (" (grey: He15)" if theirs and same_step else ""))
-        if theirs:
-            label = f"{where}: test error"
+            axes[0].plot(list(means), list(means.values()), line, color=COLOURS[look], markersize=4, label=label)
+        axes[0].set_title(f"ours, {context.length} iterations" + (" (grey: He15)" if published and same_step else ""))
+        if published:
+            label = f"{source}: test error"
             style = {"color": PAPER_GREY, "markersize": 4, "zorder": 1.5, "label": label}
-            axes[-1].plot(list(theirs), list(theirs.values()), "-s", **style)
+            axes[-1].plot(list(published), list(published.values()), "-s", **style)
             if context.prefix is None:
                 spread = {"color": "black", "capsize": 2, "marker": "D", "markersize": 3, "linestyle": "none"}
                 axes[-1].errorbar(110, *HE15_110_LAYERS, **spread, zorder=1.6)
         if panels == 2:
-            axes[1].set_title(f"{where}, {HE15_STEPS:,} iterations")
+            axes[1].set_title(f"{source}, {HE15_STEPS:,} iterations")
         figure.legend(*_handles(axes), loc="outside lower center", ncols=3)
-        shown = [set(depths.values()) | (set(theirs) if same_step else set()), set(theirs)]
+        shown = [set(depths.values()) | (set(published) if same_step else set()), set(published)]
         for ax, ticks in zip(axes, shown[:panels], strict=True):
             ax.set_xscale("log")
             ax.set_xticks(sorted(ticks), [str(tick) for tick in sorted(ticks)])
@@ -68,11 +68,11 @@ def errors_by_depth(arms: Sequence[Arm]) -> FigureSpec:
             ax.set_ylim(bottom=0)
         axes[0].set_ylabel("error (%)")
         caption = f"Error after the last step against the number of layers. {_of_seeds(context, arms)}"
-        if theirs and context.prefix is None:
+        if published and context.prefix is None:
             caption += (
-                " Of the published values those of 110 layers are the best of five runs, and their mean ± std in black."
+                " The published value at 110 layers is the best of five runs; black: their mean ± standard deviation."
             )
-        elif theirs:
+        elif published:
             caption += f" Grey: the paper's test error at {context.prefix:,} iterations, read from the curves."
         return figure, caption
 
@@ -80,12 +80,15 @@ def errors_by_depth(arms: Sequence[Arm]) -> FigureSpec:
 
 
 def _handles(axes: Sequence[Axes]) -> tuple[list, list[str]]:
-    found = [pair for ax in axes for pair in zip(*ax.get_legend_handles_labels(), strict=True)]
-    return [handle for handle, _ in found], [label for _, label in found]
+    pairs = [pair for ax in axes for pair in zip(*ax.get_legend_handles_labels(), strict=True)]
+    return [handle for handle, _ in pairs], [label for _, label in pairs]
 
 
 def errors_by_arm(groups: Mapping[str, Sequence[Arm]]) -> FigureSpec:
-    """Final training and test error of every arm, in groups."""
+    """Final training and test error of each arm.
+
+    groups: {title: arms}, one panel each.
+    """
 
     def draw(context: Context) -> tuple[Figure, str] | None:
         from matplotlib.figure import Figure
@@ -108,7 +111,7 @@ def errors_by_arm(groups: Mapping[str, Sequence[Arm]]) -> FigureSpec:
         return (
             figure,
             f"Error after the last step. {_of_seeds(context, [arm for arms in shown.values() for arm in arms])} "
-            "A run that diverged counts with the error of guessing.",
+            "A diverged run counts with the error of guessing.",
         )
 
     return FigureSpec("errors_by_arm", draw)
@@ -126,30 +129,30 @@ def _strip(ax: Axes, context: Context, arms: Sequence[Arm]) -> None:
 
 
 def _pale(ax: Axes, x: Sequence[float], y: Sequence[float], look: int) -> None:
-    """The seeds behind their mean, where there are several."""
+    """Draw the seeds behind their mean if there are several."""
     if len(x) > 1:
         ax.plot(x, y, MARKERS[look], color=COLOURS[look], alpha=PALE, markersize=3, markeredgewidth=0, zorder=1.8)
 
 
 def _of_seeds(context: Context, arms: Sequence[Arm]) -> str:
-    """What the marks stand for."""
+    """Return the sentence of a caption that explains the markers."""
     several = any(len(context.of(arm.name)) > 1 for arm in arms)
-    return "Each mark is the mean over seeds; the seeds lie pale behind it." if several else "Each mark is one seed."
+    return "Markers are means over seeds; pale markers are single seeds." if several else "Each marker is one seed."
 
 
 def _published(context: Context, arms: Sequence[Arm]) -> tuple[Mapping[int, float], str]:
-    """({layers: test error} of the paper, where it stands): at the end, or at the step at which a prefix ends."""
+    """Return the paper's {layers: test error} at the end, or at the step where a prefix ends, and its source."""
     if context.prefix is None:
         return HE15_TABLE_6, "He15 table 6"
-    found = {
+    errors = {
         int(arm.model.options["depth"]): he15_errors_at(arm.name, context.prefix, arm.recipe.iterations).get("test")
         for arm in arms
     }
     return {
-        depth: error for depth, error in found.items() if error is not None and math.isfinite(error)
+        depth: error for depth, error in errors.items() if error is not None and math.isfinite(error)
     }, "He15 figure 6"
 
 
 def _values(context: Context, arm: Arm, metric: str) -> list[float]:
-    found = (metrics_of(record).get(metric) for record in context.of(arm.name))
-    return [value for value in found if value is not None]
+    values = (metrics_of(record).get(metric) for record in context.of(arm.name))
+    return [value for value in values if value is not None]

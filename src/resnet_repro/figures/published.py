@@ -1,4 +1,4 @@
-"""The curves of the paper, read from the vector paths of its figures (±0.04 points)."""
+"""Curves of He15, read from the vector paths of its figures (±0.04 points)."""
 
 from __future__ import annotations
 
@@ -14,23 +14,26 @@ Curve = tuple[list[float], list[float]]
 
 @dataclass(frozen=True)
 class PublishedCurves:
-    """A figure of error curves: its name, the length of its schedule, where its axis of errors ends, in percent.
-
-    key: its entry in the file of figures. splits: what its curves are called there, {name there: "train" or "test"}.
-    drawn_to: the iteration where the curves end, if not with the schedule.
-    """
+    """A published figure of error curves."""
 
     name: str
+    """As captions print it, e.g. "He15 figure 6"."""
     iterations: int
+    """Length of the schedule in steps."""
     bottom: float
+    """Lower end of the error axis, in percent."""
     top: float
+    """Upper end of the error axis, in percent; curves are cut off above it."""
     key: str
+    """Entry in he15_figures.json."""
     splits: dict[str, str]
+    """{name of a curve in that file: "train" or "test"}."""
     drawn_to: int | None = None
+    """Iteration at which the curves end. None: the end of the schedule."""
 
     @property
     def length(self) -> int:
-        """Iterations that the curves show."""
+        """Number of iterations that the curves cover."""
         return self.drawn_to or self.iterations
 
 
@@ -38,8 +41,8 @@ HE15_STEPS = 64_000  # of the nets for CIFAR-10, in figures 6 and 7 and table 6
 HE15_FIGURE_6 = PublishedCurves(
     "He15 figure 6", HE15_STEPS, 0, 20, "fig6_cifar10_error_percent", {"train": "train", "test": "test"}
 )
-# Drawn to 551,000 iterations; the iterations here are those of the schedule customary since, with rates divided at the same
-# places. Its test curves are those of the validation images, on the middle crop.
+# Drawn to 551,000 iterations; 450,450 is the length of the schedule in common use since, which divides the rate at the same
+# iterations. The test curves are errors on the validation images, central crop.
 HE15_FIGURE_4 = PublishedCurves(
     "He15 figure 4",
     450_450,
@@ -57,25 +60,25 @@ def _figures() -> dict[str, Any]:
 
 
 def he15_error_curves(arm: str, figure: PublishedCurves = HE15_FIGURE_6) -> dict[str, Curve]:
-    """{"train" or "test": (iterations, error in percent)} of a figure of He15; empty for nets that it does not show.
+    """Return {"train" or "test": (iterations, errors in percent)} of a net; empty if the figure does not show it.
 
-    Training error is the running one, on augmented batches. Figure 6 is cut off at 20 %.
+    The training error is the running error on augmented batches. Figure 6 is cut off at 20 %.
     """
     curves = _figures()[figure.key].get(arm, {})
     return {figure.splits[split]: _columns(points) for split, points in curves.items()}
 
 
 def he15_figure_of(arm: str, schedule: int) -> PublishedCurves | None:
-    """The figure of He15 that shows the net, trained on a schedule of so many iterations; None where none does."""
+    """Return the figure of He15 that shows the net on a schedule of that many iterations; None without one."""
     figures = (HE15_FIGURE_6, HE15_FIGURE_4)
     return next((f for f in figures if f.iterations == schedule and he15_error_curves(arm, f)), None)
 
 
 def he15_errors_at(arm: str, step: int, schedule: int) -> dict[str, float]:
-    """{"train" or "test": error in percent} that He15's curves have at a step of a schedule of so many iterations.
+    """Return {"train" or "test": error in percent} of He15's curves at a step; schedule: its length in iterations.
 
-    Straight between the points read; infinite where the figure's upper edge cuts the curve off. Empty for nets that no
-    figure of that schedule shows.
+    Values are linearly interpolated, and infinite if the figure's upper edge cuts the curve off. Empty if no figure of that
+    schedule shows the net.
     """
     figure = he15_figure_of(arm, schedule)
     if figure is None:
@@ -84,7 +87,7 @@ def he15_errors_at(arm: str, step: int, schedule: int) -> dict[str, float]:
 
 
 def _value_at(step: int, curve: Curve, top: float) -> float:
-    """A curve's value; above `top` it is cut off, before its first point too, since errors come from above."""
+    """Interpolate a curve; infinite from `top` on and before its first point, where it is still above the figure."""
     import numpy as np
 
     value = float(np.interp(step, *curve, left=math.inf))
@@ -92,9 +95,9 @@ def _value_at(step: int, curve: Curve, top: float) -> float:
 
 
 def he15_layer_responses(arm: str) -> Curve | None:
-    """(layer, standard deviation of its response) of He15 figure 7, in the layers' order; None where not shown."""
-    shown = _figures()["fig7_layer_response_std"].get(arm)
-    return _columns(shown["original_order"]) if shown else None
+    """Return (layers, standard deviations of their responses) of He15 figure 7, in the layers' order; None if not shown."""
+    responses = _figures()["fig7_layer_response_std"].get(arm)
+    return _columns(responses["original_order"]) if responses else None
 
 
 def _columns(points: list[list[float]]) -> Curve:

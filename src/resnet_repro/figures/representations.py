@@ -1,4 +1,4 @@
-"""Figures of what layers hold: probes and recovery against depth, first filters, feature maps."""
+"""Figures of representations: probes and input recovery against depth, first filters, feature maps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def probes_and_recovery(trained: Sequence[Arm], initial: Sequence[Arm]) -> FigureSpec:
-    """Probe error, and R² of the recovered input, along the depth; trained nets solid, the same at initialization dashed."""
+    """Probe error and R² of the recovered input along the depth; trained nets solid, at initialization dashed."""
 
     def draw(context: Context) -> tuple[Figure, str] | None:
         from matplotlib.figure import Figure
@@ -42,19 +42,19 @@ def probes_and_recovery(trained: Sequence[Arm], initial: Sequence[Arm]) -> Figur
         axes[1].set_ylabel("R²")
         axes[1].set_ylim(top=1.02)
         for ax in axes:
-            ax.set_xlabel("place along the depth: 0 first convolution, 1 last block")
+            ax.set_xlabel("relative depth (0: first convolution, 1: last block)")
         figure.legend(*unique_legend(axes[0]), loc="outside lower center", ncols=4)
         return figure, (
-            "Left, test error of a logistic regression on the channels' means at each place. Right, R² with which a ridge "
-            "regression recovers the input image, averaged to 8×8. Solid: trained; dashed: the same nets at "
-            f"initialization. {of_seeds([len(context.of(name)) for name in names])}"
+            "Left: test error of a logistic regression on the channel means at each depth. Right: R² of a ridge regression "
+            "that recovers the input image, averaged to 8×8. Solid: trained; dashed: the same nets at initialization. "
+            f"{of_seeds([len(context.of(name)) for name in names])}"
         )
 
     return FigureSpec("probes", draw)
 
 
 def first_filters(arms: Sequence[Arm]) -> FigureSpec:
-    """The 3×3 filters of the first convolution, as small colour images; first seed."""
+    """The 3×3 filters of the first convolution as small colour images, for the first seed."""
 
     def draw(context: Context) -> tuple[Figure, str] | None:
         import numpy as np
@@ -80,13 +80,13 @@ def first_filters(arms: Sequence[Arm]) -> FigureSpec:
             ax.set_yticks([])
             ax.grid(visible=False)
             ax.spines[:].set_visible(False)
-        return figure, "First convolution's filters: weights of red, green and blue, grey is zero. First seed."
+        return figure, "Filters of the first convolution: weights of red, green and blue; grey is zero. First seed."
 
     return FigureSpec("filters", draw)
 
 
 def feature_maps(arms: Sequence[Arm]) -> FigureSpec:
-    """Maps of one test image at some places along the depth, the most varied channels; first seed."""
+    """Feature maps of one test image at some depths, for the channels with the highest variance and the first seed."""
 
     def draw(context: Context) -> tuple[Figure, str] | None:
         import numpy as np
@@ -103,7 +103,7 @@ def feature_maps(arms: Sequence[Arm]) -> FigureSpec:
                 lines.append([float(value) for value in row["values"].split()])
             maps.append(by_place)
         places = max(len(by_place) for by_place in maps)
-        channels = max(len(found) for by_place in maps for found in by_place.values())
+        channels = max(len(by_channel) for by_place in maps for by_channel in by_place.values())
         rows = ceil(channels / 2)
         figure = Figure(figsize=(WIDTH, len(shown) * (WIDTH / (2 * places) * (rows + 0.35) + 0.25)))
         parts = figure.subfigures(len(shown), 1, squeeze=False)[:, 0]
@@ -112,24 +112,25 @@ def feature_maps(arms: Sequence[Arm]) -> FigureSpec:
             axes = part.subplots(rows, places * 2, squeeze=False)
             for ax in axes.flat:
                 ax.set_axis_off()
-            for column, (name, found) in enumerate(by_place.items()):
-                for index, lines in enumerate(found.values()):
+            for column, (name, by_channel) in enumerate(by_place.items()):
+                for index, lines in enumerate(by_channel.values()):
                     ax = axes[index // 2][2 * column + index % 2]
                     ax.imshow(np.array(lines), cmap="gray")
                     if index == 0:
                         ax.set_title(name, fontsize=LEGEND_SIZE, loc="left")
         return figure, (
-            "Feature maps of one test image along the depth: at each place the channels that vary most, each in its own "
-            "scale. First seed."
+            "Feature maps of one test image along the depth: the channels that vary most at each depth, each scaled to its "
+            "own range. First seed."
         )
 
     return FigureSpec("maps", draw)
 
 
 def _depth(rows: Sequence[Mapping[str, str]]) -> list[float]:
-    """The places of a net, from 0 at the first convolution to 1 at the last block."""
+    """Return the relative depths of a net's places: 0 is the first convolution, 1 the last block."""
     return [(int(row["place"]) - 1) / max(len(rows) - 1, 1) for row in rows]
 
 
 def _first(context: Context, arm: Arm, table: str) -> Record | None:
+    """Return the arm's first record with a non-empty table of that name."""
     return next((record for record in context.of(arm.name) if record.table(table)), None)

@@ -1,4 +1,4 @@
-"""Curves of several seeds in one look: their mean as the line, the seeds themselves thin and pale behind it."""
+"""Curves of several seeds: the mean as a line, the single seeds thin and pale behind it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 Curve = tuple[Sequence[float], Sequence[float]]
 
 PALE = 0.35  # opacity of a seed's line
-SMALLEST = 1e-38  # what a zero counts as in a geometric mean
+SMALLEST = 1e-38  # replaces zeros in a geometric mean
 
 
 def geometric_mean(values: Sequence[float]) -> float:
-    """The mean of what a logarithmic axis shows."""
+    """Return the geometric mean, which is the mean on a logarithmic axis."""
     return math.exp(fmean(math.log(max(value, SMALLEST)) for value in values))
 
 
 def mean_curve(runs: Sequence[Curve], centre: Callable[[Sequence[float]], float] = fmean) -> Curve:
-    """The mean of the runs, only where every one of them has a value.
+    """Return the mean curve over the range in which every run has values.
 
-    It stands at the readings of the run that has the fewest. The others are taken as straight between two readings of
-    their own, so that runs read at other steps can be averaged. Empty where a run has no reading at all.
+    Its points are those of the run with the fewest; other runs are linearly interpolated, since they may be measured at
+    other steps. Empty if any run has no points. centre: the mean to take.
     """
     if not runs or not all(len(x) for x, _ in runs):
         return [], []
@@ -50,9 +50,10 @@ def draw_seeds(
     centre: Callable[[Sequence[float]], float] = fmean,
     zorder: float = 2,
 ) -> None:
-    """Draw an arm: the mean over its runs with about so many marks (0 for none), and each run pale behind it.
+    """Draw an arm: the mean over its runs, and each run pale behind it.
 
-    The mean ends where the first run does, while the pale lines go on. look: `color` and `marker`.
+    The mean ends with the shortest run; the pale lines continue. look: `color` and `marker`. marks: approximate number of
+    markers, 0 for none.
     """
     if len(runs) > 1:
         for x, y in runs:
@@ -72,12 +73,15 @@ def draw_seeds(
 
 
 def every(points: Sequence, marks: int = 10) -> int:
-    """The distance between marks that gives a line of these points about so many."""
+    """Return the spacing at which a line of these points gets about `marks` markers."""
     return max(1, len(points) // marks)
 
 
 def of_seeds(counts: Sequence[int]) -> str:
-    """What lines stand for, as a sentence of a caption. counts: how many runs each arm has."""
+    """Return the sentence of a caption that explains the lines.
+
+    counts: number of runs of each arm.
+    """
     if max(counts, default=0) <= 1:
         return "Each line is one seed."
-    return "Lines are means over seeds, as far as every seed has a value; the seeds are thin and pale behind them."
+    return "Lines are means over seeds, as far as every seed has values; thin pale lines are single seeds."

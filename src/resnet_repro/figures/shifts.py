@@ -1,4 +1,4 @@
-"""Figure of the shift test: error on test images moved by some pixels."""
+"""Figure of the shift test: accuracy on test images moved by some pixels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def shift_curves(panels: Panels) -> FigureSpec:
-    """Test accuracy against the number of pixels by which the images are shifted, a panel for each group of arms."""
+    """Test accuracy against the shift of the images in pixels, one panel per group of arms."""
 
     def draw(context: Context) -> tuple[Figure, str] | None:
         from matplotlib.figure import Figure
@@ -37,14 +37,14 @@ def shift_curves(panels: Panels) -> FigureSpec:
         axes[0].set_ylabel("test accuracy (%)")
         counts = [len(context.of(arm.name)) for arms in shown.values() for arm in arms]
         return figure, (
-            "The shift test: accuracy on all test images moved by whole pixels, mean over down, up, right and left; the room "
-            f"that the shift leaves is black. {of_seeds(counts)}"
+            "Shift test: accuracy on all test images moved by whole pixels, mean over down, up, right and left; the vacated "
+            f"border is black. {of_seeds(counts)}"
         )
 
     return FigureSpec("shifts", draw)
 
 
 def _accuracy(record: Record) -> Curve:
-    """(pixels, accuracy in percent) of the shift test; empty for a run that was not scored."""
+    """Return (pixels, accuracies in percent) of the shift test; empty for runs without a score."""
     rows = record.table("shifts")
     return [int(row["pixels"]) for row in rows], [100 - float(row["error"]) for row in rows]

@@ -1,4 +1,4 @@
-"""One look for all figures: legible in print and in grey, safe for colour-blind readers."""
+"""The common style of all figures: legible in print and in grey, safe for colour-blind readers."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-# Okabe and Ito's palette, dark and light in turn, so that neighbours differ in grey too.
+# Okabe and Ito's palette, alternating dark and light so that neighbours differ in grey.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 PAPER_GREY = "#8C8C8C"
 
-WIDTH = 17.4 / 2.54  # inches: the text block of the report, so that a figure is printed as it is drawn
-LEGEND_SIZE = 7  # points, and no label is smaller: what is printed has to be legible
+WIDTH = 17.4 / 2.54  # inches: width of the report's text block, so that figures are printed unscaled
+LEGEND_SIZE = 7  # points; the smallest size, for legibility in print
 
 _RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -32,14 +32,14 @@ _RC: dict[Any, Any] = {
     "legend.frameon": False,
     "pdf.fonttype": 42,
     "svg.fonttype": "path",
-    "svg.hashsalt": "resnet-repro",  # the same figure gives the same file
+    "svg.hashsalt": "resnet-repro",  # equal figures give equal files
     "figure.constrained_layout.use": True,
 }
 
 
 @contextmanager
 def report_style() -> Iterator[None]:
-    """Figures drawn and saved inside have the report's look; drawing needs no display."""
+    """Context in which figures are drawn and saved in the report's style; needs no display."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -48,7 +48,7 @@ def report_style() -> Iterator[None]:
 
 
 def looks(arms: Sequence[str]) -> Mapping[str, dict[str, Any]]:
-    """Colour and marker of each arm, by its place in the list."""
+    """Return {arm: colour and marker}, by the arm's position in the list."""
     return {
         arm: {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]} for i, arm in enumerate(arms)
     }

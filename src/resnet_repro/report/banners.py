@@ -1,4 +1,4 @@
-"""What a reader must know before any number: stand-ins, other data, short budgets, stretches, missing and failed runs."""
+"""Warnings at the top of a report: stand-ins, other data, short budgets, stretches, missing and failed runs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from resnet_repro.design.budgets import Budget
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.records.record import AnyRecord, Record, only_trained
 
-NAMED = 12  # runs named one by one before the rest is counted
+NAMED = 12  # runs listed by name; further ones are only counted
 
 
 def banners(experiment: Experiment, budget: str, records: Sequence[AnyRecord], failed: Sequence[str]) -> list[str]:
-    """The warnings that stand on top of a report, the gravest first. failed: names of runs whose process broke."""
+    """Return the warnings of a report, gravest first.
+
+    failed: names of the runs whose process failed, e.g. "plain-20 seed 3".
+    """
     trained = only_trained(records)
-    found = [
+    texts = [
         _standin(trained),
         _substitute_weights(trained),
         _other_data(experiment, trained),
@@ -24,53 +27,54 @@ def banners(experiment: Experiment, budget: str, records: Sequence[AnyRecord], f
         _stretches(trained),
         _broken(trained),
         _missing(experiment, budget, records, failed),
-        f"FAILED RUNS. {_listed(failed)}. Their log.txt says why." if failed else "",
+        f"FAILED RUNS. {_listed(failed)}. See the log.txt of each run." if failed else "",
         _diverged(trained),
         _skipped(trained),
     ]
-    return [text for text in found if text]
+    return [text for text in texts if text]
 
 
 def is_other_data(experiment: Experiment, records: Sequence[Record]) -> bool:
-    """Whether the runs are on real data other than the experiment's own, so that published numbers do not apply."""
+    """Whether the runs use real data other than the experiment's own, so that published numbers do not apply."""
     datasets = {(r.dataset.name, r.dataset.standin) for r in records if r.settings.arm.dataset is None}
     return any(name != experiment.dataset and not standin for name, standin in datasets)
 
 
 def has_substitute_weights(record: Record) -> bool:
-    """Whether the run began with a backbone that was trained in place of the weights wanted."""
+    """Whether the run began with a backbone trained as a substitute for the intended pretrained weights."""
     return record.weights_from is not None and record.weights_from.substitute
 
 
 def _backbone_arm(record: Record) -> str | None:
-    """The arm whose backbone the run begins with, or would but for weights from outside."""
+    """Return the arm whose backbone the run starts from, or would without external weights; None without a backbone."""
     start = record.settings.arm.start
     return start.arm if start is not None and start.how == "backbone" else None
 
 
 def is_coarse(record: Record, resolution: int | None) -> bool:
-    """Whether the run saw its images at fewer pixels a side than the published `resolution`."""
+    """Whether the run saw smaller images than the published `resolution`, in pixels per side."""
     return bool(resolution and record.settings.resolution and record.settings.resolution < resolution)
 
 
 def _substitute_weights(records: Sequence[Record]) -> str:
-    begun = [record for record in records if has_substitute_weights(record)]
-    if not begun:
+    affected = [record for record in records if has_substitute_weights(record)]
+    if not affected:
         return ""
-    sources = [record for record in records if record.arm in {_backbone_arm(other) for other in begun}]
-    how = sorted({f"{r.dataset.title}, {r.settings.iterations:,} steps" for r in sources})
+    sources = [record for record in records if record.arm in {_backbone_arm(other) for other in affected}]
+    trainings = sorted({f"{r.dataset.title}, {r.settings.iterations:,} steps" for r in sources})
     return (
-        f"SUBSTITUTE WEIGHTS. In place of torchvision's ImageNet weights {', '.join(sorted({r.arm for r in begun}))} begin "
-        f"with a backbone that was trained here ({'; '.join(how)}). No claim about pretrained weights is judged on them."
+        f"SUBSTITUTE WEIGHTS. {', '.join(sorted({r.arm for r in affected}))} start from a backbone trained here "
+        f"({'; '.join(trainings)}) instead of torchvision's ImageNet weights. No claim about pretrained weights is judged "
+        "on them."
     )
 
 
 def _coarse(experiment: Experiment, records: Sequence[Record]) -> str:
     resolution = experiment.published_resolution
-    found = sorted({r.settings.resolution for r in records if is_coarse(r, resolution) and r.settings.resolution})
-    if not found:
+    sides = sorted({r.settings.resolution for r in records if is_coarse(r, resolution) and r.settings.resolution})
+    if not sides:
         return ""
-    return f"LOW RESOLUTION. Images of {', '.join(map(str, found))} pixels a side in place of {resolution}."
+    return f"LOW RESOLUTION. Images of {', '.join(map(str, sides))} pixels per side instead of {resolution}."
 
 
 def _standin(records: Sequence[Record]) -> str:
@@ -89,31 +93,28 @@ def _other_data(experiment: Experiment, records: Sequence[Record]) -> str:
     titles = ", ".join(sorted({r.dataset.title for r in records if r.settings.arm.dataset is None}))
     return (
         f"OTHER DATA SET. These nets were trained on {titles}; the published numbers are for {experiment.dataset} and "
-        "are not shown. Verdicts speak of this data set."
+        "are not shown. Verdicts apply to this data set."
     )
 
 
 def _short(records: Sequence[Record]) -> str:
-    stand_ins = {arm for record in records if (arm := _backbone_arm(record)) and has_substitute_weights(record)}
-    records = [
-        record
-        for record in records
-        if record.arm not in stand_ins and record.settings.prefix is None  # nobody has published the former's length
-    ]
-    shorter = [(mine, theirs) for mine, theirs in schedules(records) if mine < theirs]
+    # Substitute backbones have no published length.
+    substitutes = {arm for record in records if (arm := _backbone_arm(record)) and has_substitute_weights(record)}
+    records = [record for record in records if record.arm not in substitutes and record.settings.prefix is None]
+    shorter = [(ours, theirs) for ours, theirs in schedules(records) if ours < theirs]
     if not shorter:
         return ""
     parts = [
-        f"{mine:,} of the published {theirs:,} iterations ({_percent(mine, theirs)} %)" for mine, theirs in shorter
+        f"{ours:,} of the published {theirs:,} iterations ({_percent(ours, theirs)} %)" for ours, theirs in shorter
     ]
     return (
-        f"SHORT BUDGET. {'; '.join(parts)}, the schedule scaled with them{_slow_start(records)}. "
-        "Errors are far from the published ones; verdicts speak of this budget."
+        f"SHORT BUDGET. {'; '.join(parts)}, with the schedule scaled to this length{_slow_start(records)}. "
+        "Errors are far from the published ones; verdicts apply to this budget."
     )
 
 
 def _slow_start(records: Sequence[Record]) -> str:
-    """What compressed schedules do for nets that do not stand the published rate from the first step, and why."""
+    """Describe the warm-up of compressed schedules, for nets that do not learn at the full rate from the first step."""
     slow = [record.settings for record in records if (w := record.settings.arm.recipe.warm_up) and w.steps]
     if not slow:
         return ""
@@ -121,33 +122,33 @@ def _slow_start(records: Sequence[Record]) -> str:
     assert warm_up is not None and warm_up.steps is not None
     steps = "all steps" if longest <= warm_up.steps else f"the first {warm_up.steps:,} steps"
     return (
-        f"; {steps} are taken at {warm_up.learning_rate:g} at most, the paper's remedy for deep nets, which learn nothing for "
-        "hundreds of steps at the full rate"
+        f"; {steps} use a learning rate of at most {warm_up.learning_rate:g}, the paper's remedy for deep nets, which learn "
+        "nothing for hundreds of steps at the full rate"
     )
 
 
 def _prefix(records: Sequence[Record]) -> str:
-    """Says that the runs are the beginning of the published schedule, which a short budget is not."""
+    """Warn that the runs end within the published schedule; unlike a short budget, a prefix does not compress it."""
     cut = schedules([record for record in records if record.settings.prefix is not None])
     if not cut:
         return ""
     parts = [
-        f"{mine:,} of the published {theirs:,} iterations (prefix {100 * mine / theirs:.0f} %)" for mine, theirs in cut
+        f"{ours:,} of the published {theirs:,} iterations (prefix {100 * ours / theirs:.0f} %)" for ours, theirs in cut
     ]
-    return f"PREFIX. {'; '.join(parts)}: same rates at the same steps as published."
+    return f"PREFIX. {'; '.join(parts)}, with the published learning rates at the same steps."
 
 
 def _percent(part: int, whole: int) -> str:
-    """To a decimal, or to two significant digits where that would say nothing."""
+    """Format with one decimal, or with two significant digits below 0.1 %."""
     share = 100 * part / whole
     return f"{share:.1f}" if share >= 0.1 else f"{share:.2g}"
 
 
 def schedules(records: Sequence[Record]) -> list[tuple[int, int]]:
-    """(iterations, published ones) of the schedules, as if every arm had the recipe's own length.
+    """Return the distinct (iterations, published iterations) of the runs, normalized to an arm of length 1.
 
-    Of prefixes the iterations done, without those of arms whose share of the schedule ends before. Of runs that are not
-    trained themselves, those behind the weights that they read.
+    If some runs are prefixes, these alone count, by the iterations done; arms whose share of the schedule ends before the
+    prefix are ignored. If no run was trained, the schedules are those of the runs whose weights they read.
     """
     cut = [record for record in records if record.settings.prefix is not None]
     trained = {
@@ -163,14 +164,14 @@ def _stretches(records: Sequence[Record]) -> str:
     if not stretches:
         return ""
     parts = [f"{arm}: {settings.stop_at:,} of {settings.iterations:,} steps" for arm, settings in stretches.items()]
-    return f"STRETCH ONLY. {'; '.join(parts)}. Timed and measured, not scored."
+    return f"STRETCH ONLY. {'; '.join(parts)}. These runs are timed and measured, but not scored."
 
 
 def _broken(records: Sequence[Record]) -> str:
     counts = [record.dataset.broken_images for record in records]
     if not any(counts):
         return ""
-    return f"LEFT OUT. {max(counts):,} images could not be read; the records name the first of them."
+    return f"LEFT OUT. {max(counts):,} images could not be read; the records list the first ones."
 
 
 def _missing(experiment: Experiment, budget: str, records: Sequence[AnyRecord], failed: Sequence[str]) -> str:
@@ -178,26 +179,26 @@ def _missing(experiment: Experiment, budget: str, records: Sequence[AnyRecord], 
     if profile is None:
         return ""
     seeds = sorted({r.seed for r in only_trained(records)} | set(profile.seeds))
-    have = {(r.arm, r.seed) for r in records}
-    due = sorted(experiment.runs_of(profile, seeds), key=lambda run: run[1])  # seed by seed
+    finished = {(r.arm, r.seed) for r in records}
+    expected = sorted(experiment.runs_of(profile, seeds), key=lambda run: run[1])  # by seed
     needless = _needless(experiment, only_trained(records))
-    names = [f"{arm} seed {seed}" for arm, seed in due if (arm, seed) not in have and arm not in needless]
+    names = [f"{arm} seed {seed}" for arm, seed in expected if (arm, seed) not in finished and arm not in needless]
     names = [name for name in names if name not in failed]
-    how = Budget.parse(budget).command(experiment, seeds=seeds)
-    return f"MISSING RUNS. {_listed(names)}. They are trained by: {how}" if names else ""
+    command = Budget.parse(budget).command(experiment, seeds=seeds)
+    return f"MISSING RUNS. {_listed(names)}. To train them: {command}" if names else ""
 
 
 def _needless(experiment: Experiment, records: Sequence[Record]) -> set[str]:
-    """Arms that were to be trained for want of weights, which the runs have found."""
-    found = {arm for record in records if record.settings.weights and (arm := _backbone_arm(record))}
-    return found - {arm.start.arm for arm in experiment.arms if arm.start and arm.start.how != "backbone"}
+    """Return the arms that only train substitutes for weights which the runs have found."""
+    replaced = {arm for record in records if record.settings.weights and (arm := _backbone_arm(record))}
+    return replaced - {arm.start.arm for arm in experiment.arms if arm.start and arm.start.how != "backbone"}
 
 
 def _diverged(records: Sequence[Record]) -> str:
     names = [f"{r.arm} seed {r.seed} at step {r.diverged_at:,}" for r in records if r.status == "diverged"]
     if not names:
         return ""
-    return f"DIVERGED. {_listed(names)}: the loss was no longer finite. They count with the error of guessing."
+    return f"DIVERGED. {_listed(names)}: the loss was no longer finite. Diverged runs count with the error of guessing."
 
 
 def _skipped(records: Sequence[Record]) -> str:

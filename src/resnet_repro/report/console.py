@@ -1,4 +1,4 @@
-"""What a report comes to on the console, as plain lines: verdicts, final errors, the answer."""
+"""Console output of a report, as plain lines: verdicts and final errors."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ FINAL_ERRORS = (Column("train_error", "train %"), Column("test_error", "test %")
 
 
 def verdict_lines(judgements: Sequence[Judgement]) -> list[str]:
-    """A line for each claim: its name, its verdict with the reason, its words."""
+    """Return one line per claim: its name, its verdict with the reason, and its text."""
     rows = [(j.claim.name, f"{j.verdict} ({j.reason})" if j.reason else j.verdict, j.claim.text) for j in judgements]
     widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
     return [f"{name:<{widths[0]}}  {verdict:<{widths[1]}}  {text}" for name, verdict, text in rows]
 
 
 def error_lines(experiment: Experiment, records: Sequence[Record]) -> list[str]:
-    """The table of final errors, mean ± standard deviation over seeds, of the arms that were scored and are no controls;
-    nothing where there are none, as in an experiment that counts."""
+    """Return the table of final errors of the scored arms without controls, mean ± standard deviation over seeds.
+
+    Empty without such arms, e.g. in an experiment that only counts.
+    """
     table = results_table(replace(experiment, columns=FINAL_ERRORS), records, published=False)
     rows = [row for row in table["rows"] if any(cell != "–" for cell in row[1:-1])]
     return aligned([table["header"], *rows]) if rows else []
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of a table as lines: the first column to the left, the others to the right."""
+    """Align the cells of a table: the first column left, the others right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(f"{cell:>{width}}" if place else f"{cell:<{width}}" for place, (cell, width) in enumerate(cells))

@@ -1,4 +1,4 @@
-"""What a report says, as plain data for the typesetter: every number formatted here, every sentence complete."""
+"""The content of a report as plain data for the typesetter: formatted numbers and complete sentences."""
 
 from __future__ import annotations
 
@@ -16,30 +16,24 @@ from resnet_repro.report.network_tables import totals_table
 from resnet_repro.report.tables import arms_table, parameters_table, published_values, results_table, search_table
 from resnet_repro.report.what_was_run import all_of, summary_of_runs
 
-COUNTED = "counted"  # what stands in place of the number of seeds
-
+COUNTED = "counted"  # shown instead of the number of seeds
 
 ARMS_CAPTION = (
-    "Arms. Multiply-adds of convolutions and linear layers for one image; minutes, training speed and seconds a step are "
-    "means over seeds, memory the most that a run’s process held (on a GPU: allocated there). An asterisk: activations "
-    "were recomputed in the backward pass."
+    "Arms. Multiply-adds are those of convolutions and linear layers for one image. Minutes, images per second and seconds "
+    "per step are means over seeds. Memory is the highest peak of the runs’ processes (on a GPU: allocated there). "
+    "Asterisk: activations are recomputed in the backward pass."
 )
 
-
-FEATURES_CAPTION = (
-    " Minutes have the time for features that are computed once, before the training; speeds have it not."
-)
-
+FEATURES_CAPTION = " Minutes include the time to precompute features; speeds do not."
 
 RESULTS_CAPTION = (
-    "Results after the last step, errors in percent, mean ± standard deviation over seeds: on {} training images in "
-    "evaluation mode, and on {} test images."
+    "Results after the last step, mean ± standard deviation over seeds. Errors are in percent, on {} training images in "
+    "evaluation mode and on {} test images."
 )
 
-
 PREFIX_NOTE = (
-    "Published: the paper's errors at the same step, {}, read from the curves of He15 figure 6; the training error there is "
-    "the running one, on the batches as they were trained on, and “>” stands where the figure is cut off below the curve."
+    "Published: the paper's errors at the same step ({}), read from the curves of He15 figure 6. Its training error is the "
+    "running error on the augmented batches; “>” means that the curve is above the edge of the figure."
 )
 
 
@@ -51,8 +45,10 @@ def build_content(
     figures: Sequence[tuple[str, str]],
     failed: Sequence[str],
 ) -> dict[str, Any]:
-    """The document's data. figures are (name, caption), the one for the first page first; failed names runs whose process
-    broke."""
+    """Return the data of the report document.
+
+    figures: (name, caption) of each, the one for the first page first. failed: names of the runs whose process failed.
+    """
     published = not is_other_data(experiment, only_trained(records))
     shown = [{"path": f"{experiment.name}-{name}.pdf", "caption": caption} for name, caption in figures]
     return {
@@ -73,7 +69,7 @@ def build_content(
 
 
 def _tables(experiment: Experiment, records: Sequence[AnyRecord], published: bool) -> dict[str, list[dict[str, Any]]]:
-    """Tables of what was run and of what came out, each with its caption."""
+    """Return the tables of the arms (`ran`) and of the results, each with its caption."""
     trained, counted = only_trained(records), only_counted(records)
     note = _published_note(experiment, trained) if published else ""
     if experiment.is_counted:
@@ -91,18 +87,19 @@ def _tables(experiment: Experiment, records: Sequence[AnyRecord], published: boo
 
 
 def _published_note(experiment: Experiment, records: Sequence[Record]) -> str:
-    """What the published values of the table are, and where they are read."""
+    """Describe the published values of the results table and their source."""
     steps = sorted({record.settings.prefix for record in records if record.settings.prefix is not None})
     if not steps or not experiment.published:
         return experiment.published_note
     if not any(published_values(experiment, records).values()):
-        return "No figure of the source shows these nets at the step where ours end."
+        return "The source shows no values for these nets at this step."
     return PREFIX_NOTE.format(" and ".join(f"{step:,}" for step in steps))
 
 
 def _scored_on(experiment: Experiment, records: Sequence[Record], split: str) -> str:
-    """On how many images of a split the arms of the table of results were scored: "all 50,000"; older records do not tell
-    it of the test images, which were all.
+    """Return the number of images of a split on which the arms of the results table were scored, e.g. "all 50,000".
+
+    Older records omit the number of test images, which was always all.
     """
     shown = [record for record in records if not experiment.arm(record.arm).control]
     counts = {
@@ -110,12 +107,12 @@ def _scored_on(experiment: Experiment, records: Sequence[Record], split: str) ->
         for record in shown
         if f"{split}_images" in record.final
     }
-    words = [f"all {scored:,}" if scored == there else f"{scored:,} of {there:,}" for scored, there in sorted(counts)]
+    words = [f"all {scored:,}" if scored == total else f"{scored:,} of {total:,}" for scored, total in sorted(counts)]
     return " or ".join(words) or "all"
 
 
 def claim_row(judgement: Judgement) -> dict[str, Any]:
-    """A claim as reports show it."""
+    """Return a claim with its verdict and comparisons as reports show them."""
     claim = judgement.claim
     return {
         "name": claim.name,
@@ -146,27 +143,27 @@ def _corrected(judgement: Judgement) -> str:
 
 
 def effect(part: Part) -> str:
-    """The effect with its unit; with its sign where it is a difference."""
+    """Format the effect with its unit, and with its sign if it is a difference."""
     if part.interval is None:
         return "no runs"
     return f"{number(part.interval.estimate, sign=part.difference)} {part.unit}".rstrip()
 
 
 def bounds(part: Part) -> str:
-    """The ends of the 95 % interval, a dash where there is none."""
+    """Format the bounds of the 95 % interval; a dash without one."""
     if part.interval is None or part.interval.low is None or part.interval.high is None:
         return "–"
     return " to ".join(number(end, sign=part.difference) for end in (part.interval.low, part.interval.high))
 
 
 def signed(value: float) -> str:
-    """With its sign, to two decimals, or to two significant digits where those would be zeros."""
+    """Format with a sign and two decimals, or two significant digits if smaller than 0.1."""
     text = f"{value:+.2g}" if 0 < abs(value) < 0.1 else f"{value:+.2f}"
     return text.replace("-", "−")
 
 
 def number(value: float, sign: bool) -> str:
-    """`signed`, or for what is counted without a sign and with thousands set apart; whole numbers stay whole."""
+    """Format with `signed`, or without a sign: integers without decimals, thousands separated."""
     if sign:
         return signed(value)
     if value == int(value):
@@ -175,7 +172,7 @@ def number(value: float, sign: bool) -> str:
 
 
 def _step_of(record: Record) -> str:
-    """How the steps of a run were taken. On a CPU, and in records of earlier versions, compiled or not says all."""
+    """Describe how the steps were executed. On a CPU, and in older records, this is only whether they were compiled."""
     return record.compilation + ("" if record.step in ("eager", "none") else f", {record.step}")
 
 
@@ -191,22 +188,22 @@ def _provenance(records: Sequence[AnyRecord]) -> list[list[str]]:
         if (p := r.parent)
     ]
     rows = [
-        ["records", f"{len(records)}, the last of {max(r.finished_at for r in records)}"],
+        ["records", f"{len(records)}, the last from {max(r.finished_at for r in records)}"],
         ["commit", all_of(records, "commit")],
         ["hardware", all_of(records, "hardware")],
         ["precision", all_of(trained, "precision")],
-        ["threads a run", all_of(trained, "threads")],
+        ["threads per run", all_of(trained, "threads")],
         ["training step", ", ".join(sorted({_step_of(record) for record in trained}))],
         ["activations", all_of(trained, "activations")],
         [
             "versions",
-            ", ".join(f"{package} {' / '.join(sorted(found))}" for package, found in sorted(versions.items())),
+            ", ".join(f"{package} {' / '.join(sorted(numbers))}" for package, numbers in sorted(versions.items())),
         ],
         ["data digest", ", ".join(sorted({r.dataset.digest for r in trained}))],
         ["weights", ", ".join(f"{r.arm}/{r.seed}: {(r.weights_sha256 or 'none')[:10]}" for r in trained)],
     ]
     if not trained:
         rows = [row for row in rows if row[0] in ("records", "commit", "versions")]
-    taken = [f"{r.arm}/{r.seed} from {source}" for r in trained if (source := r.taken_over_from)]
-    further = (("started from", parents), ("taken over", taken))
+    reused = [f"{r.arm}/{r.seed} from {source}" for r in trained if (source := r.taken_over_from)]
+    further = (("started from", parents), ("reused", reused))
     return rows + [[heading, ", ".join(words)] for heading, words in further if words]

@@ -24,7 +24,7 @@ def summary_page(content: Mapping[str, Any]) -> str:
         for section in content["experiments"]
         if section["ran"]
     ]
-    header = ["command", "steps", "runs", "seeds an arm", "data, digest", "hardware", "run-minutes", "commit"]
+    header = ["command", "steps", "runs", "seeds per arm", "data, digest", "hardware", "run-minutes", "commit"]
     parts = [
         f"# {content['title']}",
         *content["banners"],
@@ -48,7 +48,7 @@ def summary_page(content: Mapping[str, Any]) -> str:
             ]
             for claim in section["claims"]
         ]
-        header = ["claim", "what it says", "source", "verdict", "effect", "95 % interval", "seeds"]
+        header = ["claim", "statement", "source", "verdict", "effect", "95 % interval", "seeds"]
         parts += [f"## {section['title']}", f"`{section['name']}`, {section['budget']}", table(header, rows, "llllrrr")]
     return "\n\n".join([*parts, "## How claims are judged", content["rule"]]) + "\n"
 
@@ -69,7 +69,7 @@ def settled_claims(content: Mapping[str, Any]) -> str:
         for claim in content["claims"]
         if claim["verdict"] not in UNSETTLED
     ]
-    header = ["claim", "what it says", "source", "verdict", "effect", "95 % interval", "seeds", "experiment, steps"]
+    header = ["claim", "statement", "source", "verdict", "effect", "95 % interval", "seeds", "experiment, steps"]
     parts = [table(header, rows, "llllrrrl")]
     if open_claims := [claim["name"] for claim in content["claims"] if claim["verdict"] in UNSETTLED]:
         parts.append(f"Undecided or not run, {len(open_claims)} of {len(content['claims'])}: {', '.join(open_claims)}.")
@@ -77,7 +77,7 @@ def settled_claims(content: Mapping[str, Any]) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> str:
-    """A table of Markdown. align: a letter for each column, "l" or "r"."""
+    """Format a Markdown table. align: one letter per column, "l" or "r"."""
     rules = ["---:" if side == "r" else "---" for side in align]
     return "\n".join(f"| {' | '.join(_cell(cell) for cell in row)} |" for row in (header, rules, *rows))
 

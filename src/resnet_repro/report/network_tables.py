@@ -1,4 +1,4 @@
-"""The tables of counted networks: totals for the report, and everything as CSV beside it."""
+"""Tables of counted networks: totals for the report, and CSV files with all layers."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from resnet_repro.records.record import CountRecord
 MIB = 1024  # KiB
 
 LAYERS_HEADER = ("net", "layer", "output_shape", "memory_kib", "params", "macs")
-# Those of `diagnostics.complexity.totals` that are whole numbers, and those that are not.
+# Metrics of `diagnostics.complexity.totals`: integers, memories in KiB, and those of auxiliary heads.
 COUNTS = ("params", "macs", "pool_operations", "conv_params", "conv_macs", "fc_params", "fc_macs")
 MEMORIES = ("memory_kib", "weighted_memory_kib", "conv_memory_kib", "fc_memory_kib")
 OF_HEADS = ("heads_memory_kib", "heads_params", "heads_macs")
 TOTALS_HEADER = ("net", "image", "classes", *MEMORIES, *COUNTS, *OF_HEADS)
 
 CAPTION = (
-    "What each network costs for one image: memory of the outputs of all layers at four bytes a number, of which "
-    "“weighted” are those of convolutions and linear layers; parameters with biases; multiply-adds of convolutions and "
-    "linear layers. Activation functions, normalization and additions are counted as done in place. Auxiliary heads are "
-    "left out; their parameters stand in a column of their own."
+    "Cost of each network for one image. Memory: outputs of all layers, at four bytes per number; “weighted”: those of "
+    "convolutions and linear layers alone. Parameters include biases. Multiply-adds are those of convolutions and linear "
+    "layers. Activation functions, normalization and additions are assumed to work in place. Auxiliary heads are excluded; "
+    "a separate column has their parameters."
 )
 
 
 def totals_table(experiment: Experiment, records: Sequence[CountRecord]) -> dict[str, Any]:
-    """Totals of each net that is no control and has been counted, beside the published ones, with a caption.
+    """Return the totals of each counted net without controls, beside the published ones, with a caption.
 
-    Memory in MiB, parameters in millions, multiply-adds in thousands of millions.
+    Memory is in MiB, parameters are in millions, multiply-adds in billions (10⁹).
     """
     shown = [record for record in _counted(experiment, records) if not record.network.control]
     published = experiment.published
@@ -48,16 +48,16 @@ def totals_table(experiment: Experiment, records: Sequence[CountRecord]) -> dict
     rows = []
     for record in shown:
         values = {metric: record.value(metric) for metric in (*MEMORIES, *COUNTS, *OF_HEADS)}
-        theirs = published.get(record.arm, {})
+        source_values = published.get(record.arm, {})
         row = [
             record.arm,
             _image(record),
             _fixed(values["memory_kib"], MIB, 2),
             _fixed(values["weighted_memory_kib"], MIB, 2),
             _fixed(values["params"], 1e6, 3),
-            _as_published(theirs.get("params"), 1e6),
+            _as_published(source_values.get("params"), 1e6),
             _fixed(values["macs"], 1e9, 3),
-            _as_published(theirs.get("macs"), 1e9),
+            _as_published(source_values.get("macs"), 1e9),
         ]
         rows.append([*row, *([_fixed(values["heads_params"] or None, 1e6, 3)] if with_heads else [])])
     header += ["heads (M)"] if with_heads else []
@@ -66,11 +66,11 @@ def totals_table(experiment: Experiment, records: Sequence[CountRecord]) -> dict
 
 
 def write_csv_tables(experiment: Experiment, records: Sequence[CountRecord], folder: Path) -> list[Path]:
-    """`<experiment>-layers.csv`, a row for each layer, and `<experiment>-totals.csv`, a row for each net, in `folder`.
+    """Write `<experiment>-layers.csv` (one row per layer) and `<experiment>-totals.csv` (one row per net); return the paths.
 
-    Memory in KiB, parameters and multiply-adds as whole numbers. The rows of pooling have under macs what they compare or
-    add, which the totals give as pool_operations; layers of auxiliary heads, whose names begin with "heads.", are in no
-    total but those of the heads. Raises OSError.
+    Memory is in KiB; parameters and multiply-adds are integers. In the `macs` column, pooling rows count comparisons or
+    additions; the totals list them as pool_operations. Layers of auxiliary heads have names that begin with "heads." and
+    count only in the totals of the heads. Raises OSError if a file cannot be written.
     """
     counted = _counted(experiment, records)
     layers = [
@@ -92,7 +92,7 @@ def write_csv_tables(experiment: Experiment, records: Sequence[CountRecord], fol
 
 
 def _counted(experiment: Experiment, records: Sequence[CountRecord]) -> list[CountRecord]:
-    """The records in the order of the experiment's networks."""
+    """Return the records in the order of the experiment's networks."""
     by_name = {record.arm: record for record in records}
     return [by_name[network.name] for network in experiment.networks if network.name in by_name]
 
@@ -114,7 +114,7 @@ def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
 
 
 def _fixed(value: float | None, unit: float, digits: int) -> str:
-    """With that many decimals, more where the value is so small that they would show nothing."""
+    """Format `value / unit` with `digits` decimals, or two significant digits if it is too small for them."""
     if value is None:
         return "–"
     scaled = value / unit
@@ -122,5 +122,5 @@ def _fixed(value: float | None, unit: float, digits: int) -> str:
 
 
 def _as_published(value: float | None, unit: float) -> str:
-    """With the digits that the source gives."""
+    """Format with the digits that the source gives."""
     return "–" if value is None else f"{value / unit:.6g}"

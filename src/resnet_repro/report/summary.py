@@ -1,4 +1,4 @@
-"""All claims of all experiments in one document, each with its verdict and what stands behind it; as PDF and as Markdown."""
+"""Summary of the claims of all experiments with their verdicts and evidence, as PDF and as Markdown."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from resnet_repro.report.what_was_run import all_of
 
 PDF, PAGE = "summary.pdf", "summary.md"
 ORDER = ("reproduced", "not reproduced", "observed", "not observed", "undecided", "not run")
-DECIDABLE, OBSERVED, UNJUDGED, ABSENT_RUNS = range(4)  # how much a verdict weighs, the weightiest first
+DECIDABLE, OBSERVED, UNJUDGED, ABSENT_RUNS = range(4)  # precedence of a verdict among budgets, highest first
 
 
 def write_summary(content: dict[str, Any], reports_dir: Path) -> list[str]:
-    """Write `summary_content` as `reports_dir/summary.md` and summary.pdf; lines for the console.
+    """Write `reports_dir/summary.md` and, if typst is installed, summary.pdf; return lines for the console.
 
-    Raises UserError where the folder cannot be written.
+    content: from `summary_content`. Raises UserError if the folder cannot be written.
     """
     shown, lines = (PDF, []) if can_typeset() else (PAGE, [ABSENT])
     try:
@@ -41,7 +41,7 @@ def write_summary(content: dict[str, Any], reports_dir: Path) -> list[str]:
                 (Path(folder) / PDF).replace(reports_dir / PDF)
     except OSError as error:
         raise UserError(
-            f"REPORTS_DIR={reports_dir} cannot be written ({error.strerror}): name another folder"
+            f"REPORTS_DIR={reports_dir} cannot be written ({error.strerror}): use another folder"
         ) from error
     return [*lines, f"summary: {reports_dir / shown}"]
 
@@ -49,11 +49,11 @@ def write_summary(content: dict[str, Any], reports_dir: Path) -> list[str]:
 def summary_content(
     experiments: Sequence[Experiment], budgets: Mapping[str, Sequence[str]], runs_dir: Path
 ) -> dict[str, Any]:
-    """The document's data.
+    """Return the data of the summary document.
 
-    budgets: {experiment: its budgets, those on its own data first, of these the longest}; an experiment without one stands
-    there as not run. Each budget is judged by itself; the count, and "claims", have every claim once, by `_counting`.
-    Raises UserError where a record is damaged.
+    budgets: {experiment: its budgets}, with those on the experiment's own data first, then by length, longest first.
+    Experiments without a budget are listed as not run. "experiments" has the verdicts of every budget; "claims" and
+    "counts" have each claim once, as chosen by `_counting`. Raises UserError if a record is damaged.
     """
     sections, standins, substitutes = [], [], []
     for experiment in experiments:
@@ -77,11 +77,11 @@ def summary_content(
     counts = Counter(claim["verdict"] for claim in claims)
     return {
         "title": "Every claim and its verdict",
-        "source": "He15, He16 and the notes and posts that teach them",
+        "source": "He15, He16, and lecture notes and blog posts about them",
         "banners": [
             f"{what} in {', '.join(dict.fromkeys(names))}: {means}"
             for what, names, means in (
-                ("STAND-IN DATA", standins, "no claim is judged on it."),
+                ("STAND-IN DATA", standins, "no claim is judged on such data."),
                 ("SUBSTITUTE WEIGHTS", substitutes, "no claim about pretrained weights is judged on them."),
             )
             if names
@@ -101,33 +101,34 @@ def _section(
     claims: Sequence[dict[str, Any]],
     own_data: bool = True,
 ) -> dict[str, Any]:
-    """An experiment at one budget. ran: None where it is not run. own_data: whether on the experiment's own data set."""
+    """Return an experiment at one budget. ran: None if it was not run. own_data: whether it used its own data set."""
     about = {"name": experiment.name, "title": experiment.title, "own_data": own_data}
     return about | {"budget": budget, "steps": steps, "ran": ran, "claims": claims}
 
 
 def _counting(sections: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Every claim once, as it was judged at the longest budget that could decide it, whatever it decided; where none
-    could, at the longest at which it was observed or not. Runs on other data count only where there are none on the
-    experiment's own. So no verdict is chosen for what it says.
+    """Return every claim once, with the verdict that counts; the choice never depends on the outcome.
+
+    It is the verdict at the longest budget that could decide the claim, otherwise at the longest at which it was observed
+    or not observed. Runs on other data count only if the experiment has none on its own data.
     """
-    found: dict[str, dict[str, Any]] = {}
+    chosen: dict[str, dict[str, Any]] = {}
     own = {section["name"] for section in sections if section["own_data"]}
     for section in sections:
         if section["name"] in own and not section["own_data"]:
             continue
         for row in section["claims"]:
-            if row["name"] not in found or row["weight"] < found[row["name"]]["weight"]:
-                found[row["name"]] = row | {"experiment": section["name"], "steps": section["steps"]}
-    return list(found.values())
+            if row["name"] not in chosen or row["weight"] < chosen[row["name"]]["weight"]:
+                chosen[row["name"]] = row | {"experiment": section["name"], "steps": section["steps"]}
+    return list(chosen.values())
 
 
 def _steps(records: Sequence[Record]) -> str:
-    return ", ".join(f"{mine:,} of {theirs:,}" for mine, theirs in schedules(records))
+    return ", ".join(f"{ours:,} of {theirs:,}" for ours, theirs in schedules(records))
 
 
 def _ran(experiment: Experiment, budget: str, records: Sequence[AnyRecord]) -> dict[str, Any]:
-    """The facts of the runs, for the page's table; what only trained networks have is a dash for counted ones."""
+    """Return the facts of the runs for the table of runs, with a dash for facts that counted networks lack."""
     trained = only_trained(records)
     seeds: dict[str, list[int]] = {}
     for record in records:
@@ -146,18 +147,18 @@ def _ran(experiment: Experiment, budget: str, records: Sequence[AnyRecord]) -> d
 
 
 def _budget(experiment: Experiment, budget: str, records: Sequence[AnyRecord]) -> str:
-    """Profile, length against the published one, missing runs and data set, in a line."""
+    """Return a line with the profile, the length relative to the published one, missing runs and the data set."""
     trained = only_trained(records)
     parts = [f"{steps} iterations"] if (steps := _steps(trained)) else []
     profile = Budget.parse(budget).profile_of(experiment)
     if any(r.settings.stretch is not None for r in trained):
-        parts.append("some arms a stretch only")
+        parts.append("some arms only a stretch")
     titles = sorted({r.dataset.title for r in trained})
     if experiment.is_counted:
         parts.append(f"{len(records)} networks counted")
     if profile is not None:
-        wanted = set(experiment.runs_of(profile, profile.seeds))
-        if absent := len(wanted - {(r.arm, r.seed) for r in records}):
+        expected = set(experiment.runs_of(profile, profile.seeds))
+        if absent := len(expected - {(r.arm, r.seed) for r in records}):
             parts.append(f"{absent} runs missing")
     return f"{budget}: {', '.join([*parts, *titles])}"
 
@@ -187,8 +188,9 @@ def _weight(judgement: Judgement) -> int:
 
 
 def _weakest(judgement: Judgement) -> tuple[str, str]:
-    """(effect, interval) of the comparison that speaks least for the claim, which it stands and falls with; of counted
-    ones, how many hold.
+    """Return (effect, interval) of the comparison that supports the claim least, which decides its verdict.
+
+    For several counted comparisons: how many hold, and no interval.
     """
     pairs = [
         (comparison, part)

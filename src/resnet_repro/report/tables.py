@@ -1,4 +1,4 @@
-"""The tables of a report: arms with what they cost, and results beside the published ones."""
+"""Tables of a report: arms with their costs, results beside the published values, searches, parameters."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ ARM_HEADER = (
 
 
 def arms_table(experiment: Experiment, records: Sequence[AnyRecord]) -> dict[str, Any]:
-    """What was trained, and what a run of it took on the machine: a row for each arm that has runs."""
+    """Return the table of arms and their costs: one row for each arm with runs and each counted network."""
     trained, networks = only_trained(records), {record.arm: record for record in only_counted(records)}
-    rows = [_arm_row(arm, mine) for arm in experiment.arms if (mine := _of(arm, trained))]
+    rows = [_arm_row(arm, runs) for arm in experiment.arms if (runs := _of(arm, trained))]
     rows += [
         _network_row(network, networks[network.name]) for network in experiment.networks if network.name in networks
     ]
@@ -38,72 +38,80 @@ def arms_table(experiment: Experiment, records: Sequence[AnyRecord]) -> dict[str
 
 
 def results_table(experiment: Experiment, records: Sequence[Record], published: bool) -> dict[str, Any]:
-    """The experiment's columns for each arm that is no control and has runs; published values, if any, after theirs.
+    """Return the experiment's columns for each arm with runs, without controls; published values follow their column.
 
-    Of prefixes these are the paper's errors at the step where ours end, not those at the end of its schedule.
+    For prefixes, the published values are the paper's errors at the step where ours end, not at the end of its schedule.
     """
     header, align = ["arm"], ["left"]
     compared = [arm for arm in experiment.arms if not arm.control]
-    shown = {arm.name: mine for arm in compared if (mine := _of(arm, records))}
-    theirs = published_values(experiment, records) if published else {}
-    with_published = {metric for arm in shown for metric in theirs.get(arm, {})}
+    shown = {arm.name: runs for arm in compared if (runs := _of(arm, records))}
+    source_values = published_values(experiment, records) if published else {}
+    with_published = {metric for arm in shown for metric in source_values.get(arm, {})}
     for column in experiment.columns:
         header.append(column.heading)
         if column.metric in with_published:
             header.append("published")
     align += ["right"] * len(header)
-    rows = [_result_row(experiment, arm, mine, theirs.get(arm, {}), with_published) for arm, mine in shown.items()]
+    rows = [
+        _result_row(experiment, arm, runs, source_values.get(arm, {}), with_published) for arm, runs in shown.items()
+    ]
     return {"header": [*header, "seeds"], "align": align, "rows": rows}
 
 
 def published_values(experiment: Experiment, records: Sequence[Record]) -> Mapping[str, Mapping[str, float]]:
-    """{arm: {metric: value}} of the source, where the runs end; infinite where its figure is cut off below the value."""
+    """Return the source's {arm: {metric: value}} at the step where the runs end.
+
+    A value is infinite if the curve is above the edge of the source's figure at that step.
+    """
     cut = {record.arm: record.settings for record in records if record.settings.prefix is not None}
     if not cut:
         return experiment.published
-    found = {
+    by_arm = {
         arm: he15_errors_at(arm, settings.stop_at, settings.iterations)
         for arm, settings in cut.items()
         if arm in experiment.published
     }
-    return {arm: {f"{split}_error": value for split, value in errors.items()} for arm, errors in found.items()}
+    return {arm: {f"{split}_error": value for split, value in errors.items()} for arm, errors in by_arm.items()}
 
 
 def search_table(experiment: Experiment, records: Sequence[Record]) -> dict[str, Any] | None:
-    """Where each searching arm found its learning rate: the candidates' scores by rate; None where none searched."""
-    found = [
+    """Return the candidates' scores by learning rate for each run that searched its rate; None without a search."""
+    searches = [
         (arm.name, record.seed, record.search)
         for arm in experiment.arms
         for record in _of(arm, records)
         if record.search is not None
     ]
-    if not found:
+    if not searches:
         return None
-    rates = sorted({candidate.learning_rate for _, _, search in found for candidate in search.candidates.values()})
-    metrics = sorted({search.metric.replace("_", " ") for _, _, search in found})
+    rates = sorted({candidate.learning_rate for _, _, search in searches for candidate in search.candidates.values()})
+    metrics = sorted({search.metric.replace("_", " ") for _, _, search in searches})
     rows = []
-    for arm, seed, search in found:
+    for arm, seed, search in searches:
         scores = {candidate.learning_rate: search.score(name) for name, candidate in search.candidates.items()}
         cells = ["–" if rate not in scores else _score(scores[rate]) for rate in rates]
         rows.append([arm, str(seed), *cells, f"{search.learning_rate:g}"])
     return {
-        "header": ["arm", "seed", *[f"{rate:g}" for rate in rates], "taken"],
+        "header": ["arm", "seed", *[f"{rate:g}" for rate in rates], "chosen"],
         "align": ["left", *["right"] * (len(rates) + 2)],
         "rows": rows,
         "caption": (
-            f"The search for the learning rates: {', '.join(metrics)} of the candidate runs by their rate, at the same seed. "
-            "The lowest is taken; test images choose nothing."
+            f"Search for the learning rates: {', '.join(metrics)} of the candidate runs by rate, at the same seed. The rate "
+            "with the lowest value is chosen; test images play no part."
         ),
     }
 
 
 def parameters_table(records: Sequence[CountRecord]) -> dict[str, Any] | None:
-    """Parameters of each part of the counted networks that are frozen in part, and of their twins; None without any."""
+    """Return the parameters of each part of partly frozen counted networks and of others with the same parts.
+
+    None without a partly frozen network.
+    """
     parts = {record.arm: record.model.parts for record in records if record.model.parts}
-    frozen = [of_net for of_net in parts.values() if any(frozen for _, _, frozen in of_net)]
-    if not frozen:
+    partly_frozen = [of_net for of_net in parts.values() if any(frozen for _, _, frozen in of_net)]
+    if not partly_frozen:
         return None
-    names = [part for part, _, _ in frozen[0]]
+    names = [part for part, _, _ in partly_frozen[0]]
     shown = {arm: of_net for arm, of_net in parts.items() if [part for part, _, _ in of_net] == names}
     header = ["part", *(f"{arm}: {kind}" for arm in shown for kind in ("trainable", "frozen"))]
     rows = [
@@ -114,7 +122,7 @@ def parameters_table(records: Sequence[CountRecord]) -> dict[str, Any] | None:
         "header": header,
         "align": ["left", *["right"] * (len(header) - 1)],
         "rows": rows,
-        "caption": "Parameters of the networks' parts, counted on the modules themselves.",
+        "caption": "Parameters of the networks' parts, counted on the modules.",
     }
 
 
@@ -123,7 +131,7 @@ def _score(value: float | None) -> str:
 
 
 def result_of(record: Record, metric: str) -> float | None:
-    """A metric by name as `counted`, "best_test_error" among them; None where the run has none."""
+    """Return a metric of `records.metrics`, or "best_test_error" (finished runs only); None if the run lacks it."""
     if metric == "best_test_error":
         return record.best.get("test_error") if record.status == "finished" else None
     return metrics_of(record).get(metric)
@@ -133,15 +141,15 @@ def _of(arm: Arm, records: Sequence[Record]) -> list[Record]:
     return [record for record in records if record.arm == arm.name]
 
 
-def _arm_row(arm: Arm, mine: Sequence[Record]) -> list[str]:
-    ran = [record for record in mine if record.status != "skipped"]
+def _arm_row(arm: Arm, runs: Sequence[Record]) -> list[str]:
+    ran = [record for record in runs if record.status != "skipped"]
     trained = [record for record in ran if record.iterations]
     rates = [record.images_per_second for record in trained]
     seconds = [record.training_seconds / record.iterations for record in trained]
     return [
-        *_network_cells(arm, mine[0].model),
-        _steps(mine),
-        ", ".join(str(record.seed) for record in mine),
+        *_network_cells(arm, runs[0].model),
+        _steps(runs),
+        ", ".join(str(record.seed) for record in runs),
         _mean([(record.seconds + (record.feature_seconds or 0.0)) / 60 for record in ran], 1),
         _mean(rates, 0),
         _mean(seconds, 3 if seconds and mean(seconds) < 1 else 1),
@@ -162,16 +170,16 @@ def _network_cells(arm: Arm | CountedArm, model: ModelFacts) -> list[str]:
     ]
 
 
-def _steps(mine: Sequence[Record]) -> str:
-    """The steps of the arm's runs; of how many, where the runs are a part of the schedule or some diverged."""
-    record, settings = mine[0], mine[0].settings
+def _steps(runs: Sequence[Record]) -> str:
+    """Format the steps of the arm's runs, with "of" the full length for stretches, prefixes and diverged runs."""
+    record, settings = runs[0], runs[0].settings
     if record.status == "skipped":
         return "skipped"
     if not settings.iterations:
         return "not trained"
     is_part = settings.stretch is not None or settings.prefix is not None
     whole = settings.iterations if is_part else settings.stop_at
-    ends = sorted({r.diverged_at or settings.stop_at for r in mine})
+    ends = sorted({r.diverged_at or settings.stop_at for r in runs})
     return f"{', '.join(f'{end:,}' for end in ends)}" + (f" of {whole:,}" if ends != [whole] else "")
 
 
@@ -184,21 +192,21 @@ def _memory(ran: Sequence[Record]) -> str:
 
 
 def _result_row(
-    experiment: Experiment, arm: str, mine: Sequence[Record], theirs: Mapping[str, float], with_published: set[str]
+    experiment: Experiment, arm: str, runs: Sequence[Record], source: Mapping[str, float], with_published: set[str]
 ) -> list[str]:
     row = [arm]
     for column in experiment.columns:
-        row.append(_spread([result_of(record, column.metric) for record in mine], column))
+        row.append(_spread([result_of(record, column.metric) for record in runs], column))
         if column.metric in with_published:
-            value = theirs.get(column.metric)
-            row.append("–" if value is None else _published(value, mine[0], column.digits))
-    seeds = str(sum(record.status == "finished" for record in mine))
-    diverged = sum(record.status == "diverged" for record in mine)
+            value = source.get(column.metric)
+            row.append("–" if value is None else _published(value, runs[0], column.digits))
+    seeds = str(sum(record.status == "finished" for record in runs))
+    diverged = sum(record.status == "diverged" for record in runs)
     return [*row, seeds + (f" + {diverged} diverged" if diverged else "")]
 
 
 def _published(value: float, record: Record, digits: int) -> str:
-    """A published value, or the edge of the figure that cuts it off."""
+    """Format a published value, or "> edge" if the figure cuts it off."""
     if math.isfinite(value):
         return _fixed(value, digits)
     figure = he15_figure_of(record.arm, record.settings.iterations)
@@ -207,13 +215,13 @@ def _published(value: float, record: Record, digits: int) -> str:
 
 
 def _spread(values: Sequence[float | None], column: Column) -> str:
-    """Mean ± standard deviation over seeds; the value alone where there is one."""
-    found = [value for value in values if value is not None]
-    if not found:
+    """Format mean ± standard deviation over seeds; the value alone for a single seed or a count."""
+    present = [value for value in values if value is not None]
+    if not present:
         return "–"
-    text = _fixed(mean(found), column.digits)
+    text = _fixed(mean(present), column.digits)
     is_count = column.metric in COUNTS  # the same at every seed
-    return text + (f" ± {stdev(found):.{column.digits}f}" if len(found) > 1 and not is_count else "")
+    return text + (f" ± {stdev(present):.{column.digits}f}" if len(present) > 1 and not is_count else "")
 
 
 def _mean(values: Sequence[float], digits: int) -> str:

@@ -1,4 +1,4 @@
-"""From a template and plain data to a PDF, the same bytes for the same data."""
+"""Typeset a template and plain data as a PDF; equal data give equal bytes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-ABSENT = "typst is not installed, so there is no PDF: pip install typst, then make report"
+ABSENT = "no PDF, since typst is not installed: run pip install typst, then make report"
 
 
 def can_typeset() -> bool:
-    """Whether typst is installed; trainings and figures do without it."""
+    """Whether typst is installed; training and figures do not need it."""
     return find_spec("typst") is not None
 
 
 def typeset(template: str, content: Mapping[str, Any], folder: Path, name: str) -> None:
-    """Set `content` by a template of this package to `folder`/`name`; images are looked up in `folder`."""
+    """Typeset `content` with a template of this package as `folder`/`name`; image paths are relative to `folder`."""
     import typst
 
     typst.compile(
@@ -27,16 +27,16 @@ def typeset(template: str, content: Mapping[str, Any], folder: Path, name: str) 
         output=str(folder / name),
         root=str(folder),
         ignore_system_fonts=True,
-        timestamp=0,  # a rerun on the same records gives the same bytes
+        timestamp=0,  # equal records give equal bytes
         sys_inputs={"content": json.dumps(content)},
     )
 
 
 def query(template: str, content: Mapping[str, Any], folder: Path, label: str) -> list[Any]:
-    """The values that the template notes under a label when it sets `content`, in the document's order."""
+    """Return the metadata values that the template stores under a label for `content`, in document order."""
     import typst
 
-    found = typst.query(
+    values = typst.query(
         str(_laid_out(template, folder)),
         f"<{label}>",
         field="value",
@@ -44,11 +44,11 @@ def query(template: str, content: Mapping[str, Any], folder: Path, label: str) -
         ignore_system_fonts=True,
         sys_inputs={"content": json.dumps(content)},
     )
-    return json.loads(found)
+    return json.loads(values)
 
 
 def _laid_out(template: str, folder: Path) -> Path:
-    """The template in `folder`, beside what it imports and the images that it shows."""
+    """Copy the template and its imports into `folder`, beside the images; return its path."""
     for source in (template, "common.typ"):
         shutil.copyfile(str(files("resnet_repro.report") / source), folder / source)
     return folder / template

@@ -1,4 +1,4 @@
-"""From records to verdicts: what claims are judged on, and the verdicts."""
+"""Results and verdicts of an experiment, from its records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from resnet_repro.report.banners import has_substitute_weights, is_coarse
 
 
 def results_of(records: Sequence[AnyRecord], resolution: int | None = None) -> Results:
-    """What the claims are judged on. resolution: the published one, in pixels; a lower one is short of the budget too."""
+    """Return the results on which claims are judged.
+
+    resolution: the published one, in pixels per side; arms with runs at a lower one count as below the budget.
+    """
     values: dict[str, dict[int, dict[str, float]]] = defaultdict(dict)
     pairing_keys: dict[str, dict[int, str | None]] = defaultdict(dict)
     origins: dict[str, dict[int, str | None]] = defaultdict(dict)
@@ -37,7 +40,7 @@ def results_of(records: Sequence[AnyRecord], resolution: int | None = None) -> R
 
 
 def _origin(record: Record, runs: Mapping[tuple[str, str, int], Record]) -> str | None:
-    """The digest of the first trained net that a run goes back to, by way of other runs; None if it began untrained."""
+    """Return the digest of the first trained net among a run's ancestors; None if the run began untrained."""
     parent = record.parent
     if parent is None:
         return None
@@ -53,5 +56,5 @@ def _is_short(record: Record) -> bool:
 
 
 def judged(experiment: Experiment, records: Sequence[AnyRecord]) -> list[Judgement]:
-    """The experiment's claims with their verdicts on these records."""
+    """Return the verdicts on the experiment's claims, given these records."""
     return judge_all(experiment.claims, results_of(records, experiment.published_resolution))

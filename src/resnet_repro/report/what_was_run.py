@@ -1,4 +1,4 @@
-"""What was run, in sentences: data, seeds, hardware, recipes."""
+"""Sentences on the runs of a report: data, seeds, hardware, recipes."""
 
 from __future__ import annotations
 
@@ -13,18 +13,16 @@ SCALINGS = {
     "pixel-mean": "per-pixel mean subtracted",
     "unit": "pixels in [0, 1]",
     "standard": "channels of zero mean and unit variance",
-    "imagenet": "channels scaled as ImageNet's",
+    "imagenet": "channels scaled by ImageNet's statistics",
 }
 
 
 def summary_of_runs(records: Sequence[AnyRecord]) -> str:
-    """What was run on which data, where and by which recipe, in sentences."""
+    """Describe the runs in sentences: data, hardware and recipes."""
     trained = only_trained(records)
     parts = [_trained(trained)] if trained else []
     if count := len(records) - len(trained):
-        parts.append(
-            f"{plural(count, 'network')} counted layer by layer, from the modules themselves and without data."
-        )
+        parts.append(f"{plural(count, 'network')} counted layer by layer from the modules, without data.")
     return " ".join(parts)
 
 
@@ -41,16 +39,16 @@ def _trained(records: Sequence[Record]) -> str:
             recipes.setdefault(record.recipe.name, []).append(record)
     return " ".join(
         [
-            f"{' and '.join(_on(mine) for mine in datasets.values())}, {plural(len(seeds), 'seed')} "
+            f"{' and '.join(_on(runs) for runs in datasets.values())}, {plural(len(seeds), 'seed')} "
             f"({', '.join(map(str, seeds))}), {all_of(records, 'precision')} on {all_of(records, 'hardware')}"
             f"{_together(records)}, {minutes:.0f} run-minutes in all.",
-            *[_recipe(mine) for mine in recipes.values()],
+            *[_recipe(runs) for runs in recipes.values()],
         ]
     )
 
 
 def _on(records: Sequence[Record]) -> str:
-    """So many runs on a data set, and what that is."""
+    """Describe the data set of the runs, with their number."""
     dataset = records[0].dataset
     digests = sorted({r.dataset.digest[:12] for r in records})
     sides = sorted({r.settings.resolution for r in records if r.settings.resolution})
@@ -63,19 +61,19 @@ def _on(records: Sequence[Record]) -> str:
 
 
 def _candidates(record: Record) -> Collection[str]:
-    """The arms among which the run's learning rate was searched; the table of the search shows them."""
+    """Return the arms of the run's learning-rate search, which have their own table."""
     return record.search.candidates if record.search else ()
 
 
 def _recipe(records: Sequence[Record]) -> str:
-    """One recipe in a sentence, with the lengths that its runs have."""
+    """Describe a recipe in one sentence, with the lengths of its runs."""
     recipe, dataset = records[0].recipe, records[0].dataset
     lengths = sorted({(r.settings.iterations, r.settings.prefix) for r in records if r.settings.prefix is not None})
     lengths = lengths or sorted({(r.settings.iterations, None) for r in records})
     steps = [f"the first {cut:,} of {n:,}" if cut is not None else f"{n:,}" for n, cut in lengths]
     optimizer = ("Adam, β₁" if recipe.optimizer == "adam" else "SGD, momentum") + f" {recipe.momentum:g}"
     searched = any(_candidates(record) for record in records)
-    rate = "learning rate searched for" if searched else f"learning rate {recipe.learning_rate:g}"
+    rate = "learning rate from a search" if searched else f"learning rate {recipe.learning_rate:g}"
     if recipe.milestones:
         fractions = " and ".join(f"{100 * m / recipe.iterations:.3g}" for m in recipe.milestones)
         rate += f" divided by {recipe.divide_by:g} at {fractions} % of the steps"
@@ -91,7 +89,7 @@ def _recipe(records: Sequence[Record]) -> str:
     if recipe.train_images and "train" in dataset.used:
         parts.append(f"{dataset.used['train']:,} of the training images used")
     if recipe.validation_images:
-        parts.append(f"{recipe.validation_images:,} of the training images held out for validation")
+        parts.append(f"{recipe.validation_images:,} training images held out for validation")
     return (
         f"Recipe {recipe.name} ({recipe.source}): {' or '.join(steps)} steps of batch "
         f"{recipe.batch_size}; {'; '.join(parts)}."
@@ -108,7 +106,7 @@ def _warm_up(warm_up: WarmUp, records: Sequence[Record]) -> str:
 
 
 def _augmentation(recipe: Recipe, in_folders: bool) -> str:
-    """What is drawn on an image: pad and crop of images in memory, scale and crop of those of class folders."""
+    """Describe the augmentation: pad and crop for images in memory, scale and crop for class folders."""
     if recipe.scale and in_folders:
         low, high = recipe.scale
         parts = [f"shorter side scaled to {low} to {high} pixels for a crop of 224"]
@@ -120,11 +118,11 @@ def _augmentation(recipe: Recipe, in_folders: bool) -> str:
 
 
 def _together(records: Sequence[Record]) -> str:
-    """How many processes, each on a device of its own, carried out a run; nothing where it was one."""
+    """Return the number of processes per run, each on its own device; empty if it is one."""
     counts = sorted({record.processes for record in records} - {1})
-    return f", {' or '.join(map(str, counts))} processes together" if counts else ""
+    return f", {' or '.join(map(str, counts))} processes per run" if counts else ""
 
 
 def all_of(records: Sequence[AnyRecord], key: str) -> str:
-    """The values that the records have of an entry, each once."""
+    """List the distinct values of a record entry."""
     return ", ".join(sorted({str(getattr(record, key)) for record in records}))

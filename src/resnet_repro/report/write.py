@@ -1,4 +1,4 @@
-"""Writes an experiment's report: figures beside a PDF, all from the records of one budget."""
+"""Write an experiment's report: a PDF and its figures, from the records of one budget."""
 
 from __future__ import annotations
 
@@ -26,21 +26,23 @@ if TYPE_CHECKING:
 
 TEMPLATE = "document.typ"
 
-
-LEAST, MOST = 0.6, 1.4  # times its height that a figure may get; on a fuller first page its letters shrink too
+LEAST, MOST = 0.6, 1.4  # range of a figure's height relative to its own; on a fuller first page, letters shrink too
 
 
 @dataclass
 class Written:
-    """What a report came to: lines for the console, the PDF where one could be made, figures by caption."""
+    """The output of a report."""
 
     lines: list[str] = field(default_factory=list)
+    """Lines for the console."""
     pdf: Path | None = None
+    """None if typst is not installed."""
     images: dict[str, Path] = field(default_factory=dict)
+    """{name of the figure: its PNG file}."""
 
 
 def budgets_with_records(runs_dir: Path, experiment: str) -> list[str]:
-    """The profiles and budgets of an experiment that have a finished run: its own data set first, then the longest."""
+    """Return the budgets of an experiment with a finished run: those on its own data first, then the longest first."""
     lengths: dict[str, int] = {}
     for path in (runs_dir / experiment).glob("*/*/seed*/record.json"):
         budget = path.parents[2].name
@@ -59,16 +61,16 @@ def write_report(
     failed: Sequence[str] = (),
     stem: str | None = None,
 ) -> Written:
-    """Draw the figures as PDF, SVG and PNG, judge the claims, and set `reports_dir/<experiment>.pdf`.
+    """Judge the claims, draw the figures as PDF, SVG and PNG, and write `reports_dir/<experiment>.pdf`.
 
-    stem: what the files' names begin with in place of the experiment's name. Of an experiment that counts, the tables
-    are written as CSV besides.
-    Raises UserError where there are no records, or the folder cannot be written.
+    An experiment that only counts also gets its tables as CSV files. failed: names of the runs whose process failed.
+    stem: prefix of the file names; default: the experiment's name.
+    Raises UserError if there are no records or the folder cannot be written.
     """
     records = collect(runs_dir, experiment.name, budget)
     if not records:
         raise UserError(
-            f"{runs_dir}/{experiment.name}/{budget} holds no finished run: run {Budget.parse(budget).command(experiment)} first"
+            f"{runs_dir}/{experiment.name}/{budget} holds no finished run; run {Budget.parse(budget).command(experiment)} first"
         )
     trained, counted = only_trained(records), only_counted(records)
     longest = max((record.settings.iterations for record in trained), default=0)
@@ -99,7 +101,7 @@ def write_report(
                     file.replace(reports_dir / f"{stem}{file.name.removeprefix(experiment.name)}")
     except OSError as error:
         raise UserError(
-            f"REPORTS_DIR={reports_dir} cannot be written ({error.strerror}): name another folder"
+            f"REPORTS_DIR={reports_dir} cannot be written ({error.strerror}): use another folder"
         ) from error
     written.images = {name: reports_dir / f"{stem}-{name}.png" for name in drawn}
     written.lines += [*verdict_lines(judgements), *error_lines(experiment, trained), *content["answers"]]
@@ -109,20 +111,20 @@ def write_report(
 
 
 def _draw(experiment: Experiment, context: Context) -> dict[str, tuple[Figure, str]]:
-    """{name: (figure, caption)} of what can be drawn."""
+    """Return {name: (figure, caption)} of the figures for which there are data."""
     drawn = {spec.name: spec.draw(context) for spec in experiment.figures}
     return {name: result for name, result in drawn.items() if result is not None}
 
 
 def _fit_to_page_one(figure: Figure, content: Mapping[str, Any], folder: Path) -> None:
-    """Give the figure the height that the first page has for it: its panels change, its letters do not.
+    """Fit the figure's height to the first page: its panels change, its letters do not.
 
-    Where the results do not fit below it, it gets what they leave.
+    If the results fit below the figure, it keeps its height; otherwise it fills the rest of the page.
     """
-    (place,) = query(TEMPLATE, {**content, "hero": {**content["hero"], "path": None}, "figures": []}, folder, "room")
+    (space,) = query(TEMPLATE, {**content, "hero": {**content["hero"], "path": None}, "figures": []}, folder, "room")
     width, height = figure.get_size_inches()
-    wanted = height if height + place["next"] <= place["room"] else place["room"]
-    figure.set_size_inches(width, min(max(wanted, LEAST * height), MOST * height))
+    fitted = height if height + space["next"] <= space["room"] else space["room"]
+    figure.set_size_inches(width, min(max(fitted, LEAST * height), MOST * height))
 
 
 def _save(figure: Figure, stem: Path) -> None:
