@@ -162,7 +162,10 @@ def test_status_neither_creates_nor_truncates_nor_holds_the_lock(runs: Path) -> 
     [
         ({"status": "starting"}, r"interrupted  plain-20 seed 0 .*step 0 of 391 \(0 %\).*no checkpoint.*same command"),
         ({"status": "evaluating", "step": 131}, r"interrupted  plain-20 seed 0 .*step 131 of 391"),
-        ({"status": "stopped", "step": 50, "checkpoint": True}, r"interrupted .*step 50 of 391 \(13 %\).*last checkpoint"),
+        (
+            {"status": "stopped", "step": 50, "checkpoint": True},
+            r"interrupted .*step 50 of 391 \(13 %\).*last checkpoint",
+        ),
         (
             {"status": "failed", "step": 5, "log": "Traceback\nOSError: no space\n"},
             r"failed .*5 of 391 \(1 %\).*OSError: no space",
@@ -172,7 +175,10 @@ def test_status_neither_creates_nor_truncates_nor_holds_the_lock(runs: Path) -> 
         ({}, r"running      plain-20 seed 0  starting"),
         ({"age": 3_600.0}, r"interrupted  plain-20 seed 0 .*first step.*same command"),
         ({"status": "waiting", "age": 9.0}, r"missing      plain-20, plain-56, resnet-20  seed 0"),
-        ({"status": "waiting", "step": 9, "age": 9.0}, r"interrupted  plain-20 seed 0 .*step 9 of 391 \(2 %\).*resumes"),
+        (
+            {"status": "waiting", "step": 9, "age": 9.0},
+            r"interrupted  plain-20 seed 0 .*step 9 of 391 \(2 %\).*resumes",
+        ),
         ({"status": "finished"}, r"damaged: runs/depth/quick/plain-20/seed0 .*finished.* record"),
         ({"status": "asleep"}, r"damaged: runs/depth/quick/plain-20/seed0/progress\.json .*version"),
         ({"status": "running", "step": "x"}, r"damaged: .*seed0/progress\.json .*version.*delete"),
