@@ -24,16 +24,16 @@ def best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def resolve_precision(wanted: str, device: str, gpus: Sequence[int] = (0,)) -> str:
+def resolve_precision(precision: str, device: str, gpus: Sequence[int] = (0,)) -> str:
     """Resolve a precision to "bf16" or "fp32"; "auto" means bf16 autocast if the hardware supports bf16 arithmetic.
 
     gpus: indices of the GPUs to compute on, which must all support bf16. float16 is not an option, because plain-56
     overflows in it without loss scaling. Raises UserError for an unknown precision.
     """
-    if wanted not in PRECISIONS:
-        raise UserError(f"unknown precision {wanted!r}: expected one of {', '.join(PRECISIONS)}")
-    if wanted != "auto":
-        return wanted
+    if precision not in PRECISIONS:
+        raise UserError(f"unknown precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
+    if precision != "auto":
+        return precision
     return "bf16" if has_bf16(device, gpus) else "fp32"
 
 

@@ -30,14 +30,14 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     return tuple(sorted(seeds))
 
 
-def choice(value: Value, known: Iterable, what: str) -> Value:
+def choice(value: Value, known: Iterable, kind: str) -> Value:
     """Return `value` if it is one of `known`. Raises UserError that lists the known values.
 
-    what: the kind of value in the message, e.g. "network".
+    kind: noun for the value in the message, e.g. "network".
     """
     known = tuple(known)
     if value not in known:
-        raise UserError(f"unknown {what} {value!r}: expected one of {', '.join(map(str, known))}")
+        raise UserError(f"unknown {kind} {value!r}: expected one of {', '.join(map(str, known))}")
     return value
 
 
@@ -66,9 +66,9 @@ def number(
         except ValueError:
             value = math.nan
         if not least <= value <= most:
-            what = "whole number" if kind is int else "number"
+            noun = "whole number" if kind is int else "number"
             hint = f", e.g. {example}" if example else ""
-            raise argparse.ArgumentTypeError(f"{_short(text)}: expected a {what} from {least:,} to {most:,}{hint}")
+            raise argparse.ArgumentTypeError(f"{_short(text)}: expected a {noun} from {least:,} to {most:,}{hint}")
         return value
 
     return parse

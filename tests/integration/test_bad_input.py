@@ -80,7 +80,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         ("run degradation --weights some.pth --dataset standin-tiny", "WEIGHTS=some.pth .* any arm of degradation"),
         # Counted networks.
-        ("run complexity --dataset cifar10", "DATASET='cifar10' .* complexity, which counts networks"),
+        ("run complexity --dataset cifar10", "DATASET=cifar10 .* complexity, which counts networks"),
         ("run complexity --iterations 5", "ITERATIONS .* complexity, which trains nothing"),
         ("complexity alexnut", "network 'alexnut': .* lenet-5"),
         ("complexity alexnet --input big", "INPUT.*'big'"),

@@ -86,7 +86,7 @@ class Recipe:
     statistics of ImageNet-1k, which torchvision's weights require.
     """
     validation_images: int = 0
-    """Training images that are held out: scored during training, never trained on."""
+    """Number of training images to hold out for validation: they are scored but never trained on."""
     train_images: int = 0
     """Number of the remaining images to train on, the first ones in the data's order. 0: all."""
     scale: tuple[int, int] | None = None
@@ -99,7 +99,7 @@ class Recipe:
     0: none.
     """
     ten_crop: bool = False
-    """Also score the test images on the mean of ten crops after the last step."""
+    """After the last step, also score the test images on the mean prediction of ten crops."""
     compressed: Compressed | None = None
     """Changes in a budget shorter than `iterations`. None: only the length changes."""
 

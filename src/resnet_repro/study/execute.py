@@ -55,8 +55,9 @@ class Study:
 def carry_out(request: Request, mirror: Mirror, console: Console) -> Study:
     """Train the missing runs of a request. Finished runs are not repeated; interrupted runs resume.
 
-    mirror: uploads the progress of the runs to W&B. Raises UserError for invalid input, and for folders that contain
-    other runs, before any run starts.
+    mirror: uploads the progress of the runs to W&B.
+    Raises UserError before any run starts for invalid input and for folders that contain other runs, and at the end if a
+    finished run started from weights that its retrained source no longer has.
     """
     group = _group(request)
     is_main = group is None or group.dist.is_main
@@ -86,8 +87,8 @@ def carry_out(request: Request, mirror: Mirror, console: Console) -> Study:
             urgency = with_descendants(runs, costs)
             pending.sort(key=lambda run: -urgency[run.name])
             tell_of_siblings(pending)
-            where = executor.plan(len(runs), heaviest(runs, datasets) if executor.kind == "cuda" else None)
-            log.info(_plan_line(request, executor, pending, where))
+            placement = executor.plan(len(runs), heaviest(runs, datasets) if executor.kind == "cuda" else None)
+            log.info(_plan_line(request, executor, pending, placement))
             jobs = [run.job(group.environment(runs.index(run)) if group else {}, is_main) for run in pending]
             is_watched = is_main and not executor.leaves  # in a group, the main process shows the progress of all
             if is_watched:
@@ -124,7 +125,7 @@ def _absolute(request: Request) -> Request:
     return replace(request, runs_dir=request.runs_dir.resolve(), sources=sources)
 
 
-def _plan_line(request: Request, executor: Executor, pending: Sequence[Run], where: str) -> str:
+def _plan_line(request: Request, executor: Executor, pending: Sequence[Run], placement: str) -> str:
     longest = max(run.settings.stop_at for run in pending)
     steps = "eager steps"
     if executor.kind == "cuda" and longest >= FEWEST_CAPTURED and not request.experiment.spread:
@@ -132,7 +133,7 @@ def _plan_line(request: Request, executor: Executor, pending: Sequence[Run], whe
     elif executor.kind == "cpu":
         steps += ", compiled if that saves time"
     runs = f"{len(pending)} runs of up to {longest:,} steps"
-    return f"{request.experiment.name}: {runs}, {where}, {executor.precision}, {steps}"
+    return f"{request.experiment.name}: {runs}, {placement}, {executor.precision}, {steps}"
 
 
 def _execute_watched(

@@ -115,7 +115,7 @@ def counted_budget(request: Request) -> str:
     """
     if request.dataset not in ("none", "auto"):
         raise UserError(
-            f"DATASET={request.dataset!r} does not apply to {request.experiment.name}, which counts networks without data; "
+            f"DATASET={request.dataset} does not apply to {request.experiment.name}, which counts networks without data; "
             "leave it out"
         )
     if request.profile not in request.experiment.profiles:

@@ -34,9 +34,7 @@ class Inputs:
     dataset: LocatedDataset
     """The data set of the study."""
     by_arm: Mapping[str, LocatedDataset]
-    """The data set of each arm to train. Arms that only replace missing pretrained weights are left out if there are
-    `weights`.
-    """
+    """The data set of each arm to train. If there are `weights`, the arms that would train substitutes are left out."""
     weights: pretrained.Weights | None
     """Pretrained weights; None if no arm needs them or if they are trained instead."""
 
@@ -77,8 +75,8 @@ def locate(dataset: str, experiment: Experiment, sources: DataSources) -> Locate
             f"unknown data set {dataset!r}: expected auto, {', '.join(CATALOGUE)}, or a path to class folders "
             "(train/<class>/*, val/<class>/*)"
         )
-    own = experiment.dataset if experiment.dataset in CATALOGUE else CIFAR10.name
-    arrays = obtain(dataset, sources, own)
+    default = experiment.dataset if experiment.dataset in CATALOGUE else CIFAR10.name
+    arrays = obtain(dataset, sources, default)
     return LocatedDataset(arrays.facts, arrays.digest, arrays.folder)
 
 
@@ -138,12 +136,12 @@ def check_parents(request: Request, runs: Sequence[Run]) -> None:
             if find_record(source) is None:
                 missing.setdefault(start.experiment, []).append(f"{start.arm} seed {run.settings.seed}")
     seeds = ",".join(map(str, request.seeds))
-    where = "" if request.runs_dir == Path("runs") else f" RUNS_DIR={request.runs_dir}"
+    runs_dir = "" if request.runs_dir == Path("runs") else f" RUNS_DIR={request.runs_dir}"
     for experiment, names in missing.items():
         names = list(dict.fromkeys(names))
         shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
         command = Budget.parse(runs[0].settings.budget).command(load_experiment(experiment))
         raise UserError(
             f"{request.experiment.name} reads finished runs of {experiment}, and {request.runs_dir} lacks {shown}: "
-            f"run {command} SEEDS={seeds}{where} first"
+            f"run {command} SEEDS={seeds}{runs_dir} first"
         )

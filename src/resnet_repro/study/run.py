@@ -34,7 +34,7 @@ class Run:
 
     The optional arguments are required to train the run.
     execution: threads, commit and memory share are replaced when the run gets its slot, and so is `workers` if it is 0.
-    facts: those of the run's data set.
+    facts: facts of the data set.
     data_sources: where a machine without the data set looks for it.
     """
 
