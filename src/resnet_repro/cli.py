@@ -233,7 +233,7 @@ def _write(
     failed: Sequence[str] = (),
     stem: str | None = None,
 ):
-    """Write one report. Returns the part of it that the W&B mirror shows: group, budget, paths of images by claim."""
+    """Write one report. Returns the part of it that the W&B mirror shows: group, budget, paths of figures by caption."""
     from resnet_repro.design.registry import load_experiment
     from resnet_repro.report.write import write_report
 
