@@ -1,4 +1,4 @@
-"""A tiny degradation study, the executors' common ground, and what it comes to on this machine alone."""
+"""A tiny degradation study for tests of clusters, and its results on this machine."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ def steps_of(folder: Path) -> int:
 
 def wait_until(condition: Callable[[], Any], seconds: float = 300) -> Any:
     deadline = time.monotonic() + seconds
-    while not (found := condition()):
+    while not (value := condition()):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    return found
+    return value
 
 
 def study_by_this_machine(tiny_data: Path, folder: Path) -> Path:
-    """The study by the local executor, each run on one thread, in `folder`."""
+    """Run the study in `folder` with the local executor, one thread per run."""
     process = cli_process(*command(tiny_data, folder, "--slots", "2"))
     assert process.returncode == 0, process.stderr
     return folder
 
 
-def assert_same_bits(ours: Path, theirs: Path) -> None:
+def assert_same_bits(study: Path, reference: Path) -> None:
     for arm in ARMS:
         for name in FILES:
-            mine, other = (folder_of(folder, arm) / name for folder in (ours, theirs))
-            assert mine.read_bytes() == other.read_bytes(), f"{arm} {name}"
+            file, expected = (folder_of(folder, arm) / name for folder in (study, reference))
+            assert file.read_bytes() == expected.read_bytes(), f"{arm} {name}"

@@ -1,4 +1,4 @@
-"""Shared pieces: tiny data, a tiny experiment, the real data where they are."""
+"""Shared fixtures and helpers: tiny data, smaller experiments, runs, the command line."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-# The tests run in as many workers as there are cores: more threads in each would only wait for one another, unless
-# OMP_NUM_THREADS asks for them. Said before numpy and torch read it; what the tests start inherits it.
-_asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # "4,2" where regions are nested
-THREADS = int(_asked) if _asked.isdecimal() else 1
+# There is one test worker per core, so each uses one thread unless the user sets OMP_NUM_THREADS. This must happen before
+# numpy and torch are imported. Processes started by the tests inherit the variables.
+_requested = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # "4,2" for nested parallel regions
+THREADS = int(_requested) if _requested.isdecimal() else 1
 os.environ["OMP_NUM_THREADS"] = str(THREADS)
 os.environ.setdefault("OPENBLAS_NUM_THREADS", str(THREADS))
-# The tests train on the CPU, whatever the machine has, but for those of its GPUs.
+# All tests except those of GPUs train on the CPU.
 if not any(word == "gpu" or word.endswith("test_gpu.py") for word in sys.argv):
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
@@ -45,14 +45,14 @@ REPO = Path(__file__).resolve().parents[1]
 
 torch.set_num_threads(THREADS)
 
-# He15's recipe, with a quarter of its batch on a quarter of the tiny stand-in: 8 steps an epoch, as with all of both.
+# He15's recipe with a quarter of its batch size and of the tiny stand-in: 8 steps per epoch, as with the full sizes.
 QUARTER = replace(HE15_CIFAR, batch_size=32, train_images=250)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with many slow tests come first, so that no worker is left with one of them at the end.
+    """Run files with many slow tests first, so that no worker starts one of them at the end.
 
-    xdist would otherwise go by the number of tests: pyproject.toml tells it not to.
+    pyproject.toml stops xdist from sorting by the number of tests instead.
     """
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
@@ -60,7 +60,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _quiet_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reaches Weights & Biases, or finds a mirror, unless it says so."""
+    """Disable Weights & Biases, except in tests that enable it."""
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
@@ -68,13 +68,13 @@ def _quiet_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _own_draws() -> None:
-    """What a test draws does not depend on the tests before it, which another worker may run."""
+    """Seed torch for each test, so that its draws do not depend on the tests that the worker ran before."""
     torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder whose cache holds the tiny stand-in."""
+    """A data folder with the tiny stand-in in its cache."""
     folder = tmp_path_factory.mktemp("data")
     obtain("standin-tiny", DataSources(folder))
     return folder
@@ -82,13 +82,13 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def by_this_machine(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the study that the tests of clusters compare with, carried out by the local executor."""
+    """The folder of a study executed locally, which tests of clusters compare with theirs."""
     from cluster_study import study_by_this_machine
 
     return study_by_this_machine(tiny_data, tmp_path_factory.mktemp("local"))
 
 
-QUARTERED = '''"""{name} as it is, on a quarter of the images and of the batch."""
+QUARTERED = '''"""{name} on a quarter of the images, with a quarter of the batch size."""
 
 import runpy
 from dataclasses import replace
@@ -105,14 +105,14 @@ def {name}():
 
 @pytest.fixture(scope="session")
 def quartered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working directory whose experiments are degradation and features: same nets, claims and figures, less to train."""
+    """A working directory with smaller copies of degradation and features: same networks, claims and figures."""
     folder = tmp_path_factory.mktemp("quartered")
     quarter_experiments(folder, "degradation", "features")
     return folder
 
 
 def quarter_experiments(folder: Path, *names: str) -> None:
-    """Put quartered copies of these experiments into `folder/experiments`."""
+    """Write smaller copies of these experiments to `folder/experiments`."""
     (folder / "experiments").mkdir()
     for name in names:
         path = REPO / "experiments" / f"{name}.py"
@@ -121,10 +121,10 @@ def quarter_experiments(folder: Path, *names: str) -> None:
 
 @pytest.fixture
 def real_mirror(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The mirror of real data sets; skips where DATA_MIRROR names none."""
+    """The mirror of real data sets. Skips the test if DATA_MIRROR does not name one."""
     mirror = os.environ.get("DATA_MIRROR")
     if not mirror or not (Path(mirror) / "cifar10.tgz").exists():
-        pytest.skip("DATA_MIRROR names no folder with cifar10.tgz")
+        pytest.skip("DATA_MIRROR is not a folder with cifar10.tgz")
     return mirror
 
 
@@ -147,7 +147,7 @@ def make_settings(data: Path, iterations: int = 6, arm: Arm | None = None, **cha
 
 
 def prepare_run(folder: Path, settings: RunSettings, data: Path, **execution: object) -> Path:
-    """A run's folder as the launcher leaves it before the process starts."""
+    """Make a run's folder as the launcher leaves it before the process starts."""
     folder = run_folder(folder, settings.experiment, settings.budget, settings.arm.name, settings.seed)
     folder.mkdir(parents=True, exist_ok=True)
     values = {
@@ -168,12 +168,12 @@ def prepare_run(folder: Path, settings: RunSettings, data: Path, **execution: ob
 
 
 def start_run(folder: Path) -> Forked:
-    """The run's process, its standard input held open as the launcher does."""
+    """Start a run in a forked process. Its standard input stays open, as with the launcher."""
     return Forked(folder, folder / "log.txt", os.environ)
 
 
 def start_process(folder: Path) -> subprocess.Popen:
-    """The same by the command that the launcher starts, from a new interpreter."""
+    """Start a run in a new interpreter, by the command of the launcher."""
     with (folder / "log.txt").open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "resnet_repro.training.train_run", str(folder)],
@@ -185,7 +185,7 @@ def start_process(folder: Path) -> subprocess.Popen:
 
 
 def cli(*arguments: str | Path, cwd: Path = REPO) -> subprocess.CompletedProcess:
-    """The console script's main function in this process, its runs in forked ones: no import of torch to wait for."""
+    """Run the command line in this process, and its runs in forked processes, which need not import torch again."""
     out, err = io.StringIO(), io.StringIO()
     words = list(map(str, arguments))
     with (
@@ -197,13 +197,13 @@ def cli(*arguments: str | Path, cwd: Path = REPO) -> subprocess.CompletedProcess
         patch.setattr("resnet_repro.launch.job.subprocess", _Subprocess)
         try:
             code = resnet_repro.cli.main(words)
-        except SystemExit as ended:  # argparse ends so
+        except SystemExit as ended:  # raised by argparse
             code = ended.code
     return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())  # type: ignore[arg-type]
 
 
 class _Subprocess:
-    """What the launcher knows of the module `subprocess`."""
+    """The part of the module `subprocess` that the launcher uses."""
 
     Popen, PIPE, STDOUT, TimeoutExpired = (
         staticmethod(popen),
@@ -214,7 +214,7 @@ class _Subprocess:
 
 
 def cli_process(*arguments: str | Path, cwd: Path = REPO) -> subprocess.CompletedProcess:
-    """The same in a process of its own, its runs started by the launcher, as users have it."""
+    """Run the command line in a new process, which starts its runs as for users."""
     return subprocess.run(
         [sys.executable, "-m", "resnet_repro.cli", *map(str, arguments)],
         cwd=cwd,
@@ -226,7 +226,7 @@ def cli_process(*arguments: str | Path, cwd: Path = REPO) -> subprocess.Complete
 
 
 def one_sentence(process: subprocess.CompletedProcess) -> str:
-    """The single line on standard error of a command that refused its input."""
+    """The only line on standard error of a command that rejected its input."""
     assert process.returncode == 2, process.stderr + process.stdout
     (line,) = process.stderr.strip().splitlines()
     return line
@@ -252,7 +252,7 @@ def complexity() -> Experiment:
 
 @pytest.fixture(scope="session")
 def counted(complexity: Experiment) -> Results:
-    """Totals and measures of the networks that claims speak of."""
+    """Totals and measures of the networks that claims refer to."""
     from counted_nets import COUNTED, counts_of
 
     nets = [network for network in complexity.networks if network.name in COUNTED]
@@ -274,7 +274,7 @@ def resnet18_file(torchvision_resnet18: torchvision.models.ResNet, tmp_path_fact
 
 @pytest.fixture(scope="session")
 def whole_run(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 30 steps that nothing interrupts: 8 steps an epoch."""
+    """A run of 30 steps without interruption; an epoch has 8 steps."""
     folder = prepare_run(tmp_path_factory.mktemp("whole"), make_settings(tiny_data, 30), tiny_data)
     process = start_process(folder)
     process.wait()

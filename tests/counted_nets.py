@@ -15,7 +15,7 @@ from resnet_repro.diagnostics.complexity import (
 )
 from resnet_repro.models.catalogue import NETS
 
-# Those that claims speak of and that count quickly.
+# Networks that claims refer to and that are quick to count.
 COUNTED = (
     "lenet-5", "alexnet", "vgg-16", "zfnet", "googlenet", "plain-34", "resnet-34", "resnet-34-A", "resnet-50",
     "plain-56", "resnet-56", "vgg-16-without-conv3-3", "googlenet-stem", "vgg-16-stem", "two-3x3", "one-5x5", "three-3x3",

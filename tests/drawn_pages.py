@@ -1,4 +1,4 @@
-"""Pages of a PDF as grey pixels, for tests of how they are laid out."""
+"""Pages of a PDF as grey pixels, for tests of layout."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import typst
 from PIL import Image
 
 PPI = 24
-MARGIN = round(2 / 2.54 * PPI)  # pixels: 2 cm, as reports have it
+MARGIN = round(2 / 2.54 * PPI)  # pixels: the 2 cm of reports
 
 
 def pages_of(pdf: Path, folder: Path) -> list[np.ndarray]:
-    """Every page of the PDF, (H, W) from 0 black to 255 white."""
+    """All pages of the PDF, each (H, W) from 0 (black) to 255 (white)."""
     shutil.copyfile(pdf, folder / "shown.pdf")
     pages = []
     while True:
@@ -32,7 +32,7 @@ def pages_of(pdf: Path, folder: Path) -> list[np.ndarray]:
 
 
 def emptiest_part(page: np.ndarray) -> float:
-    """The height of the tallest white band between the margins, as a part of the height between them."""
+    """The height of the tallest white band between the margins, as a fraction of the height between them."""
     text = page[MARGIN:-MARGIN]
     inked = np.flatnonzero((text < 200).any(axis=1))
     edges = np.concatenate([[0], inked, [len(text)]])

@@ -1,7 +1,7 @@
-"""Runs in processes of their own that are forked from one which has imported torch and Lightning already.
+"""Runs in processes forked from a server that has already imported torch and Lightning, which takes 7 seconds.
 
-Importing them takes 7 seconds. The forked process does what `python -m resnet_repro.training.train_run` does, can be
-killed and asked to stop like it, and shares nothing with the tests' process.
+A forked process behaves like `python -m resnet_repro.training.train_run`: it can be killed or asked to stop, and shares
+no state with the process of the tests.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ WAIT_SECONDS = 240
 def _main(folder: str, log: str, environment: Mapping[str, str], stdin: Connection) -> None:
     from resnet_repro.training import monitor, train_run
 
-    monitor.PROGRESS_SECONDS = 0.0  # the tests see every step as it ends
+    monitor.PROGRESS_SECONDS = 0.0  # write progress after every step
     out = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     for number, file in enumerate((stdin.fileno(), out, out)):
         os.dup2(file, number)
-    stdin.close()  # the copy on standard input is the one that counts
+    stdin.close()  # the duplicate on standard input remains open
     os.environ.clear()
     os.environ.update(environment)
     sys.exit(train_run.main([folder]))
@@ -38,10 +38,10 @@ class Forked:
     """The part of subprocess.Popen that the tests and the launcher use."""
 
     def __init__(self, folder: Path | str, log: Path | str, environment: Mapping[str, str]) -> None:
-        theirs, self.stdin = _context.Pipe(duplex=False)
-        self._process = _context.Process(target=_main, args=(str(folder), str(log), dict(environment), theirs))
+        reader, self.stdin = _context.Pipe(duplex=False)
+        self._process = _context.Process(target=_main, args=(str(folder), str(log), dict(environment), reader))
         self._process.start()
-        theirs.close()
+        reader.close()
         assert self._process.pid is not None
         self.pid = self._process.pid
 
@@ -53,8 +53,9 @@ class Forked:
         return self.returncode
 
     def wait(self, timeout: float = WAIT_SECONDS) -> int:
-        """Its exit code. Raises subprocess.TimeoutExpired: without limit, a run that waits for another one that is gone
-        would keep the tests for half an hour.
+        """Wait for the exit code. Raises subprocess.TimeoutExpired after `timeout` seconds.
+
+        Without a limit, a run that waits for another process that is gone would block the tests for half an hour.
         """
         self._process.join(timeout)
         if self.returncode is None:
@@ -73,7 +74,7 @@ class Forked:
 
 
 def popen(argv: Sequence[str], *, stdout, env: Mapping[str, str], **others: object) -> Forked | subprocess.Popen:
-    """subprocess.Popen as the launcher calls it: a run is forked, anything else is started as asked."""
+    """Replace subprocess.Popen in the launcher: fork runs, and start other commands as usual."""
     if list(argv[1:3]) != ["-m", TRAIN_RUN]:
         return subprocess.Popen(argv, stdout=stdout, env=env, **others)  # type: ignore[call-overload]
     (folder,) = argv[3:]

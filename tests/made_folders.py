@@ -18,7 +18,7 @@ def save(path: Path, size: tuple[int, int] = (8, 6), mode: str = "RGB", color: o
 def make_folders(
     root: Path, train: int = 4, test: int = 3, classes: tuple[str, ...] = ("ant", "bee"), val: str = "val"
 ) -> Path:
-    """Class folders with so many images a class, each of a colour of its own."""
+    """Write class folders with `train` and `test` images per class, each image in a different colour."""
     for split, count in (("train", train), (val, test)):
         for label, name in enumerate(classes):
             for index in range(count):

@@ -1,4 +1,4 @@
-"""Executors and jobs for tests that start small scripts in place of trainings."""
+"""Executors and jobs for tests that run small scripts instead of trainings."""
 
 from __future__ import annotations
 

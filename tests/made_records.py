@@ -1,4 +1,4 @@
-"""Made-up records of ended runs, and what a report says of them."""
+"""Made-up records of ended runs, and the content of reports on them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DIVERGED = {"status": "diverged", "diverged_at": 7, "final": {}, "best": {}, "we
 
 
 def parent_of(experiment: str, arm: str, seed: int, weights: str, iterations: int = 64_000) -> dict:
-    """What a run's record says of the run that it started from."""
+    """The entry `parent` of a record: the run that it started from."""
     return {
         "experiment": experiment, "arm": arm, "seed": seed, "weights_sha256": weights,
         "iterations": iterations, "published_iterations": 64_000,
@@ -31,7 +31,7 @@ def parent_of(experiment: str, arm: str, seed: int, weights: str, iterations: in
 
 
 def record_in(folder: Path, settings: RunSettings, **changes: object) -> Path:
-    """Write the record of a finished run. changes: entries as JSON has them."""
+    """Write the record of a finished run. changes: entries in their JSON form."""
     record = Record(
         folder=folder,
         experiment=settings.experiment,
@@ -79,9 +79,9 @@ def make_record(
     prefix: int | None = None,
     **changes: object,
 ) -> Path:
-    """A finished run's folder whose errors are those of the paper, give or take the seed.
+    """Make the folder of a finished run with the errors of the paper, slightly different for each seed.
 
-    prefix: the step at which it ends, which is none of the evaluations.
+    prefix: the step at which the run ends; it does not coincide with an evaluation.
     """
     settings = RunSettings(
         experiment.name,

@@ -1,4 +1,4 @@
-"""Made-up records of every experiment, with tables of diagnostics, searches and counted nets."""
+"""Made-up records of every experiment, with tables of diagnostics, searches and counted networks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def fill(table: Table, rows: Iterable[dict]) -> None:
 
 
 def add_tables(folder: Path, experiment: Experiment, arm: str) -> None:
-    """Tables of the arm's own diagnostics, made up."""
+    """Write made-up tables of the arm's diagnostics."""
     watch = experiment.arm(arm).watch
     if "inputs" in watch:
         fill(
@@ -74,7 +74,7 @@ def count(runs: Path, experiment: Experiment, network: CountedArm, budget: str =
 
 
 def make_study(runs: Path, experiment: Experiment, seeds: int = 1) -> list[Record]:
-    """Records of all arms of the published profile, and of the networks that are counted; those of the arms."""
+    """Make records of all arms of the published profile and of all counted networks. Returns those of the arms."""
     for network in experiment.networks:
         count(runs, experiment, network)
     for arm in experiment.arms_of(experiment.profile("paper")):
@@ -85,7 +85,7 @@ def make_study(runs: Path, experiment: Experiment, seeds: int = 1) -> list[Recor
 
 
 def found_search(experiment: Experiment, arm: Arm) -> dict:
-    """A search in which the second candidate was the best and the last one diverged."""
+    """The entry `search` of a record: the second candidate was the best, and the last one diverged."""
     assert arm.search is not None
     errors = [40.0, 30.0, 35.0, 45.0, None]
     rates = [experiment.arm(name).recipe.learning_rate for name in arm.search.arms]

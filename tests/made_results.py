@@ -1,4 +1,4 @@
-"""Made-up results, and what a claim's verdict on them is."""
+"""Made-up results, and verdicts of claims on them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def results(
     standin: bool = False,
     pairing_keys: dict[str, list[str]] | None = None,
 ) -> Results:
-    """Values of the metric `error` by seed for each arm."""
+    """Results with the values of the metric `error` of each arm, in order of seeds."""
     values = {arm: {seed: {"error": value} for seed, value in enumerate(column)} for arm, column in arms.items()}
     keys = {arm: dict(enumerate(column)) for arm, column in (pairing_keys or {}).items()}
     return Results(values, standin=standin, short=frozenset(short), pairing_keys=keys)

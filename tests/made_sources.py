@@ -1,4 +1,4 @@
-"""Small data sets in the forms in which the real ones are published."""
+"""Small data sets in the file formats of the real ones."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ def made_splits(facts: DatasetFacts) -> dict[str, Split]:
 
 
 def shrink(patch: pytest.MonkeyPatch, facts: DatasetFacts) -> DatasetFacts:
-    """Put names and layouts of a data set with 70 images into the catalogue, an official site that cannot be reached, and
-    a stand-in of 30 images.
+    """Replace a data set in the catalogue by one of 70 images with the same layout, and its stand-in by one of 30 images.
+
+    Its official site is unreachable.
     """
     small = replace(
         facts,
@@ -50,7 +51,7 @@ def shrink(patch: pytest.MonkeyPatch, facts: DatasetFacts) -> DatasetFacts:
 
 
 def official_files(facts: DatasetFacts) -> dict[str, bytes]:
-    """Idx files written from the format's description, or CIFAR's pickles; the coarse labels of CIFAR-100 are all 0."""
+    """The files of the official site: idx files, or CIFAR's pickles. The coarse labels of CIFAR-100 are all 0."""
     splits = made_splits(facts)
     if not facts.archives:
         return {
@@ -71,7 +72,7 @@ def official_files(facts: DatasetFacts) -> dict[str, bytes]:
 
 
 def write_official(folder: Path, facts: DatasetFacts, zipped: bool = False) -> Path:
-    """The official files, in a folder of their own below `folder`."""
+    """Write the official files to a subfolder of `folder`."""
     target = folder / facts.folders[0]
     target.mkdir(parents=True, exist_ok=True)
     for name, data in official_files(facts).items():
@@ -97,7 +98,7 @@ def pack(content: Path, archive: Path) -> Path:
 
 
 def assert_made(arrays: Arrays) -> None:
-    """The arrays are those of `made_splits`, in the order of their digests."""
+    """Assert that the arrays are those of `made_splits`, in the order of their digests."""
     assert not arrays.facts.standin
     for name, split in (("train", arrays.train), ("test", arrays.test)):
         expected = canonical(made_splits(arrays.facts)[name])[0]

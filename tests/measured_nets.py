@@ -1,4 +1,4 @@
-"""Networks without weights, measured."""
+"""Measurements of networks on the meta device, without weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def on_meta(builder: Callable[..., nn.Module], *arguments: object, **options: object) -> nn.Module:
-    """The network's shapes, without memory for its weights."""
+    """Build a network on the meta device, which has shapes but no memory."""
     with torch.device("meta"):
         return builder(*arguments, **options).eval()
 
@@ -22,9 +22,9 @@ def multiply_adds(net: nn.Module, shape: tuple[int, int, int]) -> int:
 
 
 def maps(net: nn.Module, shape: tuple[int, int, int], names: str) -> list[tuple[int, int]]:
-    """(channels, pixels of a side) of the outputs of the modules of these names."""
-    seen: list[tuple[int, int]] = []
+    """(channels, side in pixels) of the outputs of these modules. names: separated by spaces."""
+    sizes: list[tuple[int, int]] = []
     for name in names.split():
-        net.get_submodule(name).register_forward_hook(lambda m, inputs, out: seen.append((out.shape[1], out.shape[2])))
+        net.get_submodule(name).register_forward_hook(lambda m, inputs, out: sizes.append((out.shape[1], out.shape[2])))
     net(torch.empty(1, *shape, device="meta"))
-    return seen
+    return sizes

@@ -16,5 +16,5 @@ BUDGETS = {name: budgets_with_records(REFERENCE, name) for name in experiment_na
 STUDIES = [(name, budget) for name, budgets in BUDGETS.items() for budget in budgets]
 
 
-# Of the reports' files: the longest budget's has the experiment's name alone.
+# Stems of the report files. That of the longest budget is the name of the experiment.
 STEMS = [f"{name}-{budget}" if budget != BUDGETS[name][0] else name for name, budget in STUDIES]

@@ -1,4 +1,4 @@
-"""What the machine has: precision, processors."""
+"""Detection of bf16 support and of processor names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.hardware import processor_name, resolve_precision
 
 
-def test_precision_is_asked_of_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_precision_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
     for capability, expected in (("avx512_bf16", "bf16"), ("amx_bf16", "bf16"), ("avx512_f", "fp32")):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda c=capability: {c: True, "avx2": True})
         assert resolve_precision("auto", "cpu") == expected
@@ -37,5 +37,5 @@ def test_precision_is_asked_of_the_hardware(monkeypatch: pytest.MonkeyPatch) -> 
         ("processor\t: 0\nBogoMIPS\t: 50.00\n", None),
     ],
 )
-def test_processors_whose_name_tells_no_generation_are_told_apart(cpuinfo: str, name: str | None) -> None:
+def test_processor_name_without_a_number_gets_family_and_model(cpuinfo: str, name: str | None) -> None:
     assert processor_name(cpuinfo) == name

@@ -1,4 +1,4 @@
-"""Runs trained in the tests' own process, and what they leave."""
+"""Runs trained in the process of the tests, and the content of their folders."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from resnet_repro.training.train_run import Execution, train
 
 
 def run_here(folder: Path) -> str:
-    """Train in this process; the run's own signal handlers are taken back afterwards."""
+    """Train a run in this process, and restore the signal handlers. Returns its status."""
     run = json.loads((folder / "run.json").read_text())
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     threads = torch.get_num_threads()
@@ -38,7 +38,7 @@ def run_here(folder: Path) -> str:
 
 
 def diagnostic_context(folder: Path, data: Path, arm: Arm) -> DiagnosticContext:
-    """What an arm's diagnostics look at, on the tiny stand-in for CIFAR-10."""
+    """The context of an arm's diagnostics, on the tiny stand-in for CIFAR-10."""
     arrays = obtain("standin-tiny", DataSources(data))
     device = torch.device("cpu")
     return DiagnosticContext(
@@ -47,19 +47,19 @@ def diagnostic_context(folder: Path, data: Path, arm: Arm) -> DiagnosticContext:
 
 
 def content(folder: Path) -> dict[str, object]:
-    """Everything of a run that its settings determine."""
+    """All results of a run that its settings determine."""
     record = json.loads((folder / "record.json").read_text())
     tables: dict[str, object] = {
         name: (folder / f"{name}.csv").read_text() for name in ("metrics", "gradients", "responses")
     }
-    kept: tuple[str, ...] = ("final", "best", "diagnostics", "weights_sha256", "status")
-    return tables | {key: record[key] for key in kept}
+    entries: tuple[str, ...] = ("final", "best", "diagnostics", "weights_sha256", "status")
+    return tables | {key: record[key] for key in entries}
 
 
 def wait_for(condition, seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "timeout"
         time.sleep(0.02)
 
 

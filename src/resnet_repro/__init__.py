@@ -1,4 +1,7 @@
-"""Run, watch and judge the key experiments of *Deep Residual Learning*."""
+"""Reproduction of the key experiments of *Deep Residual Learning*.
+
+`load_run` is imported on first use, because it imports torch.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`resnet-repro`: what the Make targets call, for people without make."""
+"""Command line `resnet-repro`. The Make targets call it."""
 
 from __future__ import annotations
 
@@ -24,72 +24,90 @@ INTERRUPTED = 130
 
 
 class _Parser(argparse.ArgumentParser):
-    """Answers a bad command line with one sentence and exit code 2; a bad value by the name of its Make variable."""
+    """Argument parser that reports an error in one line and exits with code 2.
+
+    An invalid value is reported under the name of its Make variable: "invalid SLOTS 'x': expected ...".
+    """
 
     def error(self, message: str) -> NoReturn:
         if bad := re.match(r"argument --([a-z-]+): (?:invalid choice: )?(?=['\"])", message):
-            message = f"{bad[1].upper().replace('-', '_')}={message[bad.end() :]}"
+            reason = message[bad.end() :].replace(" (choose from ", ": expected one of (")
+            message = f"invalid {bad[1].upper().replace('-', '_')} {reason}"
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of all commands."""
     parser = _Parser(prog="resnet-repro", description="Run, watch and judge the key experiments of ResNet.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
 
-    run = commands.add_parser("run", help="train what is missing of an experiment, then write its report")
-    run.add_argument("experiment", help="its name, as `resnet-repro list` gives it")
+    def add_command(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+
+    run = add_command("run", "train the missing runs of an experiment, then write its report")
+    run.add_argument("experiment", help="name of the experiment; `resnet-repro list` shows all names")
     _add_budget(run, "quick")
-    run.add_argument("--seeds", help="0,1,2 or 0-4 (default: the profile's)")
-    run.add_argument("--arms", help="some of the arms, comma-separated (default: all)")
-    dataset = "auto, cifar10, ... or the path of class folders (default: the profile's; auto may take a stand-in)"
+    run.add_argument("--seeds", help="seeds of each arm, e.g. 0,1,2 or 0-4 (default: the profile's)")
+    run.add_argument("--arms", help="arms to train, separated by commas (default: the profile's)")
+    dataset = (
+        "auto, a name such as cifar10, or a path to class folders; auto may use a stand-in (default: the profile's)"
+    )
     run.add_argument("--dataset", help=dataset)
-    run.add_argument("--resolution", type=number(int), help="side of the images in pixels, where they are scaled")
-    run.add_argument("--weights", help="file of pretrained weights (default: torchvision's, where an arm needs any)")
-    workers = "processes that decode images, per device (default: its cores)"
+    resolution = "side of the images in pixels, for experiments that scale them (default: the profile's)"
+    run.add_argument("--resolution", type=number(int, example="224"), help=resolution)
+    run.add_argument("--weights", help="file of pretrained weights (default: torchvision's, if an arm needs them)")
+    workers = "processes that decode images, per device (default: one per thread of the run)"
     run.add_argument("--workers", type=number(int, 1, 10_000), help=workers)
-    broken = "images that cannot be read: stop at them, or skip and count them (default: stop)"
+    broken = "stop at an unreadable image, or skip and count it (default: stop)"
     run.add_argument("--broken", choices=("stop", "skip"), default="stop", help=broken)
-    run.add_argument("--data-dir", help=f"where data sets lie and are cached (default: {DEFAULT_DATA_DIR})")
-    run.add_argument("--data-mirror", help="folder or URL, where else to look (default: $DATA_MIRROR)")
+    run.add_argument("--data-dir", help=f"folder of data sets and caches (default: {DEFAULT_DATA_DIR})")
+    run.add_argument("--data-mirror", help="second place to look for data: a folder or URL (default: $DATA_MIRROR)")
     _add_folders(run)
     add_launch_flags(run)
-    run.add_argument("--precision", default="auto", help="auto, bf16 or fp32 (default: bf16 where the hardware has it)")
+    run.add_argument(
+        "--precision", default="auto", help="auto, bf16 or fp32 (default: bf16 if the hardware supports it)"
+    )
     seconds = "seconds between checkpoints (default: 60)"
-    run.add_argument("--checkpoint-seconds", type=number(float, 0), default=60.0, help=seconds)
+    run.add_argument("--checkpoint-seconds", type=number(float, 0, example="60"), default=60.0, help=seconds)
     run.add_argument("--wandb-mode", help="auto, online, offline or disabled (default: $WANDB_MODE or auto)")
-    run.add_argument("--no-report", action="store_true", help="train only")
+    run.add_argument("--no-report", action="store_true", help="train without writing a report")
 
-    report = commands.add_parser("report", help="write reports from the records that are there, without training")
-    report.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="default: all that have records")
+    report = add_command("report", "write reports from existing records, without training")
+    experiments = "names of experiments (default: all that have records)"
+    report.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help=experiments)
     _add_budget(report, "the longest with records")
-    report.add_argument("--dataset", help="runs on this data set (default: the experiment's own, else others)")
-    report.add_argument("--resolution", type=number(int), help="runs on images of this side (default: the longest's)")
-    report.add_argument("--every-budget", action="store_true", help="a report for every budget that has records")
+    report.add_argument("--dataset", help="report runs on this data set (default: the experiment's own, else another)")
+    resolution = "report runs on images of this side in pixels (default: that of the longest budget)"
+    report.add_argument("--resolution", type=number(int, example="224"), help=resolution)
+    report.add_argument("--every-budget", action="store_true", help="write one report for each budget that has records")
     _add_folders(report)
 
-    status = commands.add_parser("status", help="what has run, runs, is missing or failed, from the runs' folders")
-    status.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="default: all")
-    status.add_argument("--runs-dir", default="runs", help="where runs are kept (default: runs)")
+    status = add_command("status", "show finished, running, missing and failed runs, read from their folders")
+    status.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="names of experiments (default: all)")
+    _add_runs_dir(status)
 
-    complexity = commands.add_parser("complexity", help="cost of a network by layer: memory, parameters, macs")
-    complexity.add_argument("net", help="its name, as alexnet, vgg-16 or resnet-50")
-    complexity.add_argument("--input", metavar="CxHxW", help="the image, as 3x224x224 (default: the network's own)")
+    complexity = add_command("complexity", "show the cost of a network by layer: memory, parameters, multiply-adds")
+    complexity.add_argument("net", help="name of the network, e.g. alexnet, vgg-16 or resnet-50")
+    complexity.add_argument(
+        "--input", metavar="CxHxW", help="size of the image, e.g. 3x224x224 (default: the network's)"
+    )
 
-    sync = commands.add_parser("sync", help="upload what Weights & Biases recorded offline")
-    sync.add_argument("--runs-dir", default="runs")
-    commands.add_parser("list", help="list the experiments")
+    _add_runs_dir(add_command("sync", "upload the offline recordings of Weights & Biases"))
+    add_command("list", "list the experiments")
     return parser
 
 
 def _add_budget(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument("--profile", help=f"quick or paper (default: {default})")
-    parser.add_argument("--iterations", type=number(int), help="scale the profile's schedule to so many steps")
-    parser.add_argument("--prefix", type=number(int), help="so many first steps of the published schedule")
+    iterations = "scale the profile's schedule to ITERATIONS steps"
+    parser.add_argument("--iterations", type=number(int, example="391"), help=iterations)
+    prefix = "only the first PREFIX steps of the published schedule, unscaled"
+    parser.add_argument("--prefix", type=number(int, example="34000"), help=prefix)
 
 
 def _profile(experiment: Experiment, options: argparse.Namespace) -> Profile:
-    """The profile that the options ask for, but for the resolution. Raises UserError where they contradict each other."""
+    """The profile selected by the options, before the resolution applies. Raises UserError for conflicting options."""
     from resnet_repro.study.request import scaled_profile
 
     iterations, prefix = options.iterations, options.prefix
@@ -97,25 +115,30 @@ def _profile(experiment: Experiment, options: argparse.Namespace) -> Profile:
         return scaled_profile(experiment, options.profile or experiment.profiles[0].name, iterations)
     if iterations:
         raise UserError(
-            f"PREFIX={prefix} does not go with ITERATIONS={iterations}: the one is the start of the published schedule, the "
-            "other the whole of it in fewer steps"
+            f"PREFIX={prefix} cannot be combined with ITERATIONS={iterations}: PREFIX trains the start of the published "
+            "schedule, ITERATIONS a scaled version of the whole schedule"
         )
     if options.profile not in (None, experiment.published_profile.name):
         raise UserError(
-            f"PREFIX={prefix} does not go with PROFILE={options.profile}: it is a part of the published budget"
+            f"PREFIX={prefix} cannot be combined with PROFILE={options.profile}: a prefix is part of the published budget"
         )
     return experiment.prefix(prefix)
 
 
 def _add_folders(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--runs-dir", default="runs", help="where runs are kept (default: runs)")
-    parser.add_argument("--reports-dir", default="reports", help="where reports are written (default: reports)")
+    _add_runs_dir(parser)
+    parser.add_argument("--reports-dir", default="reports", help="folder of reports (default: reports)")
+
+
+def _add_runs_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--runs-dir", default="runs", help="folder of runs (default: runs)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done, 1 a run failed, 2 bad input, 130 interrupted (run the same command to go on).
+    """Run one command. Returns an exit code: 0 done, 1 a run failed, 2 bad input, 130 interrupted.
 
-    Bad input is also what a run comes upon, as an image that cannot be read, where no run failed for another reason.
+    After an interruption the same command resumes. Code 2 also applies if bad input, such as an unreadable image, is
+    the only reason why runs failed.
     """
     options = build_parser().parse_args(arguments)
     console = Console()
@@ -137,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"resnet-repro: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted: run the same command to go on", file=sys.stderr)
+        print("interrupted: run the same command to resume", file=sys.stderr)
         return INTERRUPTED
     finally:
         log.removeHandler(handler)
@@ -179,7 +202,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         skip_broken=options.broken == "skip",
         weights=options.weights,
     )
-    # torch takes seconds to import: bad flags are answered before that.
+    # Importing torch takes seconds, so invalid flags are reported before.
     from resnet_repro.study.execute import carry_out
 
     with Mirror(request.wandb_mode, request.runs_dir) as mirror:
@@ -190,7 +213,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
             for line in failure_lines(study.runs):
                 print(line, file=sys.stderr)
             if stopped:
-                print(f"stopped: {len(stopped)} runs are unfinished, run the same command to go on", file=sys.stderr)
+                print(f"stopped: {len(stopped)} runs are unfinished, run the same command to resume", file=sys.stderr)
             elif {"done"} <= outcomes <= {"done", "failed", "blocked"} and not options.no_report:
                 mirror.report = _write(experiment.name, study.budget, options, console, failed)
     if stopped:
@@ -208,7 +231,7 @@ def _write(
     failed: Sequence[str] = (),
     stem: str | None = None,
 ):
-    """Write one report; what the W&B mirror shows of it, or None where none could be written."""
+    """Write one report. Returns the part of it that the W&B mirror shows: group, budget, paths of figures by caption."""
     from resnet_repro.design.registry import load_experiment
     from resnet_repro.report.write import write_report
 
@@ -227,16 +250,20 @@ def _report(options: argparse.Namespace, console: Console) -> int:
     experiments = [load_experiment(name) for name in options.experiments or experiment_names()]
     budgets = {e.name: _budgets_to_report(e, options, runs_dir) for e in experiments}
     if not any(budgets.values()):
-        what = f" of {', '.join(options.experiments)}" if options.experiments else ""
-        asked = " with this PROFILE, ITERATIONS, PREFIX, RESOLUTION or DATASET" if _asks_for_a_budget(options) else ""
+        names = f" of {', '.join(options.experiments)}" if options.experiments else ""
+        budget = " with this PROFILE, ITERATIONS, PREFIX, RESOLUTION or DATASET" if _selects_budget(options) else ""
         example = options.experiments[0] if options.experiments else "degradation"
-        raise UserError(f"{runs_dir} holds no finished runs{what}{asked}: run an experiment first, as make {example}")
+        raise UserError(
+            f"RUNS_DIR={runs_dir} contains no finished runs{names}{budget}; run an experiment first, e.g. make {example}"
+        )
     for experiment in experiments:
         for rank, budget in enumerate(budgets[experiment.name]):
             stem = f"{experiment.name}-{budget}" if rank else None
             _write(experiment.name, budget, options, console, stem=stem)
         if options.experiments and not budgets[experiment.name]:
-            raise UserError(f"{runs_dir} holds no finished runs of {experiment.name}: run make {experiment.name} first")
+            raise UserError(
+                f"RUNS_DIR={runs_dir} contains no finished runs of {experiment.name}; run make {experiment.name} first"
+            )
     if not options.experiments:
         content = summary_content(experiments, budgets, runs_dir)
         for line in write_summary(content, Path(options.reports_dir)):
@@ -244,13 +271,14 @@ def _report(options: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _asks_for_a_budget(options: argparse.Namespace) -> bool:
+def _selects_budget(options: argparse.Namespace) -> bool:
     return any((options.profile, options.iterations, options.prefix, options.resolution, options.dataset))
 
 
 def _budgets_to_report(experiment: Experiment, options: argparse.Namespace, runs_dir: Path) -> list[str]:
-    """The budgets with records that fit the options, the experiment's own data set and the longest first; of these the
-    first alone unless every one is asked for.
+    """The budgets that have records and match the options; only the first one without `--every-budget`.
+
+    Budgets on the experiment's own data set come first, and of these the longest.
     """
     from resnet_repro.data.folders import names_folders, names_in_budgets
     from resnet_repro.design.budgets import Budget
@@ -267,8 +295,8 @@ def _budgets_to_report(experiment: Experiment, options: argparse.Namespace, runs
         profiles = {budget: Budget.parse(budget).profile_of(experiment) for budget in budgets}
         budgets = [budget for budget, profile in profiles.items() if profile and profile.resolution == resolution]
     if options.dataset:
-        of_path = names_folders(options.dataset)
-        names = names_in_budgets(Path(options.dataset)) if of_path else [options.dataset]
+        is_path = names_folders(options.dataset)
+        names = names_in_budgets(Path(options.dataset)) if is_path else [options.dataset]
         budgets = [b for b in budgets if (Budget.parse(b).dataset or experiment.dataset) in names]
     return budgets if options.every_budget else budgets[:1]
 
@@ -276,7 +304,7 @@ def _budgets_to_report(experiment: Experiment, options: argparse.Namespace, runs
 def _existing_runs_dir(options: argparse.Namespace) -> Path:
     runs_dir = Path(options.runs_dir)
     if not runs_dir.is_dir():
-        raise UserError(f"RUNS_DIR={runs_dir} is no folder: run an experiment first")
+        raise UserError(f"RUNS_DIR={runs_dir} does not exist; run an experiment first")
     return runs_dir
 
 
@@ -296,10 +324,10 @@ def _complexity(options: argparse.Namespace, console: Console) -> int:
     shape = net.shape if options.input is None else parse_shape(options.input)
     try:
         rows = layer_costs(build_on_meta(net.model, net.classes), shape)
-    except RuntimeError as error:  # torch says so of a size that a layer cannot take
-        wanted, asked = (format_shape(size) for size in (net.shape, shape))
+    except RuntimeError as error:  # torch's answer to a size that a layer cannot process
+        reason = str(error).splitlines()[0].rstrip(".")
         raise UserError(
-            f"{options.net} takes no image of {asked} ({str(error).splitlines()[0].rstrip('.')}): it is made for {wanted}"
+            f"{options.net} cannot process images of {format_shape(shape)} ({reason}): expected {format_shape(net.shape)}"
         ) from error
     for line in (f"{options.net}, one image of {format_shape(shape)}", "", *layer_lines(rows)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

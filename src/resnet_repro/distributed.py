@@ -1,4 +1,4 @@
-"""The processes that carry out one run together (DDP): who they are, whose part of the work is whose, what they sum."""
+"""Processes that train one run together (DDP): their ranks, their shares of the work, and collective operations."""
 
 from __future__ import annotations
 
@@ -14,30 +14,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DistContext:
-    """`size` processes, of which this one is number `rank`; by default one that is alone.
+    """The position of this process in a group of processes. The defaults describe a single process.
 
-    local_rank, local_size: its number among those of its machine, and how many these are.
-    The methods that talk to the others must be called by all of them, in the same order.
+    All processes must call the collective methods, in the same order.
     """
 
     rank: int = 0
+    """Number of this process in the group, from 0."""
     size: int = 1
+    """Number of processes in the group."""
     local_rank: int = 0
+    """Number of this process on its machine, from 0."""
     local_size: int = 1
+    """Number of processes on its machine."""
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the process that writes the run's files."""
+        """Whether this process writes the files of the run."""
         return self.rank == 0
 
     def share(self, count: int) -> slice:
-        """This process's part of `count` things in a row. The parts of all cover each thing once, in the ranks' order,
-        and differ by one at most; those of fewer things than processes can be empty.
+        """The slice of `count` items that belongs to this process.
+
+        The slices of all ranks cover each item once, in order of rank. Their lengths differ by at most one, and may be 0.
         """
         return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
     def all_reduce_sum(self, values: Tensor) -> Tensor:
-        """The sum over all processes, element by element, in place."""
+        """Sum a tensor over all processes, element by element, in place."""
         if self.size > 1:
             import torch.distributed
 
@@ -45,18 +49,18 @@ class DistContext:
         return values
 
     def all_reduce_max(self, value: int) -> int:
-        """The largest value of all processes. Waits for the other processes, and for no device."""
+        """The largest value over all processes. Waits for the other processes but not for a device."""
         if self.size == 1:
             return value
         import torch
         import torch.distributed
 
-        found = torch.tensor([value])
-        torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
-        return int(found.item())
+        largest = torch.tensor([value])
+        torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX)
+        return int(largest.item())
 
     def broadcast(self, value: Any) -> Any:
-        """The value of rank 0, in all processes; any object that can be pickled."""
+        """Return the value of rank 0 in all processes. The value must be picklable."""
         if self.size == 1:
             return value
         import torch.distributed
@@ -66,7 +70,7 @@ class DistContext:
         return box[0]
 
     def all_gather(self, value: Any) -> list[Any]:
-        """The values of all processes, by rank."""
+        """The values of all processes, in order of rank."""
         if self.size == 1:
             return [value]
         import torch.distributed
@@ -76,7 +80,7 @@ class DistContext:
         return values
 
     def same_buffers(self, net: nn.Module) -> None:
-        """Give all processes the main one's buffers, as DDP does before each training step: its batch statistics count."""
+        """Copy the buffers (batch statistics) of rank 0 to all processes, as DDP does before each training step."""
         if self.size > 1:
             import torch.distributed
 
@@ -88,9 +92,9 @@ ALONE = DistContext()
 
 
 def dist_context(environment: Mapping[str, str]) -> DistContext:
-    """This process's place among those that torchrun, or whoever sets its variables, has started; `ALONE` without any.
+    """Read the position of this process from the variables of torchrun. `ALONE` if WORLD_SIZE is unset, empty or 1.
 
-    Raises UserError where the variables contradict each other.
+    Raises UserError if the variables are missing, invalid or inconsistent.
     """
     if environment.get("WORLD_SIZE", "").strip() in ("", "1"):
         return ALONE
@@ -99,11 +103,12 @@ def dist_context(environment: Mapping[str, str]) -> DistContext:
         local_size = int(environment["LOCAL_WORLD_SIZE"])
     except (KeyError, ValueError) as error:
         raise UserError(
-            f"WORLD_SIZE={environment['WORLD_SIZE']} is set, and {error} is not as torchrun sets it: start with torchrun "
-            "or srun, or unset WORLD_SIZE"
+            f"WORLD_SIZE={environment['WORLD_SIZE']} is set, but other variables of torchrun are missing or invalid "
+            f"({error}): start with torchrun or srun, or unset WORLD_SIZE"
         ) from error
     if size < 1 or local_size < 1 or size % local_size or not 0 <= rank < size:
         raise UserError(
-            f"rank {rank} of {size} processes, {local_size} on this machine: start as many on every machine"
+            f"inconsistent RANK={rank}, WORLD_SIZE={size} and LOCAL_WORLD_SIZE={local_size}: expected the same number of "
+            "processes on each machine, and a rank from 0 to WORLD_SIZE - 1"
         )
     return DistContext(rank, size, local_rank, local_size)

@@ -1,15 +1,15 @@
-"""The one kind of error that is the user's to mend, and any error in a line."""
+"""Errors caused by user input, and one-line descriptions of errors."""
 
 
 class UserError(ValueError):
-    """Bad input: one sentence that names the value and the remedy.
+    """Invalid input. The message is one sentence that names the value and what is expected.
 
-    The command line prints the sentence on standard error and exits with code 2, without a traceback. Anything else
-    that escapes is a defect of the project and keeps its traceback.
+    The command line prints the message on standard error and exits with code 2, without a traceback. Any other exception
+    that reaches the user is a bug of the project and keeps its traceback.
     """
 
 
 def in_a_line(error: BaseException) -> str:
-    """The kind of an error and the first line of what it says."""
+    """Describe an error by its type and the first line of its message."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,4 +1,7 @@
-"""Files that outlive a kill: JSON written in one piece, tables that grow row by row. No torch here."""
+"""Files that survive a kill of the process: atomically written JSON, and CSV tables that grow row by row.
+
+Does not import torch.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,10 @@ from resnet_repro.errors import UserError
 
 
 def write_json(path: Path, data: Mapping[str, Any], durable: bool = True) -> None:
-    """Write in one piece or not at all: a reader, or a crash, never sees half a file. Raises OSError.
+    """Write a JSON file atomically: readers never see a partial file, not even after a crash. Raises OSError.
 
-    Of processes that write the same file at once the last one's stays. durable: wait until it is on the disk; without,
-    a crash of the machine may leave an empty file.
+    If several processes write the same file at once, the last one wins.
+    durable: wait until the bytes are on the disk. Otherwise a crash of the machine may leave an empty file.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
@@ -33,13 +36,13 @@ def write_json(path: Path, data: Mapping[str, Any], durable: bool = True) -> Non
 
 
 def sync_to_disk(path: Path) -> None:
-    """Wait until a file's bytes are on the disk. Raises OSError."""
+    """Wait until the bytes of a file are on the disk. Raises OSError."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The content, None where there is no file. Raises UserError naming a file that is cut short or foreign."""
+    """Read a JSON object; None if the file does not exist. Raises UserError if it is unreadable or not an object."""
     try:
         data = json.loads(path.read_text())
     except FileNotFoundError:
@@ -47,16 +50,16 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}): delete {path.parent} to train this run again") from error
     if not isinstance(data, dict):
-        raise UserError(f"{path} holds no JSON object: delete {path.parent} to train this run again")
+        raise UserError(f"{path} is not a JSON object: delete {path.parent} to train this run again")
     return data
 
 
 class Table:
-    """A CSV file that grows row by row and can be taken back to an earlier step.
+    """A CSV file that grows row by row and can be rewound to an earlier step.
 
-    The first column is `iteration`. Rows that are appended are on the disk when `append` returns; those that come often
-    are held in memory until `write`, which whoever takes a checkpoint calls before it: a kill then loses no row that the
-    checkpoint counts on.
+    The first column is `iteration`. `append` returns when its rows are on the disk. Frequent rows are buffered in memory
+    by `hold` until `write`. A caller must `write` before it takes a checkpoint, so that a kill loses no row that precedes
+    the checkpoint.
     """
 
     def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
@@ -65,12 +68,12 @@ class Table:
         self._is_durable = True
 
     def rewind(self, iteration: int) -> None:
-        """Drop what was written after `iteration`, a line that a kill has cut short, and what is held."""
+        """Drop all rows after `iteration`, an incomplete last line, and all buffered rows."""
         self._held = []
         self._rewrite([row for row in read_rows(self.path) if int(row["iteration"]) <= iteration])
 
     def _rewrite(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Put these rows in place of all, at once: a kill leaves the old ones or the new ones."""
+        """Replace the whole table atomically: after a kill it has either the old rows or the new ones."""
         temporary = self.path.with_name(f".{self.path.name}.part")
         try:
             with temporary.open("w", newline="") as file:
@@ -81,28 +84,28 @@ class Table:
             temporary.unlink(missing_ok=True)
 
     def complete(self, iteration: int, values: Mapping[str, Any]) -> None:
-        """Fill in values of the row at `iteration`, which must be the last one."""
+        """Fill in values of the last row, which must be the row of `iteration`."""
         self.write()
         *before, row = read_rows(self.path)
         assert int(row["iteration"]) == iteration, f"{self.path.name} ends at {row['iteration']}, not at {iteration}"
         self._rewrite([*before, row | dict(values)])
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Add rows; a missing value stays empty. Raises OSError."""
+        """Add rows and wait until they are on the disk. A missing value stays empty. Raises OSError."""
         self.hold(rows)
         self.write(durable=True)
 
     def hold(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Add rows that `write` will bring to the file."""
+        """Buffer rows in memory until the next `write`."""
         for row in rows:
-            assert set(row) <= set(self.columns), f"{set(row) - set(self.columns)} are no columns of {self.path.name}"
+            assert set(row) <= set(self.columns), f"{self.path.name} has no columns {set(row) - set(self.columns)}"
             self._held.append(row)
 
     def write(self, durable: bool = False) -> None:
-        """Bring the rows that are held to the file. Raises OSError.
+        """Write the buffered rows to the file. Raises OSError.
 
-        durable: wait until all of the file is on the disk; without, a kill of the process loses nothing, and a crash of
-        the machine may.
+        durable: wait until the whole file is on the disk. Otherwise a crash of the machine may lose rows; a kill of the
+        process loses none in either case.
         """
         if not self._held and (self._is_durable or not durable):
             return
@@ -121,20 +124,20 @@ class Table:
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The whole lines of a table as written; an unfinished last line is left out. Empty where there is no file.
+    """Read the complete rows of a table as text; an incomplete last line is left out. Empty if the file does not exist.
 
-    Raises UserError for a file that is no text.
+    Raises UserError if the file is not text.
     """
     try:
         text = path.read_text()
     except FileNotFoundError:
         return []
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no table ({error}): delete {path.parent} to train this run again") from error
+        raise UserError(f"{path} is not a table ({error}): delete {path.parent} to train this run again") from error
     return [row for row in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()) if None not in row.values()]
 
 
 def series(rows: Iterable[Mapping[str, str]], column: str) -> tuple[list[int], list[float]]:
-    """(iterations, values) of the rows that have a value in `column`."""
+    """Extract a column as (iterations, values); rows without a value are left out."""
     pairs = [(int(row["iteration"]), float(row[column])) for row in rows if row.get(column)]
     return [p[0] for p in pairs], [p[1] for p in pairs]

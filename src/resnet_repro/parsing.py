@@ -1,4 +1,4 @@
-"""Values of the command line: seeds and numbers."""
+"""Parse values of the command line: seeds, numbers, choices."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from resnet_repro.errors import UserError
 
 Value = TypeVar("Value")
 
-DIGITS = 18  # more of them are no number that anyone means
+DIGITS = 18  # A longer number is a typing error; int() would refuse more than 4,300 digits with a ValueError.
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """Seeds from "0,1,2", "0-4" or a mixture, sorted, each once. Raises UserError where the text is neither."""
+    """Parse seeds as "0,1,2", "0-4" or a mixture; returns each seed once, in ascending order. Raises UserError."""
     seeds: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
@@ -23,23 +23,26 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         numbers = first.isascii() and first.isdigit() and last.isascii() and last.isdigit()
         huge = max(len(first), len(last)) > DIGITS
         if not numbers or (not huge and int(last) < int(first)):
-            raise UserError(f"SEEDS={_short(text)} is no list of seeds: write 0,1,2 or 0-4")
+            raise UserError(f"invalid SEEDS {_short(text)}: expected a list of seeds, e.g. 0,1,2 or 0-4")
         if huge or int(last) >= 2**31 or int(last) - int(first) >= 10_000:
-            raise UserError(f"SEEDS={_short(text)} is too large: seeds lie under 2^31, 10,000 of them at most")
+            raise UserError(f"invalid SEEDS {_short(text)}: expected at most 10,000 seeds below 2^31, e.g. 0-4")
         seeds.update(range(int(first), int(last) + 1))
     return tuple(sorted(seeds))
 
 
-def choice(value: Value, known: Iterable, what: str) -> Value:
-    """`value`, one of `known`. Raises UserError with the known ones where it is none."""
+def choice(value: Value, known: Iterable, kind: str) -> Value:
+    """Return `value` if it is one of `known`. Raises UserError that lists the known values.
+
+    kind: noun for the value in the message, e.g. "network".
+    """
     known = tuple(known)
     if value not in known:
-        raise UserError(f"unknown {what} {value!r}: take one of {', '.join(map(str, known))}")
+        raise UserError(f"unknown {kind} {value!r}: expected one of {', '.join(map(str, known))}")
     return value
 
 
 def seed_list(seeds: Sequence[int]) -> str:
-    """Seeds as `parse_seeds` reads them: "0-4,7". `seeds` in ascending order."""
+    """Format seeds, given in ascending order, as `parse_seeds` reads them: "0-4,7"."""
     runs: list[list[int]] = []
     for seed in seeds:
         if runs and seed == runs[-1][-1] + 1:
@@ -49,8 +52,13 @@ def seed_list(seeds: Sequence[int]) -> str:
     return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
-def number(kind: type[int] | type[float], least: float = 1, most: float = 1_000_000_000) -> Callable[[str], Any]:
-    """An argparse type: an int or a float from `least` to `most`."""
+def number(
+    kind: type[int] | type[float], least: float = 1, most: float = 1_000_000_000, example: str = ""
+) -> Callable[[str], Any]:
+    """Make an argparse type: an int or a float from `least` to `most`.
+
+    example: a valid value, shown in the error message. The parser of `cli` puts the flag's name in front of the message.
+    """
 
     def parse(text: str) -> float:
         try:
@@ -58,8 +66,9 @@ def number(kind: type[int] | type[float], least: float = 1, most: float = 1_000_
         except ValueError:
             value = math.nan
         if not least <= value <= most:
-            what = "whole number" if kind is int else "number"
-            raise argparse.ArgumentTypeError(f"{_short(text)} is no {what} from {least:,} to {most:,}")
+            noun = "whole number" if kind is int else "number"
+            hint = f", e.g. {example}" if example else ""
+            raise argparse.ArgumentTypeError(f"{_short(text)}: expected a {noun} from {least:,} to {most:,}{hint}")
         return value
 
     return parse
@@ -70,5 +79,5 @@ def _short(text: str) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """ "0 runs", "1 run", "2 runs"."""
+    """Format a count with its noun: "0 runs", "1 run", "2 runs"."""
     return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""Settings of a run, stored and read again."""
+"""Settings of a run: storage, and the step at which the run ends."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def settings(degradation: Experiment) -> RunSettings:
 
 
 @pytest.mark.parametrize("name", experiment_names())
-def test_settings_survive_the_disk(name: str, settings: RunSettings) -> None:
+def test_settings_are_restored_from_json(name: str, settings: RunSettings) -> None:
     for arm in load_experiment(name).arms:
         stored = replace(settings, arm=arm, stretch=3)
         assert RunSettings.from_json(json.loads(json.dumps(stored.to_json()))) == stored
 
 
-def test_a_run_stops_where_its_length_or_its_stretch_ends(settings: RunSettings, degradation: Experiment) -> None:
+def test_run_stops_at_the_end_of_its_share_or_stretch(settings: RunSettings, degradation: Experiment) -> None:
     assert settings.stop_at == 39
     assert replace(settings, arm=degradation.arm("plain-56"), stretch=8).stop_at == 8
     assert replace(settings, iterations=0).stop_at == 0
 
 
-def test_settings_of_another_version_are_refused() -> None:
-    with pytest.raises(UserError, match="another version"):
+def test_settings_of_another_version_are_rejected() -> None:
+    with pytest.raises(UserError, match="version"):
         RunSettings.from_json({"arm": {}})

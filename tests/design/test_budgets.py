@@ -1,4 +1,4 @@
-"""Budgets, the folders named after them, and the commands that they stand for."""
+"""Budgets: the names of their folders, their profiles, their Make commands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from resnet_repro.design.registry import experiment_names, load_experiment
 from resnet_repro.study.request import scaled_profile, select_arms
 
 
-def test_budgets_have_folders_of_their_own(degradation: Experiment) -> None:
+def test_each_budget_has_its_own_folder(degradation: Experiment) -> None:
     assert scaled_profile(degradation, "quick", None).name == "quick"
     assert scaled_profile(degradation, "quick", 391).name == "quick"
     quick = degradation.profile("quick")
@@ -41,18 +41,18 @@ def test_budgets_have_folders_of_their_own(degradation: Experiment) -> None:
         ("9it-96px-folders-my-own", 9, "folders-my-own", "make transfer ITERATIONS=9 RESOLUTION=96 DATASET=path/to/my-own"),
     ],
 )  # fmt: skip
-def test_a_budgets_name_tells_its_profile_and_its_command(
+def test_profile_and_command_follow_from_the_name_of_a_budget(
     budget: str, iterations: int, dataset: str | None, command_line: str
 ) -> None:
     experiment = load_experiment(command_line.split()[1])
-    found = Budget.parse(budget)
-    profile = found.profile_of(experiment)
+    parsed = Budget.parse(budget)
+    profile = parsed.profile_of(experiment)
     assert profile and profile.iterations == iterations
-    assert (found.profile_name, found.dataset) == (profile.name, dataset)
-    assert found.command(experiment) == command_line
+    assert (parsed.profile_name, parsed.dataset) == (profile.name, dataset)
+    assert parsed.command(experiment) == command_line
 
 
-def test_a_name_of_no_budget_has_no_profile(degradation: Experiment) -> None:
+def test_unknown_name_has_no_profile(degradation: Experiment) -> None:
     assert Budget.parse("long").profile_of(degradation) is None
 
 
@@ -62,14 +62,14 @@ FOLDERS = ["folders-imagenet", "folders-my-cifar10", "folders-64px-folders-a", "
 @pytest.mark.parametrize("dataset", [None, *CATALOGUE, IMAGENET, *FOLDERS])
 @pytest.mark.parametrize("resolution", [None, 96])
 @pytest.mark.parametrize("schedule", [{"profile": "quick"}, {"iterations": 2_000}, {"prefix": 34_000}])
-def test_a_budget_is_read_from_the_name_of_its_folder(
+def test_budget_is_parsed_from_the_name_of_its_folder(
     schedule: dict[str, Any], resolution: int | None, dataset: str | None
 ) -> None:
     budget = Budget(**schedule, resolution=resolution, dataset=dataset)
     assert Budget.parse(budget.folder) == budget
 
 
-def test_every_profile_is_read_from_the_name_of_its_folder() -> None:
+def test_every_profile_is_parsed_from_the_name_of_its_folder() -> None:
     for experiment in map(load_experiment, experiment_names()):
         for profile in experiment.profiles:
             for dataset in (experiment.dataset, *CATALOGUE, IMAGENET):
@@ -77,13 +77,13 @@ def test_every_profile_is_read_from_the_name_of_its_folder() -> None:
                 assert Budget.parse(budget.folder).profile_of(experiment) == profile
 
 
-def test_evaluations_lie_inside_the_budget() -> None:
+def test_evaluations_fit_into_the_budget() -> None:
     assert Profile("paper", 64_000, (0,), evaluations=64).evaluate_every(64_000) == 1_000
     assert Profile("quick", 391, (0,), evaluations=3).evaluate_every(391) == 131
     assert Profile("tiny", 2, (0,), evaluations=3).evaluate_every(2) == 1
 
 
-def test_an_arm_has_its_own_length() -> None:
+def test_length_of_an_arm_scales_the_profile() -> None:
     profile = Profile("quick", 391, (0,), evaluations=2)
     assert profile.steps(cifar_arm("plain", 20, HE15_CIFAR, length=2)) == 782
     assert profile.steps(cifar_arm("plain", 20, HE15_CIFAR, length=0)) == 0

@@ -1,4 +1,4 @@
-"""Every claim of every experiment, fed with results that bear it out and with results that do not."""
+"""Every claim of every experiment, judged on results that confirm it and on results that contradict it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ SHORTCUTS = ("resnet-56", "resnet-56-B", "resnet-56-C")
 NORMS = ("none", "batch", "layer", "instance", "group")
 
 
-JITTER = (0.0, 0.002, -0.002, 0.001, -0.001)  # a spread over seeds far below every effect
+JITTER = (0.0, 0.002, -0.002, 0.001, -0.001)  # differences between seeds, far below all effects
 
 
 def of(metric: str, **values: float) -> Values:
-    """{arm: {metric: value}}; an underscore stands for a hyphen."""
+    """{arm: {metric: value}}. Underscores in the names of arms stand for hyphens."""
     return {arm.replace("_", "-"): {metric: value} for arm, value in values.items()}
 
 
@@ -102,7 +102,7 @@ def probes(drop: float, trend: float) -> Values:
 
 
 def single(resnet_20: float, resnet_56: float, plain_20: float, plain_56: float) -> Values:
-    """One-layer shortcuts at 11 and 12 % against the others."""
+    """Test errors of nets with one-layer shortcuts (11 and 12 %) and of the others."""
     return {
         "resnet-20-single": {"test_error": 11.0},
         "resnet-56-single": {"test_error": 12.0},
@@ -344,20 +344,18 @@ CASES: dict[tuple[str, str], tuple[Values, Sequence[Values]]] = {
 
 
 def verdict(experiment: str, claim: str, values: Values) -> str:
-    """The verdict on one claim over five seeds of the published budget."""
+    """The verdict on a claim for five seeds at the published budget."""
     seeds = {
         arm: {seed: {m: value + shift for m, value in row.items()} for seed, shift in enumerate(JITTER)}
         for arm, row in values.items()
     }
-    chosen = [found for found in load_experiment(experiment).claims if found.name == claim]
-    (judgement,) = judge_all(chosen, Results(seeds))
+    selected = [declared for declared in load_experiment(experiment).claims if declared.name == claim]
+    (judgement,) = judge_all(selected, Results(seeds))
     return judgement.verdict
 
 
-def test_no_claim_is_left_out() -> None:
-    """Those of degradation are judged on the paper's own numbers in test_report, complexity's in test_complexity, and
-    the one that counts parameters in test_transfer.
-    """
+def test_every_claim_has_cases() -> None:
+    """Other tests judge the claims of degradation (on the paper's numbers) and of complexity, and transfer's T4."""
     claims = {
         (name, claim.name)
         for name in experiment_names()
@@ -368,7 +366,7 @@ def test_no_claim_is_left_out() -> None:
 
 
 @pytest.mark.parametrize(("experiment", "claim"), CASES)
-def test_a_claim_is_found_where_it_holds_and_refuted_where_any_part_does_not(experiment: str, claim: str) -> None:
+def test_claim_is_reproduced_only_if_all_its_parts_hold(experiment: str, claim: str) -> None:
     holds, fails = CASES[experiment, claim]
     assert verdict(experiment, claim, holds) == "reproduced"
     for values in fails:

@@ -1,4 +1,4 @@
-"""Experiment files: what they declare, and that a new one is one new file."""
+"""Experiment files: consistency of their declarations, and a new experiment as one new file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from resnet_repro.study.request import select_arms
 
 
 @pytest.mark.parametrize("name", experiment_names())
-def test_every_claim_names_arms_that_are_there(name: str) -> None:
+def test_claims_and_published_values_refer_to_existing_arms(name: str) -> None:
     experiment = load_experiment(name)
     arms = set(experiment.names)
     assert len(arms) == len(experiment.names)
@@ -33,7 +33,7 @@ def test_every_claim_names_arms_that_are_there(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", experiment_names())
-def test_every_profile_trains_arms_that_are_there_and_what_its_claims_need(name: str) -> None:
+def test_profiles_train_existing_arms_and_all_arms_of_claims(name: str) -> None:
     experiment = load_experiment(name)
     assert [profile.name for profile in experiment.profiles] == ["quick", "paper"]
     paper = experiment.profile("paper")
@@ -55,7 +55,7 @@ def test_every_profile_trains_arms_that_are_there_and_what_its_claims_need(name:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", experiment_names())
-def test_every_arm_can_be_built_and_has_watches_that_exist(name: str) -> None:
+def test_arms_can_be_built_and_have_existing_diagnostics(name: str) -> None:
     experiment = load_experiment(name)
     for arm in (*experiment.arms, *experiment.networks):
         with torch.device("meta"):
@@ -64,19 +64,19 @@ def test_every_arm_can_be_built_and_has_watches_that_exist(name: str) -> None:
         assert set(arm.watch) <= set(DIAGNOSTICS), arm.name
 
 
-def test_the_deepest_nets_of_table_6_are_warmed_up() -> None:
+def test_only_the_deepest_nets_of_he15_table_6_have_a_warm_up() -> None:
     warmed_up = [arm.name for arm in load_experiment("depth").arms if arm.recipe.warm_up and not arm.control]
     assert warmed_up == ["resnet-110", "resnet-1202"]
 
 
-def test_impl_ds_nets_as_written_never_use_statistics_of_their_batch() -> None:
+def test_impl_d_nets_as_written_use_frozen_statistics() -> None:
     block = load_experiment("block")
     for kind in ("plain", "original", "preact"):
         for variant, statistics in (("as-written", "frozen"), ("corrected", "batch")):
             assert block.arm(f"{kind}-32-{variant}").model.options["statistics"] == statistics
 
 
-def test_small_batches_see_as_many_images_at_a_rate_to_match() -> None:
+def test_small_batches_see_the_same_images_at_a_proportional_rate() -> None:
     normalization = load_experiment("normalization")
     profile = normalization.profile("paper")
     large, small = normalization.arm("plain-20-group"), normalization.arm("plain-20-group-batch-4")
@@ -85,7 +85,7 @@ def test_small_batches_see_as_many_images_at_a_rate_to_match() -> None:
     assert small.recipe.learning_rate / small.recipe.batch_size == large.recipe.learning_rate / large.recipe.batch_size
 
 
-def test_construction_spends_the_same_total_budget_on_every_deep_net() -> None:
+def test_construction_spends_the_same_budget_on_every_deep_net() -> None:
     construction = load_experiment("construction")
     for kind in ("plain", "resnet"):
         arms = {name: construction.arm(f"{kind}-{name}") for name in ("20", "56", "56-built", "56-on", "20-on")}
@@ -94,7 +94,7 @@ def test_construction_spends_the_same_total_budget_on_every_deep_net() -> None:
         assert sum(arm.length for arm in lineage) == arms["56"].length == arms["20"].length + arms["20-on"].length
 
 
-def test_as_written_and_corrected_differ_in_the_slip_alone() -> None:
+def test_mnist_as_written_and_corrected_differ_only_in_the_output() -> None:
     mnist = load_experiment("mnist")
     for kind in ("mlp", "cnn", "lenet"):
         written, corrected = mnist.arm(f"{kind}-as-written"), mnist.arm(f"{kind}-corrected")
@@ -103,7 +103,7 @@ def test_as_written_and_corrected_differ_in_the_slip_alone() -> None:
     assert mnist.profile("quick").steps(mnist.arms[0]) == 10 * 469
 
 
-def test_every_activation_is_searched_among_its_own_rates() -> None:
+def test_each_activation_is_searched_among_the_same_rates() -> None:
     activation = load_experiment("activation")
     for name in ("relu", "tanh", "sigmoid"):
         plain, dropout = activation.arm(name), activation.arm(f"{name}-dropout")
@@ -113,10 +113,10 @@ def test_every_activation_is_searched_among_its_own_rates() -> None:
         assert all({**arm.model.options, "dropout": 0.0} == plain.model.options for arm in candidates)
         assert all(arm.recipe.validation_images == 5_000 for arm in candidates)
     chosen = select_arms(activation, activation.profile("quick"), "tanh")[0]
-    assert len(chosen) == 1 + 5, "the candidates come along"
+    assert len(chosen) == 1 + 5, "the candidates are selected too"
 
 
-def test_published_numbers_agree_with_the_curves(degradation: Experiment) -> None:
+def test_published_values_agree_with_published_curves(degradation: Experiment) -> None:
     for arm in ("plain-20", "plain-56"):
         curves = he15_error_curves(arm)
         assert curves["test"][1][-1] == pytest.approx(degradation.published[arm]["test_error"], abs=0.1)
@@ -129,7 +129,7 @@ def test_published_numbers_agree_with_the_curves(degradation: Experiment) -> Non
         assert mean == pytest.approx(degradation.published[arm]["mean_response"], abs=0.03)
 
 
-def test_experiment_files_import_no_torch() -> None:
+def test_experiment_files_do_not_import_torch() -> None:
     code = (
         "import sys; from resnet_repro.design.registry import load_experiment, experiment_names;"
         "[load_experiment(name) for name in experiment_names()];"
@@ -148,9 +148,9 @@ def test_the_documented_experiment_runs_as_printed(tiny_data: Path, tmp_path: Pa
         "run", "deeper", "--dataset", "standin-tiny", "--iterations", "1", "--data-dir", tiny_data, cwd=tmp_path
     )
     assert process.returncode == 0, process.stderr
-    assert "P1  undecided (stand-in data)" in process.stdout
+    assert re.search(r"P1  undecided .*stand-in", process.stdout)
     *_, answer, seeds, remark, report = process.stdout.strip().splitlines()
     assert re.fullmatch(r"After 1 steps resnet-32 has [\d.]+ % test error, resnet-20 [\d.]+ %\.", answer)
     assert (seeds, report) == ("One seed.", "report: reports/deeper.pdf")
-    assert remark == "Trained on a stand-in for the data, these numbers say nothing of cifar10."
+    assert "stand-in" in remark and "cifar10" in remark
     assert (tmp_path / "reports" / "deeper.pdf").exists()

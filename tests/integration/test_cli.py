@@ -1,4 +1,4 @@
-"""The real command line, end to end on tiny data."""
+"""The command line from end to end, on tiny data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SMALL = ("--dataset", "standin-tiny", "--iterations", "2", "--arms", "plain-20,r
 def study(
     tiny_data: Path, quartered: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, subprocess.CompletedProcess]:
-    """Two arms for two steps each, with a report and an offline recording, all in processes of their own."""
+    """Two arms trained for two steps each, with a report and an offline W&B recording, in separate processes."""
     folder = tmp_path_factory.mktemp("study")
     process = cli_process(
         "run", "degradation", *SMALL, "--data-dir", tiny_data, "--runs-dir", folder / "runs", "--reports-dir",
@@ -39,7 +39,7 @@ def records(folder: Path) -> list[Record]:
     return only_trained(collect(folder / "runs", "degradation", "2it-standin-tiny"))
 
 
-def test_a_study_leaves_records_and_a_report(study: tuple[Path, subprocess.CompletedProcess]) -> None:
+def test_study_writes_records_and_report(study: tuple[Path, subprocess.CompletedProcess]) -> None:
     folder, process = study
     assert [(r.arm, r.seed, r.status) for r in records(folder)] == [
         ("plain-20", 0, "finished"),
@@ -53,9 +53,9 @@ def test_a_study_leaves_records_and_a_report(study: tuple[Path, subprocess.Compl
     assert re.search(r"plain-20 seed 0\s+finished\s+step 2/2", process.stdout)
 
 
-def test_wandb_records_offline_what_the_tables_say(study: tuple[Path, subprocess.CompletedProcess]) -> None:
+def test_offline_wandb_recording_contains_runs_and_report(study: tuple[Path, subprocess.CompletedProcess]) -> None:
     folder, process = study
-    assert "recording offline" in process.stdout
+    assert "offline" in process.stdout
     assert "wandb leet" in process.stdout
     recordings = {path.name.rsplit("-", 1)[1]: path for path in (folder / "runs" / "wandb").glob("offline-run-*")}
     for record in records(folder):
@@ -74,7 +74,7 @@ def test_wandb_records_offline_what_the_tables_say(study: tuple[Path, subprocess
     assert len(recordings) == 3  # two runs, and the report's figures
 
 
-def test_features_reads_the_runs_of_another_experiment(
+def test_features_reads_runs_of_another_experiment(
     study: tuple[Path, subprocess.CompletedProcess], tiny_data: Path, quartered: Path
 ) -> None:
     folder, _ = study
@@ -98,7 +98,7 @@ def test_features_reads_the_runs_of_another_experiment(
     assert (folder / "features" / "features-probes.svg").exists()
 
 
-def test_status_tells_of_a_finished_study(study: tuple[Path, subprocess.CompletedProcess], quartered: Path) -> None:
+def test_status_shows_finished_runs(study: tuple[Path, subprocess.CompletedProcess], quartered: Path) -> None:
     folder, _ = study
     process = cli("status", "degradation", "--runs-dir", folder / "runs", cwd=quartered)
     assert process.returncode == 0, process.stderr
@@ -116,11 +116,11 @@ def test_finished_runs_are_not_repeated(
         cwd=quartered,
     )  # fmt: skip
     assert process.returncode == 0, process.stderr
-    assert "2 of 2 runs are finished already" in process.stdout
+    assert "2 of 2 runs are finished" in process.stdout
     assert {r.arm: (r.folder / "record.json").stat().st_mtime_ns for r in records(folder)} == before
 
 
-def test_report_remakes_the_studys_own_pdf_from_records_alone(
+def test_report_reproduces_the_pdf_of_the_study_from_records(
     study: tuple[Path, subprocess.CompletedProcess], quartered: Path, tmp_path: Path
 ) -> None:
     folder, _ = study
@@ -129,26 +129,26 @@ def test_report_remakes_the_studys_own_pdf_from_records_alone(
         assert process.returncode == 0, process.stderr
     for name in ("degradation.pdf", "degradation-error_curves.svg", "degradation-gradient_norms.pdf", "summary.pdf"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
-        if name != "summary.pdf":  # which a study does not write
+        if name != "summary.pdf":  # not written by a study
             assert (tmp_path / "a" / name).read_bytes() == (folder / "reports" / name).read_bytes(), name
 
 
-def test_other_settings_never_mix_with_what_is_there(
+def test_run_of_other_settings_is_not_continued(
     study: tuple[Path, subprocess.CompletedProcess], tiny_data: Path, quartered: Path
 ) -> None:
     folder, _ = study
-    there = records(folder)[0].precision
-    other = "fp32" if there == "bf16" else "bf16"
+    stored = records(folder)[0].precision
+    other = "fp32" if stored == "bf16" else "bf16"
     process = cli(
         "run", "degradation", *SMALL, "--data-dir", tiny_data, "--runs-dir", folder / "runs", "--precision", other,
         "--reports-dir", folder / "reports", cwd=quartered,
     )  # fmt: skip
     message = one_sentence(process)
-    assert f"precision {there}, not {other}: name another RUNS_DIR, or delete" in message
+    assert re.search(f"precision {stored}, not {other}.* RUNS_DIR", message)
 
 
 @pytest.mark.parametrize("name", ["record.json", "run.json", "checkpoint.ckpt"])
-def test_files_that_are_cut_short_are_named(
+def test_truncated_files_are_named(
     name: str, study: tuple[Path, subprocess.CompletedProcess], tiny_data: Path, quartered: Path, tmp_path: Path
 ) -> None:
     source = records(study[0])[0].folder
@@ -166,11 +166,9 @@ def test_files_that_are_cut_short_are_named(
     assert f"delete {folder}" in message
 
 
-def test_a_run_that_breaks_is_named_in_the_report_and_the_exit_code(
-    tiny_data: Path, quartered: Path, tmp_path: Path
-) -> None:
+def test_failed_run_is_named_and_sets_the_exit_code(tiny_data: Path, quartered: Path, tmp_path: Path) -> None:
     blocker = tmp_path / "runs" / "degradation" / "2it-standin-tiny" / "plain-20" / "seed0" / "metrics.csv"
-    blocker.mkdir(parents=True)  # a folder where the run wants to write a file
+    blocker.mkdir(parents=True)  # a folder in place of a file that the run writes
     process = cli(
         "run", "degradation", *SMALL, "--data-dir", tiny_data, "--runs-dir", tmp_path / "runs", "--reports-dir",
         tmp_path / "reports", cwd=quartered,
@@ -182,7 +180,7 @@ def test_a_run_that_breaks_is_named_in_the_report_and_the_exit_code(
     assert re.search(r"D4\s+undecided", process.stdout)
 
 
-def test_where_every_run_breaks_there_is_no_report_and_no_traceback(tiny_data: Path, tmp_path: Path) -> None:
+def test_no_report_and_no_traceback_if_all_runs_fail(tiny_data: Path, tmp_path: Path) -> None:
     blocker = tmp_path / "runs" / "degradation" / "2it-standin-tiny" / "plain-20" / "seed0" / "metrics.csv"
     blocker.mkdir(parents=True)
     process = cli(
@@ -195,7 +193,7 @@ def test_where_every_run_breaks_there_is_no_report_and_no_traceback(tiny_data: P
     assert not list((tmp_path / "reports").iterdir())
 
 
-def test_ctrl_c_and_the_same_command_again(tiny_data: Path, quartered: Path, tmp_path: Path) -> None:
+def test_same_command_resumes_after_ctrl_c(tiny_data: Path, quartered: Path, tmp_path: Path) -> None:
     arguments = [
         sys.executable, "-m", "resnet_repro.cli", "run", "degradation", "--dataset", "standin-tiny", "--iterations",
         "40", "--arms", "plain-20", "--slots", "2", "--data-dir", str(tiny_data), "--runs-dir", str(tmp_path / "runs"),
@@ -212,7 +210,7 @@ def test_ctrl_c_and_the_same_command_again(tiny_data: Path, quartered: Path, tmp
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "run the same command to go on" in stderr
+    assert "run the same command to resume" in stderr
     assert (folder / "checkpoint.ckpt").exists()
     again = cli(*arguments[3:], cwd=quartered)
     assert again.returncode == 0, again.stderr

@@ -1,4 +1,4 @@
-"""Make variables become flags."""
+"""Make variables and targets, and the commands that they run."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from resnet_repro.design.registry import experiment_names
 
 
 def make(*arguments: str) -> str:
-    """What make prints, whether or not a make runs these tests."""
-    ours = ("MAKE", "MFLAGS", "DATA_MIRROR")  # make takes its variables from the environment too
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
+    """The output of make, independent of a make that runs these tests."""
+    inherited = ("MAKE", "MFLAGS", "DATA_MIRROR")  # make also reads its variables from the environment
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(inherited)}
     out = subprocess.run(
         ["make", "--no-print-directory", *arguments],
         cwd=REPO,
@@ -46,16 +46,16 @@ def test_make_variables_become_values_of_flags() -> None:
     assert make("-n", "degradation", "DRY_RUN=0", "WANDB_MODE=").splitlines()[-1].endswith(" run degradation ")
 
 
-def test_make_report_of_the_reference_reads_and_writes_its_folder() -> None:
+def test_make_report_reference_reads_and_writes_reports_reference() -> None:
     line = make("-n", "report", "REFERENCE=1").splitlines()[-1]
     assert line.endswith("report --every-budget --runs-dir reports/reference --reports-dir reports/reference")
 
 
-def test_make_status_takes_a_folder_of_runs() -> None:
+def test_make_status_passes_runs_dir() -> None:
     assert make("-n", "status", "RUNS_DIR=r").splitlines()[-1].endswith("resnet-repro status --runs-dir 'r'")
 
 
-def test_make_help_lists_every_target_with_its_time() -> None:
+def test_make_help_lists_every_target_with_its_duration() -> None:
     text = make("help")
     (phony,) = re.findall(r"^\.PHONY: (.*\\\n.*)$", (REPO / "Makefile").read_text(), re.M)
     for target in (set(re.findall(r"[a-z-]+", phony)) - {"clean"}) | set(experiment_names()):

@@ -1,4 +1,4 @@
-"""Class folders of the user's own on the command line."""
+"""Class folders and weights of the user on the command line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def record_in(runs: Path, experiment: str, budget: str, arm: str) -> dict:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty training images of two classes and ten to score, one of each that cannot be read."""
+    """Two classes with ten training and five validation images each. One image of each split is unreadable."""
     root = make_folders(tmp_path_factory.mktemp("flowers") / "My Flowers", train=10, test=5)
     for file in ("train/ant/0.png", "val/bee/1.png"):
         (root / file).write_bytes(b"broken")
@@ -33,7 +33,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_two_processes_train_on_class_folders_through_the_command_line(folders: Path, tmp_path: Path) -> None:
+def test_two_processes_train_together_on_class_folders(folders: Path, tmp_path: Path) -> None:
     flags = f"--arms resnet-18 --iterations 2 --resolution 32 --broken skip --runs-dir {tmp_path}/runs"
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"),
@@ -54,7 +54,7 @@ def test_two_processes_train_on_class_folders_through_the_command_line(folders: 
 
 
 @pytest.mark.slow
-def test_transfer_runs_on_own_images_with_own_weights(folders: Path, tmp_path: Path) -> None:
+def test_transfer_uses_class_folders_and_a_file_of_weights(folders: Path, tmp_path: Path) -> None:
     torch.save(torchvision.models.resnet34().state_dict(), tmp_path / "mine.pth")
     arguments = [
         *("run", "transfer", "--arms", "frozen-as-written,frozen-corrected", "--resolution", "32", "--broken", "skip"),
@@ -71,13 +71,13 @@ def test_transfer_runs_on_own_images_with_own_weights(folders: Path, tmp_path: P
     for record in records:
         assert record["weights_from"] == {"name": "mine.pth", "substitute": False}
         assert record["model"]["trainable_parameters"] == 2 * 513
-        assert record["iterations"] == 6  # six epochs of twenty images, as the 474 steps are of 10,000
+        assert record["iterations"] == 6  # six epochs, as the 474 steps on 10,000 images
         assert record["recipe"]["train_images"] == 0 and record["dataset"]["used"]["train"] == 20
     assert records[1]["feature_seconds"] > 0
     assert not (tmp_path / "runs" / "transfer" / budget / "pretrained").exists()
 
 
-def test_a_run_of_many_processes_says_why_it_failed(tmp_path: Path) -> None:
+def test_failure_reason_of_a_torchrun_log_is_found(tmp_path: Path) -> None:
     lines = ["resnet-repro: an older reason", *["..."] * 90, "resnet-repro: a.png cannot be read", "Traceback", "====="]
     (tmp_path / "log.txt").write_text("\n".join(lines))
     assert failure_reason(tmp_path) == "a.png cannot be read"
@@ -85,10 +85,10 @@ def test_a_run_of_many_processes_says_why_it_failed(tmp_path: Path) -> None:
     assert failure_reason(tmp_path) == "KeyError: 3"
 
 
-def test_a_spread_run_takes_all_gpus_and_shares_out_the_cores() -> None:
+def test_spread_run_uses_all_gpus_and_divides_the_cores() -> None:
     (slot,) = plan_slots(["cuda:0", "cuda:2"], None, runs=4, cores=16, visible="4,5,6", spread=True)
     assert (slot.processes, slot.threads, slot.workers, slot.environment["CUDA_VISIBLE_DEVICES"]) == (2, 8, 8, "4,6")
-    with pytest.raises(ValueError, match="SLOTS=2 does not go with runs that take all GPUs"):
+    with pytest.raises(ValueError, match="SLOTS=2"):
         plan_slots(["cuda:0", "cuda:1"], 2, runs=4, cores=16, spread=True)
     (slot,) = plan_slots(["cuda:1"], None, runs=4, cores=16, spread=True)
     assert (slot.processes, slot.environment["CUDA_VISIBLE_DEVICES"]) == (1, "1")

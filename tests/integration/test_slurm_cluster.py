@@ -1,4 +1,4 @@
-"""A Slurm of one node on this machine: the study as an array, a run signalled ahead of its limit, everything finished."""
+"""A Slurm of one node on this machine: studies as arrays, requeuing before the time limit, dependencies, errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = [
         any(shutil.which(name, path=f"{os.environ.get('PATH')}:/usr/sbin") is None for name in NEEDED),
         reason="Slurm is not installed: apt-get install --no-install-recommends slurm-wlm munge",
     ),
-    pytest.mark.skipif(os.getuid() != 0, reason="a Slurm of one's own needs root"),
+    pytest.mark.skipif(os.getuid() != 0, reason="starting Slurm needs root"),
 ]
 
 
@@ -37,13 +37,13 @@ SLURM = ("--executor", "slurm", "--devices", "cpu")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     folder = tmp_path_factory.mktemp("slurm")
     for parent in list(folder.parents)[:3]:
-        parent.chmod(0o755)  # munged, which is not root, has its files below
+        parent.chmod(0o755)  # munged does not run as root, and its files are below
     environment = os.environ | {"PATH": f"{os.environ.get('PATH')}:/usr/sbin"}
     subprocess.run([NODE, "start", folder], check=True, env=environment)
     os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
     yield
     subprocess.run(["scancel", "--me"], check=False)
-    wait_until(lambda: not ask("squeue", "--noheader", "--me").strip(), 60)  # else they would report to the next one
+    wait_until(lambda: not ask("squeue", "--noheader", "--me").strip(), 60)  # else jobs would report to the next Slurm
     del os.environ["SLURM_CONF"]
     subprocess.run([NODE, "stop", folder], check=True, env=environment)
 
@@ -54,7 +54,7 @@ def ask(*words: str) -> str:
     return answer.stdout
 
 
-def test_an_array_whose_element_is_signalled_ends_with_the_bits_of_the_local_executor(
+def test_signalled_array_element_is_requeued_and_resumes(
     slurm: None, by_this_machine: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
     submitted = cli_process(*command(tiny_data, tmp_path, *SLURM, "--time", "30"))
@@ -62,7 +62,7 @@ def test_an_array_whose_element_is_signalled_ends_with_the_bits_of_the_local_exe
     number = re.search(r"submitted 4 runs as job (\d+)", submitted.stdout)
     assert number, submitted.stdout
     again = cli_process(*command(tiny_data, tmp_path, *SLURM))
-    assert "4 runs are queued already" in again.stdout and "submitted 4" not in again.stdout
+    assert re.search(r"\b4 runs .*queued", again.stdout) and "submitted 4" not in again.stdout
     # The first element is the longest run, plain-56 or resnet-56.
     first = wait_until(
         lambda: next((arm for arm in ("plain-56", "resnet-56") if steps_of(folder_of(tmp_path, arm)) >= 2), None)
@@ -71,14 +71,14 @@ def test_an_array_whose_element_is_signalled_ends_with_the_bits_of_the_local_exe
     place = {arm: place for place, arm in enumerate(_arms_of(tmp_path))}[first]
     assert str(place) in elements.split()
     element = f"{number[1]}_{place}"
-    # As Slurm does ahead of the time limit. Of an array with waiting elements it sends the signal, and says that it has not.
+    # Slurm sends this signal before the time limit. If other elements wait, scancel sends it but returns an error.
     subprocess.run(["scancel", "--signal=USR1", "--batch", element], capture_output=True)
-    said = tmp_path / "runs" / "slurm"
-    wait_until(lambda: any("saved, queued again" in path.read_text() for path in said.glob(f"*/{place}.txt")))
+    outputs = tmp_path / "runs" / "slurm"
+    wait_until(lambda: any(re.search("saved.*queued", path.read_text()) for path in outputs.glob(f"*/{place}.txt")))
     wait_until(lambda: "PENDING" in ask("scontrol", "show", "job", element))
     status = cli_process("status", "degradation", "--runs-dir", tmp_path / "runs")
     assert re.search(rf"waiting\s+{first}|running\s+{first}", status.stdout), status.stdout
-    ask("scontrol", "update", f"JobId={element}", "StartTime=now")  # else Slurm lets two minutes pass
+    ask("scontrol", "update", f"JobId={element}", "StartTime=now")  # else Slurm waits for two minutes
     wait_until(lambda: all((folder_of(tmp_path, arm) / "record.json").exists() for arm in ARMS), 900)
     assert "resuming" in (folder_of(tmp_path, first) / "log.txt").read_text()
     assert_same_bits(tmp_path, by_this_machine)
@@ -88,7 +88,7 @@ def test_an_array_whose_element_is_signalled_ends_with_the_bits_of_the_local_exe
     )
     assert report.returncode == 0 and (tmp_path / "reports" / "degradation.pdf").exists()
     done = cli_process(*command(tiny_data, tmp_path, *SLURM))
-    assert "4 of 4 runs are finished already" in done.stdout and "submitted 4" not in done.stdout
+    assert "4 of 4 runs are finished" in done.stdout and "submitted 4" not in done.stdout
 
 
 def _arms_of(folder: Path) -> list[str]:
@@ -99,7 +99,7 @@ def _arms_of(folder: Path) -> list[str]:
     return [Path(job["marker"]).parents[1].name for job in json.loads(path.read_text())["jobs"]]
 
 
-def test_runs_that_start_from_others_wait_for_them(slurm: None, tiny_data: Path, tmp_path: Path) -> None:
+def test_runs_wait_for_the_runs_they_start_from(slurm: None, tiny_data: Path, tmp_path: Path) -> None:
     process = cli_process(
         "run", "construction", "--dataset", "standin-tiny", "--iterations", "2", "--arms", "plain-20-on", "--data-dir",
         tiny_data, "--runs-dir", tmp_path / "runs", *SLURM,
@@ -109,12 +109,12 @@ def test_runs_that_start_from_others_wait_for_them(slurm: None, tiny_data: Path,
     assert number, process.stdout
     assert f"afterany:{number[1]}" in ask("scontrol", "show", "job", number[2])
     records = wait_until(
-        lambda: len(found := list((tmp_path / "runs" / "construction").rglob("record.json"))) == 2 and found, 300
+        lambda: len(paths := list((tmp_path / "runs" / "construction").rglob("record.json"))) == 2 and paths, 300
     )
     assert {path.parents[1].name for path in records} == {"plain-20", "plain-20-on"}
 
 
-def test_what_slurm_refuses_is_told_in_one_sentence(slurm: None, tiny_data: Path, tmp_path: Path) -> None:
+def test_error_of_sbatch_is_reported_in_one_sentence(slurm: None, tiny_data: Path, tmp_path: Path) -> None:
     process = cli_process(*command(tiny_data, tmp_path, *SLURM, "--partition", "nowhere"))
     assert process.returncode == 2
     assert len(process.stderr.strip().splitlines()) == 1 and "invalid partition specified: nowhere" in process.stderr

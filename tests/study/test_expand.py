@@ -1,4 +1,4 @@
-"""Requests expanded: own images, resolutions, rates."""
+"""Expansion of requests: class folders, resolutions, recipes; selection of reports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from resnet_repro.study.expand import expand
 from resnet_repro.study.request import Request, at_resolution, scaled_profile
 
 
-def test_a_profile_at_another_resolution_says_so() -> None:
+def test_resolution_appears_in_the_name_of_profile_and_budget() -> None:
     experiment = load_experiment("transfer")
     quick = experiment.profile("quick")
     assert at_resolution(experiment, scaled_profile(experiment, "quick", None), 64) == quick
@@ -31,16 +31,16 @@ def test_a_profile_at_another_resolution_says_so() -> None:
 
 
 def request_for(words: str, monkeypatch: pytest.MonkeyPatch) -> Request:
-    """What the command line asks for with these words; nothing is carried out."""
-    asked: list[Request] = []
+    """The request of `resnet-repro run` with these arguments, without running it."""
+    requests: list[Request] = []
 
-    def note(request: Request, *_: object) -> Study:
-        asked.append(request)
+    def store(request: Request, *_: object) -> Study:
+        requests.append(request)
         return Study("", [])
 
-    monkeypatch.setattr("resnet_repro.study.execute.carry_out", note)
+    monkeypatch.setattr("resnet_repro.study.execute.carry_out", store)
     assert main(["run", *words.split()]) == 0
-    return asked[0]
+    return requests[0]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def request_for(words: str, monkeypatch: pytest.MonkeyPatch) -> Request:
         ("--profile quick", "folders-flowers", 1_000, 196, (360, 120, 240)),
     ],
 )
-def test_own_images_are_trained_on_for_as_many_epochs_as_the_papers(
+def test_class_folders_are_trained_for_the_published_number_of_epochs(
     words: str, name: str, images: int, iterations: int, published: tuple, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = request_for(f"plain-vs-resnet --arms resnet-34 --seeds 0 {words}", monkeypatch)
@@ -87,7 +87,7 @@ def test_own_images_are_trained_on_for_as_many_epochs_as_the_papers(
         ("plain-vs-resnet transfer --resolution 224", "paper"),
     ],
 )
-def test_reports_are_picked_by_resolution_and_by_the_path_of_class_folders(
+def test_reports_are_selected_by_resolution_and_by_path_of_class_folders(
     words: str, chosen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for experiment, budget, iterations in (
@@ -112,7 +112,7 @@ def test_reports_are_picked_by_resolution_and_by_the_path_of_class_folders(
     assert set(written) == {chosen}
 
 
-def test_a_resolution_without_runs_is_told(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+def test_resolution_without_runs_is_an_error(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     make_record(tmp_path, load_experiment("degradation"), "plain-20", 0)
     for words in ("degradation --resolution 96", "degradation --resolution 96 --profile paper"):
         assert main(["report", *words.split(), "--runs-dir", str(tmp_path)]) == 2

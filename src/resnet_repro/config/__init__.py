@@ -1,4 +1,4 @@
-"""What a run trains, as data: networks, recipes, schedules, settings. No torch.
+"""What a run trains, as data: networks, recipes, schedules, settings. Does not import torch.
 
 May import: errors, files.
 """

@@ -1,4 +1,4 @@
-"""What is trained, as data: network, recipe, what it starts from."""
+"""What an arm trains, as data: its network, its recipe, and the origin of its first weights."""
 
 from __future__ import annotations
 
@@ -9,83 +9,102 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Which network, as data that can be stored in a record and built again.
-
-    `builder` is "module.function" inside `resnet_repro.models`; `options` are its keyword arguments.
-    """
+    """A network as data that can be stored in a record and built again."""
 
     builder: str
+    """ "module.function" inside `resnet_repro.models`."""
     options: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the builder."""
 
 
 @dataclass(frozen=True)
 class WarmUp:
-    """A lower learning rate for the first steps of a training.
+    """A lower learning rate for the first steps of a training. It ends after `steps` steps or at `until_error`.
 
-    It lasts for the first `steps` steps, or until the running training error has fallen under `until_error` percent of
-    ten classes. Raises ValueError unless exactly one of the two is given.
+    Raises ValueError unless exactly one of the two is given.
     """
 
     learning_rate: float
+    """Rate per step during the warm-up."""
     until_error: float | None = None
+    """Running training error, in percent, below which the warm-up ends. It refers to ten classes; see
+    `schedule.warm_up_threshold` for other numbers.
+    """
     steps: int | None = None
+    """Number of steps after which the warm-up ends."""
 
     def __post_init__(self) -> None:
         if (self.until_error is None) == (self.steps is None):
-            raise ValueError(f"a warm-up ends by an error or after some steps: give until_error or steps, not {self}")
+            raise ValueError(f"invalid warm-up {self}: expected either until_error or steps")
 
 
 @dataclass(frozen=True)
 class Compressed:
-    """What a recipe becomes in a budget that compresses its schedule: another name, and this warm-up."""
+    """Changes of a recipe in a budget that compresses its schedule."""
 
     name: str
+    """Name of the changed recipe."""
     warm_up: WarmUp
+    """Warm-up of the changed recipe."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained: optimizer, schedule, scaling of the pixels, augmentation.
-
-    `iterations` and `milestones` are the published ones; a budget of another length scales the milestones with it.
-    Learning rates are per step of one batch; `padding` is in pixels. For Adam `momentum` is β₁; β₂ is 0.999, ε 1e-8.
-    scaling: "pixel-mean" subtracts the per-pixel mean of the training images and divides by one number, "unit" divides
-    by 255, "standard" gives every channel mean 0 and variance 1 over the training images, "imagenet" takes the
-    channels' mean and standard deviation over ImageNet-1k, as torchvision's weights want it.
-    validation_images: how many of the training images are held out, scored along the way and never trained on.
-    train_images: how many of the others are trained on, the first in the data's own order; 0 for all.
-    padding is for images that lie in memory, scale for those of class folders: the shorter side is drawn from it, in
-    pixels where the crop has 224, and in proportion where it has another size; scored are crops from the middle of
-    images whose shorter side is the smaller one. None: all images are scaled to the crop's size.
-    color: standard deviation of the shift along the principal components of the colours (Krizhevsky 2012, section
-    4.1); 0 for none. ten_crop: score the test images once more at the end, on the mean of ten crops.
-    compressed: how a budget shorter than `iterations` changes the recipe beyond its length; None for not at all.
-    """
+    """How a network is trained: optimizer, schedule, normalization of the pixels, augmentation."""
 
     name: str
     source: str
+    """Publication and section that the recipe is taken from."""
     iterations: int
+    """Published number of optimizer steps."""
     batch_size: int
+    """Images per step, over all devices."""
     learning_rate: float
+    """Initial rate per step."""
     milestones: tuple[int, ...] = ()
+    """Published steps at which the rate is divided. A budget of another length scales them."""
     divide_by: float = 1
+    """Divisor of the rate at each milestone."""
     momentum: float = 0.9
+    """Momentum of SGD, or β₁ of Adam. Adam's β₂ is 0.999 and its ε 1e-8."""
     weight_decay: float = 0.0
+    """Coefficient of the L2 penalty. 0: none."""
     padding: int = 0
+    """In-memory data only: pixels of padding on each side before a random crop of the original size. 0: no crop."""
     flip: bool = False
+    """Mirror each training image horizontally with probability 1/2."""
     nesterov: bool = False
+    """Use Nesterov momentum."""
     optimizer: Literal["sgd", "adam"] = "sgd"
     warm_up: WarmUp | None = None
+    """Lower rate for the first steps. None: no warm-up."""
     scaling: Literal["pixel-mean", "unit", "standard", "imagenet"] = "pixel-mean"
+    """Normalization of the pixels.
+
+    "pixel-mean": subtract the per-pixel mean of the training images, and divide by the standard deviation of all pixels.
+    "unit": divide by 255. "standard": mean 0 and variance 1 per channel over the training images. "imagenet": channel
+    statistics of ImageNet-1k, which torchvision's weights require.
+    """
     validation_images: int = 0
+    """Number of training images to hold out for validation: they are scored but never trained on."""
     train_images: int = 0
+    """Number of the remaining images to train on, the first ones in the data's order. 0: all."""
     scale: tuple[int, int] | None = None
+    """Class folders only: range of the shorter side before a random crop, in pixels for a crop of 224 and in proportion
+    for other sizes. Evaluation resizes the shorter side to `scale[0]` and takes the centre crop. None: images are
+    resized to the crop size.
+    """
     color: float = 0.0
+    """Standard deviation of the shift along the principal components of the colours (Krizhevsky 2012, section 4.1).
+    0: none.
+    """
     ten_crop: bool = False
+    """After the last step, also score the test images on the mean prediction of ten crops."""
     compressed: Compressed | None = None
+    """Changes in a budget shorter than `iterations`. None: only the length changes."""
 
     def at(self, iterations: int) -> Recipe:
-        """The recipe as a schedule of so many steps is trained: `compressed` where that is shorter than published."""
+        """The recipe for a schedule of `iterations` steps: `compressed` applies if this is shorter than published."""
         if self.compressed is None:
             return self
         if iterations >= self.iterations:
@@ -95,95 +114,99 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Start:
-    """Where an arm's first weights come from: the finished run of another arm with the same seed.
-
-    how: "copy" takes the weights as they are; "deepen" builds the arm's deeper network from them, so that it computes
-    the same function (`models.construction`); "backbone" takes all but the last layer's. For the last, weights that
-    come from outside (see `Weights`) stand in place of the run's where they can be had.
-    experiment: the experiment that the parent belongs to; None for the arm's own, whose launcher then sees to it that
-    the parent is trained first. The runs of another experiment must be there already.
-    """
+    """Origin of an arm's first weights: the finished run of another arm with the same seed."""
 
     arm: str
+    """Name of the parent arm."""
     how: Literal["copy", "deepen", "backbone"]
+    """ "copy": all weights, unchanged. "deepen": build the arm's deeper network so that it computes the same function
+    (`models.construction`). "backbone": all layers except the last; pretrained `Weights` replace the parent if available.
+    """
     experiment: str | None = None
+    """Experiment of the parent arm, whose runs must be finished. None: the same experiment, which trains the parent
+    first.
+    """
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Pretrained weights from outside: what they are called, and the sha256 of their file."""
+    """Pretrained weights from outside the project."""
 
     name: str
     sha256: str
+    """Digest of the file."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """Where an arm's learning rate comes from: the best of some other arms of the experiment, at the same seed.
+    """Search for an arm's learning rate among other arms of the experiment, at the same seed.
 
-    arms: the candidates, each with a rate of its own in its recipe. Their runs are trained first; the rate of the one
-    with the lowest final `metric` is taken. Test errors choose nothing, so the metric is one of the validation split.
+    The runs of the candidates are trained first. The arm takes the rate of the run with the lowest final `metric`.
     """
 
     arms: tuple[str, ...]
+    """Names of the candidates. Their recipes differ in the learning rate."""
     metric: Literal["validation_error", "validation_loss"] = "validation_error"
+    """Metric to minimize. It is measured on the validation split, because test errors must not select anything."""
 
 
-COUNTED_SEED = 0  # in the folder's name: of a network that is counted nothing is drawn
+COUNTED_SEED = 0  # in the folder name of counted networks, which involve no random draws
 
 
 @dataclass(frozen=True)
 class CountedArm:
-    """A network that is counted layer by layer, on one image of `shape` (C, H, W), and never trained.
-
-    `control` networks serve a claim and stand in no table of networks.
-    """
+    """A network that is counted layer by layer and not trained."""
 
     name: str
     model: ModelSpec
     shape: tuple[int, int, int]
+    """(C, H, W) of the input image."""
     classes: int
+    """Number of classes of the output."""
     control: bool = False
+    """The network serves a claim and is left out of the table of networks."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One configuration compared in an experiment. `control` arms serve a claim but stand in no table of errors.
-
-    share: the part of the schedule that the arm is trained for, in (0, 1]: a control that only has to show its first
-    steps need not spend the whole budget. The learning rate at a step is that of the full schedule.
-    length: the arm's own schedule as a multiple of the profile's; 0 for an arm that is scored and not trained.
-    start: the run whose weights it starts from; None for an initialization of its own.
-    search: the arms among which its learning rate is found; None for the recipe's.
-    watch: measurements beyond those that every run takes, by the names in `diagnostics.along_training`.
-    dataset: the data set of the catalogue that the arm is trained on, where that is not the experiment's.
-    features: of a network with a frozen backbone: whether the features that its last layer sees are computed at each
-    step, or once, before the first. It needs a recipe that draws nothing on the images.
-    activations: what backpropagation needs is "stored", or "recomputed" block by block to save memory; "auto" decides
-    by measured memory. It changes no number, only time and memory.
-    """
+    """One configuration that an experiment compares. Raises ValueError for an invalid `share` or `length`."""
 
     name: str
     model: ModelSpec
     recipe: Recipe
     control: bool = False
+    """The arm serves a claim and is left out of the table of errors. It is scored on part of the training images."""
     share: float = 1.0
+    """Fraction of the schedule that is trained, in (0, 1]. The learning rate at each step is that of the full schedule.
+    Below 1 for controls that only need to show their first steps.
+    """
     length: float = 1.0
+    """Length of the arm's schedule as a multiple of the profile's. 0: the arm is scored without training."""
     start: Start | None = None
+    """Run whose weights the arm starts from. None: random initialization."""
     watch: tuple[str, ...] = ()
+    """Additional measurements, by their names in `diagnostics.along_training`."""
     activations: Literal["auto", "stored", "recomputed"] = "auto"
+    """Whether backpropagation stores activations or recomputes them block by block to save memory. "auto" decides by
+    measured memory. Changes time and memory but no result.
+    """
     search: Search | None = None
+    """Search for the learning rate. None: the recipe's rate."""
     dataset: str | None = None
+    """Data set of the arm, by its name in the catalogue. None: the experiment's."""
     features: Literal["each step", "once"] = "each step"
+    """For frozen backbones: compute features at every step, or once before training ("once" requires a recipe without
+    augmentation).
+    """
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
-            raise ValueError(f"share of arm {self.name} is {self.share}: it must lie in (0, 1]")
+            raise ValueError(f"invalid share {self.share} of arm {self.name}: expected a number in (0, 1]")
         if self.length < 0:
-            raise ValueError(f"length of arm {self.name} is {self.length}: it must not be negative")
+            raise ValueError(f"invalid length {self.length} of arm {self.name}: expected a number of at least 0")
 
     @property
     def sources(self) -> list[str]:
-        """Arms of the same experiment whose runs come first."""
-        own = [self.start.arm] if self.start is not None and self.start.experiment is None else []
-        return own + list(self.search.arms if self.search else ())
+        """Names of the arms of the same experiment whose runs must be trained before this arm's."""
+        parents = [self.start.arm] if self.start is not None and self.start.experiment is None else []
+        return parents + list(self.search.arms if self.search else ())

@@ -1,4 +1,4 @@
-"""Arms in one line each, for the experiment files."""
+"""Short constructors of arms for experiment files."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ ARM_FIELDS = ("control", "share", "length", "start", "watch", "activations", "da
 
 
 def cifar_arm(kind: str, depth: int, recipe: Recipe, *, name: str | None = None, **options: Any) -> Arm:
-    """plain-`depth` or resnet-`depth` of the CIFAR family, named so.
+    """An arm of the CIFAR family: plain-`depth` or resnet-`depth`.
 
-    options: fields of `Arm` by their names, else what `models.cifar.cifar_net` takes. Those other than the paper's
-    show in the name: resnet-20-B, plain-56-no-bn, resnet-20-group, resnet-20-single for shortcuts around every layer.
+    options: fields of `Arm`, and arguments of `models.cifar.cifar_net`. Arguments that differ from the paper appear in
+    the default name: resnet-20-B, plain-56-no-bn, resnet-20-group, resnet-20-single (a shortcut around every layer).
     """
     fields = {field: options.pop(field) for field in ARM_FIELDS if field in options}
     model = ModelSpec("cifar.cifar_net", {"kind": kind, "depth": depth, **options})
@@ -21,10 +21,10 @@ def cifar_arm(kind: str, depth: int, recipe: Recipe, *, name: str | None = None,
 
 
 def imagenet_arm(kind: str, depth: int, recipe: Recipe, *, name: str | None = None, **options: Any) -> Arm:
-    """plain-`depth` or resnet-`depth` of the ImageNet family, named so.
+    """An arm of the ImageNet family: plain-`depth` or resnet-`depth`.
 
-    options: fields of `Arm` by their names, else what `models.imagenet.imagenet_net` takes; a shortcut option other than
-    B shows in the name.
+    options: fields of `Arm`, and arguments of `models.imagenet.imagenet_net`. A shortcut option other than B appears in
+    the default name.
     """
     fields = {field: options.pop(field) for field in ARM_FIELDS if field in options}
     model = ModelSpec("imagenet.imagenet_net", {"kind": kind, "depth": depth, **options})
@@ -35,7 +35,7 @@ def imagenet_arm(kind: str, depth: int, recipe: Recipe, *, name: str | None = No
 def counted_arm(
     name: str, builder: str, shape: tuple[int, int, int], classes: int = 1000, *, control: bool = False, **options: Any
 ) -> CountedArm:
-    """A network that is counted on an image of `shape` (C, H, W). options: the builder's."""
+    """A network to count on an image of `shape` (C, H, W). options: arguments of the builder."""
     return CountedArm(name, ModelSpec(builder, options), shape, classes, control)
 
 

@@ -1,4 +1,4 @@
-"""Published ways to train, under the short names of their sources."""
+"""Published training recipes, named after their sources."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from resnet_repro.config.arm import Compressed, Recipe, WarmUp
 
-# He15's remedy for deep nets, made a fixed length. Within the few steps of a compressed schedule the rate of 0.1 shows the
-# opposite of the paper: resnet-56 stays at the error of guessing for hundreds of them.
+# The warm-up that He15 uses for its deepest nets, with a fixed length. In a compressed schedule a rate of 0.1 shows the
+# opposite of the paper: resnet-56 stays at chance level for hundreds of steps.
 SLOW_START = Compressed("he15-cifar compressed", WarmUp(0.01, steps=400))
 
 HE15_CIFAR = Recipe(
@@ -24,19 +24,20 @@ HE15_CIFAR = Recipe(
     compressed=SLOW_START,
 )
 
-# Of experiments whose point is what the published rate does, in compressed schedules too.
+# For experiments that study the effect of the published rate, also in compressed schedules.
 HE15_CIFAR_AT_ONCE = replace(HE15_CIFAR, compressed=None)
 
-# The first division of the rate at 32,000 steps, and time for the errors to settle after it.
+# A prefix in steps: includes the first division of the rate at 32,000, and time for the errors to settle.
 PAST_FIRST_DIVISION = 34_000
 
-# From 110 layers on, He15 starts with a rate of 0.01 until the training error is under 80 %.
+# For 110 and more layers, He15 starts with a rate of 0.01 until the training error is below 80 %.
 HE15_CIFAR_WARM_UP = replace(HE15_CIFAR, name="he15-cifar with warm-up", warm_up=WarmUp(0.01, until_error=80.0))
 
-# A net without batch normalization does not stand the published rate.
+# A net without batch normalization cannot be trained at the published rate.
 HE15_CIFAR_WITHOUT_BN = replace(HE15_CIFAR_AT_ONCE, name="he15-cifar at rate 0.01", learning_rate=0.01)
 
-# 90 epochs of 1,281,167 images, 5,005 steps each: the customary stand-in for "divided where the error plateaus".
+# 90 epochs of 1,281,167 images (5,005 steps each), divided at thirds: the usual schedule for He15's "divided by 10 when the
+# error plateaus".
 HE15_IMAGENET = replace(
     HE15_CIFAR_AT_ONCE,
     name="he15-imagenet",
@@ -50,7 +51,7 @@ HE15_IMAGENET = replace(
     ten_crop=True,
 )
 
-# 50 epochs of 40,000 images. TensorFlow 1's Adam with its default moments; no weight decay, no augmentation.
+# 50 epochs of 40,000 images. Adam of TensorFlow 1 with default moments, no weight decay, no augmentation.
 IMPL_D = Recipe(
     name="impl-d",
     source="impl-D",
@@ -62,7 +63,7 @@ IMPL_D = Recipe(
     validation_images=10_000,
 )
 
-# 10 epochs of 60,000 images, the last batch of each short.
+# 10 epochs of 60,000 images. The last batch of an epoch is smaller.
 BLOG_E_MNIST = Recipe(
     name="blog-e-mnist",
     source="blog-E",
@@ -73,7 +74,7 @@ BLOG_E_MNIST = Recipe(
     scaling="unit",
 )
 
-# 100 epochs. The source names Adam, cross-entropy and augmentation; all else is ours.
+# 100 epochs. The source specifies Adam, cross-entropy and augmentation; the other values are ours.
 BLOG_A_FASHION = Recipe(
     name="blog-a-fashion",
     source="blog-A",
@@ -86,7 +87,7 @@ BLOG_A_FASHION = Recipe(
     scaling="standard",
 )
 
-# 40 epochs of 45,000 images; the rate is searched for each activation.
+# 40 epochs of 45,000 images. The learning rate is searched for each activation.
 FOUR_LAYERS = Recipe(
     name="four-layers",
     source="Krizhevsky 2012, figure 1",
@@ -96,8 +97,8 @@ FOUR_LAYERS = Recipe(
     validation_images=5_000,
 )
 
-# 10 epochs of 10,000 images, scaled to the resolution and no more. The source's is "as written", without ImageNet's
-# scaling of the pixels.
+# 10 epochs of 10,000 images, which are resized and not augmented. The recipe "as written" in the source lacks the
+# normalization that the ImageNet weights require; "corrected" has it.
 BLOG_E_TRANSFER = Recipe(
     name="blog-e-transfer as written",
     source="blog-E",
@@ -110,5 +111,5 @@ BLOG_E_TRANSFER = Recipe(
 )
 BLOG_E_TRANSFER_CORRECTED = replace(BLOG_E_TRANSFER, name="blog-e-transfer corrected", scaling="imagenet")
 
-# The backbone's own training, where weights from outside cannot be had: on other images, as He15 trains for CIFAR.
+# Trains the backbone on other images if no pretrained weights are available: He15's CIFAR recipe.
 PRETRAINING = replace(HE15_CIFAR_AT_ONCE, name="pretraining", source="ours, after He15 section 4.2", scaling="imagenet")

@@ -12,102 +12,107 @@ import msgspec
 from resnet_repro.config.arm import Arm, Weights
 from resnet_repro.errors import UserError
 
-SCORED_STEP = 500  # images: the fewest that are scored, and what more of them are a multiple of
-SCORED_WHOLE = 2_000  # steps from which on scoring all images costs little beside the training
+SCORED_STEP = 500  # Images. Short budgets score a positive multiple of this number.
+SCORED_WHOLE = 2_000  # Steps. In longer budgets, scoring all images costs little compared to training.
 
 
-# Steps of a run from which on its step is one CUDA graph: recording it takes as long as some eager steps, and in shorter runs
-# the gradients of most steps are read.
+# Runs of at least this many steps execute each step as one CUDA graph. Recording the graph takes as long as several eager
+# steps. In shorter runs the gradients of most steps are read, which makes these steps eager anyway.
 FEWEST_CAPTURED = 80
 
 
 @dataclass(frozen=True)
 class Scored:
-    """On how many images a run of a short budget is scored, the first of each split in the order of their digests.
-
-    along: of every split, at the evaluations along the way. train: of the training images, at the end; test: of the
-    test and validation images, at the end.
-    """
+    """Numbers of images that score a run of a short budget: the first of each split, in the order of their digests."""
 
     along: int
+    """Images of each split at evaluations during training."""
     train: int
+    """Training images after the last step."""
     test: int
+    """Test images, and validation images, after the last step."""
 
     @staticmethod
     def after(steps: int) -> Scored:
-        """As many as a training of so many steps affords: with batch 128 scoring takes a fifth of the time at most."""
+        """The numbers for a training of `steps` steps. At batch size 128, scoring takes at most a fifth of the time."""
         return Scored(*(max(1, math.ceil(steps * per_step / SCORED_STEP)) * SCORED_STEP for per_step in (5, 25, 50)))
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Everything that determines what a run computes; stored beside its results and compared before it is resumed.
-
-    iterations: the length of the schedule. stretch: steps after which the run ends unscored, None for a whole run.
-    prefix: steps of the published schedule after which the run ends and is scored; its checkpoint stays, so that a longer
-    prefix can continue it. None for runs to the end of their schedule or share. scored: on how many images; None for all.
-    dataset_digest is that of the contents, precision one of "bf16" and "fp32", device the kind ("cpu", "cuda", "mps").
-    resolution: pixels of an image's side as the network sees it; None for the data set's own. weights: those that the
-    arm starts from in place of another run's; None where it does not.
-    """
+    """Everything that determines the results of a run. Stored with the results and compared before the run resumes."""
 
     experiment: str
     budget: str
+    """Name of the budget's folder."""
     arm: Arm
     seed: int
+    """Seed of the initialization, the order of the data, augmentation and dropout."""
     iterations: int
+    """Length of the schedule in steps."""
     evaluate_every: int
+    """Steps between evaluations."""
     dataset: str
     dataset_digest: str
+    """Digest of the contents of the data set."""
     precision: str
+    """ "bf16" or "fp32"."""
     device: str
+    """Kind of device: "cpu", "cuda" or "mps"."""
     stretch: int | None = None
+    """Steps after which the run ends without being scored. None: it is scored."""
     resolution: int | None = None
+    """Side of the images in pixels at the input of the network. None: that of the data set."""
     weights: Weights | None = None
+    """Pretrained weights that the arm starts from instead of another run. None: no such weights."""
     prefix: int | None = None
+    """Steps of the published schedule after which the run ends and is scored. Its checkpoint is kept, so that a longer
+    prefix can continue it. None: the run continues to the end of its schedule or share.
+    """
     scored: Scored | None = None
+    """Numbers of images to score. None: all."""
 
     @property
     def stop_at(self) -> int:
-        """The step at which the run ends: of the budget, the arm's share of it, the prefix or the stretch the first."""
+        """The last step of the run: the first end among the arm's share of the schedule, the prefix and the stretch."""
         return min(end for end in (self.whole, self.stretch, self.prefix) if end is not None)
 
     @property
     def followed(self) -> int:
-        """The steps of its schedule that the run is to follow: all of them, or those of the prefix."""
+        """The number of steps of the full schedule that the run is to follow: all, or those of the prefix."""
         return self.iterations if self.prefix is None else min(self.prefix, self.iterations)
 
     @property
     def whole(self) -> int:
-        """The steps of the arm's schedule or share, also of a run that ends before."""
+        """The number of steps of the arm's schedule or share, even if the run ends earlier."""
         return max(1, round(self.iterations * self.arm.share)) if self.iterations else 0
 
     @property
     def scheduled(self) -> int:
-        """The steps that the run takes; of a prefix those of the whole schedule, since a longer one may continue it."""
+        """The number of steps that the run takes. For a prefix: all of its schedule, since a longer one may continue it."""
         return self.stop_at if self.prefix is None else self.whole
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON gives it back: tuples are lists."""
+        """The settings as decoded JSON. Tuples become lists."""
         return msgspec.json.decode(msgspec.json.encode(self))
 
     @staticmethod
     def from_json(data: object) -> RunSettings:
-        """The settings that `to_json` gave, in this version or an earlier one; fields added since have their defaults.
+        """Read settings that `to_json` of this or an earlier version returned. Missing fields get their defaults.
 
-        Raises UserError for those of another version.
+        Raises UserError for settings that this version cannot read.
         """
         try:
             settings = msgspec.convert(data, RunSettings)
             if unknown := _unknown(data, settings.to_json()):
-                raise ValueError(f"it knows no {', '.join(unknown)}")
+                raise ValueError(f"unknown fields: {', '.join(unknown)}")
         except ValueError as error:
             raise UserError(f"these are settings of another version ({error}): train the run again") from error
         return settings
 
 
 def _unknown(data: Any, known: Any) -> list[str]:
-    """Keys of nested objects that the same objects of this version lack, but for those that say nothing."""
+    """Keys of nested objects that this version does not know. Keys with the value None are ignored."""
     if not (isinstance(data, Mapping) and isinstance(known, Mapping)):
         return []
     deeper = [key for name in data.keys() & known.keys() for key in _unknown(data[name], known[name])]

@@ -1,4 +1,4 @@
-"""Experiments as they are declared: arms, profiles, claims, figures; their budgets; where their files are.
+"""Declarations of experiments: arms, profiles, claims, figures, budgets, and the files that define them.
 
 May import: config, claims, figures, and the names of data sets.
 """

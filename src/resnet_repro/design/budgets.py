@@ -1,4 +1,4 @@
-"""Budgets: what the runs of a study are trained for, as the name of their folder says it."""
+"""Budgets: the length, resolution and data set of runs, and the folder names that encode them."""
 
 from __future__ import annotations
 
@@ -21,23 +21,27 @@ _FOLDER = re.compile(
 
 @dataclass(frozen=True)
 class Budget:
-    """A profile's name, the steps of a scaled schedule, or a prefix of the published one; pixels of an image's side and
-    data set, where they are not the profile's and the experiment's own.
-    """
+    """The budget of a study. Exactly one of `profile`, `iterations` and `prefix` gives its length."""
 
     profile: str | None = None
+    """Name of a profile."""
     iterations: int | None = None
+    """Steps of a scaled schedule."""
     prefix: int | None = None
+    """First steps of the published schedule."""
     resolution: int | None = None
+    """Side of the images in pixels. None: the profile's."""
     dataset: str | None = None
+    """Name of the data set. None: the experiment's."""
 
     @staticmethod
     def of(experiment: Experiment, profile: Profile, dataset: str) -> Budget:
+        """The budget of a profile of the experiment on a data set."""
         return replace(Budget.parse(profile.name), dataset=None if dataset == experiment.dataset else dataset)
 
     @staticmethod
     def parse(folder: str) -> Budget:
-        """The budget that a folder is named after; any other name counts as that of a profile."""
+        """Parse the name of a budget's folder. A name without steps is that of a profile."""
         match = _FOLDER.fullmatch(folder)
         assert match is not None
         iterations, prefix, resolution = (
@@ -47,7 +51,7 @@ class Budget:
 
     @property
     def profile_name(self) -> str:
-        """As `Profile.name`: "quick", "2000it", "prefix34000", "quick-96px"."""
+        """The name as in `Profile.name`: "quick", "2000it", "prefix34000", "quick-96px"."""
         schedule = (
             f"{self.iterations}it" if self.iterations else f"prefix{self.prefix}" if self.prefix else self.profile
         )
@@ -55,13 +59,14 @@ class Budget:
 
     @property
     def folder(self) -> str:
-        """The name of the runs' folder below the experiment's: "quick", "quick-cifar100", "paper-96px-folders-flowers"."""
+        """The name of the budget's folder, e.g. "quick", "quick-cifar100" or "paper-96px-folders-flowers"."""
         return f"{self.profile_name}-{self.dataset}" if self.dataset else self.profile_name
 
     def profile_of(self, experiment: Experiment) -> Profile | None:
-        """The experiment's profile at this budget; None where it has none of that name.
+        """The profile of the experiment at this budget; None if the experiment has no profile of this name.
 
-        Which profile was scaled to a number of steps no name says: it is given the first one's arms, and no seeds.
+        The name of a scaled schedule does not tell which profile was scaled. The result then has the arms of the first
+        profile, and no seeds.
         """
         name = "paper" if self.prefix else self.profile
         profile = next((profile for profile in experiment.profiles if profile.name == name), None)
@@ -72,7 +77,7 @@ class Budget:
         return profile.at(self.resolution) if self.resolution and profile else profile
 
     def command(self, experiment: Experiment, arms: Sequence[str] | None = None, seeds: Sequence[int] = ()) -> str:
-        """The Make command that trains these arms at these seeds, all of the profile's by default."""
+        """The Make command that trains these arms at these seeds; by default all of the profile's."""
         profile = self.profile_of(experiment) or experiment.profiles[0]
         values = {
             "ITERATIONS": self.iterations,
@@ -90,8 +95,9 @@ class Budget:
         return " ".join([f"make {experiment.name}", *(f"{name}={value}" for name, value in values.items() if value)])
 
     def commands(self, experiment: Experiment, seeds: Mapping[str, Sequence[int]]) -> list[str]:
-        """`command` for all of {arm: seeds}, one for each set of seeds; arms without any, which are only counted, go with
-        the first.
+        """The Make commands for {arm: seeds}, one for each set of seeds.
+
+        Arms without seeds are counted networks; they are part of the first command.
         """
         groups: dict[tuple[int, ...], list[str]] = {}
         for arm, its_seeds in seeds.items():

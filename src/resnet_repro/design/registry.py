@@ -1,4 +1,4 @@
-"""Finds the experiments: one file each in `experiments/`, holding a function of the file's name."""
+"""Find experiments: each file of `experiments/` defines a function of the same name that returns an `Experiment`."""
 
 from __future__ import annotations
 
@@ -11,22 +11,25 @@ from resnet_repro.errors import UserError
 
 
 def experiments_folder() -> Path:
-    """`experiments/` of the working directory, else of the repository that this package is installed from."""
+    """The folder `experiments/` of the working directory, else of the repository that contains this package.
+
+    Raises UserError if neither exists.
+    """
     for root in (Path.cwd(), Path(__file__).resolve().parents[3]):
         if any((root / "experiments").glob("*.py")):
             return root / "experiments"
-    raise UserError("no experiments/ folder here: run resnet-repro in a clone of the repository")
+    raise UserError("no folder experiments/ found; run resnet-repro in a clone of the repository")
 
 
 def experiment_names() -> list[str]:
-    """Names as the command line takes them, in alphabetical order."""
+    """The names of all experiments as on the command line, in alphabetical order."""
     return sorted(p.stem.replace("_", "-") for p in experiments_folder().glob("*.py") if not p.stem.startswith("_"))
 
 
 def load_experiment(name: str) -> Experiment:
-    """The experiment of that name. Raises UserError with the known names."""
+    """Load the experiment of this name. Raises UserError that lists the known names."""
     if name not in experiment_names():
-        raise UserError(f"unknown experiment {name!r}: take one of {', '.join(experiment_names())}")
+        raise UserError(f"unknown experiment {name!r}: expected one of {', '.join(experiment_names())}")
     function = name.replace("-", "_")
     path = experiments_folder() / f"{function}.py"
     spec = importlib.util.spec_from_file_location(f"experiments.{function}", path)
@@ -37,6 +40,6 @@ def load_experiment(name: str) -> Experiment:
 
 
 def summary(name: str) -> str:
-    """The first line of an experiment file's docstring."""
+    """The first line of the docstring of an experiment file."""
     path = experiments_folder() / f"{name.replace('-', '_')}.py"
     return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]

@@ -1,4 +1,4 @@
-"""An experiment carried out: what was asked for, the runs that follow, and how they stand.
+"""Execution of an experiment: the request, its runs, and their status.
 
-May import: all wings but report, figures and claims.
+May import: all wings except report, figures and claims.
 """

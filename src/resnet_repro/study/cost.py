@@ -1,4 +1,4 @@
-"""What runs are expected to cost: time, and what they ask of a GPU."""
+"""Expected costs of runs: multiply-adds, and the memory that they need on a GPU."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from resnet_repro.study.run import Run, net_of
 
 
 def expected_costs(runs: Sequence[Run], datasets: Mapping[str, DatasetFacts]) -> dict[str, float]:
-    """Expected cost of each run by name: multiply-adds of all its images, a backward pass counting twice.
+    """The expected multiply-adds of each run, by the run's name. A backward pass counts as two forward passes.
 
-    datasets: the facts of each data set that the runs are trained on, by its name.
+    datasets: facts of the runs' data sets, by name.
     """
     from resnet_repro.data.stream import EVALUATION_IMAGES
     from resnet_repro.diagnostics.complexity import describe
@@ -43,10 +43,10 @@ def expected_costs(runs: Sequence[Run], datasets: Mapping[str, DatasetFacts]) ->
 
 
 def heaviest(runs: Sequence[Run], datasets: Mapping[str, DatasetFacts]) -> Load:
-    """What the largest of the runs asks of a GPU: multiply-adds of a training step, and an estimate of its memory.
+    """The largest load of a run on a GPU: multiply-adds of a training step, and an estimate of its memory in bytes.
 
-    Two numbers are kept for each that a layer puts out, measured on resnet-56 and resnet-1202; a step recorded as a graph
-    keeps them in memory of its own, beside that of the steps which are taken eagerly.
+    Two numbers are stored for each number of a layer's output (measured on resnet-56 and resnet-1202). The estimate
+    doubles this, since a CUDA graph has a memory pool beside that of the eager steps.
     """
     from resnet_repro.diagnostics.complexity import KIB_PER_NUMBER, build_on_meta, layer_costs, totals
 
@@ -62,13 +62,13 @@ def heaviest(runs: Sequence[Run], datasets: Mapping[str, DatasetFacts]) -> Load:
 
 
 def _shape(settings: RunSettings, facts: DatasetFacts) -> tuple[int, int, int]:
-    """(C, H, W) of an image as the run's network sees it."""
+    """(C, H, W) of an image at the input of the run's network."""
     channels, height, width = facts.shape
     return channels, settings.resolution or height, settings.resolution or width
 
 
 def with_descendants(runs: Sequence[Run], costs: Mapping[str, float]) -> dict[str, float]:
-    """Cost of each run together with the longest chain of runs that wait for it."""
+    """The cost of each run, by name, plus that of the most expensive chain of runs that wait for it."""
     children: dict[Path, list[Run]] = {}
     for run in runs:
         for source in run.sources:

@@ -1,4 +1,4 @@
-"""An experiment carried out: its runs expanded, checked, launched, watched. The command line's `run`."""
+"""Execute a request: expand it into runs, check them, launch them, show their progress. Implements `resnet-repro run`."""
 
 from __future__ import annotations
 
@@ -38,25 +38,26 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Study:
-    """How a study ended: its runs in the order in which they were asked for.
-
-    budget: the name of the runs' folder below the experiment's. is_main: whether this process speaks for all that were
-    started together.
-    """
+    """The result of a request."""
 
     budget: str
+    """Name of the budget's folder, below the folder of the experiment."""
     runs: Sequence[EndedRun]
+    """The runs in the order of the request, counted networks last."""
     is_main: bool = True
+    """Whether this process reports for all processes that were started together."""
 
     def named(self, outcome: Outcome) -> list[str]:
+        """The names of the runs with this outcome."""
         return [run.name for run in self.runs if run.outcome == outcome]
 
 
 def carry_out(request: Request, mirror: Mirror, console: Console) -> Study:
-    """Run what is missing of a study. Runs that have their record are not repeated, others go on where they stopped.
+    """Train the missing runs of a request. Finished runs are not repeated; interrupted runs resume.
 
-    mirror: follows the runs. Raises UserError before anything is started, for bad input and for folders that hold other
-    runs.
+    mirror: uploads the progress of the runs to W&B.
+    Raises UserError before any run starts for invalid input and for folders that contain other runs, and at the end if a
+    finished run started from weights that its retrained source no longer has.
     """
     group = _group(request)
     is_main = group is None or group.dist.is_main
@@ -82,14 +83,14 @@ def carry_out(request: Request, mirror: Mirror, console: Console) -> Study:
         if pending:
             datasets = {located.facts.name: located.facts for located in inputs.by_arm.values()}
             costs = expected_costs(runs, datasets)
-            # The longest first: no slot is left with it at the end. A run counts with what waits for it.
+            # Longest first, so that no slot is left with a long run at the end. A run counts with the runs that wait for it.
             urgency = with_descendants(runs, costs)
             pending.sort(key=lambda run: -urgency[run.name])
             tell_of_siblings(pending)
-            where = executor.plan(len(runs), heaviest(runs, datasets) if executor.kind == "cuda" else None)
-            log.info(_plan_line(request, executor, pending, where))
+            placement = executor.plan(len(runs), heaviest(runs, datasets) if executor.kind == "cuda" else None)
+            log.info(_plan_line(request, executor, pending, placement))
             jobs = [run.job(group.environment(runs.index(run)) if group else {}, is_main) for run in pending]
-            is_watched = is_main and not executor.leaves  # the main process of a group shows what all of them do
+            is_watched = is_main and not executor.leaves  # in a group, the main process shows the progress of all
             if is_watched:
                 shown = [ShownRun(run.name, run.folder, costs[run.name]) for run in pending]
                 ended = _execute_watched(executor, jobs, shown, mirror, console)
@@ -98,49 +99,49 @@ def carry_out(request: Request, mirror: Mirror, console: Console) -> Study:
             outcomes = {run.name: outcome for run, outcome in zip(pending, ended, strict=True)}
             if is_watched:
                 _look_over(runs, outcomes)
-    # Those that are in no `outcomes` had their records before.
+    # Runs without an outcome were finished before.
     ended_runs = [EndedRun(run.name, run.folder, outcomes.get(run.name, "done")) for run in runs]
     return Study(budget, [*ended_runs, *counted], is_main)
 
 
 def _count(request: Request, budget: str) -> list[EndedRun]:
-    """Count the networks that have no record yet, here and now: it takes no training and hardly any time."""
+    """Count the networks that have no record yet. Runs in this process, since counting takes little time."""
     name, networks = request.experiment.name, request.networks
     folders = [run_folder(request.runs_dir, name, budget, network.name, COUNTED_SEED) for network in networks]
-    both = list(zip(networks, folders, strict=True))
-    pending = [(network, folder) for network, folder in both if not is_counted(folder, network)]
+    pairs = list(zip(networks, folders, strict=True))
+    pending = [(network, folder) for network, folder in pairs if not is_counted(folder, network)]
     if pending:
         log.info(f"counting {plural(len(pending), 'network')}")
     for network, folder in pending:
         count_network(folder, name, budget, network)
-    return [EndedRun(network.name, folder, "done") for network, folder in both]
+    return [EndedRun(network.name, folder, "done") for network, folder in pairs]
 
 
 def _absolute(request: Request) -> Request:
-    """The request with whole paths: other machines know no working directory of ours."""
+    """The request with absolute paths, since other machines have another working directory."""
     sources, mirror = request.sources, request.sources.mirror
     mirror = str(Path(mirror).resolve()) if mirror and Path(mirror).is_dir() else mirror
     sources = replace(sources, data_dir=sources.data_dir.resolve(), mirror=mirror)
     return replace(request, runs_dir=request.runs_dir.resolve(), sources=sources)
 
 
-def _plan_line(request: Request, executor: Executor, pending: Sequence[Run], where: str) -> str:
+def _plan_line(request: Request, executor: Executor, pending: Sequence[Run], placement: str) -> str:
     longest = max(run.settings.stop_at for run in pending)
-    steps = "steps taken eagerly"
+    steps = "eager steps"
     if executor.kind == "cuda" and longest >= FEWEST_CAPTURED and not request.experiment.spread:
         steps = "each step one CUDA graph"
     elif executor.kind == "cpu":
-        steps += ", compiled where that pays"
+        steps += ", compiled if that saves time"
     runs = f"{len(pending)} runs of up to {longest:,} steps"
-    return f"{request.experiment.name}: {runs}, {where}, {executor.precision}, {steps}"
+    return f"{request.experiment.name}: {runs}, {placement}, {executor.precision}, {steps}"
 
 
 def _execute_watched(
     executor: Executor, jobs: Sequence[Job], shown: Sequence[ShownRun], mirror: Mirror, console: Console
 ) -> list[Outcome]:
-    """Carry out the jobs, shown on the console and mirrored."""
+    """Execute the jobs, with their progress on the console and in the W&B mirror."""
     for job in jobs:
-        job.announce()  # here already: the display shows no state of an earlier attempt
+        job.announce()  # before the display starts, so that it does not show the state of an earlier attempt
     mirror.start([run.folder for run in shown])
     with Display(shown, console) as display:
 
@@ -153,7 +154,7 @@ def _execute_watched(
 
 
 def _look_over(runs: Sequence[Run], outcomes: dict[str, Outcome]) -> None:
-    """Mark the runs that failed. Raises UserError where a source trained again left its children with other weights."""
+    """Mark failed runs. Raises UserError if a run started from weights that its retrained source no longer has."""
     for run in runs:
         if record := find_record(run.folder):
             check_sources(run.folder, run.settings, record)
@@ -163,17 +164,20 @@ def _look_over(runs: Sequence[Run], outcomes: dict[str, Outcome]) -> None:
 
 
 def _group(request: Request) -> Group | None:
-    """The processes that torchrun or srun has started for this study; None where this is the only one."""
+    """The group of processes that torchrun or srun started for this study; None if this process is alone.
+
+    Raises UserError if the study cannot use a group.
+    """
     group = group_of(os.environ)
     if group and not (request.experiment.spread and request.launch.is_local):
-        name = request.experiment.name
-        why = f"{name}, whose runs take one device each" if request.launch.is_local else "one executor"
-        raise UserError(f"{group.dist.size} processes were started for {why}: start one process")
+        user = f"each run of {request.experiment.name}" if request.launch.is_local else "the executor"
+        needs = "uses one device" if request.launch.is_local else "starts the runs itself"
+        raise UserError(f"{group.dist.size} processes were started together, but {user} {needs}: start one process")
     return group
 
 
 def _executor(request: Request, group: Group | None) -> Executor:
-    """The executor that the user asks for; a process of a group carries out its part of the runs itself."""
+    """The executor that the request selects. A process of a group executes its part of each run itself."""
     name = f"{request.experiment.name}-{request.profile.name}"
     decodes = request.dataset not in CATALOGUE and request.dataset != "auto"
     spec = ExecutorSpec(request.launch, request.precision, request.runs_dir, name, request.experiment.spread, decodes)
@@ -187,4 +191,4 @@ def _check_writable(folder: Path, variable: str) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UserError(f"{variable}={folder} cannot be written ({error.strerror}): name another folder") from error
+        raise UserError(f"{variable}={folder} cannot be written ({error.strerror}); choose another folder") from error

@@ -1,4 +1,4 @@
-"""A request expanded into its runs."""
+"""Expand a request into runs: arms × seeds."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from resnet_repro.study.run import Run
 
 
 def runs_of(request: Request, budget: str, inputs: Inputs, executor: Executor) -> list[Run]:
-    """The runs of a request on its inputs, seed by seed."""
+    """The runs of a request, seed by seed, with their settings and execution."""
     request = replace(request, arms=[arm for arm in request.arms if arm.name in inputs.by_arm])
     weights = str(inputs.weights.path.resolve()) if inputs.weights else None
-    # The folder follows from the arm, threads and the rest from the slot.
+    # The data folder is set per arm below; threads and the other fields are set when a run gets its slot.
     execution = Execution(
         "", 0, request.checkpoint_seconds, None,
         workers=request.workers or 0, skip_broken=request.skip_broken, weights=weights,
@@ -45,9 +45,12 @@ def expand(
     device: str,
     weights: WeightsFile | None = None,
 ) -> list[RunSettings]:
-    """Arms × seeds of the request, seed by seed.
+    """The settings of all runs of a request, seed by seed.
 
-    data: where the data of each arm lie.
+    data: the data set of each arm, by the arm's name.
+    precision: "bf16" or "fp32".
+    device: the kind of device, e.g. "cuda".
+    weights: pretrained weights for arms that start from a backbone; None if these are trained.
     """
     profile = request.profile
     settings = []
@@ -56,14 +59,15 @@ def expand(
             located = data[arm.name]
             iterations, longer = profile.steps(arm), 1.0
             if located.is_folders and located.facts.name != request.experiment.dataset:
-                own, factor = _for_as_many_epochs(arm, located.facts.train_images, request.experiment.dataset)
-                # A profile's steps are so many epochs where the source takes a sample, elsewhere what a machine can afford.
+                adapted, factor = _for_as_many_epochs(arm, located.facts.train_images, request.experiment.dataset)
+                # The steps of a profile stand for epochs if the source trains on a sample, or if they are the published
+                # ones. Otherwise they are what a machine can afford, and are not scaled to the data.
                 if not profile.asked_for and (arm.recipe.train_images or profile.iterations is None):
                     iterations, longer = round(iterations * factor), factor
-                arm = own
+                arm = adapted
             recipe = arm.recipe.at(profile.iterations or arm.recipe.iterations)
             arm = arm if recipe == arm.recipe else replace(arm, recipe=recipe)
-            begins = weights is not None and arm.start is not None and arm.start.how == "backbone"
+            is_loaded = weights is not None and arm.start is not None and arm.start.how == "backbone"
             settings.append(
                 RunSettings(
                     experiment=request.experiment.name,
@@ -78,7 +82,7 @@ def expand(
                     device=device,
                     stretch=profile.stretches.get(arm.name),
                     resolution=profile.resolution,
-                    weights=Weights(weights.name, weights.sha256) if weights and begins else None,
+                    weights=Weights(weights.name, weights.sha256) if weights and is_loaded else None,
                     prefix=profile.prefix_of(arm),
                     scored=profile.scored(arm, longer),
                 )
@@ -87,13 +91,13 @@ def expand(
 
 
 def _for_as_many_epochs(arm: Arm, images: int, published: str) -> tuple[Arm, float]:
-    """The arm with a recipe for all `images` of a user's own data, and how much longer as many epochs take there.
+    """Adapt an arm's recipe to `images` training images of the user: the same number of epochs on all images.
 
-    published: the data set that the recipe's own length is for.
+    published: the data set for which the recipe's length is published. Returns the arm, and the factor of its length.
     """
     recipe = arm.recipe
-    of = recipe.train_images or (IMAGENET_IMAGES if published == IMAGENET else dataset(published).train_images)
-    factor = math.ceil(images / recipe.batch_size) / math.ceil(of / recipe.batch_size)
+    originally = recipe.train_images or (IMAGENET_IMAGES if published == IMAGENET else dataset(published).train_images)
+    factor = math.ceil(images / recipe.batch_size) / math.ceil(originally / recipe.batch_size)
     recipe = replace(
         recipe,
         name=f"{recipe.name}, {'all images' if recipe.train_images else 'as many epochs'}",
@@ -105,11 +109,15 @@ def _for_as_many_epochs(arm: Arm, images: int, published: str) -> tuple[Arm, flo
 
 
 def counted_budget(request: Request) -> str:
+    """The name of the budget's folder for an experiment that only counts networks.
+
+    Raises UserError if the request names data or a length.
+    """
     if request.dataset not in ("none", "auto"):
         raise UserError(
-            f"DATASET={request.dataset!r} does not go with {request.experiment.name}, which counts networks and reads no "
-            f"data: leave it out"
+            f"DATASET={request.dataset} does not apply to {request.experiment.name}, which counts networks without data; "
+            "leave it out"
         )
     if request.profile not in request.experiment.profiles:
-        raise UserError(f"ITERATIONS does not go with {request.experiment.name}, which trains nothing: leave it out")
+        raise UserError(f"ITERATIONS does not apply to {request.experiment.name}, which trains nothing; leave it out")
     return request.profile.name

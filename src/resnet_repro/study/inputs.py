@@ -1,4 +1,4 @@
-"""What a study begins with, found before anything starts: data sets, pretrained weights, runs of other experiments."""
+"""Inputs of a study, located before any run starts: data sets, pretrained weights, runs of other experiments."""
 
 from __future__ import annotations
 
@@ -29,72 +29,73 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Inputs:
-    """dataset: what the study is trained on. by_arm: the same, or the data set of an arm's own; arms that are trained only
-    for want of weights from outside are left out where there are weights.
-    """
+    """The data and the weights of a study."""
 
     dataset: LocatedDataset
+    """The data set of the study."""
     by_arm: Mapping[str, LocatedDataset]
+    """The data set of each arm to train. If there are `weights`, the arms that would train substitutes are left out."""
     weights: pretrained.Weights | None
+    """Pretrained weights; None if no arm needs them or if they are trained instead."""
 
 
 def find_inputs(request: Request) -> Inputs:
-    """Find the data and the weights of a request. Raises UserError where any is not to be had."""
+    """Find the data and the weights of a request. Raises UserError if any are unavailable."""
     dataset = locate(request.dataset, request.experiment, request.sources)
     if dataset.facts.standin:
         log.info(f"STAND-IN DATA: {dataset.facts.title}; no claim about {request.experiment.dataset} is judged on it")
     weights = weights_for(request)
-    needless = backbone_arms(request.arms) if weights else set()
-    arms = [arm for arm in request.arms if arm.name not in needless]
+    superfluous = backbone_arms(request.arms) if weights else set()
+    arms = [arm for arm in request.arms if arm.name not in superfluous]
     return Inputs(dataset, {arm.name: located_for(arm, dataset, request.sources) for arm in arms}, weights)
 
 
 def locate(dataset: str, experiment: Experiment, sources: DataSources) -> LocatedDataset:
-    """Where the data set lies that the user asks for, by a name of the catalogue or by the path of class folders.
+    """Locate a data set, given by a name of the catalogue or by a path to class folders.
 
-    "auto" is the experiment's own, or CIFAR-10 for one whose own is ImageNet; else a stand-in. Raises UserError, see
-    `sources.obtain` and `folders.scan`, and for class folders that the experiment cannot use.
+    "auto" is the experiment's data set, or CIFAR-10 if that is ImageNet, or else a stand-in.
+    Raises UserError as `sources.obtain` and `folders.scan` do, and if the experiment cannot use the data set.
     """
     if names_folders(dataset):
         if not experiment.folders:
             raise UserError(
-                f"DATASET={dataset} names class folders, and the nets of {experiment.name} are made for the images of "
-                f"{experiment.dataset}: name a data set"
+                f"DATASET={dataset} names class folders, but the networks of {experiment.name} are built for the images of "
+                f"{experiment.dataset}: expected the name of a data set, e.g. {experiment.dataset}"
             )
-        log.info(f"looking through {dataset}")
+        log.info(f"scanning {dataset}")
         folders = scan(Path(dataset))
         return LocatedDataset(folders.facts, folders.digest, Path(dataset))
     if dataset == IMAGENET and experiment.folders:
         raise UserError(
-            f"{experiment.name} wants ImageNet-1k here, which nobody may pass on: set DATASET to the path of its folders "
-            "(train/<class>/*, val/<class>/*), or to a data set that can be had, as cifar10"
+            f"{experiment.name} needs ImageNet-1k, which may not be redistributed: set DATASET to the path of its "
+            "folders (train/<class>/*, val/<class>/*), or to a data set that can be downloaded, e.g. cifar10"
         )
     if experiment.folders and dataset not in ("auto", *CATALOGUE):
         raise UserError(
-            f"unknown data set {dataset!r}: take auto, {', '.join(CATALOGUE)}, or the path of class folders "
+            f"unknown data set {dataset!r}: expected auto, {', '.join(CATALOGUE)}, or a path to class folders "
             "(train/<class>/*, val/<class>/*)"
         )
-    own = experiment.dataset if experiment.dataset in CATALOGUE else CIFAR10.name
-    arrays = obtain(dataset, sources, own)
+    default = experiment.dataset if experiment.dataset in CATALOGUE else CIFAR10.name
+    arrays = obtain(dataset, sources, default)
     return LocatedDataset(arrays.facts, arrays.digest, arrays.folder)
 
 
 def backbone_arms(arms: Sequence[Arm]) -> set[str]:
-    """The arms that are trained only for want of weights from outside."""
+    """The names of the arms that are trained only if pretrained weights are missing."""
     return {arm.start.arm for arm in arms if arm.start is not None and arm.start.how == "backbone"}
 
 
 def weights_for(request: Request) -> pretrained.Weights | None:
-    """The pretrained weights that some of the arms begin with; None where they are to be trained, or none are wanted.
+    """Find the pretrained weights that arms of the request start from; None if no arm needs them or an arm trains them.
 
-    Raises UserError where the profile cannot do without, and for a file that cannot be used.
+    Raises UserError if the profile requires weights that are missing, or if their file is unusable.
     """
     starting = [arm for arm in request.arms if arm.start is not None and arm.start.how == "backbone"]
     if not starting:
         if request.weights is not None:
-            some = backbone_arms(request.experiment.arms)
-            which = "none of the arms chosen" if some else f"no arm of {request.experiment.name}"
-            raise UserError(f"WEIGHTS={request.weights} goes with {which}: leave it out")
+            is_used = backbone_arms(request.experiment.arms)
+            arms = "the selected arms" if is_used else f"any arm of {request.experiment.name}"
+            raise UserError(f"WEIGHTS={request.weights} does not apply to {arms}; leave it out")
         return None
     depth = starting[0].model.options["depth"]
     folder, mirror = request.sources.data_dir / "weights", request.sources.mirror
@@ -104,8 +105,8 @@ def weights_for(request: Request) -> pretrained.Weights | None:
         return weights
     if not request.profile.substitutes:
         raise UserError(
-            f"{request.experiment.name} at {request.profile.name} begins with torchvision's ResNet-{depth}, which is not to "
-            "be had here: set WEIGHTS to the path of its file"
+            f"{request.experiment.name} at {request.profile.name} needs torchvision's weights of ResNet-{depth}, which were "
+            "not found: set WEIGHTS to the path of their file"
         )
     log.info(
         f"SUBSTITUTE WEIGHTS: {', '.join(sorted(backbone_arms(request.arms)))} is trained in place of torchvision's weights"
@@ -114,7 +115,10 @@ def weights_for(request: Request) -> pretrained.Weights | None:
 
 
 def located_for(arm: Arm, located: LocatedDataset, sources: DataSources) -> LocatedDataset:
-    """Where the data of an arm lie: those of the study, or its own or a stand-in for it; a stand-in stands for these too."""
+    """Locate the data of an arm: its own data set or a stand-in if it names one, else the data set of the study.
+
+    If the study uses a stand-in, so do all arms.
+    """
     if arm.dataset is None or located.facts.standin or arm.dataset == located.facts.name:
         return located
     arrays = obtain("auto", sources, arm.dataset)
@@ -122,7 +126,7 @@ def located_for(arm: Arm, located: LocatedDataset, sources: DataSources) -> Loca
 
 
 def check_parents(request: Request, runs: Sequence[Run]) -> None:
-    """Raise UserError, naming the command that helps, where runs of another experiment are to be read and are not there."""
+    """Raise UserError with the command to run first if runs of another experiment are needed and missing."""
     missing: dict[str, list[str]] = {}
     for run in runs:
         start = run.settings.arm.start
@@ -132,12 +136,12 @@ def check_parents(request: Request, runs: Sequence[Run]) -> None:
             if find_record(source) is None:
                 missing.setdefault(start.experiment, []).append(f"{start.arm} seed {run.settings.seed}")
     seeds = ",".join(map(str, request.seeds))
-    where = "" if request.runs_dir == Path("runs") else f" RUNS_DIR={request.runs_dir}"
+    runs_dir = "" if request.runs_dir == Path("runs") else f" RUNS_DIR={request.runs_dir}"
     for experiment, names in missing.items():
         names = list(dict.fromkeys(names))
         shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
         command = Budget.parse(runs[0].settings.budget).command(load_experiment(experiment))
         raise UserError(
             f"{request.experiment.name} reads finished runs of {experiment}, and {request.runs_dir} lacks {shown}: "
-            f"run {command} SEEDS={seeds}{where} first"
+            f"run {command} SEEDS={seeds}{runs_dir} first"
         )

@@ -1,4 +1,4 @@
-"""What a user asks for, and what follows from it: the settings of every run, the data, the weights to begin with."""
+"""The request of a user: experiment, profile, arms, seeds, and how to run them."""
 
 from __future__ import annotations
 
@@ -13,73 +13,90 @@ from resnet_repro.errors import UserError
 from resnet_repro.launch.options import LaunchOptions
 from resnet_repro.parsing import choice
 
-SMALLEST_SIDE, LARGEST_SIDE = 32, 1024  # pixels; below, the last maps of an ImageNet net are empty
+SMALLEST_SIDE, LARGEST_SIDE = 32, 1024  # Pixels. Below 32 the last feature maps of an ImageNet net are empty.
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for, defaults filled in."""
+    """The request of a user, with all defaults filled in."""
 
     experiment: Experiment
     profile: Profile
+    """How long the runs train, and how often they are evaluated."""
     arms: Sequence[Arm]
+    """Arms to train, including the arms that these depend on."""
     networks: Sequence[CountedArm]
+    """Networks to count without training."""
     seeds: Sequence[int]
+    """Seeds of each arm, in ascending order."""
     dataset: str
+    """A name of the catalogue, "auto", or a path to class folders."""
     sources: DataSources
+    """Where to look for data sets."""
     runs_dir: Path
+    """Folder of all runs."""
     reports_dir: Path
+    """Folder of reports."""
     launch: LaunchOptions
+    """Executor, devices and their options."""
     precision: str
+    """ "auto", "bf16" or "fp32"."""
     checkpoint_seconds: float
+    """Seconds between checkpoints."""
     wandb_mode: str
+    """ "auto", "online", "offline" or "disabled"."""
     workers: int | None = None
+    """Processes that decode images, per device. None: as many as the slot suggests."""
     skip_broken: bool = False
+    """Skip and count unreadable images instead of failing."""
     weights: str | None = None
+    """Path of a file of pretrained weights. None: torchvision's weights."""
 
 
 def scaled_profile(experiment: Experiment, name: str, iterations: int | None) -> Profile:
-    """The profile, at its own length or at another; one equal to its own changes nothing."""
+    """The profile of this name, scaled to `iterations` steps unless that is None or its own length."""
     profile = experiment.profile(name)
     return profile if iterations in (None, profile.iterations) else profile.scaled(iterations)
 
 
 def at_resolution(experiment: Experiment, profile: Profile, resolution: int | None) -> Profile:
-    """The profile at its own resolution or at another; one equal to its own changes nothing.
+    """The profile at another resolution in pixels. None or its own resolution changes nothing.
 
-    Raises UserError for a resolution where the experiment takes images as they are, and for one that is too small.
+    Raises UserError if the experiment does not scale images, or if the resolution is out of range.
     """
     if resolution is None or resolution == profile.resolution:
         return profile
     if profile.resolution is None:
-        raise UserError(f"RESOLUTION={resolution} does not go with {experiment.name}, which takes images as they are")
+        raise UserError(f"RESOLUTION={resolution} does not apply to {experiment.name}, which does not scale its images")
     if not SMALLEST_SIDE <= resolution <= LARGEST_SIDE:
-        raise UserError(f"RESOLUTION={resolution} is out of range: take {SMALLEST_SIDE} to {LARGEST_SIDE} pixels")
+        raise UserError(f"RESOLUTION={resolution} is out of range: expected {SMALLEST_SIDE} to {LARGEST_SIDE} pixels")
     return profile.at(resolution)
 
 
 def check_prefix(experiment: Experiment, steps: int) -> None:
-    """Raise UserError for a prefix beyond the published schedule, and where arms start from other runs of the experiment:
-    the published schedule starts from other nets than a prefix leaves.
+    """Raise UserError if the experiment cannot be trained for a prefix of this many steps.
+
+    A prefix must not be longer than the published schedule. No arm may start from other runs of the experiment, because
+    these would be prefixes too, and the published schedule starts from finished runs.
     """
     if experiment.is_counted:
-        raise UserError(f"PREFIX={steps} does not go with {experiment.name}, which trains nothing: leave it out")
-    if begun := [arm.name for arm in experiment.arms if arm.sources]:
+        raise UserError(f"PREFIX={steps} does not apply to {experiment.name}, which trains nothing; leave it out")
+    if dependent := [arm.name for arm in experiment.arms if arm.sources]:
         raise UserError(
-            f"PREFIX={steps} does not go with {experiment.name}, where {begun[0]} starts from finished runs: "
-            "take ITERATIONS or PROFILE=paper"
+            f"PREFIX={steps} does not apply to {experiment.name}, because {dependent[0]} starts from finished runs; "
+            "use ITERATIONS or PROFILE=paper"
         )
     if steps > experiment.published_steps:
         raise UserError(
-            f"PREFIX={steps} is longer than the published schedule of {experiment.published_steps:,} steps: take fewer"
+            f"PREFIX={steps} is longer than the published schedule: expected at most {experiment.published_steps:,} steps"
         )
 
 
 def select_arms(experiment: Experiment, profile: Profile, names: str | None) -> tuple[list[Arm], list[CountedArm]]:
-    """The arms of a comma-separated list, in the experiment's order, and the networks that are counted; those of the
-    profile for None.
+    """Select arms and counted networks by a comma-separated list of names; None selects those of the profile.
 
-    The arms that one of them starts from, or is searched among, come with it. Raises UserError for an unknown or an empty name.
+    Arms that a selected arm depends on (its start or its search) are added. The result is in the experiment's order.
+    Raises UserError for an unknown or empty name.
     """
     if names is None:
         chosen = {arm.name for arm in (*experiment.arms_of(profile), *experiment.networks)}

@@ -1,4 +1,4 @@
-"""The runs of a study: where each lies, and the job that carries it out."""
+"""The runs of a study: the folder of each, and the job that trains it."""
 
 from __future__ import annotations
 
@@ -30,10 +30,12 @@ log = logging.getLogger(__name__)
 
 
 class Run:
-    """A run of a study: its name and folder, and the job that carries it out.
+    """A run of a study: its name, its folder, and the job that trains it.
 
-    Of one that is trained: execution, but for threads, commit and share of memory, which follow from the slot; workers, 0
-    where they do too; facts of its data set; data_sources, where a machine looks that does not have it.
+    The optional arguments are required to train the run.
+    execution: threads, commit and memory share are replaced when the run gets its slot, and so is `workers` if it is 0.
+    facts: facts of the data set.
+    data_sources: where a machine without the data set looks for it.
     """
 
     def __init__(
@@ -50,7 +52,11 @@ class Run:
         self.sources = source_folders(self.folder, settings)
 
     def job(self, environment: Mapping[str, str] | None = None, prepares: bool = True) -> Job:
-        """environment: see `Job`. prepares: whether this process writes the run's folder, or another one does."""
+        """The job that trains the run.
+
+        environment: see `Job`.
+        prepares: whether this process writes run.json. In a group of processes only the main process does.
+        """
         return Job(
             name=self.name,
             argv=self._command,
@@ -63,20 +69,20 @@ class Run:
         )
 
     def _command(self, slot: Slot) -> list[str]:
-        """The run's process; where a slot has several devices, torchrun starts one for each."""
+        """The command of the run's process. If the slot has several devices, torchrun starts one process for each."""
         module = ["-m", "resnet_repro.training.train_run", str(self.folder)]
         if slot.processes == 1:
             return [sys.executable, *module]
-        together = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={slot.processes}"]
-        return [sys.executable, *together, *module]
+        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={slot.processes}"]
+        return [sys.executable, *torchrun, *module]
 
     def _prepare(self, slot: Slot) -> None:
-        """Write run.json: what the run is, and on which threads; a resumed run keeps its threads and its identity.
+        """Write run.json with settings and execution. A resumed run keeps its id and its number of threads.
 
-        Where the run's data are not on this machine yet they are fetched.
+        Downloads the data set first if this machine does not have it.
         """
         assert self.execution is not None and self.facts is not None
-        self._have_data(Path(self.execution.data_folder))
+        self._ensure_data(Path(self.execution.data_folder))
         self.folder.mkdir(parents=True, exist_ok=True)
         stored = read_json(self.folder / RUN) or {}
         started = (self.folder / CHECKPOINT).exists()
@@ -92,8 +98,8 @@ class Run:
         run = {"settings": self.settings.to_json(), "execution": asdict(execution), "id": identity, "dataset": dataset}
         write_json(self.folder / RUN, run)
 
-    def _have_data(self, folder: Path) -> None:
-        """Fetch the data where another machine has planned the run; of many runs at once on this one the first does it."""
+    def _ensure_data(self, folder: Path) -> None:
+        """Obtain the data set if another machine planned the run. If several runs start at once, the first obtains it."""
         if folder.exists() or self.settings.dataset not in CATALOGUE:
             return
         assert self.data_sources is not None
@@ -103,9 +109,9 @@ class Run:
                 obtain(self.settings.dataset, self.data_sources)
 
     def mark_waiting(self) -> None:
-        """Say in the run's progress that it waits, and forget the record of a run that was skipped.
+        """Set the run's progress to "waiting", and delete the record if the run was skipped.
 
-        A run that another process has ended since it was looked at keeps its record.
+        A record that another process has written in the meantime is kept. Raises UserError if the folder is not writable.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -113,24 +119,24 @@ class Run:
             if record is not None and record.status != "skipped":
                 return
             write_progress(self.folder, progress_of(self.folder) | {"status": "waiting", "queued": False})
-            (self.folder / RECORD).unlink(missing_ok=True)  # those after it then wait for another
+            (self.folder / RECORD).unlink(missing_ok=True)  # runs that depend on this one then wait for the new record
         except OSError as error:
-            raise UserError(f"{self.folder} cannot be written ({error.strerror}): name another RUNS_DIR") from error
+            raise UserError(f"{self.folder} cannot be written ({error.strerror}); choose another RUNS_DIR") from error
 
     def mark_failed(self) -> None:
-        """Say so in the run's progress, where there is any."""
+        """Set the run's progress to "failed", if it has any."""
         try:
             amend_progress(self.folder, status="failed")
         except OSError:
-            return  # on a full disk progress cannot be told; exit code and console name failed runs all the same
+            return  # e.g. a full disk; exit code and console still report the failure
 
 
 def missing_runs(runs: Sequence[Run], reuse: bool, is_group: bool) -> list[Run]:
-    """The runs that are to be trained, or trained on.
+    """The runs that still need training, from the start or from a checkpoint.
 
-    reuse: whether what other studies have trained is put into the runs' folders. is_group: whether several processes carry
-    out each run; whole results are then not taken over, since another process would wait in vain for a run that this one
-    knows to be done.
+    reuse: copy results and prefixes of other studies into the folders of the runs.
+    is_group: several processes train each run together. Whole results are then not taken over, because the other
+    processes do not know that the run is done, and would wait for this one forever.
     """
     states = [state_of(run.folder, run.settings) for run in runs]
     return [
@@ -141,17 +147,17 @@ def missing_runs(runs: Sequence[Run], reuse: bool, is_group: bool) -> list[Run]:
 
 
 def _is_taken_over(run: Run, is_new: bool) -> bool:
-    """Whether the result of a new run could be taken over from another study; else its beginning is, where there is one."""
+    """Take over the result of a new run from another study, and return True; else copy its longest trained prefix."""
     if is_new and (source := take_over(run.folder, run.settings)):
         log.info(f"{run.name}: {source} has trained the same run, and its result is taken over")
         return True
     if steps := take_up(run.folder, run.settings):
-        log.info(f"{run.name}: its first {steps:,} steps have been trained, and it goes on from there")
+        log.info(f"{run.name}: its first {steps:,} steps have been trained, and it resumes from there")
     return False
 
 
 def tell_of_siblings(runs: Sequence[Run]) -> None:
-    """Tell each run what is trained of its network in all: of that depends whether compiling pays."""
+    """Set `net_steps` and `net_runs` of each run. The decision whether to compile the network depends on them."""
     families: dict[tuple, list[Run]] = {}
     for run in runs:
         families.setdefault(net_of(run.settings), []).append(run)
@@ -163,7 +169,7 @@ def tell_of_siblings(runs: Sequence[Run]) -> None:
 
 
 def net_of(settings: RunSettings) -> tuple:
-    """What runs share whose training steps are the same program: the network, and the shape of its batches."""
+    """Key of a training program: network and shape of its batches. Runs with equal keys share compiled kernels."""
     model, recipe = settings.arm.model, settings.arm.recipe
     options = json.dumps(model.options, sort_keys=True)
     return model.builder, options, recipe.batch_size, settings.dataset, settings.resolution
