@@ -1,80 +1,73 @@
-"""Mirror of the runs' tables and records in Weights & Biases.
+"""Weights & Biases during an experiment: the launcher's side.
 
-A separate process reads the tables of all runs and logs them to W&B. Training processes neither know it nor wait for it.
-When a run resumes, an offline recording starts again from the first row, and an online run continues under its id. A run
-therefore has one curve, however often it was interrupted.
-
-    python -m resnet_repro.tracking.mirror WANDB_DIR MODE FOLDER...
-
-The process ends when its standard input closes, after it has logged all rows.
+A separate process copies the tables of all runs, so W&B can neither delay nor stop a training.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
-import select
-import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from resnet_repro.config.settings import RunSettings
 from resnet_repro.errors import UserError
-from resnet_repro.files import read_json, read_rows, write_json
-from resnet_repro.records.layout import RECORD, RUN
-from resnet_repro.records.record import read_record
+from resnet_repro.parsing import plural
+from resnet_repro.tracking.report_upload import store_report
 
-PROJECT = "resnet-repro"
+log = logging.getLogger(__name__)
+
 MODES = ("auto", "online", "offline", "disabled")
-POLL_SECONDS = 3.0
-INIT_SECONDS = 30
-STATE = "mirror.json"
 FINISH_SECONDS = 60.0
+RUN_SECONDS = 600.0  # a run that has ended waits so long for a server that fails, while others go on
+LOG = "mirror.log"
+IN_TABLES = "the curves are in each run's metrics.csv"
+# Read by the client, and meant for runs that a program starts itself.
+_FOREIGN = (
+    "WANDB_MODE",
+    "WANDB_RUN_ID",
+    "WANDB_RESUME",
+    "WANDB_NAME",
+    "WANDB_RUN_GROUP",
+    "WANDB_JOB_TYPE",
+    "WANDB_TAGS",
+)
 
-# {column of metrics.csv: name of its curve}. The prefixes group errors and losses, and sort them before per-layer curves.
-_CURVES = {
-    "epoch": "epoch",
-    "learning_rate": "learning_rate",
-    "running_train_loss": "loss/running_train",
-    "train_loss": "loss/train",
-    "validation_loss": "loss/validation",
-    "test_loss": "loss/test",
-    "running_train_error": "error/running_train",
-    "train_error": "error/train",
-    "validation_error": "error/validation",
-    "test_error": "error/test",
-}
 
-
-def parse_mode(mode: str) -> str:
-    """One of `MODES` from a flag or WANDB_MODE, including W&B's older names. Raises UserError for an unknown mode."""
-    aliases = {"dryrun": "offline", "run": "online", "": "auto"}
-    mode = aliases.get(mode, mode)
-    if mode not in MODES:
-        raise UserError(f"unknown WANDB_MODE {mode!r}: expected one of {', '.join(MODES)}")
-    return mode
+def parse_mode(mode: str, environment: Mapping[str, str] = os.environ) -> str:
+    """The mode that a flag or WANDB_MODE gives; WANDB_DISABLED=true means "disabled". Raises UserError."""
+    if environment.get("WANDB_DISABLED", "").lower() in ("1", "true", "yes"):
+        return "disabled"
+    known = {"dryrun": "offline", "run": "online", "": "auto"}
+    lower = known.get(mode.lower(), mode.lower())
+    if lower not in MODES:
+        raise UserError(f"invalid WANDB_MODE {mode!r}: expected one of {', '.join(MODES)}")
+    return lower
 
 
 class Mirror:
-    """The launcher's handle on the mirror process. Does nothing if W&B is disabled or not installed.
+    """The launcher's handle on the uploading process. Does nothing if W&B is disabled or not installed.
 
-    As a context manager, it closes the mirror and prints errors to standard error.
+    Use as a context manager: leaving it waits for the uploads and says how they ended.
     """
 
     def __init__(self, mode: str, runs_dir: Path) -> None:
         self.mode, self.directory = mode, runs_dir / "wandb"
         self.process: subprocess.Popen | None = None
         self.report: Mapping[str, Any] | None = None
-        """{"group": ..., "budget": ..., "images": {caption: path}} to log as an additional W&B run."""
-        self.note = ""
-        self._is_announced = False
+        """Figures to show at the end: {"group": experiment, "budget": name, "images": {caption: path}}."""
+        self.events: list[dict[str, Any]] = []
+        """What the process has said of runs, in order."""
+        self.folders: list[Path] = []
+        self._note = ""
+        self._buffer = b""
 
     def __enter__(self) -> Mirror:
         return self
@@ -88,223 +81,105 @@ class Mirror:
         if self.mode == "disabled":
             return
         if find_spec("wandb") is None:
-            self.note = "Weights & Biases is not installed; the curves are in each run's metrics.csv"
+            self._note = f"Weights & Biases is not installed; {IN_TABLES}"
             return
         try:
-            self.process = start_mirror(self.directory, self.mode, folders, subprocess.PIPE)
+            self.process = start_process(self.directory, self.mode, self.directory.parent, RUN_SECONDS)
+            assert self.process.stdout is not None
+            os.set_blocking(self.process.stdout.fileno(), False)
+            self.folders = list(folders)
+            self._send({"follow": [str(folder) for folder in folders]})
         except OSError as error:
-            self.note = f"Weights & Biases cannot record ({error}); the curves are in each run's metrics.csv"
+            self._note = f"Weights & Biases cannot record ({error}); {IN_TABLES}"
 
     def message(self) -> str | None:
-        """A message for the user on where the curves are, returned once, as soon as it is known."""
-        if self.note:
-            note, self.note = self.note, ""
-            return note
-        if self.process is None or self._is_announced:
-            return None
-        try:
-            state = read_json(self.directory / STATE)
-        except UserError:  # the mirror must never end a study
-            return None
-        self._is_announced = state is not None
-        return state["message"] if state else None
+        """News for the user since the last call, in lines; None without any. Does not wait."""
+        note, self._note = self._note, ""
+        texts = [note] if note else []
+        texts += [event["text"] for event in self._read() if "text" in event]
+        return "\n".join(texts) or None
 
     def close(self) -> str | None:
-        """Let the mirror finish for up to `FINISH_SECONDS`. Returns an error message or None."""
+        """Let the uploads finish, for at most `FINISH_SECONDS`; the trouble in a sentence, or None.
+
+        Says on the log what has arrived.
+        """
         if self.process is None or self.process.stdin is None:
             return None
         try:
-            self.process.stdin.write((json.dumps(self.report) if self.report else "").encode() + b"\n")
+            if self.report:
+                self._send({"report": str(store_report(self.directory, self.report))})
+        except (OSError, UserError) as error:
+            log.warning(f"Weights & Biases: the report's figures cannot be noted ({error})")
+        with suppress(OSError):
             self.process.stdin.close()
-            self.process.wait(FINISH_SECONDS)
-        except (OSError, subprocess.TimeoutExpired):
-            self.process.kill()
-            self.process.wait()
-            return "Weights & Biases did not finish in time; the records are complete: run make sync to upload them"
-        if self.process.returncode:
-            return f"Weights & Biases failed; the records are complete: see {self.directory / 'mirror.log'}"
+        deadline = time.monotonic() + FINISH_SECONDS
+        while self.process.poll() is None and time.monotonic() < deadline:
+            if text := self.message():
+                log.info(text)
+            time.sleep(0.05)
+        is_late = self.process.poll() is None
+        if is_late:
+            end(self.process)
+        if text := self.message():
+            log.info(text)
+        return self._ending(is_late)
+
+    def _ending(self, is_late: bool) -> str | None:
+        runs = {event["folder"]: event for event in self.events if "folder" in event}
+        arrived = [event for event in runs.values() if event["outcome"] in ("arrived", "current")]
+        if arrived:
+            log.info(f"Weights & Biases: {plural(len(arrived), 'run')} arrived at {arrived[0]['project_url']}")
+        missing = [
+            f for f in self.folders if runs.get(str(f), {"outcome": "missing"})["outcome"] in ("missing", "busy")
+        ]
+        if missing:
+            why = "in time" if is_late else f"(see {self.directory / LOG})"
+            return f"Weights & Biases: {plural(len(missing), 'run')} did not arrive {why}; make sync uploads the rest"
+        lost = [event["reason"] for event in self.events if "report" in event and event["outcome"] == "missing"]
+        if lost or is_late:
+            why = lost[0] if lost else "no answer in time"
+            return f"Weights & Biases: the report's figures did not arrive ({why}); make sync uploads them"
         return None
 
+    def _send(self, message: Mapping[str, Any]) -> None:
+        assert self.process is not None and self.process.stdin is not None
+        self.process.stdin.write(json.dumps(message).encode() + b"\n")
+        self.process.stdin.flush()
 
-def start_mirror(directory: Path, mode: str, folders: Sequence[Path], stdin: int) -> subprocess.Popen:
-    """Start a mirror process that records in `directory`. `stdin` is as for Popen. Raises OSError."""
+    def _read(self) -> list[dict[str, Any]]:
+        """Events that have come since the last call."""
+        if self.process is None or self.process.stdout is None:
+            return []
+        while data := self.process.stdout.read():  # None: nothing there; b"": the process has ended
+            self._buffer += data
+        *lines, self._buffer = self._buffer.split(b"\n")
+        events = [json.loads(line) for line in lines]
+        self.events += [event for event in events if "text" not in event]
+        return events
+
+
+def start_process(directory: Path, mode: str, client_files: Path, finish_seconds: float) -> subprocess.Popen:
+    """Start the uploading process, with pipes for its input and events. Raises OSError.
+
+    directory: for its log. client_files: below it the W&B client keeps recordings and copies of what it sends.
+    finish_seconds: longest wait for a run's last requests.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / STATE).unlink(missing_ok=True)
-    with (directory / "mirror.log").open("ab") as log:
+    environment = {key: value for key, value in os.environ.items() if key not in _FOREIGN}
+    with (directory / LOG).open("ab") as errors:
         return subprocess.Popen(
-            [sys.executable, "-m", __name__, str(directory), mode, *map(str, folders)],
-            stdin=stdin,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true", "WANDB_MODE": ""},
+            [sys.executable, "-m", "resnet_repro.tracking.process", str(client_files), mode, str(finish_seconds)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=environment | {"WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true"},
             start_new_session=True,
         )
 
 
-class _RunMirror:
-    """The mirror of one run's folder in one W&B run."""
-
-    def __init__(self, folder: Path, directory: Path, mode: str) -> None:
-        self.folder, self.directory, self.mode = folder, directory, mode
-        self.run: Any = None
-        self.sent = self.stop_at = 0
-        self.ended = False
-
-    def follow(self) -> None:
-        """Log new rows. If the run has a record, log its summary and finish the W&B run."""
-        if self.ended or not (self.folder / "metrics.csv").exists():
-            return
-        done = (self.folder / RECORD).exists()
-        rows = self._rows()
-        if self.run is None and rows:
-            self._open()
-        if self.run is not None:
-            # The last row is completed after the last evaluation, and W&B accepts each step only once.
-            ready = rows if done else [row for row in rows if row["iteration"] != self.stop_at]
-            for row in ready[self.sent :]:
-                step = int(row.pop("iteration"))
-                if step >= self.run.step:
-                    self.run.log(row, step=step)
-                self.sent += 1
-            if done:
-                record = read_record(self.folder)
-                for name in ("final", "best", "diagnostics", "status", "seconds", "weights_sha256"):
-                    self.run.summary[name] = getattr(record, name)
-                if record.search:
-                    self.run.summary["search"] = msgspec.to_builtins(record.search)
-                self.run.finish()
-                self.ended = True
-
-    def _rows(self) -> list[dict[str, Any]]:
-        speed = {row["iteration"]: row["images_per_second"] for row in read_rows(self.folder / "speed.csv")}
-        norms: dict[str, dict[str, float]] = {}
-        for row in read_rows(self.folder / "gradients.csv"):
-            norms.setdefault(row["iteration"], {})[f"per_layer/gradient_norm_{int(row['layer']):03d}"] = float(
-                row["norm"]
-            )
-        return [
-            {_CURVES[key]: float(value) for key, value in row.items() if key in _CURVES and value}
-            | {"iteration": int(row["iteration"])}
-            | ({"images_per_second": float(speed[row["iteration"]])} if row["iteration"] in speed else {})
-            | norms.get(row["iteration"], {})
-            for row in read_rows(self.folder / "metrics.csv")
-        ]
-
-    def _open(self) -> None:
-        import wandb
-
-        run = read_json(self.folder / RUN) or {}
-        settings = RunSettings.from_json(run["settings"])
-        self.stop_at = settings.stop_at
-        if self.mode == "offline":
-            for recording in self.directory.glob(f"offline-run-*-{run['id']}"):
-                shutil.rmtree(recording)
-        try:
-            self.run = self._init(run, settings)
-        except wandb.Error as error:
-            if self.mode != "online":
-                raise
-            print(f"W&B cannot record online ({error}): recording offline", flush=True)
-            self.mode = "offline"
-            self.run = self._init(run, settings)
-
-    def _init(self, run: Mapping[str, Any], settings: RunSettings) -> Any:
-        import wandb
-
-        facts = run["dataset"]
-        substitute = (
-            settings.weights is None and settings.arm.start is not None and settings.arm.start.how == "backbone"
-        )
-        tags = {"STAND-IN DATA": facts["standin"], "SUBSTITUTE WEIGHTS": substitute}
-
-        return wandb.init(
-            project=os.environ.get("WANDB_PROJECT") or PROJECT,
-            dir=self.directory.parent,
-            id=run["id"],
-            resume="allow" if self.mode == "online" else None,
-            mode=self.mode,  # type: ignore[arg-type]
-            reinit="create_new",
-            group=settings.experiment,
-            job_type=settings.arm.name,
-            name=f"{settings.arm.name}-seed{settings.seed}",
-            tags=[settings.budget, *(tag for tag, applies in tags.items() if applies)],
-            config={
-                **settings.to_json(),
-                "dataset_title": facts["title"],
-                "dataset_is_standin": facts["standin"],
-                "weights_are_substitute": substitute,
-                "commit": run["execution"]["commit"],
-                "execution": run["execution"],
-                "versions": {name: version(name) for name in ("torch", "pytorch-lightning", "numpy", "wandb")},
-            },
-            settings=_settings(),
-        )
-
-
-def _settings() -> Any:
-    import wandb
-
-    return wandb.Settings(
-        console="off",
-        silent=True,
-        init_timeout=INIT_SECONDS,
-        x_disable_stats=True,
-        x_disable_meta=True,
-        disable_git=True,
-        disable_code=True,
-    )
-
-
-def _resolve(mode: str) -> tuple[str, str]:
-    """(mode, description for the console). Mode "auto" becomes "online" if login succeeds, else "offline"."""
-    import wandb
-
-    if mode == "auto":
-        try:
-            mode = "online" if wandb.login(prompt=False) else "offline"
-        except Exception as error:  # noqa: BLE001  any login error means offline recording
-            print(f"login failed: {error}", flush=True)
-            mode = "offline"
-    return mode, {"online": "uploading curves during training"}.get(mode, "recording offline")
-
-
-def main(arguments: Sequence[str]) -> int:
-    directory, mode, folders = Path(arguments[0]), arguments[1], [Path(a) for a in arguments[2:]]
-    os.environ.pop("WANDB_MODE", None)
-    mode, description = _resolve(mode)
-    hint = f"view with `wandb leet {directory}`, upload with `make sync`" if mode == "offline" else "see wandb.ai"
-    write_json(directory / STATE, {"mode": mode, "message": f"Weights & Biases: {description}; {hint}"})
-    mirrors = [_RunMirror(folder, directory, mode) for folder in folders]
-    ended = False
-    while not ended:
-        ended = bool(select.select([sys.stdin], [], [], POLL_SECONDS)[0])
-        for mirror in mirrors:
-            mirror.follow()
-    if line := sys.stdin.readline().strip():
-        _show_report(json.loads(line), directory, mode)
-    for mirror in mirrors:
-        if mirror.run is not None and not mirror.ended:
-            mirror.run.finish()
-    return 0
-
-
-def _show_report(report: Mapping[str, Any], directory: Path, mode: str) -> None:
-    import wandb
-
-    run = wandb.init(
-        project=os.environ.get("WANDB_PROJECT") or PROJECT,
-        dir=directory.parent,
-        mode=mode,  # type: ignore[arg-type]
-        reinit="create_new",
-        group=report["group"],
-        job_type="report",
-        name=f"{report['group']}-report",
-        tags=[report["budget"]],
-        settings=_settings(),
-    )
-    run.log({caption: wandb.Image(path) for caption, path in report["images"].items()})
-    run.finish()
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def end(process: subprocess.Popen) -> None:
+    """End the process and the client's own, which are in its session."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

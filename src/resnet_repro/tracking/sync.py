@@ -1,50 +1,98 @@
-"""The command `sync`: upload runs to Weights & Biases that were recorded offline or not recorded at all."""
+"""Uploads of runs whose curves W&B lacks, from their tables. The command line's `sync`."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import json
+import logging
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from resnet_repro.errors import UserError
-from resnet_repro.files import read_json
-from resnet_repro.records.layout import RUN
-from resnet_repro.tracking.mirror import start_mirror
+from resnet_repro.parsing import plural
+from resnet_repro.tracking.mirror import LOG, end, start_process
+from resnet_repro.tracking.report_upload import FOLDER as REPORTS
+
+log = logging.getLogger(__name__)
+
+NAMED = 12  # runs named in a line
+FINISH_SECONDS = 60.0  # longest wait for a run's last requests
 
 
 def sync(runs_dir: Path) -> int:
-    """Upload all W&B recordings under `runs_dir`, offline or interrupted, with `wandb sync`. Returns its exit code.
+    """Upload what W&B lacks of the runs below `runs_dir` and of their reports; 0 if all of it has arrived, else 1.
 
-    Runs without a recording, e.g. those of Slurm, are recorded first. Raises UserError if there is nothing to upload, if
-    W&B is missing or fails, or if no account is known.
+    Raises UserError if there is nothing to upload, without W&B or an account, and if the server does not answer.
     """
-    directory = runs_dir / "wandb"
-    recorded, unrecorded = _recordings(directory), _unrecorded(runs_dir)
-    if not recorded and not unrecorded:
-        raise UserError(f"{runs_dir} holds no recordings: run an experiment first")
-    if find_spec("wandb") is None:
-        raise UserError("Weights & Biases is not installed: run pip install wandb")
-    if unrecorded and start_mirror(directory, "offline", unrecorded, subprocess.DEVNULL).wait():
-        raise UserError(f"Weights & Biases cannot record the runs: see {directory / 'mirror.log'}")
-    recordings = _recordings(directory)
-    import wandb
-
-    try:
-        is_logged_in = wandb.login(prompt=False)
-    except Exception as error:  # wandb raises many types; the message names the error
-        raise UserError(f"Weights & Biases rejects the key of this machine ({error}): run wandb login") from error
-    if not is_logged_in:
-        raise UserError("no Weights & Biases account found on this machine: run wandb login, then make sync")
-    return subprocess.call([sys.executable, "-m", "wandb", "sync", *map(str, recordings)])
-
-
-def _recordings(directory: Path) -> list[Path]:
-    return sorted(directory.glob("offline-run-*")) + sorted(directory.glob("run-*"))
-
-
-def _unrecorded(runs_dir: Path) -> list[Path]:
-    """Folders of runs that have a metrics.csv but no recording."""
-    recorded = {path.name.rpartition("-")[2] for path in _recordings(runs_dir / "wandb")}
     folders = [path.parent for path in sorted(runs_dir.glob("*/*/*/seed*/metrics.csv"))]
-    return [f for f in folders if (run := read_json(f / RUN)) and run["id"] not in recorded]
+    reports = sorted((runs_dir / "wandb" / REPORTS).glob("*.json"))
+    if not folders:
+        raise UserError(f"{runs_dir} has no runs with curves; run an experiment first")
+    if find_spec("wandb") is None:
+        raise UserError("Weights & Biases is not installed: pip install wandb")
+    log.info(f"checking {plural(len(folders), 'run')}")
+    outcomes: Counter[str] = Counter()
+    missing: list[str] = []
+    addresses: set[str] = set()
+    try:
+        for event in _events(runs_dir, folders, reports):
+            if "error" in event:
+                raise UserError(f"nothing was uploaded: {event['error']}")
+            name = _name(runs_dir, event)
+            kind = "report" if "report" in event else "run"
+            outcomes[f"{kind} {event['outcome']}"] += 1
+            addresses |= {event["project_url"]} if "project_url" in event else set()
+            if event["outcome"] == "arrived":
+                rows = f", {plural(event['sent'], 'row')} sent" if kind == "run" else ""
+                log.info(f"{name}: arrived{rows}, {event['url']}")
+            elif event["outcome"] in ("missing", "busy"):
+                reason = event.get("reason", "another process is uploading it")
+                missing.append(name)
+                log.info(f"{name}: did not arrive ({reason})")
+    except OSError as error:
+        raise UserError(f"{runs_dir / 'wandb'} cannot be written ({error.strerror}): name another RUNS_DIR") from error
+    lost = len(folders) + len(reports) - sum(outcomes.values())
+    summary = f"{plural(outcomes['run arrived'], 'run')} arrived, {outcomes['run current']} had arrived before"
+    if outcomes["report arrived"]:
+        summary += f", {plural(outcomes['report arrived'], 'report')} arrived"
+    if addresses:
+        summary += f": {', '.join(sorted(addresses))}"
+    log.info(summary)
+    if missing or lost:
+        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+        what = (
+            ", ".join(missing[:NAMED]) + more
+            if missing
+            else f"{plural(lost, 'upload')} (see {runs_dir / 'wandb' / LOG})"
+        )
+        log.warning(f"not uploaded: {what}; run make sync again")
+        return 1
+    return 0
+
+
+def _events(runs_dir: Path, folders: list[Path], reports: list[Path]) -> Iterator[dict[str, Any]]:
+    """Events of the uploading process, as they come. Raises OSError."""
+    with tempfile.TemporaryDirectory(prefix="resnet-repro-sync-") as client_files:
+        directory = runs_dir / "wandb"
+        process = start_process(directory, "sync", Path(client_files), FINISH_SECONDS)
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            messages = [{"follow": [str(folder) for folder in folders]}, *({"report": str(note)} for note in reports)]
+            process.stdin.write("".join(json.dumps(message) + "\n" for message in messages).encode())
+            process.stdin.close()
+        except BrokenPipeError:
+            pass  # it has ended already, and its events say why
+        try:
+            for line in process.stdout:
+                yield json.loads(line)
+        finally:
+            end(process)
+
+
+def _name(runs_dir: Path, event: dict[str, Any]) -> str:
+    if "report" in event:
+        return f"report {Path(event['report']).stem}"
+    return str(Path(event["folder"]).relative_to(runs_dir))

@@ -1,0 +1,228 @@
+"""One run, copied from its tables to Weights & Biases.
+
+The tables are complete whatever happened before; W&B gets the rows that it does not have yet. So a run has one curve,
+no matter how often training or upload was interrupted, and uploading twice sends nothing twice.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from resnet_repro.errors import in_a_line
+from resnet_repro.records.layout import RECORD
+from resnet_repro.records.lock import hold
+from resnet_repro.records.record import Record, read_record
+from resnet_repro.records.state import run_state
+from resnet_repro.tracking.receipt import LOCK, Ending, Receipt, read_receipt, write_receipt
+from resnet_repro.tracking.server import Refused, RemoteRun, Server, ServerError, Unanswered
+from resnet_repro.tracking.wandb_run import client_settings, curve_rows, init_arguments, project, run_info, summary_of
+
+POLL_SECONDS = 3.0
+RETRY_SECONDS = (5.0, 10.0, 20.0, 40.0)
+VERIFY_SECONDS = 20.0
+METRICS = "metrics.csv"
+KILLED = 255  # exit code that W&B shows as killed, not failed
+_EXIT_CODES: Mapping[Ending, int] = {"finished": 0, "failed": 1, "interrupted": KILLED, "running": 0}
+
+Outcome = Literal["arrived", "current", "recorded", "empty", "busy", "missing"]
+Report = Callable[..., None]
+"""Receives (kind, **facts): kind "opened" with url and project_url, "trouble" with reason, "ended" with outcome."""
+
+
+class Upload:
+    """A run's folder and its copy at W&B."""
+
+    def __init__(
+        self,
+        folder: Path,
+        server: Server | None,
+        client_files: Path,
+        stop: threading.Event,
+        report: Report,
+        finish_seconds: float,
+        may_train: bool = False,
+    ) -> None:
+        """server: None records offline. client_files: where the client keeps its files. stop: set once no more rows are
+        expected. finish_seconds: longest wait for the client's last requests.
+        may_train: whether the run may go on training after `stop`, as a run under Slurm."""
+        self.folder, self.server, self.client_files, self.stop = folder, server, client_files, stop
+        self.report, self.finish_seconds = report, finish_seconds
+        self.sent = 0
+        self.may_train = may_train
+        self.is_snapshot = False
+
+    def run(self) -> None:
+        """Copy rows until the run has ended. Every error is reported as the outcome, none is raised."""
+        facts: dict[str, Any] = {}
+        outcome: Outcome
+        try:
+            with hold(self.folder / LOCK) as is_held:
+                outcome, facts = self._copy() if is_held else ("busy", {})
+        except Exception as error:  # noqa: BLE001  one run's trouble must not stop the other uploads
+            outcome = "missing"
+            facts = {"reason": str(error) if isinstance(error, ServerError) else in_a_line(error)}
+            facts |= {"unanswered": True} if isinstance(error, Unanswered) else {}
+        self.report("ended", outcome=outcome, **facts)
+
+    def _copy(self) -> tuple[Outcome, dict[str, Any]]:
+        if not self._wait_for_rows():
+            return "empty", {}
+        info, settings = run_info(self.folder)
+        arguments = init_arguments(info, settings)
+        if self.server is None:
+            return self._record(arguments, settings.stop_at)
+        server = self.server
+        remote = self._find_remote(server, arguments["id"])
+        rows, ending, record = self._state(settings.stop_at)
+        if remote is not None and remote.is_finished:
+            if record is None:
+                raise ServerError("W&B has this run finished, and this folder is an older copy of it")
+            if remote.rows >= len(rows) and remote.summary.get("weights_sha256") == record.weights_sha256:
+                receipt = self._receipt(server, arguments["id"], len(rows), ending, record)
+                write_receipt(self.folder, receipt)
+                return "current", _facts(receipt)
+        # A run that trains without a mirror, as under Slurm, stays "running" at W&B after what it has so far is sent.
+        self.is_snapshot = ending == "running" and self.may_train
+        run = self._open(arguments, "online", x_update_finish_state=not self.is_snapshot)
+        self.report("opened", url=run.url, project_url=run.project_url)
+        if remote is not None:
+            run.summary["status"] = "running"
+        rows, ending, record = self._send(run, settings.stop_at)
+        self._finish(run, ending, record)
+        self._verify(server, arguments["id"], len(rows), ending, record)
+        receipt = self._receipt(server, arguments["id"], len(rows), ending, record)
+        write_receipt(self.folder, receipt)
+        return "arrived", _facts(receipt) | {"sent": self.sent}
+
+    def _wait_for_rows(self) -> bool:
+        while not self._has_rows():
+            if self.stop.wait(POLL_SECONDS):
+                return self._has_rows()
+        return True
+
+    def _has_rows(self) -> bool:
+        return (self.folder / METRICS).exists() and bool(curve_rows(self.folder))
+
+    def _find_remote(self, server: Server, name: str) -> RemoteRun | None:
+        """The run at the server. Waits for a server that does not answer until `stop`; the client would then refuse the
+        id for the rest of the process. Raises ServerError."""
+        for attempt in range(10_000):
+            try:
+                return server.find_run(project(), name)
+            except Refused:
+                raise
+            except ServerError as error:
+                if self.stop.is_set():
+                    raise
+                self.report("trouble", reason=str(error))
+                self.stop.wait(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)])
+        raise ServerError(f"{server.url} does not answer")
+
+    def _open(self, arguments: Mapping[str, Any], mode: Literal["online", "offline"], **settings: Any) -> Any:
+        import wandb
+
+        return wandb.init(
+            **arguments,
+            mode=mode,
+            dir=self.client_files,
+            resume="allow" if mode == "online" else None,
+            reinit="create_new",
+            settings=client_settings(finish_timeout=self.finish_seconds, finish_timeout_raises=True, **settings),
+        )
+
+    def _record(self, arguments: Mapping[str, Any], stop_at: int) -> tuple[Outcome, dict[str, Any]]:
+        """Record the run offline from its first row on, in place of earlier recordings."""
+        for old in (self.client_files / "wandb").glob(f"offline-run-*-{arguments['id']}"):
+            shutil.rmtree(old)
+        run = self._open(arguments, "offline")
+        rows, ending, record = self._send(run, stop_at)
+        self._finish(run, ending, record)
+        return "recorded", {"rows": len(rows)}
+
+    def _send(self, run: Any, stop_at: int) -> tuple[list[tuple[int, dict[str, float]]], Ending, Record | None]:
+        """Log new rows until the run has ended or `stop` is set; what was there at the end."""
+        first = run.step  # rows before it have arrived earlier
+        logged = -1
+        while True:
+            is_last = self.stop.is_set()
+            rows, ending, record = self._state(stop_at)
+            for step, values in rows:
+                if step > logged:
+                    logged = step
+                    if step >= first:
+                        run.log(values, step=step)
+                        self.sent += 1
+            if record is not None or is_last:
+                ended: Ending = "interrupted" if ending == "running" and not self.is_snapshot else ending
+                return rows, ended, record
+            self.stop.wait(POLL_SECONDS)
+
+    def _state(self, stop_at: int) -> tuple[list[tuple[int, dict[str, float]]], Ending, Record | None]:
+        """Rows that are complete, how the run stands, and its record if it has ended."""
+        is_done = (self.folder / RECORD).exists()
+        rows = curve_rows(self.folder)
+        if is_done:
+            return rows, "finished", read_record(self.folder)
+        # The last evaluation completes the last row, and W&B takes each step only once.
+        rows = [(step, values) for step, values in rows if step != stop_at]
+        state = run_state(self.folder, self.folder.parent.name, _seed(self.folder), time.time()).state
+        endings: Mapping[str, Ending] = {"failed": "failed", "running": "running", "silent": "running"}
+        return rows, endings.get(state, "interrupted"), None
+
+    def _finish(self, run: Any, ending: Ending, record: Record | None) -> None:
+        if record is not None:
+            for name, value in summary_of(record).items():
+                run.summary[name] = value
+        else:
+            run.summary["status"] = ending
+        run.finish(exit_code=_EXIT_CODES[ending])
+
+    def _verify(self, server: Server, name: str, rows: int, ending: Ending, record: Record | None) -> None:
+        """Raise ServerError unless the server has the rows and the run's state."""
+        status = record.status if record is not None else ending
+        deadline = time.monotonic() + min(VERIFY_SECONDS, self.finish_seconds)
+        while True:
+            remote = server.find_run(project(), name)
+            if remote is not None and remote.rows >= rows and remote.summary.get("status") == status:
+                return
+            if time.monotonic() > deadline:
+                arrived = remote.rows if remote is not None else 0
+                raise ServerError(f"only {arrived} of {rows} rows have arrived at {server.url}")
+            time.sleep(1.0)
+
+    def _receipt(self, server: Server, name: str, rows: int, ending: Ending, record: Record | None) -> Receipt:
+        return Receipt(
+            server=server.url,
+            project=f"{server.entity}/{project()}",
+            id=name,
+            rows=rows,
+            ending=ending,
+            result=(record.weights_sha256 or record.status) if record is not None else "",
+            url=server.run_url(project(), name),
+            project_url=server.project_url(project()),
+        )
+
+
+def is_current(folder: Path, server: Server) -> Receipt | None:
+    """The receipt of a run whose last upload left nothing to send; asks no server. Raises UserError."""
+    receipt = read_receipt(folder)
+    if receipt is None:
+        return None
+    info, settings = run_info(folder)
+    upload = Upload(folder, server, folder, threading.Event(), lambda *_, **__: None, 0.0)
+    rows, ending, record = upload._state(settings.stop_at)
+    wanted = upload._receipt(server, info["id"], len(rows), ending, record)
+    return receipt if receipt.covers(wanted) and ending != "running" else None
+
+
+def _seed(folder: Path) -> int:
+    return int(folder.name.removeprefix("seed"))
+
+
+def _facts(receipt: Receipt) -> dict[str, Any]:
+    return {"url": receipt.url, "project_url": receipt.project_url, "rows": receipt.rows}

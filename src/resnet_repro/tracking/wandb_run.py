@@ -1,0 +1,125 @@
+"""What a run sends to Weights & Biases: rows of its curves, its configuration, its summary.
+
+The page `docs/running.md` lists all of it for users; nothing else about the machine is sent.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from resnet_repro.config.settings import RunSettings
+from resnet_repro.errors import UserError
+from resnet_repro.files import read_json, read_rows
+from resnet_repro.records.layout import RUN
+from resnet_repro.records.record import Record
+
+PROJECT = "resnet-repro"
+INIT_SECONDS = 30
+TAG_CHARACTERS = 64  # the server's limit; a longer tag makes wandb.init fail
+NAME_CHARACTERS = 128
+_PRIVATE = ("data_folder", "weights")  # absolute paths in `Execution`
+_SUMMARY = ("final", "best", "diagnostics", "status", "seconds", "weights_sha256")
+
+# Columns of metrics.csv by the names of their curves. The prefixes group errors and losses, and sort them before the
+# many curves of single layers.
+_CURVES = {
+    "epoch": "epoch",
+    "learning_rate": "learning_rate",
+    "running_train_loss": "loss/running_train",
+    "train_loss": "loss/train",
+    "validation_loss": "loss/validation",
+    "test_loss": "loss/test",
+    "running_train_error": "error/running_train",
+    "train_error": "error/train",
+    "validation_error": "error/validation",
+    "test_error": "error/test",
+}
+
+
+def curve_rows(folder: Path) -> list[tuple[int, dict[str, float]]]:
+    """(step, {curve: value}) of each row of a run's tables, in order of steps."""
+    speed = {row["iteration"]: row["images_per_second"] for row in read_rows(folder / "speed.csv")}
+    norms: dict[str, dict[str, float]] = {}
+    for row in read_rows(folder / "gradients.csv"):
+        name = f"per_layer/gradient_norm_{int(row['layer']):03d}"
+        norms.setdefault(row["iteration"], {})[name] = float(row["norm"])
+    return [
+        (
+            int(row["iteration"]),
+            {_CURVES[key]: float(value) for key, value in row.items() if key in _CURVES and value}
+            | ({"images_per_second": float(speed[row["iteration"]])} if row["iteration"] in speed else {})
+            | norms.get(row["iteration"], {}),
+        )
+        for row in read_rows(folder / "metrics.csv")
+    ]
+
+
+def summary_of(record: Record) -> dict[str, Any]:
+    """The summary of a finished run."""
+    summary = {name: getattr(record, name) for name in _SUMMARY}
+    return summary | ({"search": msgspec.to_builtins(record.search)} if record.search else {})
+
+
+def run_info(folder: Path) -> tuple[Mapping[str, Any], RunSettings]:
+    """The contents of run.json, and the settings in it. Raises UserError if the file is missing or damaged."""
+    info = read_json(folder / RUN)
+    if info is None or "id" not in info:
+        raise UserError(f"{folder / RUN} is missing or has no id: run the experiment again")
+    return info, RunSettings.from_json(info["settings"])
+
+
+def init_arguments(info: Mapping[str, Any], settings: RunSettings) -> dict[str, Any]:
+    """Arguments of wandb.init that describe a run."""
+    facts = info["dataset"]
+    has_substitute = (
+        settings.weights is None and settings.arm.start is not None and settings.arm.start.how == "backbone"
+    )
+    flags = {"STAND-IN DATA": facts["standin"], "SUBSTITUTE WEIGHTS": has_substitute}
+    execution = {key: value for key, value in info["execution"].items() if key not in _PRIVATE}
+    return {
+        "project": project(),
+        "id": info["id"],
+        "group": settings.experiment[:NAME_CHARACTERS],
+        "job_type": settings.arm.name[:TAG_CHARACTERS],
+        "name": f"{settings.arm.name}-seed{settings.seed}"[:NAME_CHARACTERS],
+        "tags": [settings.budget[:TAG_CHARACTERS], *(flag for flag, applies in flags.items() if applies)],
+        "config": {
+            **settings.to_json(),
+            "dataset_title": facts["title"],
+            "dataset_is_standin": facts["standin"],
+            "weights_are_substitute": has_substitute,
+            "commit": execution["commit"],
+            "execution": execution,
+            "versions": {name: version(name) for name in ("torch", "pytorch-lightning", "numpy", "wandb")},
+        },
+    }
+
+
+def project() -> str:
+    """Name of the W&B project."""
+    return os.environ.get("WANDB_PROJECT") or PROJECT
+
+
+def client_settings(**changes: Any) -> Any:
+    """Settings of the client: no console, no system facts or metrics, no code, no package list, no host name."""
+    import wandb
+
+    return wandb.Settings(
+        console="off",
+        silent=True,
+        init_timeout=INIT_SECONDS,
+        x_disable_stats=True,
+        x_disable_meta=True,
+        x_save_requirements=False,
+        disable_git=True,
+        disable_code=True,
+        host=os.environ.get("WANDB_HOST") or "-",
+        program="resnet-repro",
+        **changes,
+    )

@@ -1,0 +1,357 @@
+"""Uploads to Weights & Biases: the real client against a server double on loopback, healthy and failing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import make_settings, prepare_run
+from made_records import record_in
+from trained_runs import wait_for
+from wandb_double import ENTITY, KEY, Double
+
+from resnet_repro.errors import UserError
+from resnet_repro.files import Table, read_json, write_json
+from resnet_repro.tracking import mirror, sync
+
+pytestmark = pytest.mark.slow
+
+LOSSES = ("epoch", "learning_rate", "running_train_loss", "running_train_error")
+STEPS = 10
+
+
+@pytest.fixture
+def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[Double]:
+    with Double() as server:
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setattr(mirror, "FINISH_SECONDS", 25.0)
+        monkeypatch.setattr(sync, "FINISH_SECONDS", 15.0)
+        yield server
+
+
+def make_run(runs: Path, data: Path, seed: int = 0, **changes: object) -> Path:
+    """A run's folder before its first step; its id at W&B is its seed's."""
+    folder = prepare_run(runs, make_settings(data, STEPS, seed=seed, **changes), data)
+    write_json(folder / "run.json", (read_json(folder / "run.json") or {}) | {"id": f"run{seed}"})
+    return folder
+
+
+def train(folder: Path, first: int, last: int) -> None:
+    """Write the rows of these steps, after taking the table back to the step before them."""
+    table = Table(folder / "metrics.csv", LOSSES)
+    table.rewind(first - 1)
+    table.append({"iteration": step, "running_train_loss": 1 / step} for step in range(first, last + 1))
+
+
+def end(folder: Path, data: Path, seed: int = 0) -> None:
+    record_in(folder, make_settings(data, STEPS, seed=seed))
+
+
+def mirrored(runs: Path, folders: list[Path], mode: str = "online", report: dict | None = None) -> str | None:
+    """One life of a mirror over folders; the trouble it names at the end."""
+    handle = mirror.Mirror(mode, runs)
+    handle.start(folders)
+    handle.report = report
+    return handle.close()
+
+
+def assert_whole(double: Double, name: str = "plain-8-seed0", steps: int = STEPS) -> None:
+    run = double.named(name)
+    assert run.steps == list(range(1, steps + 1))
+    assert [run.history[step - 1]["loss/running_train"] for step in run.steps] == [1 / step for step in run.steps]
+    assert run.overwritten == 0
+    assert run.summary["status"] == "finished" and run.summary["final"] == {"test_error": 9.5}
+    assert run.exit_codes[-1] == 0
+
+
+def test_healthy_server_gets_runs_and_report_whole(
+    tmp_path: Path, tiny_data: Path, double: Double, caplog: pytest.LogCaptureFixture
+) -> None:
+    folders = [make_run(tmp_path, tiny_data, seed) for seed in (0, 1)]
+    for seed, folder in enumerate(folders):
+        train(folder, 1, STEPS)
+        end(folder, tiny_data, seed)
+    image = tmp_path / "curves.png"
+    shutil.copy(Path(__file__).parents[2] / "reports" / "reference" / "degradation-error_curves.png", image)
+    report = {"group": "degradation", "budget": "quick", "images": {"Error": str(image)}}
+    with caplog.at_level(logging.INFO, "resnet_repro"):
+        assert mirrored(tmp_path, folders, report=report) is None
+    for seed in (0, 1):
+        assert_whole(double, f"plain-8-seed{seed}")
+    assert any(file.endswith(".png") for file in double.named("degradation-report").files)
+    address = f"{double.url}/{ENTITY}/resnet-repro"
+    assert f"2 runs arrived at {address}" in caplog.text
+    assert f"{address}/runs/run1" in caplog.text
+    # The same report again is the same run, and equal figures are not sent twice.
+    assert mirrored(tmp_path, folders, report=report) is None
+    assert len(double.runs) == 3 and double.named("degradation-report").steps == [0]
+
+
+def test_nothing_but_the_listed_facts_leaves_the_machine(
+    tmp_path: Path, tiny_data: Path, double: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_ERROR_REPORTING")
+    folder = make_run(tmp_path, tiny_data)
+    write_json(
+        folder / "run.json",
+        (run := read_json(folder / "run.json") or {})
+        | {"execution": run["execution"] | {"weights": str(tmp_path / "private" / "w.pth")}},
+    )
+    train(folder, 1, 4)
+    assert mirrored(tmp_path, [folder]) is None
+    train(folder, 5, STEPS)
+    end(folder, tiny_data)
+    assert sync.sync(tmp_path) == 0
+    kinds = {kind for kind, _ in double.requests}
+    assert kinds == {"Viewer", "RunResumeStatus", "UpsertBucket", "CreateRunFiles", "file_stream", "storage"}
+    sent = "\n".join(double.bodies)
+    import socket
+
+    for private in (socket.gethostname(), str(tmp_path), str(tiny_data), "requirements.txt", "private"):
+        assert private not in sent, private
+    config = double.named("plain-8-seed0").config
+    assert config["arm"]["value"]["name"] == "plain-8"
+    assert set(config["execution"]["value"]) == {
+        "threads", "checkpoint_seconds", "commit",
+    }  # fmt: skip
+
+
+def test_a_refused_key_records_offline_and_sync_uploads_later(
+    tmp_path: Path, tiny_data: Path, double: Double, caplog: pytest.LogCaptureFixture
+) -> None:
+    double.keys = {"another"}
+    folder = make_run(tmp_path, tiny_data)
+    train(folder, 1, STEPS)
+    end(folder, tiny_data)
+    with caplog.at_level(logging.INFO, "resnet_repro"):
+        assert mirrored(tmp_path, [folder]) is None
+    assert "recording offline" in caplog.text and "401" in caplog.text
+    assert list((tmp_path / "wandb").glob("offline-run-*-run0")) and not double.runs
+    with pytest.raises(UserError, match="401"):
+        sync.sync(tmp_path)
+    double.keys = {KEY}
+    assert sync.sync(tmp_path) == 0
+    assert_whole(double)
+
+
+@pytest.mark.parametrize("fault", [500, "hang"])
+def test_rows_that_the_server_did_not_take_arrive_by_one_sync(
+    tmp_path: Path, tiny_data: Path, double: Double, monkeypatch: pytest.MonkeyPatch, fault: int | str
+) -> None:
+    monkeypatch.setattr(mirror, "FINISH_SECONDS", 4.0)
+    folder = make_run(tmp_path, tiny_data)
+    train(folder, 1, STEPS)
+    end(folder, tiny_data)
+    double.faults = {"file_stream": fault}
+    began = time.monotonic()
+    problem = mirrored(tmp_path, [folder])
+    assert problem and "1 run did not arrive" in problem and "make sync" in problem
+    assert time.monotonic() - began < 20
+    double.heal()
+    assert sync.sync(tmp_path) == 0
+    assert_whole(double)
+
+
+def test_rows_refused_behind_the_clients_back_are_noticed(
+    tmp_path: Path, tiny_data: Path, double: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client reports success although the server refused every row."""
+    monkeypatch.setattr(mirror, "RUN_SECONDS", 4.0)
+    folder = make_run(tmp_path, tiny_data)
+    train(folder, 1, STEPS)
+    end(folder, tiny_data)
+    double.faults = {"file_stream": 401}
+    problem = mirrored(tmp_path, [folder])
+    assert problem and "1 run did not arrive" in problem
+    double.heal()
+    assert sync.sync(tmp_path) == 0
+    assert_whole(double)
+
+
+def test_a_server_that_is_down_at_the_start_gets_everything_once_it_is_up(
+    tmp_path: Path, tiny_data: Path, double: Double
+) -> None:
+    double.die()
+    folder = make_run(tmp_path, tiny_data)
+    train(folder, 1, 5)
+    handle = mirror.Mirror("online", tmp_path)
+    handle.start([folder])
+    texts: list[str] = []
+    wait_for(lambda: texts.extend(filter(None, [handle.message()])) or texts)
+    assert "cannot be reached" in texts[0] and "training goes on" in texts[0]
+    double.start()
+    wait_for(lambda: "run0" in double.runs)
+    train(folder, 6, STEPS)
+    end(folder, tiny_data)
+    assert handle.close() is None
+    assert_whole(double)
+
+
+def test_a_server_that_dies_and_returns_has_every_row_once(tmp_path: Path, tiny_data: Path, double: Double) -> None:
+    folder = make_run(tmp_path, tiny_data)
+    train(folder, 1, 5)
+    handle = mirror.Mirror("online", tmp_path)
+    handle.start([folder])
+    wait_for(lambda: "run0" in double.runs and double.runs["run0"].history)
+    double.die()
+    train(folder, 6, STEPS)
+    time.sleep(4)
+    double.start()
+    end(folder, tiny_data)
+    assert handle.close() is None
+    assert_whole(double)
+
+
+def test_an_interrupted_run_is_killed_at_wandb_and_finishes_under_its_id(
+    tmp_path: Path, tiny_data: Path, double: Double
+) -> None:
+    folder = make_run(tmp_path, tiny_data)
+    train(folder, 1, 7)
+    assert mirrored(tmp_path, [folder]) is None
+    run = double.named("plain-8-seed0")
+    assert (run.exit_codes, run.summary["status"]) == ([255], "interrupted")
+    train(folder, 5, STEPS)  # taken back to its checkpoint
+    end(folder, tiny_data)
+    assert mirrored(tmp_path, [folder]) is None
+    assert_whole(double)
+
+
+def test_a_failed_run_is_failed_at_wandb(tmp_path: Path, tiny_data: Path, double: Double) -> None:
+    folder = make_run(tmp_path, tiny_data)
+    train(folder, 1, 7)
+    write_json(folder / "progress.json", {"status": "failed", "step": 7, "steps": STEPS, "seconds": 1.0, "time": 0.0})
+    assert mirrored(tmp_path, [folder]) is None
+    run = double.named("plain-8-seed0")
+    assert (run.exit_codes, run.summary["status"], len(run.steps)) == ([1], "failed", 7)
+
+
+def test_offline_sync_resume_sync_writes_no_row_twice(tmp_path: Path, tiny_data: Path, double: Double) -> None:
+    folder = make_run(tmp_path, tiny_data)
+    train(folder, 1, 5)
+    assert mirrored(tmp_path, [folder], mode="offline") is None
+    assert sync.sync(tmp_path) == 0
+    assert double.named("plain-8-seed0").steps == [1, 2, 3, 4, 5]
+    train(folder, 4, STEPS)
+    end(folder, tiny_data)
+    assert mirrored(tmp_path, [folder], mode="offline") is None
+    assert sync.sync(tmp_path) == 0
+    assert_whole(double)
+
+
+def test_an_old_copy_of_a_run_leaves_the_finished_one_as_it_is(tmp_path: Path, tiny_data: Path, double: Double) -> None:
+    folder = make_run(tmp_path / "new", tiny_data)
+    train(folder, 1, 5)
+    shutil.copytree(tmp_path / "new", tmp_path / "old")
+    train(folder, 6, STEPS)
+    end(folder, tiny_data)
+    assert sync.sync(tmp_path / "new") == 0
+    assert sync.sync(tmp_path / "old") == 1
+    assert_whole(double)
+
+
+def test_a_second_sync_sends_nothing(
+    tmp_path: Path, tiny_data: Path, double: Double, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = make_run(tmp_path, tiny_data)
+    train(folder, 1, STEPS)
+    end(folder, tiny_data)
+    assert sync.sync(tmp_path) == 0
+    before = len(double.requests)
+    with caplog.at_level(logging.INFO, "resnet_repro"):
+        assert sync.sync(tmp_path) == 0
+    assert {kind for kind, _ in double.requests[before:]} == {"Viewer"}
+    assert f"0 runs arrived, 1 had arrived before: {double.url}/{ENTITY}/resnet-repro" in caplog.text
+    # Without the receipt the server is asked what it has.
+    (folder / "upload.json").unlink()
+    assert sync.sync(tmp_path) == 0
+    assert_whole(double)
+    assert double.named("plain-8-seed0").exit_codes == [0]
+
+
+def test_one_runs_trouble_stops_no_other_upload(
+    tmp_path: Path, tiny_data: Path, double: Double, caplog: pytest.LogCaptureFixture
+) -> None:
+    folders = [make_run(tmp_path, tiny_data, seed) for seed in range(3)]
+    for seed, folder in enumerate(folders):
+        train(folder, 1, STEPS)
+        end(folder, tiny_data, seed)
+    (folders[1] / "metrics.csv").write_text("iteration,running_train_loss\n1,none\n")
+    double.deleted = {"run2"}
+    with caplog.at_level(logging.INFO, "resnet_repro"):
+        problem = mirrored(tmp_path, folders)
+    assert problem and "2 runs did not arrive" in problem
+    assert_whole(double, "plain-8-seed0")
+    double.deleted = set()
+    assert sync.sync(tmp_path) == 1  # the damaged table is named, the other run arrives
+    assert_whole(double, "plain-8-seed2")
+
+
+def test_two_experiments_share_a_folder_of_runs(tmp_path: Path, tiny_data: Path, double: Double) -> None:
+    folders = [make_run(tmp_path, tiny_data, seed) for seed in (0, 1)]
+    modes = ("online", "offline")
+    with contextlib.ExitStack() as stack:
+        handles = [stack.enter_context(mirror.Mirror(mode, tmp_path)) for mode in modes]
+        texts: list[str] = ["", ""]
+        for handle, folder in zip(handles, folders, strict=True):
+            handle.start([folder])
+            train(folder, 1, STEPS)
+        for index, handle in enumerate(handles):
+            wait_for(
+                lambda index=index, handle=handle: texts.__setitem__(index, handle.message() or "") or texts[index]
+            )
+        assert "uploading to" in texts[0] and "recording offline" in texts[1]
+        for seed, folder in enumerate(folders):
+            end(folder, tiny_data, seed)
+    assert_whole(double, "plain-8-seed0")
+    assert len(double.runs) == 1
+    assert list((tmp_path / "wandb").glob("offline-run-*-run1"))
+
+
+def test_long_names_and_foreign_variables_do_not_reach_the_client(
+    tmp_path: Path, tiny_data: Path, double: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_RUN_ID", "another")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    folder = make_run(tmp_path, tiny_data, budget=f"quick-{'x' * 90}")
+    train(folder, 1, STEPS)
+    end(folder, tiny_data)
+    assert mirrored(tmp_path, [folder]) is None
+    assert list(double.runs) == ["run0"]
+    assert max(map(len, double.runs["run0"].params["tags"])) <= 64
+
+
+def test_sync_of_a_run_that_still_trains_leaves_it_running(tmp_path: Path, tiny_data: Path, double: Double) -> None:
+    folder = make_run(tmp_path, tiny_data)
+    train(folder, 1, 5)
+    progress = {
+        "status": "running",
+        "step": 5,
+        "steps": STEPS,
+        "seconds": 1.0,
+        "time": time.time(),
+        "host": "elsewhere",
+    }
+    write_json(folder / "progress.json", progress)
+    assert sync.sync(tmp_path) == 0
+    run = double.named("plain-8-seed0")
+    assert (len(run.steps), run.exit_codes) == (5, [])
+    train(folder, 6, STEPS)
+    end(folder, tiny_data)
+    assert sync.sync(tmp_path) == 0
+    assert_whole(double)
+
+
+def test_sync_without_a_server_names_it(tmp_path: Path, tiny_data: Path, double: Double) -> None:
+    folder = make_run(tmp_path, tiny_data)
+    train(folder, 1, STEPS)
+    double.die()
+    with pytest.raises(UserError, match="cannot be reached"):
+        sync.sync(tmp_path)
+    assert json.dumps(read_json(folder / "upload.json")) == "null"
