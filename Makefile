@@ -25,7 +25,7 @@ LOCKED := --quiet --disable-pip-version-check --constraint constraints.txt
 EXPERIMENTS := $(subst _,-,$(notdir $(basename $(wildcard experiments/[a-z]*.py))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ray lock $(EXPERIMENTS) report status sync list test test-fast test-cluster test-gpu lint benchmark \
+.PHONY: help setup setup-ray lock $(EXPERIMENTS) report status sync curves list test test-fast test-cluster test-gpu lint benchmark \
 	benchmark-gpu clean
 
 help: ## list the targets (at once)
@@ -77,8 +77,11 @@ report: $(READY) ## remake the reports from the records, without training (secon
 status: $(READY) ## what has run, runs, is missing or failed (at once)
 	@$(REPRO) status $(call flag,RUNS_DIR)
 
-sync: $(READY) ## upload what Weights & Biases recorded offline (seconds a run)
+sync: $(READY) ## upload the runs that Weights & Biases does not have yet (seconds per run)
 	$(REPRO) sync $(call flag,RUNS_DIR)
+
+curves: $(READY) ## show curves recorded offline by Weights & Biases in the terminal (at once)
+	WANDB_ERROR_REPORTING=false $(BIN)/wandb leet $(or $(RUNS_DIR),runs)/wandb
 
 list: $(READY) ## list the experiments (at once)
 	@$(REPRO) list

@@ -31,7 +31,8 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         if bad := re.match(r"argument --([a-z-]+): (?:invalid choice: )?(?=['\"])", message):
-            reason = message[bad.end() :].replace(" (choose from ", ": expected one of (")
+            value, _, choices = message[bad.end() :].rstrip(")").partition(" (choose from ")
+            reason = f"{value}: expected one of {choices.replace(chr(39), '')}" if choices else message[bad.end() :]
             message = f"invalid {bad[1].upper().replace('-', '_')} {reason}"
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
@@ -93,7 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--input", metavar="CxHxW", help="size of the image, e.g. 3x224x224 (default: the network's)"
     )
 
-    _add_runs_dir(add_command("sync", "upload the offline recordings of Weights & Biases"))
+    _add_runs_dir(add_command("sync", "upload the runs that Weights & Biases does not have yet"))
     add_command("list", "list the experiments")
     return parser
 
@@ -304,7 +305,8 @@ def _budgets_to_report(experiment: Experiment, options: argparse.Namespace, runs
 def _existing_runs_dir(options: argparse.Namespace) -> Path:
     runs_dir = Path(options.runs_dir)
     if not runs_dir.is_dir():
-        raise UserError(f"RUNS_DIR={runs_dir} does not exist; run an experiment first")
+        problem = "is not a folder" if runs_dir.exists() else "does not exist"
+        raise UserError(f"RUNS_DIR={runs_dir} {problem}; run an experiment first")
     return runs_dir
 
 
@@ -337,7 +339,7 @@ def _complexity(options: argparse.Namespace, console: Console) -> int:
 def _sync(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.tracking.sync import sync
 
-    return sync(Path(options.runs_dir))
+    return sync(_existing_runs_dir(options))
 
 
 def _list(options: argparse.Namespace, console: Console) -> int:

@@ -51,9 +51,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("status --runs-dir /nowhere", "RUNS_DIR=/nowhere does not exist"),
         ("status nothing --runs-dir {files}", "unknown experiment 'nothing': .* activation, auxiliary, block"),
         ("report --resolution big", "invalid RESOLUTION 'big': .* whole number"),
-        ("report --claims-in page.md degradation", "--claims-in .* all experiments"),
         ("report --runs-dir {files}", "RUNS_DIR=.* no finished runs; .* make degradation"),
-        ("sync --runs-dir /nowhere", "/nowhere.* no .*recordings"),
+        ("sync --runs-dir /nowhere", "RUNS_DIR=/nowhere does not exist"),
+        ("sync --runs-dir {files}", "no runs with curves"),
+        ("sync --runs-dir {files}/file", "file is not a folder"),
+        ("run degradation --executor dask", "invalid EXECUTOR 'dask': expected one of local, ray, slurm"),
         # Prefixes.
         ("run degradation --prefix 200 --iterations 400", "PREFIX=200 .* ITERATIONS=400"),
         ("run degradation --prefix 200 --profile quick", "PREFIX=200 .* PROFILE=quick"),

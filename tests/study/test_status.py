@@ -170,7 +170,7 @@ def test_status_neither_creates_nor_truncates_nor_holds_the_lock(runs: Path) -> 
             {"status": "failed", "step": 5, "log": "Traceback\nOSError: no space\n"},
             r"failed .*5 of 391 \(1 %\).*OSError: no space",
         ),
-        ({"status": "failed", "log": "\n"}, r"failed .*nothing.*runs/depth/quick/plain-20/seed0/log\.txt"),
+        ({"status": "failed", "log": "\n"}, r"failed .*no output.*runs/depth/quick/plain-20/seed0/log\.txt"),
         ({"log": "data are gone\n"}, r"failed       plain-20 seed 0 .*first step.*data are gone.*runs/"),
         ({}, r"running      plain-20 seed 0  starting"),
         ({"age": 3_600.0}, r"interrupted  plain-20 seed 0 .*first step.*same command"),

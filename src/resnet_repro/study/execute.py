@@ -191,4 +191,4 @@ def _check_writable(folder: Path, variable: str) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UserError(f"{variable}={folder} cannot be written ({error.strerror}); choose another folder") from error
+        raise UserError(f"{variable}={folder} cannot be written ({error.strerror}); use another folder") from error

@@ -121,7 +121,7 @@ class Run:
             write_progress(self.folder, progress_of(self.folder) | {"status": "waiting", "queued": False})
             (self.folder / RECORD).unlink(missing_ok=True)  # runs that depend on this one then wait for the new record
         except OSError as error:
-            raise UserError(f"{self.folder} cannot be written ({error.strerror}); choose another RUNS_DIR") from error
+            raise UserError(f"{self.folder} cannot be written ({error.strerror}); use another RUNS_DIR") from error
 
     def mark_failed(self) -> None:
         """Set the run's progress to "failed", if it has any."""

@@ -135,7 +135,7 @@ class Mirror:
         ]
         if missing:
             why = "in time" if is_late else f"(see {self.directory / LOG})"
-            return f"Weights & Biases: {plural(len(missing), 'run')} did not arrive {why}; make sync uploads the rest"
+            return f"Weights & Biases: {plural(len(missing), 'run')} did not arrive {why}; make sync uploads them"
         lost = [event["reason"] for event in self.events if "report" in event and event["outcome"] == "missing"]
         if lost or is_late:
             why = lost[0] if lost else "no answer in time"

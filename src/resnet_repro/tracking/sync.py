@@ -53,7 +53,7 @@ def sync(runs_dir: Path) -> int:
                 missing.append(name)
                 log.info(f"{name}: did not arrive ({reason})")
     except OSError as error:
-        raise UserError(f"{runs_dir / 'wandb'} cannot be written ({error.strerror}): name another RUNS_DIR") from error
+        raise UserError(f"{runs_dir / 'wandb'} cannot be written ({error.strerror}): use another RUNS_DIR") from error
     lost = len(folders) + len(reports) - sum(outcomes.values())
     summary = f"{plural(outcomes['run arrived'], 'run')} arrived, {outcomes['run current']} had arrived before"
     if outcomes["report arrived"]:

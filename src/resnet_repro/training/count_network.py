@@ -61,4 +61,4 @@ def count_network(folder: Path, experiment: str, budget: str, network: CountedAr
             finished_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         ).write()
     except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror}): name another RUNS_DIR") from error
+        raise UserError(f"{folder} cannot be written ({error.strerror}): use another RUNS_DIR") from error

@@ -216,7 +216,7 @@ def _lock(folder: Path) -> Iterator[None]:
     """
     with hold(folder / LOCK, LOCK_WAIT_SECONDS) as is_free:
         if not is_free:
-            raise UserError(f"another process trains {folder}: wait for it, or name another RUNS_DIR")
+            raise UserError(f"another process trains {folder}: wait for it, or use another RUNS_DIR")
         yield
 
 
