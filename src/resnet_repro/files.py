@@ -128,13 +128,53 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
     Raises UserError if the file is not text.
     """
+    header, rows = _split(path)
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def read_columns(path: Path, *columns: str) -> list[list[float]]:
+    """Read columns of numbers, without empty cells, faster than `read_rows`. Empty if there are no rows.
+
+    An incomplete last line is left out. Raises UserError if a column is missing or a cell is not a number.
+    """
+    header, cells = _cells(path)
+    try:
+        return [list(map(float, cells[header.index(column) :: len(header)])) for column in columns if cells]
+    except ValueError as error:
+        raise UserError(
+            f"{path} is not a table of numbers ({error}): delete {path.parent} to train it again"
+        ) from error
+
+
+def _cells(path: Path) -> tuple[list[str], list[str]]:
+    """Header of a table, and the cells of its complete rows one after the other."""
+    text = _text(path)
+    first, _, body = text.partition("\n")
+    lines = body.count("\n")
+    cells = body.replace("\n", ",").split(",")[:-1]
+    header = first.split(",")
+    if '"' in text or len(cells) != lines * len(header):
+        header, rows = _split(path)
+        cells = [cell for row in rows for cell in row]
+    return header, cells
+
+
+def _text(path: Path) -> str:
+    """The complete lines of a file; empty if it does not exist. Raises UserError if it is not text."""
     try:
         text = path.read_text()
     except FileNotFoundError:
-        return []
+        return ""
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not a table ({error}): delete {path.parent} to train this run again") from error
-    return [row for row in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()) if None not in row.values()]
+    return text[: text.rfind("\n") + 1]
+
+
+def _split(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Header and complete rows of a table; empty if the file does not exist. Raises UserError if it is not text."""
+    lines = csv.reader(_text(path).splitlines())
+    header = next(lines, [])
+    return header, [row for row in lines if len(row) == len(header)]
 
 
 def series(rows: Iterable[Mapping[str, str]], column: str) -> tuple[list[int], list[float]]:

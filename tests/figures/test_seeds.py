@@ -41,13 +41,15 @@ def test_seeds_are_pale_and_unmarked_behind_the_mean() -> None:
 
     ax = Figure().subplots()
     draw_seeds(ax, [([1, 2], [3.0, 4.0]), ([1, 2], [5.0, 6.0])], LOOK, label="plain-20")
-    *seeds, mean = ax.get_lines()
+    seeds, mean = ax.get_lines()
     assert ax.get_legend_handles_labels()[1] == ["plain-20"]
-    assert [line.get_marker() for line in (*seeds, mean)] == ["None", "None", "o"]
+    assert [line.get_marker() for line in (seeds, mean)] == ["None", "o"]
     assert np.array_equal(mean.get_ydata(), [4.0, 5.0])
-    for line in seeds:
-        assert line.get_linewidth() < mean.get_linewidth() and line.get_zorder() < mean.get_zorder()
-        assert (line.get_alpha() or 1.0) < 1
+    gap = np.nan  # the seeds are not joined
+    assert np.array_equal(seeds.get_xdata(), [1, 2, gap, 1, 2, gap], equal_nan=True)
+    assert np.array_equal(seeds.get_ydata(), [3, 4, gap, 5, 6, gap], equal_nan=True)
+    assert seeds.get_linewidth() < mean.get_linewidth() and seeds.get_zorder() < mean.get_zorder()
+    assert (seeds.get_alpha() or 1.0) < 1
 
 
 def test_single_seed_is_drawn_once() -> None:

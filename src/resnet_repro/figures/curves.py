@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from statistics import mean
+from statistics import fmean as mean
 from typing import TYPE_CHECKING, Any
 
 from resnet_repro.figures.figure import Context, FigureSpec

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
-from statistics import median
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from resnet_repro.config.arm import Arm
 from resnet_repro.figures.figure import Context, FigureSpec
@@ -13,6 +14,7 @@ from resnet_repro.figures.panels import arm_handle
 from resnet_repro.figures.published import HE15_STEPS, he15_layer_responses
 from resnet_repro.figures.seeds import Curve, draw_seeds, geometric_mean, of_seeds
 from resnet_repro.figures.style import LEGEND_SIZE, PAPER_GREY, WIDTH, looks
+from resnet_repro.files import read_columns
 from resnet_repro.records.record import Record
 
 if TYPE_CHECKING:
@@ -36,9 +38,9 @@ def gradient_norms(arms: Sequence[Arm]) -> FigureSpec:
         figure = Figure(figsize=(WIDTH, 2.7))
         axes = figure.subplots(1, 2, sharey=True)
         for name in names:
-            tables = [_norms_by_layer(record) for record in context.of(name)]
+            tables = [table for record in context.of(name) if (table := _norms_by_step(record))]
             for ax, later in zip(axes, (False, True), strict=True):
-                runs = [(list(table), [_norm(by_step, later) for by_step in table.values()]) for table in tables]
+                runs = [_norm_by_layer(table, later) for table in tables]
                 draw_seeds(ax, runs, style[name], label=name, marks=8, linewidth=1.1, centre=geometric_mean)
         for ax, title in zip(axes, ("first step", "median of the later steps"), strict=True):
             ax.set_yscale("log")
@@ -61,7 +63,7 @@ def gradient_norms_along(arms: Sequence[Arm]) -> FigureSpec:
     def draw(context: Context) -> tuple[Figure, str] | None:
         from matplotlib.figure import Figure
 
-        shown = {arm.name: runs for arm in arms if (runs := _norms_by_step(context, arm.name))}
+        shown = {arm.name: runs for arm in arms if (runs := _common_steps(context, arm.name))}
         if not shown:
             return None
         columns = min(PANELS_ABREAST, len(shown))
@@ -104,22 +106,20 @@ def unique_legend(ax: Axes) -> tuple[list, list[str]]:
     return list(unique.values()), list(unique)
 
 
-def _norms_by_layer(record: Record) -> dict[int, dict[int, float]]:
-    """Return {layer: {step: norm}} in the layers' order."""
-    by_layer: dict[int, dict[int, float]] = {}
-    for row in record.table("gradients"):
-        by_layer.setdefault(int(row["layer"]), {})[int(row["iteration"])] = float(row["norm"])
-    return dict(sorted(by_layer.items()))
+def _norms_by_step(record: Record) -> dict[int, np.ndarray]:
+    """Return {step: norm of each layer, (layers,)} in order of steps and layers."""
+    columns = read_columns(record.folder / "gradients.csv", "iteration", "layer", "norm")
+    if not columns:
+        return {}
+    steps, layers, norms = map(np.array, columns)
+    order = np.lexsort((layers, steps))
+    values, first = np.unique(steps[order], return_index=True)
+    return dict(zip(map(int, values), np.split(norms[order], first[1:]), strict=True))
 
 
-def _norms_by_step(context: Context, arm: str) -> dict[int, list[list[float]]]:
-    """Return {step: [[norm of each layer] of each run]} for the steps that all runs of the arm have."""
-    runs = []
-    for record in context.of(arm):
-        by_step: dict[int, list[float]] = {}
-        for row in record.table("gradients"):
-            by_step.setdefault(int(row["iteration"]), []).append(float(row["norm"]))
-        runs.append(by_step)
+def _common_steps(context: Context, arm: str) -> dict[int, list[np.ndarray]]:
+    """Return {step: [norm of each layer, of each run]} for the steps that all runs of the arm have."""
+    runs = [_norms_by_step(record) for record in context.of(arm)]
     steps = sorted(set.intersection(*(set(run) for run in runs))) if runs else []
     return {step: [run[step] for run in runs] for step in steps}
 
@@ -130,11 +130,11 @@ def _spread_steps(steps: Sequence[int]) -> list[int]:
     return sorted({min(steps, key=lambda step: abs(step - target)) for target in targets})
 
 
-def _norm(by_step: dict[int, float], later: bool) -> float:
-    first = min(by_step)
-    if not later or len(by_step) == 1:
-        return by_step[first]
-    return median(value for step, value in by_step.items() if step != first)
+def _norm_by_layer(by_step: dict[int, np.ndarray], later: bool) -> Curve:
+    """Return (layer, norm) at the first step, or the median over the later ones."""
+    first, *rest = by_step.values()
+    norms = np.median(rest, axis=0) if later and rest else first
+    return range(1, len(norms) + 1), norms
 
 
 def layer_responses(arms: Sequence[Arm]) -> FigureSpec:

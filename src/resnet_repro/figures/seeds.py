@@ -56,17 +56,20 @@ def draw_seeds(
     markers, 0 for none.
     """
     if len(runs) > 1:
-        for x, y in runs:
-            ax.plot(
-                x,
-                y,
-                line,
-                color=look["color"],
-                alpha=PALE,
-                linewidth=0.6,
-                zorder=zorder - 0.2,
-                label=f"_seed of {label}",
-            )
+        # One line with gaps for all seeds: hundreds of separate lines take many times longer to draw.
+        gap = [math.nan]
+        every_x = [value for x, _ in runs for value in (*x, *gap)]
+        every_y = [value for _, y in runs for value in (*y, *gap)]
+        ax.plot(
+            every_x,
+            every_y,
+            line,
+            color=look["color"],
+            alpha=PALE,
+            linewidth=0.6,
+            zorder=zorder - 0.2,
+            label=f"_seeds of {label}",
+        )
     x, y = mean_curve(runs, centre)
     marker = {"marker": look["marker"], "markersize": 3.5, "markevery": every(x, marks)} if marks else {}
     ax.plot(x, y, line, color=look["color"], linewidth=linewidth, label=label, zorder=zorder, **marker)
