@@ -25,7 +25,7 @@ LOCKED := --quiet --disable-pip-version-check --constraint constraints.txt
 EXPERIMENTS := $(subst _,-,$(notdir $(basename $(wildcard experiments/[a-z]*.py))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ray lock $(EXPERIMENTS) report status sync curves list test test-fast test-cluster test-gpu lint benchmark \
+.PHONY: help setup setup-ray lock $(EXPERIMENTS) report status sync curves list test test-fast test-cluster test-gpu test-faults lint benchmark \
 	benchmark-gpu clean
 
 help: ## list the targets (at once)
@@ -97,6 +97,9 @@ test-cluster: $(READY) ## the tests of Ray and Slurm, where these are installed 
 
 test-gpu: $(READY) ## the CUDA path against the CPU's numbers (3 minutes; skipped where there is no GPU)
 	$(BIN)/python -m pytest -m gpu tests/training/test_gpu.py -v
+
+test-faults: $(READY) ## 100 kills and full disks at random moments of an experiment (20 minutes)
+	$(BIN)/python benchmarks/faults.py
 
 lint: $(READY) ## style, spelling, types, and who imports whom (under a minute)
 	$(BIN)/ruff check .

@@ -56,7 +56,7 @@ def test_study_writes_records_and_report(study: tuple[Path, subprocess.Completed
 def test_offline_wandb_recording_contains_runs_and_report(study: tuple[Path, subprocess.CompletedProcess]) -> None:
     folder, process = study
     assert "offline" in process.stdout
-    assert "wandb leet" in process.stdout
+    assert "make curves" in process.stdout
     recordings = {path.name.rsplit("-", 1)[1]: path for path in (folder / "runs" / "wandb").glob("offline-run-*")}
     for record in records(folder):
         run = json.loads((record.folder / "run.json").read_text())
