@@ -25,8 +25,8 @@ LOCKED := --quiet --disable-pip-version-check --constraint constraints.txt
 EXPERIMENTS := $(subst _,-,$(notdir $(basename $(wildcard experiments/[a-z]*.py))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ray lock $(EXPERIMENTS) report status sync curves list test test-fast test-cluster test-gpu test-faults lint benchmark \
-	benchmark-gpu clean
+.PHONY: help setup setup-ray lock $(EXPERIMENTS) report status sync curves list test test-fast test-cluster test-gpu \
+	test-faults lint benchmark benchmark-gpu clean
 
 help: ## list the targets (at once)
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -265,8 +265,8 @@ def page(campaign: Campaign, seconds: float, seed: int) -> str:
         [
             "# Fault campaign",
             "",
-            f"Written by `make test-faults` on {time.strftime('%Y-%m-%d')}: {device_name('cpu')}, executor {campaign.executor}, "
-            f"seed {seed}. {sum(campaign.counts.values())} faults in {campaign.lives} lives of the launcher, {campaign.rounds} "
+            f"Written by `make test-faults` on {time.strftime('%Y-%m-%d')}: {device_name('cpu')}, executor "
+            f"{campaign.executor}, seed {seed}. {sum(campaign.counts.values())} faults in {campaign.lives} lives of the launcher, {campaign.rounds} "
             f"experiments of two runs and {ITERATIONS} iterations, {seconds / 60:.0f} minutes.",
             "",
             "| fault at a random moment | times |",
@@ -275,8 +275,8 @@ def page(campaign: Campaign, seconds: float, seed: int) -> str:
             "",
             "Checked after each fault: no process is left, and every JSON file and table is readable. Checked after each "
             "experiment: weights, final errors, `metrics.csv` and `gradients.csv` equal the undisturbed ones bit for bit, and "
-            "after `make sync` the W&B double has each row once and both runs finished. A fault may hit a process that has just "
-            "ended.",
+            "after `make sync` the W&B double has each row once and both runs finished. A fault may hit a process that has "
+            "just ended.",
             "",
             "## Failures",
             "",

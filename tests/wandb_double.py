@@ -10,6 +10,7 @@ import base64
 import gzip
 import json
 import re
+import sys
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -50,7 +51,7 @@ class Double:
         self.lock = threading.RLock()
         self.healed = threading.Event()
         self.port = 0
-        self.server: ThreadingHTTPServer | None = None
+        self.server: _Server | None = None
 
     @property
     def url(self) -> str:
@@ -71,8 +72,7 @@ class Double:
         class Handler(_Handler):
             state = double
 
-        ThreadingHTTPServer.daemon_threads = True
-        self.server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        self.server = _Server(("127.0.0.1", self.port), Handler)
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
@@ -146,6 +146,15 @@ def _bucket(name: str, run: DoubleRun) -> dict[str, Any]:
         "historyLineCount": len(run.history), "eventsLineCount": 0, "logLineCount": 0,
         "historyTail": json.dumps(last), "eventsTail": "[]", "wandbConfig": json.dumps({"t": 1}),
     }  # fmt: skip
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Stay silent about clients that are killed, but not about defects of the double."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
