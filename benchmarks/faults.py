@@ -29,7 +29,7 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPO / "tests")]
 
-from wandb_double import KEY, Double  # noqa: E402  the double lives with the tests
+from wandb_double import KEY, Double  # noqa: E402  # pyright: ignore[reportMissingImports]  it lives with the tests
 
 from resnet_repro.files import read_json, read_rows  # noqa: E402
 from resnet_repro.hardware import device_name  # noqa: E402
@@ -266,8 +266,8 @@ def page(campaign: Campaign, seconds: float, seed: int) -> str:
             "# Fault campaign",
             "",
             f"Written by `make test-faults` on {time.strftime('%Y-%m-%d')}: {device_name('cpu')}, executor "
-            f"{campaign.executor}, seed {seed}. {sum(campaign.counts.values())} faults in {campaign.lives} lives of the launcher, {campaign.rounds} "
-            f"experiments of two runs and {ITERATIONS} iterations, {seconds / 60:.0f} minutes.",
+            f"{campaign.executor}, seed {seed}. {sum(campaign.counts.values())} faults in {campaign.lives} lives of the "
+            f"launcher, {campaign.rounds} experiments of two runs and {ITERATIONS} iterations, {seconds / 60:.0f} minutes.",
             "",
             "| fault at a random moment | times |",
             "| --- | ---: |",

@@ -135,7 +135,7 @@ class Double:
             elif file == "wandb-summary.json":
                 run.summary = rows[-1]
         if "complete" in body:
-            run.exit_codes.append(body.get("exitcode"))
+            run.exit_codes.append(int(body["exitcode"]))
 
 
 def _bucket(name: str, run: DoubleRun) -> dict[str, Any]:
@@ -161,7 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
     state: Double
     protocol_version = "HTTP/1.1"
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: Any) -> None:
         """Print nothing."""
 
     def do_POST(self) -> None:

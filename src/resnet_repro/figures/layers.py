@@ -75,7 +75,7 @@ def gradient_norms_along(arms: Sequence[Arm]) -> FigureSpec:
         style = looks([str(place) for place in range(STEPS_SHOWN)])
         for ax, (name, by_step) in zip(axes.flat[: len(shown)], shown.items(), strict=True):
             for place, step in enumerate(_spread_steps(list(by_step))):
-                runs = [(range(1, len(norms) + 1), norms) for norms in by_step[step]]
+                runs = [(range(1, len(norms) + 1), norms.tolist()) for norms in by_step[step]]
                 draw_seeds(
                     ax, runs, style[str(place)], label=f"step {step:,}", marks=8, linewidth=1.1, centre=geometric_mean
                 )
@@ -134,7 +134,7 @@ def _norm_by_layer(by_step: dict[int, np.ndarray], later: bool) -> Curve:
     """Return (layer, norm) at the first step, or the median over the later ones."""
     first, *rest = by_step.values()
     norms = np.median(rest, axis=0) if later and rest else first
-    return range(1, len(norms) + 1), norms
+    return range(1, len(norms) + 1), norms.tolist()
 
 
 def layer_responses(arms: Sequence[Arm]) -> FigureSpec:
