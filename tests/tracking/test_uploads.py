@@ -36,7 +36,7 @@ def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[Double]:
         yield server
 
 
-def make_run(runs: Path, data: Path, seed: int = 0, budget: str = "quick") -> Path:
+def make_run(runs: Path, data: Path, seed: int = 0, budget: str = f"{STEPS}it") -> Path:
     """A run's folder before its first step; its id at W&B is its seed's."""
     folder = prepare_run(runs, make_settings(data, STEPS, seed=seed, budget=budget), data)
     write_json(folder / "run.json", (read_json(folder / "run.json") or {}) | {"id": f"run{seed}"})

@@ -20,7 +20,7 @@ from resnet_repro.records.progress import ENDED, clock, seconds_left, share_done
 # A run prints a line every 5 % of its steps, but not more often than every 20 s and not less often than every 5 minutes.
 LINE_SECONDS, LINE_SHARE, QUIET_SECONDS = 20.0, 0.05, 300.0
 ROWS = 30  # of the table; with more runs, waiting and ended runs are only counted
-REFRESH_SECONDS, BUSY_SHARE = 0.5, 0.1  # minimum time between refreshes, and their maximum share of the time
+REFRESH_SECONDS, BUSY_SHARE = 0.5, 0.01  # minimum time between refreshes, and their maximum share of the time
 
 
 @dataclass(frozen=True)
