@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from resnet_repro.data.base import StreamConfig
 from resnet_repro.data.folder_stream import FolderData
 from resnet_repro.data.folders import scan
 from resnet_repro.data.stream import IMAGENET_MEAN, IMAGENET_STD, draw_epoch
+from resnet_repro.data.workers import loss_of_worker
 from resnet_repro.distributed import ALONE, DistContext
 from resnet_repro.errors import UserError
 from resnet_repro.training.train_run import first_batch
@@ -209,3 +213,43 @@ def test_first_batch_without_readable_images_is_rejected(broken: Path, tmp_path:
         first_batch(data, 5)
     images, labels = first_batch(data, 6)
     assert len(images) == len(labels) == 1
+
+
+def test_full_shared_memory_changes_no_batch_and_is_said(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+    batches = list(open_folders(root, AUGMENTED).train_dataloader())
+    monkeypatch.setattr("resnet_repro.data.workers.default_collate", refuse)
+    monkeypatch.setattr(torch.Tensor, "share_memory_", refuse)
+    data = open_folders(root, AUGMENTED, workers=2)
+    assert equal(batches, list(data.train_dataloader()))
+    assert len(data.remarks()) == 1 and "/dev/shm" in data.remarks()[0]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of torch's half-made iterator
+def test_without_workers_the_training_process_decodes_and_says_so(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    batches = list(open_folders(root, AUGMENTED).train_dataloader())
+    monkeypatch.setattr(torch.multiprocessing, "Queue", refuse)
+    data = open_folders(root, AUGMENTED, workers=2)
+    assert equal(batches, list(data.train_dataloader()))
+    assert data.remarks() == [
+        "no worker can be started (No space left on device): the training process decodes all images"
+    ]
+
+
+def test_batch_that_cannot_be_sent_ends_the_run_with_a_sentence(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The queue's thread in the worker fails, which torch does not report: the training process would wait for ever."""
+    monkeypatch.setattr("resnet_repro.data.folder_stream.sendable", lambda _: lambda: "cannot be pickled")
+    with pytest.raises(RuntimeError) as error:
+        list(open_folders(root, workers=1).train_dataloader())
+    assert re.match("a process that decodes images has ended.*WORKERS", loss_of_worker(error.value) or "")
+    assert loss_of_worker(RuntimeError("another error")) is None
+
+
+def test_normal_batches_travel_without_a_remark(root: Path) -> None:
+    data = open_folders(root, workers=2)
+    assert len(list(data.train_dataloader())) == 6 and data.remarks() == []

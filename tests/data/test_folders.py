@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -33,6 +34,104 @@ def test_val_is_the_validation_split_if_test_exists(tmp_path: Path) -> None:
     root = make_folders(make_folders(tmp_path, test=2), test=5, val="test")
     folders = scan(root)
     assert {split: len(files) for split, files in folders.files.items()} == {"train": 8, "test": 10, "validation": 4}
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_the_validation_folder_has_three_names(tmp_path: Path, name: str) -> None:
+    assert len(scan(make_folders(tmp_path / "two", test=2, val=name)).files["test"]) == 4
+    root = make_folders(make_folders(tmp_path / "three", test=2, val=name), test=5, val="test")
+    assert {split: len(files) for split, files in scan(root).files.items()} == {"train": 8, "test": 10, "validation": 4}
+
+
+def test_two_names_of_one_split_are_rejected(tmp_path: Path) -> None:
+    root = make_folders(make_folders(tmp_path, val="valid"), val="val")
+    with pytest.raises(UserError, match=r"holds val and valid, which are names of the same split"):
+        scan(root)
+
+
+def test_folders_of_no_split_are_named(tmp_path: Path) -> None:
+    root = make_folders(make_folders(tmp_path), val="dev")
+    for hidden in (".cache", "@eaDir", "__MACOSX"):
+        (root / hidden).mkdir()
+    (line,) = scan(root).remarks()
+    assert "dev in " in line and "is not used" in line and "train, val, valid, validation, test" in line
+    (root / "train").rename(root / "Train")
+    with pytest.raises(UserError, match=r"no folder train: .*it holds Train, dev"):
+        scan(root)
+
+
+def test_files_left_out_are_counted_by_suffix(tmp_path: Path) -> None:
+    root = make_folders(tmp_path)
+    assert scan(root).remarks() == [] and scan(root).left_out == {}
+    for name in ("a.HEIC", "b.heic", "c.avif", "noextension", "deeper/d.txt"):
+        file = root / "train" / "ant" / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"x")
+    save(root / "val" / "loose.png")
+    folders = scan(root)
+    assert folders.left_out == {
+        ".heic": 2,
+        ".avif": 1,
+        ".png outside of class folders": 1,
+        ".txt": 1,
+        "without suffix": 1,
+    }
+    (line,) = folders.remarks()
+    assert "2 .heic, 1 .avif, 1 .png outside of class folders, 1 .txt, 1 without suffix" in line
+
+
+def test_many_kinds_of_files_left_out_are_counted_together(tmp_path: Path) -> None:
+    root = make_folders(tmp_path)
+    for index in range(30):
+        (root / "train" / "ant" / f"scan.{index:03}").write_bytes(b"x")
+    left_out = scan(root).left_out
+    assert sum(left_out.values()) == 30 and len(left_out) <= 11 and left_out["other"] == 20
+
+
+def test_class_without_images_is_rejected_with_what_it_holds(tmp_path: Path) -> None:
+    root = make_folders(tmp_path)
+    for split in ("train", "val"):
+        (root / split / "wasp").mkdir()
+        (root / split / "wasp" / "0.HEIC").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"wasp holds no images \(.*\), but 1 \.heic:"):
+        scan(root)
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".jpe", ".JPEG", ".PNG", ".pnm", ".apng", ".mpo", ".TIF"])
+def test_all_suffixes_of_the_documented_formats_are_images(tmp_path: Path, suffix: str) -> None:
+    root = make_folders(tmp_path)
+    (root / "train" / "ant" / f"new{suffix}").write_bytes(b"x")
+    folders = scan(root)
+    assert folders.class_counts("train") == {"ant": 5, "bee": 4} and not folders.left_out
+
+
+def test_hidden_files_and_thumbnails_are_no_images(tmp_path: Path) -> None:
+    root = make_folders(tmp_path)
+    digest = scan(root).digest
+    for folder in ("train", "train/ant", "val/bee"):
+        for name in ("._0.png", ".x.jpg", "@eaDir/0.png/SYNOFILE_THUMB_M.jpg", "__MACOSX/ant/._0.png", ".t/0.png"):
+            save(root / folder / name, format="PNG")
+        (root / folder / "Thumbs.db").write_bytes(b"x")
+    folders = scan(root)
+    assert folders.digest == digest and not folders.left_out and folders.facts.class_names == ("ant", "bee")
+
+
+def test_class_names_may_differ_in_the_composition_of_letters(tmp_path: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "é-café") for form in ("NFC", "NFD"))
+    root = make_folders(tmp_path, classes=("bee", composed))
+    (root / "val" / composed).rename(root / "val" / decomposed)
+    if len(list((root / "val").iterdir())) != 2 or not (root / "val" / decomposed).is_dir():
+        pytest.skip("this file system composes names")
+    folders = scan(root)
+    assert folders.facts.class_names == ("bee", composed)
+    for split, count in (("train", 4), ("test", 3)):
+        assert folders.class_counts(split) == {"bee": count, composed: count}
+        assert all((root / file.path).is_file() for file in folders.files[split])
+    save(root / "train" / decomposed / "0.png")
+    if (root / "train" / composed / "0.png").samefile(root / "train" / decomposed / "0.png"):
+        pytest.skip("this file system takes both names as one")
+    with pytest.raises(UserError, match=r"train holds two classes with the name .*composition"):
+        scan(root)
 
 
 def test_the_first_images_are_a_sample_of_all_classes(tmp_path: Path) -> None:

@@ -68,6 +68,23 @@ def test_idx_files_may_be_gzipped_unpacked_or_both(mnist: DatasetFacts, tmp_path
     assert_made(obtain("mnist", DataSources(tmp_path)))
 
 
+@pytest.mark.parametrize("layout", ["class folders", "archive of class folders", "official files"])
+def test_hidden_files_and_thumbnails_of_a_source_are_ignored(
+    layout: str, cifar10: DatasetFacts, tmp_path: Path
+) -> None:
+    folder = (write_official if "official" in layout else write_class_folders)(tmp_path / "mirror", cifar10)
+    for name in (
+        *("._0.png", ".hidden/0.png", "Thumbs.db", "train/airplane/._0.png", "__MACOSX/train/airplane/._0.png"),
+        *("train/airplane/@eaDir/0.png/SYNOFILE_THUMB_M.jpg", "@eaDir/data_batch_1", "._data_batch_1"),
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"metadata")
+    if "archive" in layout:
+        pack(folder, tmp_path / "mirror" / cifar10.archives[0])
+        shutil.rmtree(folder)
+    assert_made(obtain("cifar10", DataSources(tmp_path / "data", str(tmp_path / "mirror"))))
+
+
 @pytest.mark.parametrize(
     ("facts", "official"), [(CIFAR10, torchvision.datasets.CIFAR10), (CIFAR100, torchvision.datasets.CIFAR100)]
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from made_folders import HALF_RED_ON_WHITE, RED, save
-from PIL import Image
+from PIL import EpsImagePlugin, Image, PngImagePlugin
 from torch import Tensor
 
 from resnet_repro.config.recipes import BLOG_E_TRANSFER, HE15_IMAGENET
@@ -32,7 +34,6 @@ def middle(image: Tensor) -> tuple[int, ...]:
         ("png", "RGBA", (200, 0, 0, 128), HALF_RED_ON_WHITE),
         ("png", "I;16", 90 * 256 + 17, (90, 90, 90)),
         ("tif", "I;16", 60_000, (234, 234, 234)),
-        ("tif", "F", 0.5, (128, 128, 128)),
         ("tif", "CMYK", (0, 255, 255, 55), RED),
         ("jpg", "CMYK", (0, 255, 255, 55), RED),
         ("jpg", "L", 90, (90, 90, 90)),
@@ -85,6 +86,99 @@ def test_unreadable_files_are_errors_that_name_the_file(tmp_path: Path, monkeypa
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000)
     with pytest.raises(BrokenPicture, match="decompression bomb"):
         read_picture(tmp_path / "whole.jpg")
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("brightest", [255, 511, 4_095, 65_535])
+def test_grey_values_of_16_bits_keep_their_high_byte(tmp_path: Path, suffix: str, brightest: int) -> None:
+    """The scale is the same for all images of a data set, also for one that holds only dark values."""
+    values = np.linspace(0, brightest, 64).astype(np.uint16)[None]
+    Image.fromarray(values).save(tmp_path / f"image.{suffix}")
+    assert read_picture(tmp_path / f"image.{suffix}")[1, 0].tolist() == (values[0] // 256).tolist()
+
+
+@pytest.mark.parametrize("white", [255, 1_000, 4_095, 65_535])
+def test_grey_values_of_pgm_files_refer_to_their_stated_maximum(tmp_path: Path, white: int) -> None:
+    values = np.array([0, white // 2, white], ">u2" if white > 255 else "u1")
+    (tmp_path / "image.pgm").write_bytes(b"P5 3 1 %d\n" % white + values.tobytes())
+    assert read_picture(tmp_path / "image.pgm")[0, 0].tolist() == pytest.approx([0, 127.5, 255], abs=1)
+
+
+def write_tiff(path: Path, data: bytes, width: int, bits: int, photometric: int = 1, kind: int = 1) -> Path:
+    """Write a TIFF file of one row of grey values. kind: 1 unsigned, 2 signed, 3 float."""
+    tags = {256: width, 257: 1, 258: bits, 259: 1, 262: photometric, 273: 8, 277: 1, 278: 1, 279: len(data), 339: kind}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    head = struct.pack("<2sHI", b"II", 42, 8 + len(data))
+    path.write_bytes(head + data + struct.pack("<H", len(tags)) + entries + struct.pack("<I", 0))
+    return path
+
+
+def test_scale_of_tiff_files_is_that_of_their_tags(tmp_path: Path) -> None:
+    """12 bits per value; and 16 bits with 0 as white."""
+    bits = "".join(f"{value:012b}" for value in (0, 2_000, 4_095, 0))
+    file = write_tiff(tmp_path / "12.tif", int(bits, 2).to_bytes(6, "big"), 4, 12)
+    assert read_picture(file)[0, 0].tolist() == [0, 2_000 >> 4, 255, 0]
+    file = write_tiff(tmp_path / "inverted.tif", np.array([0, 30_000, 65_535], "<u2").tobytes(), 3, 16, photometric=0)
+    assert read_picture(file)[0, 0].tolist() == [255, 255 - (30_000 >> 8), 0]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "extent"),
+    [
+        (np.linspace(0, 65_535, 64, dtype="<f4"), 3, "float32 from 0 to 65535"),
+        (np.linspace(0, 1.02, 64, dtype="<f4"), 3, r"float32 from 0 to 1\.02"),
+        (np.linspace(0, 1, 64, dtype="<f4"), 3, "float32 from 0 to 1,"),
+        (np.array([0, 0.5, np.inf, np.nan], "<f4"), 3, r"float32 from 0 to 0\.5, some of them not finite"),
+        (np.array([np.nan], "<f4"), 3, "float32 none of them finite"),
+        (np.array([-5, 70_000], "<i4"), 2, "int32 from -5 to 70000"),
+        (np.array([0, 2**32 - 1], "<u4"), 1, "uint32 from 0 to 4294967295"),
+        (np.array([-300, 3_000], "<i2"), 2, "int16 from -300 to 3000"),
+        (np.array([-30, 100], "i1"), 2, "int8 from -30 to 100"),
+    ],
+)
+def test_values_of_a_type_without_a_range_are_an_error_that_names_file_and_range(
+    tmp_path: Path, values: np.ndarray, kind: int, extent: str
+) -> None:
+    file = write_tiff(tmp_path / "image.tif", values.tobytes(), len(values), 8 * values.itemsize, kind=kind)
+    with pytest.raises(BrokenPicture, match=rf"image\.tif cannot be read .*{extent}.*expected unsigned integers"):
+        read_picture(file)
+
+
+def test_transparent_grey_of_16_bits_becomes_white(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 1_000, 65_535]], np.uint16)).save(tmp_path / "image.png", transparency=1_000)
+    assert read_picture(tmp_path / "image.png")[0, 0].tolist() == [0, 255, 255]
+
+
+def test_only_the_documented_formats_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow runs Ghostscript on EPS, by content and not by suffix."""
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was started"))
+    (tmp_path / "image.png").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
+    )
+    with pytest.raises(BrokenPicture, match=r"image\.png cannot be read as an image"):
+        read_picture(tmp_path / "image.png")
+
+
+@pytest.mark.slow
+def test_large_images_are_read(tmp_path: Path) -> None:
+    """99 megapixels, and as many as make Pillow suspect an attack by default."""
+    for width, height in ((11_000, 9_000), (20_000, 9_000)):
+        Image.new("1", (width, height)).save(tmp_path / "image.png")
+        assert read_picture(tmp_path / "image.png").shape == (3, height, width)
+
+
+def test_more_pixels_than_any_memory_holds_are_an_error(tmp_path: Path) -> None:
+    content = save(tmp_path / "image.png").read_bytes()
+    header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    (tmp_path / "image.png").write_bytes(content[:12] + header + struct.pack(">I", zlib.crc32(header)) + content[33:])
+    with pytest.raises(BrokenPicture, match=r"3600000000 pixels\) exceeds limit of 1073741824"):
+        read_picture(tmp_path / "image.png")
+
+
+def test_large_metadata_are_no_reason_to_refuse_an_image(tmp_path: Path) -> None:
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", "x" * 3_000_000, zip=True)
+    assert middle(read_picture(save(tmp_path / "image.png", pnginfo=text))) == RED
 
 
 def test_damaged_exif_data_are_an_error_that_names_the_file(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 import torchvision
 from conftest import REPO, cli
-from made_folders import make_folders
+from made_folders import make_folders, save
 
 from resnet_repro.distributed import DistContext
 from resnet_repro.launch.slots import one_of_group, plan_slots
@@ -51,6 +51,27 @@ def test_two_processes_train_together_on_class_folders(folders: Path, tmp_path: 
     assert (record["final"]["train_images"], data["train_images"], data["test_images"]) == (19, 20, 10)
     errors = record["final"]["test_error"] * 9 / 100, record["final"]["test_error_10crop"] * 9 / 100
     assert errors == pytest.approx([round(error) for error in errors])
+
+
+@pytest.mark.slow
+def test_run_with_a_batch_of_one_image_finishes_and_says_what_it_left_out(tmp_path: Path) -> None:
+    """257 images make a batch of 256 and one of a single image, whose last maps have one pixel at 32 pixels."""
+    root = make_folders(tmp_path / "ants", train=128, test=3, val="valid")
+    save(root / "train" / "ant" / "more.png")
+    (root / "train" / "bee" / "a.HEIC").write_bytes(b"x")
+    (root / "dev").mkdir()
+    flags = (
+        f"--arms resnet-18 --iterations 2 --resolution 32 --runs-dir {tmp_path}/runs --reports-dir {tmp_path}/reports"
+    )
+    ended = cli(
+        *("run", "plain-vs-resnet", "--dataset", root, "--precision", "fp32", "--data-dir", tmp_path / "data"),
+        *flags.split(),
+    )
+    assert ended.returncode == 0, ended.stderr + ended.stdout
+    assert "1 .heic in " in ended.stdout and "dev in " in ended.stdout and "a step has one image" in ended.stdout
+    record = record_in(tmp_path / "runs", "plain-vs-resnet", "2it-32px-folders-ants", "resnet-18")
+    assert (record["status"], record["lone_steps"], record["dataset"]["left_out"]) == ("finished", 1, {".heic": 1})
+    assert record["dataset"]["used"] == {"train": 257, "test": 6}
 
 
 @pytest.mark.slow

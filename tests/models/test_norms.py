@@ -7,7 +7,7 @@ import torch
 
 from resnet_repro.diagnostics.complexity import parameter_count
 from resnet_repro.models.cifar import Norm, cifar_net
-from resnet_repro.models.norms import norm_factory
+from resnet_repro.models.norms import had_one_value, norm_factory
 
 
 def test_norm_none_has_no_normalization_layers() -> None:
@@ -60,3 +60,23 @@ def test_batch_tf_has_tensorflows_defaults() -> None:
     assert norm.eps == 1e-3
     assert norm.running_mean is not None
     assert torch.allclose(norm.running_mean, 0.01 * x.mean((0, 2, 3)))
+
+
+@pytest.mark.parametrize("name", ["batch", "batch-tf"])
+def test_one_value_per_channel_is_normalized_by_the_running_statistics(name: str) -> None:
+    """One image with a map of 1 × 1 has no variance. All other batches are normalized as by torch, bit for bit."""
+    norm = norm_factory(name)(3)
+    assert isinstance(norm, torch.nn.BatchNorm2d)
+    reference = torch.nn.BatchNorm2d(3, eps=norm.eps, momentum=norm.momentum)
+    for shape in ((4, 3, 2, 2), (1, 3, 2, 1), (2, 3, 1, 1)):
+        images = torch.randn(shape)
+        assert torch.equal(norm(images), reference(images))
+    assert not had_one_value(norm)
+    before = {key: value.clone() for key, value in norm.state_dict().items()}
+    image = torch.randn(1, 3, 1, 1, requires_grad=True)
+    output = norm(image)
+    assert had_one_value(norm)
+    assert torch.equal(output, reference.eval()(image))
+    assert all(torch.equal(value, before[key]) for key, value in norm.state_dict().items())
+    output.sum().backward()
+    assert norm.weight.grad is not None and torch.isfinite(norm.weight.grad).all()

@@ -124,6 +124,10 @@ class Data(pl.LightningDataModule, ABC):
         """Return (file, reason) of the unreadable images that this process has skipped so far."""
         return []
 
+    def remarks(self) -> list[str]:
+        """Return sentences for the user on how images reach this process. Empty if all is as usual."""
+        return []
+
     def facts_for_record(self) -> dict[str, Any]:
         """Return the record's entry on the data set."""
         facts = self.facts

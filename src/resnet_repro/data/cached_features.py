@@ -35,6 +35,9 @@ class FeatureData(Data):
     def broken(self) -> list[tuple[str, str]]:
         return self._data.broken()
 
+    def remarks(self) -> list[str]:
+        return self._data.remarks()
+
     def facts_for_record(self) -> dict:
         return self._data.facts_for_record()
 

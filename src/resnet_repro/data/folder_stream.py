@@ -22,10 +22,15 @@ from resnet_repro.data.color import color_shift
 from resnet_repro.data.folders import ClassFolders, File
 from resnet_repro.data.pictures import BrokenPicture, evaluation_view, read_picture, ten_views, training_view
 from resnet_repro.data.stream import Normalization, TrainStream, draw_epoch, sent, shifted
+from resnet_repro.data.workers import Piped, begin_worker, received, sendable, stacked
 from resnet_repro.distributed import ALONE, DistContext
 from resnet_repro.errors import UserError
 
 PREFETCHED = 2  # batches that each worker prepares in advance, in shared memory
+FULL = (
+    "shared memory (/dev/shm) is full: decoded images reach the training process through pipes, which takes longer; "
+    "enlarge it, e.g. with docker run --shm-size=8g"
+)
 IMAGE_DRAWS = 0x1A6E  # separates the random stream of images from other streams of the same seed
 
 
@@ -108,14 +113,15 @@ class Pictures(Dataset):
             view = cut(picture, self.resolution, self.recipe)
         return Decoded(view, file.label, torch.from_numpy(colors).float())
 
-    def collate(self, items: Sequence[Decoded | Broken]) -> Collated:
+    def collate(self, items: Sequence[Decoded | Broken]) -> tuple[list[Tensor] | Piped, list[Broken]]:
+        """Return the tensors of a `Collated` as they are sent by a worker, and the unreadable files."""
         broken = [item for item in items if isinstance(item, Broken)]
         decoded = [item for item in items if isinstance(item, Decoded)]
         if not decoded:  # a training step needs an image; this one gets weight 0
             black = torch.zeros(1, 3, self.resolution, self.resolution, dtype=torch.uint8)
-            return Collated(black, torch.zeros(0, dtype=torch.int64), torch.zeros(1, 3), broken)
+            return sendable([black, torch.zeros(0, dtype=torch.int64), torch.zeros(1, 3)]), broken
         views, labels, colors = zip(*decoded, strict=True)
-        return Collated(torch.stack(views), torch.tensor(labels), torch.stack(colors), broken)
+        return sendable([stacked(list(views)), torch.tensor(labels), torch.stack(colors)]), broken
 
 
 class FolderData(Data):
@@ -148,6 +154,7 @@ class FolderData(Data):
         self.folders, self.workers, self.skip_broken = folders, workers, skip_broken
         self.normalization = Normalization.fixed(recipe.scaling, config.device)
         self._broken: set[Broken] = set()
+        self._remarks: dict[str, None] = {}  # an ordered set
         if skip_broken:
             for split in self._files:
                 self._check_readable(split)
@@ -171,12 +178,16 @@ class FolderData(Data):
     def broken(self) -> list[tuple[str, str]]:
         return [(path, reason) for path, reason in sorted(self._broken)]
 
+    def remarks(self) -> list[str]:
+        return list(self._remarks)
+
     def facts_for_record(self) -> dict[str, Any]:
         counts = {split: self.folders.class_counts(split) for split in self.folders.files}
         return super().facts_for_record() | {
+            "left_out": self.folders.left_out,
             "class_images": {
                 name: {split: by_class[name] for split, by_class in counts.items()} for name in self.facts.class_names
-            }
+            },
         }
 
     def train_dataloader(self) -> FolderStream:
@@ -201,7 +212,14 @@ class FolderData(Data):
         """Yield the batches of `jobs` in order; workers decode in advance. count: the number of batches."""
         config = self.config
         pictures = Pictures(self.folders.root, self._files[split], config.recipe, config.seed, self.shape[1], view)
-        workers = min(self.workers, count)
+        for sent_tensors, broken in self._batches(pictures, jobs, min(self.workers, count)):
+            self._record_broken(broken)
+            if isinstance(sent_tensors, Piped):
+                self._remarks[FULL] = None
+            images, labels, colors = received(sent_tensors)
+            yield Collated(images, labels, colors, broken)
+
+    def _batches(self, pictures: Pictures, jobs: Iterable[list[Job]], workers: int) -> Iterator[Any]:
         loader = DataLoader(
             pictures,
             batch_sampler=jobs,
@@ -209,11 +227,17 @@ class FolderData(Data):
             collate_fn=pictures.collate,
             pin_memory=self.device.type == "cuda",
             prefetch_factor=PREFETCHED if workers else None,
-            worker_init_fn=_one_thread if workers else None,
+            worker_init_fn=begin_worker if workers else None,
         )
-        for collated in loader:
-            self._record_broken(collated.broken)
-            yield collated
+        if not workers:
+            return iter(loader)
+        try:
+            return iter(loader)
+        except OSError as error:  # queues between processes need a little of /dev/shm
+            self._remarks[f"no worker can be started ({error.strerror}): the training process decodes all images"] = (
+                None
+            )
+            return self._batches(pictures, jobs, 0)
 
     def to_device(self, collated: Collated) -> tuple[Tensor, Tensor]:
         """Return the images, normalized as float32, and their labels, on the device."""
@@ -260,7 +284,3 @@ class FolderStream(TrainStream):
                 order = draw_epoch(self.images, self.config.seed, epoch, padding=0, flip=False).order.tolist()
             part, _ = self.part(step)
             yield [Job(index, epoch) for index in order[part]]
-
-
-def _one_thread(worker: int) -> None:
-    torch.set_num_threads(1)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from resnet_repro.data.catalogue import CATALOGUE, DatasetFacts
+from resnet_repro.data.image_files import SUFFIXES, counted, is_hidden, is_image, listed, suffix_of
 from resnet_repro.errors import UserError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation"), "test": ("test",)}
+SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 FOLDERS_PREFIX = "folders-"  # begins the names of class folders as data sets
 IMAGENET = "imagenet"  # name of ImageNet-1k as a data set, without the prefix
 IMAGENET_IMAGES = 1_281_167  # training images
@@ -46,6 +47,28 @@ class ClassFolders:
 
     Sorted by the digest of their paths, which mixes the classes: the first k images are a sample of all classes.
     """
+    left_out: dict[str, int] = field(default_factory=dict)
+    """{kind: number} of the files that are not used: by suffix, if they are in no class folder with a remark. Hidden
+    files do not count.
+    """
+    unknown_folders: tuple[str, ...] = ()
+    """Names of the folders in the root that belong to no split."""
+
+    def remarks(self) -> list[str]:
+        """Return a sentence for the user on the files that are not used, and one on the folders."""
+        lines = []
+        if self.left_out:
+            lines.append(
+                f"LEFT OUT: {listed(self.left_out)} in {self.root} are not used: images are {', '.join(SUFFIXES)} in "
+                "class folders"
+            )
+        if self.unknown_folders:
+            names = [name for names in SPLIT_FOLDERS.values() for name in names]
+            lines.append(
+                f"LEFT OUT: {_some(self.unknown_folders)} in {self.root} is not used: the folders of images are "
+                f"{', '.join(names)}"
+            )
+        return lines
 
     @cached_property
     def digest(self) -> str:
@@ -65,8 +88,10 @@ def scan(root: Path) -> ClassFolders:
     """List the images below root/train/<class>/, and below root/test/ or root/val/.
 
     With both test and val, val is the split "validation"; otherwise either is the split "test". ImageNet-1k is
-    recognized by the names of its classes. Hidden files and files with other suffixes are ignored.
-    Raises UserError if a folder is missing, a class is empty, the classes of the splits differ, or a file is unreadable.
+    recognized by the names of its classes. Hidden files are ignored, and other files that are not images are counted, see
+    `image_files`. Names of classes are equal if they differ only in the composition of letters in Unicode.
+    Raises UserError if a folder is missing, two folders mean the same, a class is empty, the classes of the splits differ,
+    or a file is unreadable.
     """
     try:
         return _scan(root)
@@ -79,11 +104,17 @@ def scan(root: Path) -> ClassFolders:
 def _scan(root: Path) -> ClassFolders:
     if not root.is_dir():
         raise UserError(f"DATASET={root} is not a folder: expected a folder that holds train and val")
-    by_name = {name: _first_existing(root, names) for name, names in SPLIT_FOLDERS.items()}
+    present = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not is_hidden(entry.name))
+    by_name = {
+        split: _only(root, [name for name in names if (root / name).is_dir()]) for split, names in SPLIT_FOLDERS.items()
+    }
+    used = [folder for folder in by_name.values() if folder]
+    unknown = tuple(name for name in present if not any(os.path.samefile(root / name, folder) for folder in used))
+    others = f"; it holds {_some(unknown)}" if unknown else ""
     if by_name["train"] is None:
-        raise UserError(f"{root} has no folder train: {REMEDY}")
+        raise UserError(f"{root} has no folder train: {REMEDY}{others}")
     if by_name["val"] is None and by_name["test"] is None:
-        raise UserError(f"{root} has no folder val or test: {REMEDY}")
+        raise UserError(f"{root} has no folder val or test: {REMEDY}{others}")
     folders = {"train": by_name["train"], "test": by_name["test"] or by_name["val"]}
     if by_name["test"] and by_name["val"]:
         folders["validation"] = by_name["val"]
@@ -91,14 +122,20 @@ def _scan(root: Path) -> ClassFolders:
     classes = class_names["train"]
     if len(classes) == 1:
         raise UserError(f"{folders['train']} holds one class, {classes[0]}: expected two or more")
-    for split, others in class_names.items():
-        _check_same_classes(classes, others, folders["train"], folders[split])
-    files = {
-        split: sorted(_images(root, folder, classes), key=lambda file: hashlib.sha256(os.fsencode(file.path)).digest())
-        for split, folder in folders.items()
-        if folder
-    }
-    return ClassFolders(root, _facts(root, classes, files), files)
+    for split, names in class_names.items():
+        _check_same_classes(classes, names, folders["train"], folders[split])
+    files, left_out = {}, []
+    for split, folder in folders.items():
+        assert folder is not None
+        own_names = {_composed(name): name for name in class_names[split]}
+        images = _images(root, folder, [own_names[_composed(name)] for name in classes], left_out)
+        files[split] = sorted(images, key=lambda file: hashlib.sha256(os.fsencode(file.path)).digest())
+    return ClassFolders(root, _facts(root, classes, files), files, counted(left_out), unknown)
+
+
+def _composed(name: str) -> str:
+    """Return a name with its letters composed. Some systems store é as one character, others as e with an accent."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _facts(root: Path, classes: Sequence[str], files: dict[str, list[File]]) -> DatasetFacts:
@@ -141,52 +178,82 @@ def _has_imagenet_names(classes: Sequence[str]) -> bool:
     return len(classes) == 1_000 and all(re.fullmatch(r"n\d{8}", wnid) for wnid in classes)
 
 
-def _first_existing(root: Path, names: Sequence[str]) -> Path | None:
-    return next((root / name for name in names if (root / name).is_dir()), None)
+def _only(root: Path, names: Sequence[str]) -> Path | None:
+    """Return the folder of a split, given the names that exist; None without one. Raises UserError for several."""
+    if len(names) > 1:
+        raise UserError(f"{root} holds {' and '.join(names)}, which are names of the same split: expected one of them")
+    return root / names[0] if names else None
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def _class_names(folder: Path) -> list[str]:
-    entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
+    entries = [entry for entry in os.scandir(folder) if not is_hidden(entry.name)]
     classes = sorted(entry.name for entry in entries if entry.is_dir())
-    if classes:
-        return classes
-    contents = "images and no class folders" if any(_is_image(entry.name) for entry in entries) else "no class folders"
-    raise UserError(f"{folder} holds {contents}: {REMEDY}")
+    if not classes:
+        contents = (
+            "images and no class folders" if any(is_image(entry.name) for entry in entries) else "no class folders"
+        )
+        raise UserError(f"{folder} holds {contents}: {REMEDY}")
+    by_composed: dict[str, str] = {}
+    for name in classes:
+        if (twin := by_composed.setdefault(_composed(name), name)) != name:
+            raise UserError(
+                f"{folder} holds two classes with the name {name}, {twin!a} and {name!a}, which differ only in "
+                "the composition of letters: move their images into one"
+            )
+    return classes
 
 
 def _check_same_classes(classes: Sequence[str], others: Sequence[str], train: Path | None, other: Path | None) -> None:
+    own, theirs = ({_composed(name) for name in names} for names in (classes, others))
     for missing, incomplete, complete in (
-        (sorted(set(classes) - set(others)), other, train),
-        (sorted(set(others) - set(classes)), train, other),
+        ([name for name in classes if _composed(name) not in theirs], other, train),
+        ([name for name in others if _composed(name) not in own], train, other),
     ):
         if missing:
-            more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
             raise UserError(
-                f"{incomplete} lacks the classes {', '.join(missing[:NAMED])}{more} of {complete}: "
-                "expected the same classes in both"
+                f"{incomplete} lacks the classes {_some(missing)} of {complete}: expected the same classes in both"
             )
 
 
-def _images(root: Path, folder: Path, classes: Sequence[str]) -> Iterator[File]:
+def _images(root: Path, folder: Path, classes: Sequence[str], left_out: list[str]) -> Iterator[File]:
+    """Yield the images below a split's folder. The kind of each other file is appended to `left_out`."""
+    for entry in os.scandir(folder):
+        if not is_hidden(entry.name) and not entry.is_dir():
+            left_out.append(f"{suffix_of(entry.name)} outside of class folders")
     for label, name in enumerate(classes):
-        paths = list(_image_paths(folder / name))
+        others: list[str] = []
+        paths = list(_image_paths(folder / name, others))
         if not paths:
-            raise UserError(f"{folder / name} holds no images ({', '.join(SUFFIXES)}): add images or remove the folder")
+            held = f", but {listed(counted(others))}" if others else ""
+            raise UserError(
+                f"{folder / name} holds no images ({', '.join(SUFFIXES)}){held}: add images or remove the folder"
+            )
+        left_out += others
         yield from (File(os.path.relpath(path, root), os.stat(path).st_size, label) for path in paths)
 
 
-def _image_paths(folder: Path) -> Iterator[str]:
-    """Yield the paths of the images below a folder, following links. Raises OSError, and UserError for cyclic links."""
+def _image_paths(folder: Path, others: list[str]) -> Iterator[str]:
+    """Yield the paths of the images below a folder, following links, and append the suffixes of other files to `others`.
+
+    Raises OSError, and UserError for cyclic links.
+    """
     for parent, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
         if os.path.islink(parent) and (real := os.path.realpath(parent)) in map(os.path.realpath, Path(parent).parents):
             raise UserError(f"{parent} is a link to {real}, a folder that contains it: remove the link")
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (os.path.join(parent, name) for name in names if _is_image(name) and not name.startswith("."))
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        for name in names:
+            if is_hidden(name):
+                continue
+            if is_image(name):
+                yield os.path.join(parent, name)
+            else:
+                others.append(suffix_of(name))
 
 
 def _raise(error: OSError) -> None:
     raise error
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES)

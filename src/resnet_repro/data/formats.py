@@ -17,17 +17,16 @@ from PIL import Image
 
 from resnet_repro.data.arrays import Split
 from resnet_repro.data.catalogue import DatasetFacts
+from resnet_repro.data.image_files import FORMATS, is_hidden, is_image
 from resnet_repro.errors import UserError
-
-IMAGE_SUFFIXES = {".webp", ".png", ".bmp", ".jpg", ".jpeg"}
-IMAGE_FORMATS = ("WEBP", "PNG", "BMP", "JPEG")  # a suffix may be wrong; trying all of Pillow's formats is slow
 
 
 def read_source(facts: DatasetFacts, path: Path, origin: str | None = None) -> dict[str, Split]:
     """Return the splits "train" and "test" of a data set, read from a folder or a tar archive.
 
     Reads class folders `{train,test}/<class>/<image>` and the official files listed in the catalogue: CIFAR's pickled
-    batches and MNIST's idx files, gzipped or not. origin: the source in error messages; `path` by default.
+    batches and MNIST's idx files, gzipped or not. Hidden files are ignored, see `image_files`.
+    origin: the source in error messages; `path` by default.
     Raises UserError if a file is damaged, unsafe, missing or unexpected.
     """
     origin = origin or str(path)
@@ -44,7 +43,7 @@ def read_source(facts: DatasetFacts, path: Path, origin: str | None = None) -> d
             official.add(stem)
             split = "train" if stem.startswith(("train", "data_batch")) else "test"
             arrays = _read_official(facts, stem, data, f"{origin} ({name})")
-        elif member.suffix.lower() in IMAGE_SUFFIXES:
+        elif is_image(member.name):
             split, label = _split_and_label(facts, member, origin)
             arrays = _read_image(facts, data, f"{origin} ({name})")[None], np.array([label], np.uint8)
         else:
@@ -61,6 +60,8 @@ def read_source(facts: DatasetFacts, path: Path, origin: str | None = None) -> d
 
 def _folder_files(path: Path) -> Iterator[tuple[str, bytes]]:
     for file in sorted(path.rglob("*")):
+        if any(map(is_hidden, file.relative_to(path).parts)):
+            continue
         try:
             data = file.read_bytes() if file.is_file() else None
         except OSError as error:
@@ -72,7 +73,7 @@ def _folder_files(path: Path) -> Iterator[tuple[str, bytes]]:
 def _archive_files(path: Path, origin: str) -> Iterator[tuple[str, bytes]]:
     """Yield (name, bytes) of the regular members; nothing is written to disk.
 
-    Raises UserError for links and for members outside the archive's folder.
+    Raises UserError for links and for members outside the archive's folder. Hidden members are left out.
     """
     try:
         with tarfile.open(path, "r:*") as archive:
@@ -80,7 +81,7 @@ def _archive_files(path: Path, origin: str) -> Iterator[tuple[str, bytes]]:
                 name = PurePosixPath(member.name)
                 if name.is_absolute() or ".." in name.parts or not (member.isfile() or member.isdir()):
                     raise UserError(f"{origin} holds the unsafe member {member.name!r}: use another archive")
-                if member.isfile():
+                if member.isfile() and not any(map(is_hidden, name.parts)):
                     content = archive.extractfile(member)
                     assert content is not None
                     yield member.name, content.read()
@@ -104,7 +105,7 @@ def _split_and_label(facts: DatasetFacts, member: PurePosixPath, origin: str) ->
 def _read_image(facts: DatasetFacts, data: bytes, origin: str) -> np.ndarray:
     """Decode an image to (C, H, W) uint8. Raises UserError if it is unreadable or has another shape."""
     try:
-        with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             pixels = np.asarray(image.convert("RGB" if facts.shape[0] == 3 else "L"))
     except (OSError, ValueError, SyntaxError) as error:
         raise UserError(f"{origin} cannot be read as an image ({error}): replace it with a complete copy") from error

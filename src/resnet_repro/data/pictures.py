@@ -13,9 +13,12 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
 from resnet_repro.config.arm import Recipe
+from resnet_repro.data.image_files import FORMATS
 
 CROP = 224  # side of the crop to which `Recipe.scale` refers, in pixels
-SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
+BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
+WHITE_IS_ZERO = 0  # value of PHOTOMETRIC
+UNSIGNED, SIGNED, FLOAT = 1, 2, 3  # values of SAMPLE_FORMAT
 
 
 class BrokenPicture(Exception):
@@ -29,15 +32,17 @@ class BrokenPicture(Exception):
 def read_picture(path: Path) -> Tensor:
     """Read an image as (3, H, W) uint8, rotated by its EXIF orientation; of an animation the first frame.
 
-    Grey values of more than eight bits are scaled, not clipped. Transparent pixels are composed on white.
-    Raises BrokenPicture if the file cannot be read.
+    Grey values of 16 bits keep their high byte, whatever the image holds. Transparent pixels are composed on white.
+    Raises BrokenPicture if the file cannot be read, is in no format of `FORMATS`, or has grey values of a type whose
+    range is not known (float, signed, 32 bits).
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as file:
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # only the error counts, see MOST_PIXELS
+            with Image.open(path, formats=FORMATS) as file:
                 upright = ImageOps.exif_transpose(file)
-                picture = _to_rgb(upright)
+                _check_range(upright, file)
+                picture = _to_rgb(_eight_bits(upright, file) if file.mode[0] == "I" else upright)
     except (
         OSError,
         ValueError,
@@ -49,9 +54,8 @@ def read_picture(path: Path) -> Tensor:
         struct.error,  # damaged EXIF data
         TypeError,  # damaged EXIF data
         LookupError,  # damaged EXIF data
+        Image.DecompressionBombError,
     ) as error:
-        raise BrokenPicture(path, _one_line(error)) from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BrokenPicture(path, _one_line(error)) from error
     return transforms.pil_to_tensor(picture)
 
@@ -61,8 +65,6 @@ def _one_line(error: BaseException) -> str:
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode in SIXTEEN_BITS or picture.mode in ("I", "F"):
-        return Image.fromarray(_eight_bits(picture)).convert("RGB")
     if picture.mode in ("LA", "PA", "La", "RGBA", "RGBa") or "transparency" in picture.info:
         over = picture.convert("RGBA")
         page = Image.new("RGBA", over.size, (255, 255, 255, 255))
@@ -71,17 +73,50 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-def _eight_bits(picture: Image.Image) -> np.ndarray:
-    """Return grey values (H, W) uint8.
+def _check_range(picture: Image.Image, file: Image.Image) -> None:
+    """Raise ValueError, with type and range, if the values of a picture are of a type that does not say which is white.
 
-    Integers lose their lower eight bits if one exceeds 255. Floats are multiplied by 255 if none exceeds 1.
+    file: the opened file of the picture, which has its format and tags.
     """
-    values = np.asarray(picture)
-    if picture.mode == "F":
-        values = np.nan_to_num(values.astype(np.float64))
-        return np.clip(np.round(values * (255 if values.max(initial=0) <= 1 else 1)), 0, 255).astype(np.uint8)
-    values = values.astype(np.int64)
-    return np.clip(values >> 8 if values.max(initial=0) > 255 else values, 0, 255).astype(np.uint8)
+    tags = getattr(file, "tag_v2", {})  # of TIFF
+    kinds = tags.get(SAMPLE_FORMAT, (UNSIGNED,))
+    has_range = file.mode != "F" and (file.mode != "I" or file.format == "PPM")  # Pillow scales every PGM to 16 bits
+    if has_range and set(kinds).isdisjoint((SIGNED, FLOAT)):
+        return
+    values, bits = np.asarray(picture), tags.get(BITS_PER_SAMPLE, (32,))[0]
+    kind = FLOAT if file.mode == "F" else kinds[0]
+    if values.dtype.kind in "iu" and bits in (8, 32):
+        values = values.view(f"{'i' if kind == SIGNED else 'u'}{bits // 8}")  # Pillow has one type for both
+    finite = values[np.isfinite(values)]
+    extent = (
+        f"from {finite.min():.6g} to {finite.max():.6g}" if kind == FLOAT and finite.size else "none of them finite"
+    )
+    if kind != FLOAT:
+        extent = f"from {finite.min()} to {finite.max()}"
+    more = "" if finite.size in (0, values.size) else ", some of them not finite"
+    name = {UNSIGNED: "uint", SIGNED: "int", FLOAT: "float"}[kind]
+    raise ValueError(
+        f"its values are {name}{bits} {extent}{more}, and this type does not say which value is white: expected unsigned "
+        "integers of 8 or 16 bits"
+    )
+
+
+def _eight_bits(picture: Image.Image, file: Image.Image) -> Image.Image:
+    """Return a picture of more than eight bits per grey value as one of eight, on a scale given by their type alone.
+
+    file: as for `_check_range`.
+    """
+    tags = getattr(file, "tag_v2", {})
+    values, bits = np.asarray(picture), 16
+    if file.format == "TIFF":
+        bits = tags.get(BITS_PER_SAMPLE, (16,))[0]
+    grey = (values.astype(np.int64) >> (bits - 8)).clip(0, 255).astype(np.uint8)
+    if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:  # Pillow inverts up to eight bits only
+        grey = 255 - grey
+    transparent = picture.info.get("transparency")
+    if isinstance(transparent, int):
+        grey[values == transparent] = 255
+    return Image.fromarray(grey)
 
 
 def training_view(picture: Tensor, resolution: int, recipe: Recipe, rng: np.random.Generator) -> Tensor:

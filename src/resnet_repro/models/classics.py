@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from resnet_repro.errors import UserError
 from resnet_repro.models.initialization import he_initialize
+from resnet_repro.models.norms import BatchNorm
 from resnet_repro.parsing import choice
 
 AlexNetVariant = Literal["lecture", "torchvision"]
@@ -155,7 +156,7 @@ def vgg_stages(
             number = f"{stage}_{index}"
             layers[f"conv{number}"] = nn.Conv2d(in_channels, channels, 3, padding=1, bias=not batch_norm)
             if batch_norm:
-                layers[f"bn{number}"] = nn.BatchNorm2d(channels)
+                layers[f"bn{number}"] = BatchNorm(channels)
             layers[f"relu{number}"] = nn.ReLU()
             in_channels = channels
         layers[f"pool{stage}"] = nn.MaxPool2d(2)

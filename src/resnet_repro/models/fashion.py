@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from resnet_repro.errors import UserError
 from resnet_repro.models.blocks import EXPANSION, BasicBlock, Bottleneck, make_shortcut
 from resnet_repro.models.initialization import he_initialize
+from resnet_repro.models.norms import BatchNorm
 from resnet_repro.parsing import choice
 
 Block = Literal["bottleneck", "basic"]
@@ -27,18 +28,18 @@ class FashionResNet(nn.Module):
         super().__init__()
         in_channels = width
         self.conv1 = nn.Conv2d(1, in_channels, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(in_channels)
+        self.bn1 = BatchNorm(in_channels)
         stages = []
         for stage, count in enumerate(BLOCKS):
             channels = width * 2**stage
             blocks: list[nn.Module] = []
             for index in range(count):
                 stride = 2 if stage > 0 and index == 0 else 1
-                skip = make_shortcut("B", in_channels, channels, stride, nn.BatchNorm2d)
+                skip = make_shortcut("B", in_channels, channels, stride, BatchNorm)
                 if block == "bottleneck":
-                    blocks.append(Bottleneck(in_channels, channels // EXPANSION, stride, nn.BatchNorm2d, skip))
+                    blocks.append(Bottleneck(in_channels, channels // EXPANSION, stride, BatchNorm, skip))
                 else:
-                    blocks.append(BasicBlock(in_channels, channels, stride, nn.BatchNorm2d, skip))
+                    blocks.append(BasicBlock(in_channels, channels, stride, BatchNorm, skip))
                 in_channels = channels
             stages.append(nn.Sequential(*blocks))
         self.layer1, self.layer2, self.layer3, self.layer4 = stages

@@ -16,6 +16,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.models.blocks import EXPANSION, Bottleneck, make_shortcut
 from resnet_repro.models.cifar import STAGE_CHANNELS, cifar_net
 from resnet_repro.models.initialization import he_initialize
+from resnet_repro.models.norms import BatchNorm
 from resnet_repro.parsing import choice
 
 Kind = Literal["original", "preact"]
@@ -33,11 +34,11 @@ class PreActBasicBlock(nn.Module):
 
     def __init__(self, in_channels: int, width: int, stride: int, shared: bool) -> None:
         super().__init__()
-        self.bn1 = nn.BatchNorm2d(in_channels)
+        self.bn1 = BatchNorm(in_channels)
         self.conv1 = nn.Conv2d(in_channels, width, 3, stride=stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
+        self.bn2 = BatchNorm(width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.downsample = make_shortcut("A", in_channels, width, stride, nn.BatchNorm2d)
+        self.downsample = make_shortcut("A", in_channels, width, stride, BatchNorm)
         self.shared = shared
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,11 +61,11 @@ class PreActBottleneck(nn.Module):
     def __init__(self, in_channels: int, width: int, stride: int, shared: bool) -> None:
         super().__init__()
         channels = EXPANSION * width
-        self.bn1 = nn.BatchNorm2d(in_channels)
+        self.bn1 = BatchNorm(in_channels)
         self.conv1 = nn.Conv2d(in_channels, width, 1, stride=stride, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
+        self.bn2 = BatchNorm(width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.bn3 = nn.BatchNorm2d(width)
+        self.bn3 = BatchNorm(width)
         self.conv3 = nn.Conv2d(width, channels, 1, bias=False)
         self.downsample = nn.Identity()
         if stride != 1 or in_channels != channels:
@@ -94,7 +95,7 @@ class He16Net(nn.Module):
         preact_unit = PreActBottleneck if shape == "bottleneck" else PreActBasicBlock
         in_channels = STAGE_CHANNELS[0]
         self.conv1 = nn.Conv2d(3, in_channels, 3, padding=1, bias=False)
-        self.bn1 = nn.Identity() if preact else nn.BatchNorm2d(in_channels)
+        self.bn1 = nn.Identity() if preact else BatchNorm(in_channels)
         stages = []
         for stage, width in enumerate(STAGE_CHANNELS):
             units = []
@@ -103,12 +104,12 @@ class He16Net(nn.Module):
                 if preact:
                     units.append(preact_unit(in_channels, width, stride, shared=unit == 0))
                 else:
-                    skip = make_shortcut("B", in_channels, expansion * width, stride, nn.BatchNorm2d)
-                    units.append(Bottleneck(in_channels, width, stride, nn.BatchNorm2d, skip, stride_at="1x1"))
+                    skip = make_shortcut("B", in_channels, expansion * width, stride, BatchNorm)
+                    units.append(Bottleneck(in_channels, width, stride, BatchNorm, skip, stride_at="1x1"))
                 in_channels = expansion * width
             stages.append(nn.Sequential(*units))
         self.layer1, self.layer2, self.layer3 = stages
-        self.bn_last = nn.BatchNorm2d(in_channels) if preact else nn.Identity()
+        self.bn_last = BatchNorm(in_channels) if preact else nn.Identity()
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(in_channels, classes)
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from resnet_repro.models.blocks import EXPANSION, BasicBlock, Bottleneck, ShortcutOption, StrideAt, make_shortcut
 from resnet_repro.models.initialization import he_initialize
+from resnet_repro.models.norms import BatchNorm
 from resnet_repro.parsing import choice
 
 Kind = Literal["plain", "resnet"]
@@ -43,7 +44,7 @@ class ImageNetNet(nn.Module):
         self.kind = kind
         in_channels = STEM_CHANNELS
         self.conv1 = nn.Conv2d(3, in_channels, 7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(in_channels)
+        self.bn1 = BatchNorm(in_channels)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         stages = []
         for stage, (width, count) in enumerate(zip(STAGE_WIDTHS, BLOCKS[depth], strict=True)):
@@ -53,11 +54,11 @@ class ImageNetNet(nn.Module):
                 stride = 2 if stage > 0 and block == 0 else 1
                 skip = None
                 if kind == "resnet":
-                    skip = make_shortcut(shortcut, in_channels, channels, stride, nn.BatchNorm2d)
+                    skip = make_shortcut(shortcut, in_channels, channels, stride, BatchNorm)
                 if depth >= FIRST_OF_BOTTLENECKS:
-                    blocks.append(Bottleneck(in_channels, width, stride, nn.BatchNorm2d, skip, stride_at=stride_at))
+                    blocks.append(Bottleneck(in_channels, width, stride, BatchNorm, skip, stride_at=stride_at))
                 else:
-                    blocks.append(BasicBlock(in_channels, width, stride, nn.BatchNorm2d, skip))
+                    blocks.append(BasicBlock(in_channels, width, stride, BatchNorm, skip))
                 in_channels = channels
             stages.append(nn.Sequential(*blocks))
         self.layer1, self.layer2, self.layer3, self.layer4 = stages

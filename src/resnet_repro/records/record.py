@@ -111,6 +111,8 @@ class Dataset(msgspec.Struct, frozen=True):
     """Images that could not be read."""
     broken: dict[str, str] = {}
     """{file: reason} of the first broken images."""
+    left_out: dict[str, int] = {}
+    """{kind: number} of the files in class folders that do not count as images, see `ClassFolders.left_out`."""
 
 
 # Fields that had other names when the first records were written: {field: name in the file}.
@@ -177,6 +179,8 @@ class Record(Ended, frozen=True, kw_only=True):
     """The first step whose loss or update was not finite."""
     warmed_up_at: int | None = None
     """The step at which a warm-up with `until_error` ended."""
+    lone_steps: int = 0
+    """Steps on one image per process whose batch normalizations used running statistics, see `norms.BatchNorm`."""
     final: dict[str, Number | None]
     """{metric: value} of the final network. None: the value was not finite."""
     best: dict[str, Number]

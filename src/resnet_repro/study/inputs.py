@@ -64,6 +64,8 @@ def locate(dataset: str, experiment: Experiment, sources: DataSources) -> Locate
             )
         log.info(f"scanning {dataset}")
         folders = scan(Path(dataset))
+        for remark in folders.remarks():
+            log.info(remark)
         return LocatedDataset(folders.facts, folders.digest, Path(dataset))
     if dataset == IMAGENET and experiment.folders:
         raise UserError(

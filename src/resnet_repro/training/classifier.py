@@ -16,6 +16,7 @@ from resnet_repro.data.base import Batch
 from resnet_repro.distributed import ALONE, DistContext
 from resnet_repro.models.heads import training_loss
 from resnet_repro.models.inspect import gradient_layers
+from resnet_repro.models.norms import had_one_value
 from resnet_repro.training.captured import CapturedStep, cuda_graph
 
 
@@ -52,6 +53,7 @@ class Classifier(pl.LightningModule):
         self.gradient_layers = [(name, layer) for name, layer in gradient_layers(net) if layer.weight.requires_grad]
         self.reads_gradients = False
         self.gradient_norms: Tensor | None = None
+        self.lone_steps = 0  # steps on one image in which batch normalization used its running statistics
 
     def call_compiled(self, step: Callable[[Tensor], Tensor]) -> None:
         """Make training steps call `step`, compiled from `net`.
@@ -74,8 +76,10 @@ class Classifier(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["compiled"] = self.is_compiled
+        checkpoint["lone_steps"] = self.lone_steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.lone_steps = checkpoint.get("lone_steps", 0)
         # Checkpoints of earlier versions hold the parameters a second time, under the compiled network.
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {key: value for key, value in state.items() if not key.startswith("step_net.")}
@@ -109,6 +113,8 @@ class Classifier(pl.LightningModule):
         if self.captured and whole and not is_weighted and not self.reads_gradients and self.captured(images, labels):
             return None
         output = self.step_net(images) if whole else self.net(images)
+        if len(images) == 1 and had_one_value(self.net):
+            self.lone_steps += 1
         loss = self._summed_loss(output, labels, counts=bool(weight))
         return loss * weight if is_weighted else loss
 

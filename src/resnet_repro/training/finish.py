@@ -78,6 +78,7 @@ def finish(module: Classifier, monitor: Monitor, callback: DiagnosticsCallback, 
         monitor.say("evaluating", step)
         final = _score(module, monitor, step)
     broken = sorted({image for images in data.dist.all_gather(data.broken()) for image in images})
+    lone_steps = max(data.dist.all_gather(module.lone_steps))
     if not data.dist.is_main:  # the other ranks' tables lack the rows written before a resume
         return status
     diagnostics = gradient_diagnostics(monitor.gradients.path, settings.iterations)
@@ -104,6 +105,7 @@ def finish(module: Classifier, monitor: Monitor, callback: DiagnosticsCallback, 
         iterations=step,
         diverged_at=monitor.diverged_at or None,
         warmed_up_at=module.warmed_up_at,
+        lone_steps=lone_steps,
         final=final,
         best=monitor.best or {},
         diagnostics={name: value for name, value in diagnostics.items() if math.isfinite(value)},

@@ -167,6 +167,13 @@ class Monitor(Callback):
         captured = pl_module.captured
         if captured and captured.failure:
             self._remark(f"steps run eagerly: the CUDA graph could not be captured ({captured.failure})")
+        if pl_module.lone_steps:
+            self._remark(
+                "a step has one image, which batch normalization cannot normalize at this resolution: such steps use the "
+                "running statistics (the record counts them as lone_steps)"
+            )
+        for text in self.data.remarks():
+            self._remark(text)
         if time.monotonic() - self._said > PROGRESS_SECONDS:
             self.say("running", step)
 

@@ -29,6 +29,7 @@ from resnet_repro.config.settings import RunSettings
 from resnet_repro.data.base import Data
 from resnet_repro.data.cached_features import FeatureData
 from resnet_repro.data.open_data import open_data
+from resnet_repro.data.workers import loss_of_worker
 from resnet_repro.diagnostics.along_training import make_diagnostics
 from resnet_repro.diagnostics.diagnostic import DiagnosticContext
 from resnet_repro.distributed import ALONE, DistContext, dist_context
@@ -246,6 +247,11 @@ def main(arguments: list[str]) -> int:
                 outcome = train(folder, RunSettings.from_json(run["settings"]), Execution(**run["execution"]), dist)
     except UserError as error:
         print(f"{SAID}{error}", file=sys.stderr, flush=True)
+        return 2
+    except RuntimeError as error:
+        if (reason := loss_of_worker(error)) is None:
+            raise
+        print(f"{SAID}{reason}", file=sys.stderr, flush=True)
         return 2
     if dist.size > 1:
         torch.distributed.destroy_process_group()
