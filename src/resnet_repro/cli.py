@@ -18,6 +18,7 @@ from resnet_repro.design.experiment import Experiment, Profile
 from resnet_repro.errors import UserError
 from resnet_repro.launch.options import add_launch_flags, launch_options
 from resnet_repro.parsing import number
+from resnet_repro.surroundings import check_matplotlibrc, make_independent
 
 DEFAULT_DATA_DIR = "data"
 INTERRUPTED = 130
@@ -141,6 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     After an interruption the same command resumes. Code 2 also applies if bad input, such as an unreadable image, is
     the only reason why runs failed.
     """
+    make_independent()
     options = build_parser().parse_args(arguments)
     console = Console()
     log, handler = logging.getLogger("resnet_repro"), logging.Handler()
@@ -176,6 +178,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.study.request import Request, at_resolution, check_prefix, select_arms
     from resnet_repro.tracking.mirror import Mirror, parse_mode
 
+    check_matplotlibrc()
     experiment = load_experiment(options.experiment)
     profile = at_resolution(experiment, _profile(experiment, options), options.resolution)
     if options.prefix:
@@ -247,6 +250,7 @@ def _report(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.design.registry import experiment_names, load_experiment
     from resnet_repro.report.summary import summary_content, write_summary
 
+    check_matplotlibrc()
     runs_dir = _existing_runs_dir(options)
     experiments = [load_experiment(name) for name in options.experiments or experiment_names()]
     budgets = {e.name: _budgets_to_report(e, options, runs_dir) for e in experiments}

@@ -24,7 +24,7 @@ def write_json(path: Path, data: Mapping[str, Any], durable: bool = True) -> Non
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with temporary.open("w") as file:
+        with temporary.open("w", encoding="utf-8") as file:
             json.dump(data, file, indent=1, allow_nan=False)
             file.write("\n")
             file.flush()
@@ -44,7 +44,7 @@ def sync_to_disk(path: Path) -> None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """Read a JSON object; None if the file does not exist. Raises UserError if it is unreadable or not an object."""
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -76,7 +76,7 @@ class Table:
         """Replace the whole table atomically: after a kill it has either the old rows or the new ones."""
         temporary = self.path.with_name(f".{self.path.name}.part")
         try:
-            with temporary.open("w", newline="") as file:
+            with temporary.open("w", encoding="utf-8", newline="") as file:
                 csv.writer(file, lineterminator="\n").writerow(self.columns)
                 self._write(file, rows)
             temporary.replace(self.path)
@@ -109,7 +109,7 @@ class Table:
         """
         if not self._held and (self._is_durable or not durable):
             return
-        with self.path.open("a", newline="") as file:
+        with self.path.open("a", encoding="utf-8", newline="") as file:
             self._write(file, self._held, durable)
         self._held = []
         self._is_durable = durable
@@ -129,7 +129,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     Raises UserError if the file is not text.
     """
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return []
     except UnicodeDecodeError as error:

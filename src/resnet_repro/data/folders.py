@@ -13,6 +13,7 @@ from pathlib import Path
 
 from resnet_repro.data.catalogue import CATALOGUE, DatasetFacts
 from resnet_repro.errors import UserError
+from resnet_repro.surroundings import printable
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation"), "test": ("test",)}
@@ -105,8 +106,8 @@ def _facts(root: Path, classes: Sequence[str], files: dict[str, list[File]]) -> 
     is_imagenet = _has_imagenet_names(classes)
     return DatasetFacts(
         name=IMAGENET if is_imagenet else folders_name(root),
-        title="ImageNet-1k" if is_imagenet else f"{root.resolve().name} (class folders)",
-        class_names=tuple(classes),
+        title="ImageNet-1k" if is_imagenet else f"{printable(root.resolve().name)} (class folders)",
+        class_names=tuple(map(printable, classes)),
         shape=(3, 224, 224),
         train_images=len(files["train"]),
         test_images=len(files["test"]),

@@ -15,6 +15,7 @@ from typing import Literal
 
 from resnet_repro.launch.slots import Slot
 from resnet_repro.records.progress import STOPPED
+from resnet_repro.surroundings import ENVIRONMENT
 
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 20.0
@@ -60,7 +61,7 @@ class Job:
                 stdin=subprocess.PIPE,  # never written to; the process reads its end when the launcher is gone
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=os.environ | slot.environment | dict(self.environment),
+                env=os.environ | ENVIRONMENT | slot.environment | dict(self.environment),
                 start_new_session=True,  # Ctrl-C in the terminal reaches only the launcher
             )
 
@@ -76,7 +77,7 @@ class Job:
 
     def note(self, line: str) -> None:
         """Add a line to the log; write errors, e.g. of a full disk, are ignored."""
-        with contextlib.suppress(OSError), self.log.open("a") as log:
+        with contextlib.suppress(OSError), self.log.open("a", encoding="utf-8", errors="backslashreplace") as log:
             log.write(f"{line}\n")
 
 

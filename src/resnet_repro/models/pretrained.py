@@ -20,6 +20,7 @@ from torch import Tensor
 from resnet_repro.download import DownloadError, fetch, is_url
 from resnet_repro.errors import UserError
 from resnet_repro.models.weights import map_keys
+from resnet_repro.surroundings import printable
 
 log = logging.getLogger(__name__)
 FIRST_BYTES = (b"PK\x03\x04", b"\x80")  # of files of torch.save: a zip archive, or a pickle in old versions
@@ -49,7 +50,7 @@ def obtain(user_file: str | None, depth: int, folder: Path, mirror: str | None) 
     if user_file is not None:
         path = _weights_file(Path(user_file))
         read_state(path)
-        return Weights(path.name, path, file_sha256(path))
+        return Weights(printable(path.name), path, file_sha256(path))
     name, url = torchvision_weights(depth)
     file = url.rsplit("/", 1)[-1]
     for path in _local_files(file, folder, mirror):

@@ -51,7 +51,7 @@ def are_bad_input(runs: Sequence[EndedRun]) -> bool:
 
 def _log_lines(folder: Path) -> list[str]:
     try:
-        return (folder / LOG).read_text(errors="replace").strip().splitlines()
+        return (folder / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
     except OSError:
         return []
 

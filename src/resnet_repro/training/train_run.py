@@ -41,6 +41,7 @@ from resnet_repro.records.failures import SAID
 from resnet_repro.records.layout import CHECKPOINT, LOCK, RECORD, RUN
 from resnet_repro.records.lock import hold
 from resnet_repro.records.progress import STOPPED
+from resnet_repro.surroundings import make_independent
 from resnet_repro.training.checkpoints import Checkpoints, InPlace
 from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.diagnostics_callback import DiagnosticsCallback
@@ -232,6 +233,7 @@ def _join(dist: DistContext) -> None:
 
 def main(arguments: list[str]) -> int:
     folder = Path(arguments[0])
+    make_independent("utf-8")  # of the log
     _follow_launcher()
     try:
         dist = dist_context(os.environ)
