@@ -285,8 +285,9 @@ def _budgets_to_report(experiment: Experiment, options: argparse.Namespace, runs
 
     Budgets on the experiment's own data set come first, and of these the longest.
     """
-    from resnet_repro.data.folders import names_folders, names_in_budgets
+    from resnet_repro.data.folders import earlier_name, names_folders, names_in_budgets, title_of
     from resnet_repro.design.budgets import Budget
+    from resnet_repro.records.record import collect, only_trained
     from resnet_repro.report.write import budgets_with_records
 
     budgets = budgets_with_records(runs_dir, experiment.name)
@@ -300,9 +301,19 @@ def _budgets_to_report(experiment: Experiment, options: argparse.Namespace, runs
         profiles = {budget: Budget.parse(budget).profile_of(experiment) for budget in budgets}
         budgets = [budget for budget, profile in profiles.items() if profile and profile.resolution == resolution]
     if options.dataset:
-        is_path = names_folders(options.dataset)
-        names = names_in_budgets(Path(options.dataset)) if is_path else [options.dataset]
-        budgets = [b for b in budgets if (Budget.parse(b).dataset or experiment.dataset) in names]
+        root = Path(options.dataset) if names_folders(options.dataset) else None
+        names = names_in_budgets(root) if root else [options.dataset]
+        earlier = earlier_name(root) if root else None
+
+        def is_asked_for(budget: str) -> bool:
+            name = Budget.parse(budget).dataset or experiment.dataset
+            return name in names or (name == earlier and root is not None and has_title(budget, title_of(root)))
+
+        def has_title(budget: str, title: str) -> bool:
+            records = only_trained(collect(runs_dir, experiment.name, budget))
+            return any(record.dataset.title == title for record in records)
+
+        budgets = [budget for budget in budgets if is_asked_for(budget)]
     return budgets if options.every_budget else budgets[:1]
 
 

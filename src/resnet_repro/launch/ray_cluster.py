@@ -233,7 +233,9 @@ def _look(path: str, kind: str | None) -> tuple[str | None, dict[str, Any]]:
     code = f"import json; from resnet_repro.hardware import facts; print(json.dumps(facts({kind!r})))"
     # Ray hides all GPUs from a task that requests none.
     environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
-    answer = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, encoding="utf-8", errors="replace")
+    answer = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, encoding="utf-8", errors="replace"
+    )
     return content, json.loads(answer.stdout) if answer.returncode == 0 else {}
 
 
