@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,7 +38,7 @@ from resnet_repro.files import read_json
 from resnet_repro.models.recompute import recompute_activations
 from resnet_repro.models.transfer import TransferNet
 from resnet_repro.parsing import plural
-from resnet_repro.records.failures import SAID
+from resnet_repro.records.failures import NO_SPACE, SAID, is_no_space, no_space
 from resnet_repro.records.layout import CHECKPOINT, LOCK, RECORD, RUN
 from resnet_repro.records.lock import hold
 from resnet_repro.records.progress import STOPPED
@@ -231,6 +232,19 @@ def _join(dist: DistContext) -> None:
         torch.distributed.init_process_group(backend, rank=dist.rank, world_size=dist.size)
 
 
+def _say_no_space(folder: Path, error: BaseException) -> None:
+    """Write into the log that the disk is full, if it has room for that."""
+    chain: BaseException | None = error
+    while chain is not None:  # a file that is open in one of the frames keeps its space
+        traceback.clear_frames(chain.__traceback__)
+        chain = chain.__cause__ or chain.__context__
+    try:
+        print(f"\n{no_space(folder)}", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+    except OSError:  # the exit code tells it; without the streams, Python would replace this code by its own
+        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
 def main(arguments: list[str]) -> int:
     folder = Path(arguments[0])
     make_independent("utf-8")  # of the log
@@ -249,6 +263,11 @@ def main(arguments: list[str]) -> int:
     except UserError as error:
         print(f"{SAID}{error}", file=sys.stderr, flush=True)
         return 2
+    except (OSError, RuntimeError) as error:
+        if not is_no_space(error):
+            raise
+        _say_no_space(folder, error)
+        return NO_SPACE
     if dist.size > 1:
         torch.distributed.destroy_process_group()
     return STOPPED if outcome == "stopped" else 0
