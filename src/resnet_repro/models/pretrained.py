@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy._core.multiarray import scalar as numpy_scalar
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -44,7 +45,7 @@ NAMED = 4  # entries that a message names
 TRAINABLE_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # Types beside the weights in checkpoints of training scripts: their options, and numbers of numpy. They hold values only.
 PLAIN_TYPES = [
-    argparse.Namespace, np._core.multiarray.scalar, np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType,
+    argparse.Namespace, numpy_scalar, np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType,
     np.dtypes.Int64DType, np.dtypes.BoolDType, codecs.encode,
 ]  # fmt: skip
 
