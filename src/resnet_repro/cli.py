@@ -18,6 +18,7 @@ from resnet_repro.design.experiment import Experiment, Profile
 from resnet_repro.errors import UserError
 from resnet_repro.launch.options import add_launch_flags, launch_options
 from resnet_repro.parsing import number
+from resnet_repro.surroundings import check_matplotlibrc, make_independent
 
 DEFAULT_DATA_DIR = "data"
 INTERRUPTED = 130
@@ -141,6 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     After an interruption the same command resumes. Code 2 also applies if bad input, such as an unreadable image, is
     the only reason why runs failed.
     """
+    make_independent()
     options = build_parser().parse_args(arguments)
     console = Console()
     log, handler = logging.getLogger("resnet_repro"), logging.Handler()
@@ -176,6 +178,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.study.request import Request, at_resolution, check_prefix, select_arms
     from resnet_repro.tracking.mirror import Mirror, parse_mode
 
+    check_matplotlibrc()
     experiment = load_experiment(options.experiment)
     profile = at_resolution(experiment, _profile(experiment, options), options.resolution)
     if options.prefix:
@@ -247,6 +250,7 @@ def _report(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.design.registry import experiment_names, load_experiment
     from resnet_repro.report.summary import summary_content, write_summary
 
+    check_matplotlibrc()
     runs_dir = _existing_runs_dir(options)
     experiments = [load_experiment(name) for name in options.experiments or experiment_names()]
     budgets = {e.name: _budgets_to_report(e, options, runs_dir) for e in experiments}
@@ -281,8 +285,9 @@ def _budgets_to_report(experiment: Experiment, options: argparse.Namespace, runs
 
     Budgets on the experiment's own data set come first, and of these the longest.
     """
-    from resnet_repro.data.folders import names_folders, names_in_budgets
+    from resnet_repro.data.folders import earlier_name, names_folders, names_in_budgets, title_of
     from resnet_repro.design.budgets import Budget
+    from resnet_repro.records.record import collect, only_trained
     from resnet_repro.report.write import budgets_with_records
 
     budgets = budgets_with_records(runs_dir, experiment.name)
@@ -296,9 +301,19 @@ def _budgets_to_report(experiment: Experiment, options: argparse.Namespace, runs
         profiles = {budget: Budget.parse(budget).profile_of(experiment) for budget in budgets}
         budgets = [budget for budget, profile in profiles.items() if profile and profile.resolution == resolution]
     if options.dataset:
-        is_path = names_folders(options.dataset)
-        names = names_in_budgets(Path(options.dataset)) if is_path else [options.dataset]
-        budgets = [b for b in budgets if (Budget.parse(b).dataset or experiment.dataset) in names]
+        root = Path(options.dataset) if names_folders(options.dataset) else None
+        names = names_in_budgets(root) if root else [options.dataset]
+        earlier = earlier_name(root) if root else None
+
+        def is_asked_for(budget: str) -> bool:
+            name = Budget.parse(budget).dataset or experiment.dataset
+            return name in names or (name == earlier and root is not None and has_title(budget, title_of(root)))
+
+        def has_title(budget: str, title: str) -> bool:
+            records = only_trained(collect(runs_dir, experiment.name, budget))
+            return any(record.dataset.title == title for record in records)
+
+        budgets = [budget for budget in budgets if is_asked_for(budget)]
     return budgets if options.every_budget else budgets[:1]
 
 

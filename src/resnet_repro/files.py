@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +15,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from resnet_repro.errors import UserError
+
+# Columns of the tables of all runs. The others hold numbers with a fraction.
+WORDS = ("name", "kind", "output_shape", "in_heads", "values")
+WHOLE = ("iteration", "layer", "place", "filter", "channel", "y", "x", "pixels")
+SPARSE = ("metrics.csv", "features.csv", "layers.csv", "speed.csv")  # tables whose numbers may be missing
 
 
 def write_json(path: Path, data: Mapping[str, Any], durable: bool = True) -> None:
@@ -24,7 +30,7 @@ def write_json(path: Path, data: Mapping[str, Any], durable: bool = True) -> Non
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with temporary.open("w") as file:
+        with temporary.open("w", encoding="utf-8") as file:
             json.dump(data, file, indent=1, allow_nan=False)
             file.write("\n")
             file.flush()
@@ -42,16 +48,30 @@ def sync_to_disk(path: Path) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Read a JSON object; None if the file does not exist. Raises UserError if it is unreadable or not an object."""
+    """Read a JSON object; None if the file does not exist. Raises UserError if it is unreadable or not an object.
+
+    Numbers that are NaN or infinite, which `write_json` never writes, are damage.
+    """
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse, parse_float=_finite)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): check what it is, and its permissions") from error
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error}): delete {path.parent} to train this run again") from error
     if not isinstance(data, dict):
         raise UserError(f"{path} is not a JSON object: delete {path.parent} to train this run again")
     return data
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} in place of a number")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _refuse(digits)
 
 
 class Table:
@@ -76,7 +96,7 @@ class Table:
         """Replace the whole table atomically: after a kill it has either the old rows or the new ones."""
         temporary = self.path.with_name(f".{self.path.name}.part")
         try:
-            with temporary.open("w", newline="") as file:
+            with temporary.open("w", encoding="utf-8", newline="") as file:
                 csv.writer(file, lineterminator="\n").writerow(self.columns)
                 self._write(file, rows)
             temporary.replace(self.path)
@@ -109,7 +129,7 @@ class Table:
         """
         if not self._held and (self._is_durable or not durable):
             return
-        with self.path.open("a", newline="") as file:
+        with self.path.open("a", encoding="utf-8", newline="") as file:
             self._write(file, self._held, durable)
         self._held = []
         self._is_durable = durable
@@ -123,13 +143,36 @@ class Table:
             os.fsync(file.fileno())
 
 
+class _Row(dict[str, str]):
+    """A row of a table. A column that the table lacks is damage of the file."""
+
+    def __init__(self, path: Path, values: Mapping[str, str]) -> None:
+        super().__init__(values)
+        self.path = path
+
+    def __missing__(self, column: str) -> str:
+        raise UserError(f"{self.path} has no column {column}: delete {self.path.parent} to train this run again")
+
+
 def read_rows(path: Path) -> list[dict[str, str]]:
     """Read the complete rows of a table as text; an incomplete last line is left out. Empty if the file does not exist.
 
-    Raises UserError if the file is not text.
+    Raises UserError if the file is not text, or if a cell of a column of numbers is not a number.
     """
     header, rows = _split(path)
-    return [dict(zip(header, row, strict=True)) for row in rows]
+    complete = [_Row(path, zip(header, row, strict=True)) for row in rows]
+    kinds = {column: _kind_of(column, complete[0]) for column in (complete[0] if complete else ())}
+    for row in complete:
+        for column, kind in kinds.items():
+            try:
+                if kind and (row[column] or column in WHOLE or path.name not in SPARSE):
+                    kind(row[column])
+            except ValueError as error:
+                raise UserError(
+                    f"{path} has {row[column][:40]!r} in its column {column}: expected a number; delete {path.parent} to "
+                    "train this run again"
+                ) from error
+    return list[dict[str, str]](complete)
 
 
 def read_columns(path: Path, *columns: str) -> list[list[float]]:
@@ -162,7 +205,7 @@ def _cells(path: Path) -> tuple[list[str], list[str]]:
 def _text(path: Path) -> str:
     """The complete lines of a file; empty if it does not exist. Raises UserError if it is not text."""
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return ""
     except UnicodeDecodeError as error:
@@ -175,6 +218,13 @@ def _split(path: Path) -> tuple[list[str], list[list[str]]]:
     lines = csv.reader(_text(path).splitlines())
     header = next(lines, [])
     return header, [row for row in lines if len(row) == len(header)]
+
+
+def _kind_of(column: str, row: Mapping[str, str]) -> type[int] | type[float] | None:
+    """What the cells of a column are: whole numbers, numbers, or None for words. Layers have numbers or names."""
+    if column in WORDS or (column == "layer" and "kind" in row):
+        return None
+    return int if column in WHOLE else float
 
 
 def series(rows: Iterable[Mapping[str, str]], column: str) -> tuple[list[int], list[float]]:

@@ -123,7 +123,7 @@ def cpu_cores() -> int:
     """The number of cores that this process may use, limited by its affinity and the quota of its container."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8").split()
     except (OSError, ValueError):
         return cores
     return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
@@ -138,7 +138,7 @@ def device_name(device: str, gpu: int = 0) -> str:
     if device == "cuda":
         return torch.cuda.get_device_name(gpu)
     try:
-        name = processor_name(Path("/proc/cpuinfo").read_text())
+        name = processor_name(Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     except OSError:
         name = None  # not Linux: use the generic name
     return f"{name or platform.processor() or platform.machine()} ({cpu_cores()} cores)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import Counter
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from made_folders import make_folders, save
 
-from resnet_repro.data.folders import names_in_budgets, scan
+from resnet_repro.data.folders import earlier_name, folders_name, names_in_budgets, scan
 from resnet_repro.errors import UserError
 
 
@@ -256,6 +257,48 @@ def test_names_in_budgets_with_and_without_the_folders(tmp_path: Path) -> None:
     assert names_in_budgets(tmp_path / "ilsvrc") == ["imagenet"]
     assert names_in_budgets(tmp_path / "gone" / "flowers") == ["folders-flowers"]
     assert names_in_budgets(tmp_path / "gone" / "imagenet") == ["folders-imagenet", "imagenet"]
+
+
+def test_names_in_budgets_are_unique_short_and_ascii(tmp_path: Path) -> None:
+    names = [
+        "数据",
+        "鸟",
+        "花1",
+        "鸟1",
+        "🙂",
+        "!!!",
+        "données",
+        "donnes",
+        "n" * 240,
+        "n" * 239,
+        "ж" * 120,
+        "data",
+        "a b",
+    ]
+    in_budgets = [folders_name(tmp_path / name) for name in names]
+    assert len(set(in_budgets)) == len(names)
+    for name in in_budgets:
+        assert re.fullmatch(r"folders-[a-z0-9][a-z0-9._-]{0,39}", name) and name[-1] not in "-."
+    composed, decomposed = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    assert folders_name(tmp_path / composed)[-8:] == folders_name(tmp_path / decomposed)[-8:]
+
+
+@pytest.mark.parametrize("name", ["Flowers", "My Flowers", "v1.2_b", "a" * 40])
+def test_names_of_ascii_letters_are_those_of_earlier_versions(name: str, tmp_path: Path) -> None:
+    assert folders_name(tmp_path / name) == f"folders-{name.lower().replace(' ', '-')}"
+    assert earlier_name(tmp_path / name) is None
+
+
+def test_earlier_versions_left_out_all_but_ascii(tmp_path: Path) -> None:
+    assert earlier_name(tmp_path / "数据") == "folders-data"
+    assert earlier_name(tmp_path / "données") == "folders-donn-es"
+
+
+def test_undecodable_names_of_folders_have_printable_facts(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    root = make_folders(tmp_path / name, classes=("ant", name))
+    facts = scan(root).facts
+    assert (facts.title, facts.class_names) == (r"caf\xe9 (class folders)", ("ant", r"caf\xe9"))
 
 
 def test_missing_root_is_an_error_that_names_it(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,6 +19,7 @@ from resnet_repro.models.imagenet import imagenet_net
 from resnet_repro.models.inspect import parameter_summary
 from resnet_repro.models.pretrained import file_sha256, obtain, read_state
 from resnet_repro.models.transfer import load_backbone, transfer_net
+from resnet_repro.models.weights import map_keys
 
 FILE = "resnet18-{}.pth"
 
@@ -86,7 +89,7 @@ def test_weights_of_another_network_are_rejected_with_their_keys(
 ) -> None:
     net = transfer_net(18)
     with pytest.raises(
-        UserError, match=r"the file .*unexpected layer1\.2\.conv1\.weight(, layer\S+){19} and \d+ more\)"
+        UserError, match=r"the file .*unexpected layer1\.2\.conv1\.weight(, layer\S+){3} and \d+ more\)"
     ):
         load_backbone(net, imagenet_net("resnet", 34).state_dict(), "the file")
     state = dict(torchvision_resnet18.state_dict())
@@ -139,6 +142,103 @@ def test_state_dicts_are_read_from_files_of_other_programs(
         assert loaded.keys() == state.keys() and all(torch.equal(loaded[key], state[key]) for key in state)
 
 
+@pytest.mark.parametrize("prefix", ["model.", "backbone.", "module.model.", "net.", "encoder.resnet."])
+def test_prefix_that_all_keys_share_is_removed(prefix: str, tmp_path: Path) -> None:
+    state = transfer_net(18, classes=3, seed=1).state_dict()
+    torch.save({f"{prefix}{key}": tensor for key, tensor in state.items()}, tmp_path / "prefixed.pth")
+    assert read_state(tmp_path / "prefixed.pth").keys() == state.keys()
+
+
+def checkpoints(state: dict[str, torch.Tensor], net: torch.nn.Module) -> dict[str, object]:
+    """Checkpoints of other programs with the weights of a torchvision network."""
+
+    def prefixed(prefix: str) -> dict[str, torch.Tensor]:
+        return {f"{prefix}{key}": tensor for key, tensor in state.items()}
+
+    adam = {"state": {0: {"step": torch.tensor(1.0), "exp_avg": torch.zeros(2)}}, "param_groups": []}
+    return {
+        "net": {"net": state, "acc": 93.0, "epoch": 3},
+        "model_state_dict": {"model_state_dict": prefixed("module."), "optimizer_state_dict": adam, "loss": torch.tensor(1.0)},
+        "any name": {"my_net": state, "lr": 0.1},
+        "nested": {"checkpoint": {"student": {"weights": state}}},
+        "ema": {"ema": prefixed("module."), "updates": 4},
+        "options and numbers": {"model": state, "args": argparse.Namespace(lr=0.1), "best": np.float64(0.5)},
+        "counters beside weights": {**state, "epoch": 5},
+        "head beside the backbone": {"state_dict": {**prefixed("backbone."), "head.fc.weight": torch.zeros(3, 512)}},
+        "loss beside the model": {"state_dict": {**prefixed("model."), "criterion.weight": torch.zeros(3)}},
+        "model before its average": {"model_ema": {key: tensor * 2 for key, tensor in state.items()}, "model": state},
+        "sequence of layers": torch.nn.Sequential(*net.children()).state_dict(),
+        "sequence without head": {
+            f"features.{key}": tensor for key, tensor in torch.nn.Sequential(*list(net.children())[:-1]).state_dict().items()
+        },
+    }  # fmt: skip
+
+
+def test_backbones_are_loaded_from_checkpoints_of_other_programs(
+    torchvision_resnet18: torchvision.models.ResNet, tmp_path: Path
+) -> None:
+    state = torchvision_resnet18.state_dict()
+    for name, content in checkpoints(dict(state), torchvision_resnet18).items():
+        torch.save(content, tmp_path / "checkpoint.pth")
+        net = transfer_net(18, classes=3, seed=1)
+        load_backbone(net, read_state(tmp_path / "checkpoint.pth"), name)
+        loaded = net.state_dict()
+        assert all(torch.equal(loaded[key], state[key]) for key in state if not key.startswith("fc.")), name
+
+
+def test_keys_of_hugging_face_are_mapped(torchvision_resnet18: torchvision.models.ResNet) -> None:
+    given = {
+        "resnet.embedder.embedder.convolution.weight": "resnet.conv1.weight",
+        "resnet.embedder.embedder.normalization.running_mean": "resnet.bn1.running_mean",
+        "resnet.encoder.stages.0.layers.1.layer.1.convolution.weight": "resnet.layer1.1.conv2.weight",
+        "resnet.encoder.stages.3.layers.0.layer.0.normalization.bias": "resnet.layer4.0.bn1.bias",
+        "resnet.encoder.stages.1.layers.0.shortcut.convolution.weight": "resnet.layer2.0.downsample.0.weight",
+        "resnet.encoder.stages.1.layers.0.shortcut.normalization.weight": "resnet.layer2.0.downsample.1.weight",
+        "classifier.1.weight": "fc.1.weight",
+    }
+    assert list(map_keys({key: torch.zeros(1) for key in given})) == list(given.values())
+    assert {
+        key.removeprefix("resnet.") for key in list(given.values())[:-1]
+    } <= torchvision_resnet18.state_dict().keys()
+
+
+def test_ambiguous_checkpoints_are_rejected(torchvision_resnet18: torchvision.models.ResNet, tmp_path: Path) -> None:
+    state = torchvision_resnet18.state_dict()
+    torch.save({"generator": state, "discriminator": state, "epoch": 1}, tmp_path / "two.pth")
+    with pytest.raises(UserError, match=r"two\.pth holds several state dicts \(generator, discriminator\)"):
+        read_state(tmp_path / "two.pth")
+    both = {f"encoder_{side}.{key}": tensor for side in "qk" for key, tensor in state.items()}
+    with pytest.raises(UserError, match=r"2 networks of this architecture \(encoder_k\., encoder_q\.\)"):
+        load_backbone(transfer_net(18), both, "the file")
+
+
+def test_format_is_told_by_content_not_by_name(torchvision_resnet18: torchvision.models.ResNet, tmp_path: Path) -> None:
+    """A Hugging Face cache has snapshots/.../model.safetensors as a link to blobs/<sha256>."""
+    state = {key: tensor.clone() for key, tensor in torchvision_resnet18.state_dict().items()}
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "snapshot").mkdir()
+    save_file(state, tmp_path / "blobs" / "0a1b")
+    (tmp_path / "snapshot" / "model.safetensors").symlink_to(tmp_path / "blobs" / "0a1b")
+    torch.save(state, tmp_path / "misnamed.safetensors")
+    save_file(state, tmp_path / "misnamed.pth")
+    for path in ("snapshot/model.safetensors", "snapshot", "blobs/0a1b", "misnamed.safetensors", "misnamed.pth"):
+        weights = obtain(str(tmp_path / path), 18, tmp_path, None)
+        assert weights and read_state(weights.path).keys() == state.keys()
+        assert read_state(weights.path.resolve()).keys() == state.keys()
+
+
+def test_values_that_cannot_be_trained_are_rejected_by_name(tmp_path: Path) -> None:
+    good = {"bn1.num_batches_tracked": torch.tensor(3), "conv1.weight": torch.ones(2).half()}
+    pretrained.check_values(good, tmp_path)
+    for tensor, message in (
+        (torch.ones(2, dtype=torch.int8), "layer1.0.conv1.weight in .* is int8: expected float"),
+        (torch.tensor([1.0, float("nan")]), "layer1.0.conv1.weight in .* 1 value .*NaN or infinite"),
+        (torch.tensor([float("inf"), float("-inf")]), "layer1.0.conv1.weight in .* 2 values .*NaN or infinite"),
+    ):
+        with pytest.raises(UserError, match=message):
+            pretrained.check_values({**good, "layer1.0.conv1.weight": tensor}, tmp_path)
+
+
 class Code:
     """An object that runs code when it is unpickled."""
 
@@ -153,13 +253,22 @@ def test_invalid_files_of_weights_are_rejected(tmp_path: Path, capsys: pytest.Ca
     (tmp_path / "short.safetensors").write_bytes(b"\x00" * 4)
     torch.save({"weights": Code()}, tmp_path / "code.pth")
     torch.save([1, 2], tmp_path / "list.pth")
+    torch.jit.script(torch.nn.Linear(1, 1)).save(str(tmp_path / "script.pt"))
+    (tmp_path / "pointer.pth").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n")
+    np.savez(tmp_path / "arrays.npz", a=np.zeros(3))
     for name, message in (
         ("none.pth", r"WEIGHTS=.*none\.pth does not exist"),
         ("text.pth", r"text\.pth cannot be read as weights \(neither a zip archive nor a pickle\)"),
         ("list.txt", r"list\.txt cannot be read as weights \(neither a zip archive nor a pickle\)"),
         ("cut.pth", r"cut\.pth cannot be read as weights \(it is damaged\)"),
         ("short.safetensors", r"short\.safetensors cannot be read as weights"),
-        ("code.pth", r"code\.pth holds objects other than weights"),
+        ("code.pth", r"code\.pth holds objects other than weights \((__builtin__|builtins)\.print\)"),
+        (
+            "script.pt",
+            r"script\.pt .*TorchScript archive, which holds a program; save the state dict(?!.*weights_only)",
+        ),
+        ("pointer.pth", r"pointer\.pth .*Git LFS"),
+        ("arrays.npz", r"arrays\.npz .*zip archive that torch\.save has not written"),
         ("list.pth", r"list\.pth does not hold a state dict"),
     ):
         with pytest.raises(UserError, match=message):

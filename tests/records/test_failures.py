@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from resnet_repro.cli import main
-from resnet_repro.records.failures import EndedRun, failure_lines
+from resnet_repro.launch import Job
+from resnet_repro.records.failures import NO_SPACE, EndedRun, are_bad_input, failure_lines, is_no_space
 from resnet_repro.study.execute import Study
 
 BROKEN = "resnet-repro: bee/2.png cannot be read as an image (cut short): repair or remove it, or set BROKEN=skip"
@@ -58,3 +59,26 @@ def test_exit_code_is_1_for_a_traceback(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_long_lists_of_failed_runs_are_shortened(tmp_path: Path) -> None:
     (line,) = failure_lines([EndedRun(f"plain-20 seed {seed}", tmp_path, "failed") for seed in range(15)])
     assert "plain-20 seed 11 and 3 more failed: no output (see " in line
+
+
+def test_reason_is_not_lost_with_a_log_that_cannot_be_written(tmp_path: Path) -> None:
+    job = Job("plain-20 seed 0", ["true"], tmp_path / "log.txt", tmp_path / "record.json")
+    job.log.mkdir()  # as on a full disk, nothing can be added to it
+    job.note("resnet-repro: the run cannot be started: No space left on device")
+    runs = [EndedRun(job.name, tmp_path, "failed", job.lost)]
+    assert failure_lines(runs)[0].startswith(
+        "plain-20 seed 0 failed: the run cannot be started: No space left on device"
+    )
+    assert are_bad_input(runs)
+    job.lost.clear()
+    assert job.outcome(NO_SPACE) == "failed"
+    (line,) = failure_lines([EndedRun(job.name, tmp_path, "failed", job.lost)])
+    assert f"{tmp_path} cannot be written (No space left on device): make room" in line
+
+
+def test_full_disk_is_recognized_behind_other_errors() -> None:
+    assert is_no_space(OSError(28, "No space left on device"))
+    assert not is_no_space(OSError(13, "Permission denied"))
+    behind = RuntimeError("unexpected pos 576 vs 534")  # as torch does
+    behind.__context__ = OSError(28, "No space left on device")
+    assert is_no_space(behind)

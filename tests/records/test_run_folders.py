@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from conftest import cli, one_sentence
 from made_records import make_record
 
 from resnet_repro.config.execution import Execution
@@ -16,6 +17,7 @@ from resnet_repro.files import Table, read_json, read_rows, write_json
 from resnet_repro.launch import Slot
 from resnet_repro.records.layout import CHECKPOINT, PROGRESS, RECORD, RUN
 from resnet_repro.records.record import read_record
+from resnet_repro.records.resume import digests_in
 from resnet_repro.study.run import Run
 
 SLOT = Slot("cpu", "cpu", 3)
@@ -87,6 +89,75 @@ def test_record_with_settings_of_another_version_is_rejected(ended: Run) -> None
     change(ended.folder / RECORD, settings=data["settings"] | {"colour": "red"})
     with pytest.raises(UserError, match=r"record\.json cannot be read: .*colour"):
         read_record(ended.folder)
+
+
+def damaged(content: bytes) -> list[tuple[str, bytes]]:
+    return [
+        ("cut", content[:300]),
+        ("empty", b""),
+        ("list", b"[1]"),
+        ("null", b"null"),
+        ("binary", b"\xff\xfe"),
+        ("deep", b"[" * 100_000),
+        ("NaN", content.replace(b'"seconds": 3600.0', b'"seconds": NaN')),
+        ("infinite", content.replace(b'"seconds": 3600.0', b'"seconds": 1e999')),
+        ("word", content.replace(b'"seconds": 3600.0', b'"seconds": "long"')),
+        ("negative", content.replace(b'"seconds": 3600.0', b'"seconds": -1.0')),
+        ("no batch", content.replace(b'"batch_size": 128', b'"batch_size": 0')),
+        ("one class", content.replace(b'"classes": 10', b'"classes": 1')),
+        ("no dataset", content.replace(b'"dataset": {', b'"data": {')),
+        ("other seed", content.replace(b'"seed": 0', b'"seed": 5')),
+        ("diverged when", content.replace(b'"status": "finished"', b'"status": "diverged"')),
+    ]
+
+
+def test_damaged_records_are_named_by_report_and_status(ended: Run, tmp_path: Path) -> None:
+    path = ended.folder / RECORD
+    good = path.read_bytes()
+    for kind, content in damaged(good):
+        assert content != good, kind
+        path.write_bytes(content)
+        message = one_sentence(cli("report", "degradation", "--runs-dir", tmp_path))
+        assert str(path) in message, kind
+        shown = cli("status", "degradation", "--runs-dir", tmp_path)
+        assert shown.returncode == 0 and f"damaged: {ended.folder}" in shown.stdout, kind
+    path.unlink()
+    path.mkdir()
+    message = one_sentence(cli("report", "degradation", "--runs-dir", tmp_path))
+    assert f"{path} cannot be read (Is a directory)" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("gradients.csv", "iteration,layer,name,norm\n1,1,conv1,high\n"),
+        ("gradients.csv", "iteration,layer,name,norm\n1.5,1,conv1,0.5\n"),
+        ("gradients.csv", "iteration,layer,name,norm\n1,1,conv1,\n"),
+        ("metrics.csv", "iteration,test_error\nfirst,3.0\n"),
+        ("layers.csv", "layer,kind,params\nconv1,conv,many\n"),
+    ],
+)
+def test_words_among_the_numbers_of_a_table_are_rejected(name: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=rf"{name} has .* expected a number"):
+        read_rows(tmp_path / name)
+
+
+def test_missing_column_is_an_error_that_names_the_table(tmp_path: Path) -> None:
+    (tmp_path / "responses.csv").write_text("iteration,layer,name\n1,1,conv1\n")
+    (row,) = read_rows(tmp_path / "responses.csv")
+    with pytest.raises(UserError, match=r"responses\.csv has no column std"):
+        _ = row["std"]
+
+
+def test_digests_of_a_budget_are_read_from_records_and_prepared_runs(ended: Run) -> None:
+    budget = ended.folder.parents[1]
+    assert digests_in(budget) == {"d" * 64}
+    other = budget / "plain-56" / "seed0"
+    other.mkdir(parents=True)
+    (other / RUN).write_text(json.dumps({"settings": {"dataset_digest": "e" * 64}}))
+    assert digests_in(budget) == {"d" * 64, "e" * 64}
+    assert digests_in(budget / ("n" * 300)) == set()
 
 
 def test_binary_table_is_rejected(tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
-from made_records import content_of, make_record
+from made_records import CIFAR100, content_of, make_record
 from made_reports import TRAINED, make_study
 
 from resnet_repro.design.experiment import Experiment
@@ -13,6 +14,7 @@ from resnet_repro.design.registry import load_experiment
 from resnet_repro.errors import UserError
 from resnet_repro.figures.figure import Context
 from resnet_repro.records.record import read_record
+from resnet_repro.report.summary import summary_content, write_summary
 from resnet_repro.report.write import budgets_with_records, write_report
 
 
@@ -69,6 +71,20 @@ def test_report_is_reproducible_byte_for_byte(degradation: Experiment, paper_run
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
     assert written[0].images["error_curves"] == tmp_path / "a" / "degradation-error_curves.png"
     assert any("reproduced" in line and line.startswith("D1") for line in written[0].lines)
+
+
+@pytest.mark.slow
+def test_names_of_users_reach_pdf_and_page_in_any_folder(
+    degradation: Experiment, paper_runs: Path, tmp_path: Path
+) -> None:
+    dataset = {**CIFAR100, "title": "*caf\udce9* <b>|\n# 数据"}
+    make_record(paper_runs, degradation, "resnet-20", 7, dataset=dataset)
+    reports = tmp_path / os.fsdecode(b"r\xe9ports")
+    written = write_report(degradation, "paper", paper_runs, reports)
+    assert written.pdf is not None and written.pdf.read_bytes().startswith(b"%PDF")
+    write_summary(summary_content([degradation], {"degradation": ["paper"]}, paper_runs), reports)
+    page = (reports / "summary.md").read_text(encoding="utf-8")
+    assert r"\*caf\\udce9\* \<b\>\|\\u000a# 数据" in page
 
 
 def test_longest_budget_with_records_comes_first(degradation: Experiment, paper_runs: Path) -> None:

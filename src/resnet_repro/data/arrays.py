@@ -96,7 +96,9 @@ def store(facts: DatasetFacts, splits: dict[str, Split], folder: Path, origin: s
         for name, split in splits.items():
             np.save(temporary / f"{name}_images.npy", split.images)
             np.save(temporary / f"{name}_labels.npy", split.labels)
-        (temporary / "contents.json").write_text(json.dumps({"dataset": facts.name, "origin": origin, **digests}))
+        (temporary / "contents.json").write_text(
+            json.dumps({"dataset": facts.name, "origin": origin, **digests}), encoding="utf-8"
+        )
         temporary.chmod(0o755)
         if folder.exists() and load(facts, folder) is None:
             shutil.rmtree(folder)  # a damaged cache holds nothing of the user's
@@ -116,7 +118,7 @@ def store(facts: DatasetFacts, splits: dict[str, Split], folder: Path, origin: s
 def load(facts: DatasetFacts, folder: Path) -> Arrays | None:
     """Return the cached arrays, memory-mapped; None if `folder` is not a complete cache of this data set."""
     try:
-        digests = json.loads((folder / "contents.json").read_text())
+        digests = json.loads((folder / "contents.json").read_text(encoding="utf-8"))
         splits = {
             name: Split(np.load(folder / f"{name}_images.npy", mmap_mode="r"), np.load(folder / f"{name}_labels.npy"))
             for name in ("train", "test")

@@ -15,11 +15,17 @@ from pathlib import Path
 from resnet_repro.data.catalogue import CATALOGUE, DatasetFacts
 from resnet_repro.data.image_files import SUFFIXES, counted, is_hidden, is_image, listed, suffix_of
 from resnet_repro.errors import UserError
+from resnet_repro.surroundings import printable
 
 SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 FOLDERS_PREFIX = "folders-"  # begins the names of class folders as data sets
 IMAGENET = "imagenet"  # name of ImageNet-1k as a data set, without the prefix
 IMAGENET_IMAGES = 1_281_167  # training images
+UNNAMED = "data"  # the name in budgets of folders whose own name has no letter or digit of ASCII
+LONGEST_NAME, DIGEST_DIGITS = (
+    40,
+    8,
+)  # characters of a name in budgets, and of these the digest in names that are changed
 NAMED = 4  # classes that a message names
 REMEDY = "expected train/<class>/<image> and val/<class>/<image>"
 
@@ -142,8 +148,8 @@ def _facts(root: Path, classes: Sequence[str], files: dict[str, list[File]]) -> 
     is_imagenet = _has_imagenet_names(classes)
     return DatasetFacts(
         name=IMAGENET if is_imagenet else folders_name(root),
-        title="ImageNet-1k" if is_imagenet else f"{root.resolve().name} (class folders)",
-        class_names=tuple(classes),
+        title="ImageNet-1k" if is_imagenet else title_of(root),
+        class_names=tuple(map(printable, classes)),
         shape=(3, 224, 224),
         train_images=len(files["train"]),
         test_images=len(files["test"]),
@@ -157,8 +163,33 @@ def names_folders(dataset: str) -> bool:
 
 
 def folders_name(root: Path) -> str:
-    """Return the name of class folders in budgets, e.g. "folders-flowers" for a root .../Flowers."""
-    return FOLDERS_PREFIX + (re.sub(r"[^a-z0-9._]+", "-", root.resolve().name.lower()).strip("-.") or "data")
+    """Return the name of class folders in budgets, e.g. "folders-flowers" for a root .../Flowers.
+
+    It is short and has only lower-case ASCII. A digest takes the place of what is left out of other names, so that these
+    stay different.
+    """
+    name = printable(root.resolve().name)
+    slug = _slug(name)
+    if name.isascii() and slug and len(slug) <= LONGEST_NAME:
+        return FOLDERS_PREFIX + slug
+    digest = hashlib.sha256(unicodedata.normalize("NFC", name).encode()).hexdigest()[:DIGEST_DIGITS]
+    start = slug[: LONGEST_NAME - DIGEST_DIGITS - 1].rstrip("-._") or UNNAMED
+    return f"{FOLDERS_PREFIX}{start}-{digest}"
+
+
+def earlier_name(root: Path) -> str | None:
+    """Return the name under which earlier versions trained on class folders; None if it is the same as now."""
+    name = FOLDERS_PREFIX + (_slug(root.resolve().name) or UNNAMED)
+    return None if name == folders_name(root) else name
+
+
+def title_of(root: Path) -> str:
+    """Return the name of class folders in reports."""
+    return f"{printable(root.resolve().name)} (class folders)"
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9._]+", "-", name.lower()).strip("-.")
 
 
 def names_in_budgets(root: Path) -> list[str]:

@@ -42,4 +42,4 @@ def load_experiment(name: str) -> Experiment:
 def summary(name: str) -> str:
     """The first line of the docstring of an experiment file."""
     path = experiments_folder() / f"{name.replace('-', '_')}.py"
-    return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
+    return (ast.get_docstring(ast.parse(path.read_bytes())) or "").partition("\n")[0]

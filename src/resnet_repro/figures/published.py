@@ -56,7 +56,7 @@ HE15_FIGURE_4 = PublishedCurves(
 
 @cache
 def _figures() -> dict[str, Any]:
-    return json.loads((files("resnet_repro.figures") / "he15_figures.json").read_text())
+    return json.loads((files("resnet_repro.figures") / "he15_figures.json").read_text(encoding="utf-8"))
 
 
 def he15_error_curves(arm: str, figure: PublishedCurves = HE15_FIGURE_6) -> dict[str, Curve]:

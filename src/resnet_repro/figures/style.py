@@ -39,11 +39,15 @@ _RC: dict[Any, Any] = {
 
 @contextmanager
 def report_style() -> Iterator[None]:
-    """Context in which figures are drawn and saved in the report's style; needs no display."""
+    """Context in which figures are drawn and saved in the report's style; needs no display.
+
+    The user's own settings of matplotlib have no effect.
+    """
     import matplotlib
+    from matplotlib import style
 
     matplotlib.use("Agg")
-    with matplotlib.rc_context(_RC):
+    with style.context(["default", _RC]):
         yield
 
 

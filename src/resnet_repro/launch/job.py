@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -14,10 +13,13 @@ from types import FrameType
 from typing import Literal
 
 from resnet_repro.launch.slots import Slot
+from resnet_repro.records.failures import NO_SPACE, no_space
 from resnet_repro.records.progress import STOPPED
+from resnet_repro.surroundings import ENVIRONMENT
 
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 20.0
+UNWRITTEN_OUTPUT = 120  # exit code of Python if it cannot write its last output, here to the log
 Outcome = Literal["done", "failed", "stopped", "blocked", "submitted"]
 
 
@@ -43,6 +45,8 @@ class Job:
     """Markers of other jobs that must exist before this job starts."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Environment variables of the process, in addition to those of the slot."""
+    lost: list[str] = field(default_factory=list)
+    """Lines on the last attempt that could not be added to the log, e.g. because the disk is full."""
 
     @property
     def is_ready(self) -> bool:
@@ -53,6 +57,7 @@ class Job:
 
     def start(self, slot: Slot) -> subprocess.Popen:
         """Prepare the job and start its process. The caller must call `close` when the process has ended."""
+        self.lost.clear()
         self.prepare(slot)
         with self.log.open("ab") as log:
             return subprocess.Popen(
@@ -60,24 +65,29 @@ class Job:
                 stdin=subprocess.PIPE,  # never written to; the process reads its end when the launcher is gone
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=os.environ | slot.environment | dict(self.environment),
+                env=os.environ | ENVIRONMENT | slot.environment | dict(self.environment),
                 start_new_session=True,  # Ctrl-C in the terminal reaches only the launcher
             )
 
     def outcome(self, code: int, interrupted: bool = False) -> Outcome:
         """The outcome of the job, given the exit code of its process."""
-        if code == 0 and self.marker.exists():
+        if code in (0, UNWRITTEN_OUTPUT) and self.marker.exists():
             return "done"
         if interrupted or code == STOPPED:
             return "stopped"
+        if code in (NO_SPACE, UNWRITTEN_OUTPUT):
+            self.lost.append(no_space(self.log.parent))
         if code < 0:  # a signal ended the process, which could not log it
             self.note(f"ended by {signal.Signals(-code).name}")
         return "failed"
 
     def note(self, line: str) -> None:
-        """Add a line to the log; write errors, e.g. of a full disk, are ignored."""
-        with contextlib.suppress(OSError), self.log.open("a") as log:
-            log.write(f"{line}\n")
+        """Add a line to the log, or to `lost` if the log cannot be written."""
+        try:
+            with self.log.open("a", encoding="utf-8", errors="backslashreplace") as log:
+                log.write(f"{line}\n")
+        except OSError:
+            self.lost.append(line)
 
 
 def close(process: subprocess.Popen) -> None:

@@ -118,7 +118,7 @@ class RayExecutor:
         ray, on_node = self.ray, import_module("ray.util.scheduling_strategies").NodeAffinitySchedulingStrategy
         token = secrets.token_hex(8)
         probe = runs_dir / f".{token}.part"
-        probe.write_text(token)
+        probe.write_text(token, encoding="utf-8")
         look = ray.remote(num_cpus=0, max_retries=0)(_look)
         try:
             pending = [
@@ -226,14 +226,16 @@ class RayExecutor:
 
 def _look(path: str, kind: str | None) -> tuple[str | None, dict[str, Any]]:
     """(content of the file at `path` or None, facts of the node's devices). See `hardware.facts`."""
-    content = Path(path).read_text() if Path(path).is_file() else None
+    content = Path(path).read_text(encoding="utf-8") if Path(path).is_file() else None
     if kind is None or content is None:
         return content, {}
     # In a separate process, so that this Ray worker does not keep torch in memory.
     code = f"import json; from resnet_repro.hardware import facts; print(json.dumps(facts({kind!r})))"
     # Ray hides all GPUs from a task that requests none.
     environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
-    answer = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, encoding="utf-8", errors="replace"
+    )
     return content, json.loads(answer.stdout) if answer.returncode == 0 else {}
 
 

@@ -153,7 +153,7 @@ class SlurmExecutor:
         jobs_file = {"retries": self.options.retries, "each": self.each, "jobs": elements}
         write_json(folder / JOBS, jobs_file)
         path = folder / "job.sh"
-        path.write_text(self.script(folder, len(jobs), before))
+        path.write_text(self.script(folder, len(jobs), before), encoding="utf-8", errors="surrogateescape")
         try:
             number = _ask(["sbatch", "--parsable", str(path)]).strip().partition(";")[0]
         except UserError:
@@ -243,7 +243,7 @@ def _arrays(jobs: Sequence[Job], most: int) -> list[tuple[list[int], list[Job]]]
 def _ask(command: Sequence[str]) -> str:
     """The output of a Slurm command. Raises UserError with Slurm's error message if the command fails."""
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        answer = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=60)
     except subprocess.TimeoutExpired as error:
         raise UserError(f"Slurm does not answer ({command[0]}): check sinfo") from error
     if answer.returncode:

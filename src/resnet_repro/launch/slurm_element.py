@@ -122,7 +122,12 @@ def _requeue(jobs: Sequence[Job]) -> int:
     for job in jobs:
         amend_progress(job.log.parent, status="waiting", queued=True)
         print(f"{job.name}: saved, queued again", flush=True)
-    answer = subprocess.run(["scontrol", "requeue", os.environ.get("SLURM_JOB_ID", "")], capture_output=True, text=True)
+    answer = subprocess.run(
+        ["scontrol", "requeue", os.environ.get("SLURM_JOB_ID", "")],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+    )
     if answer.returncode:
         print(f"Slurm cannot requeue this element: {answer.stderr.strip()}", flush=True)
         for job in jobs:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import codecs
 import hashlib
 import logging
 import pickle
@@ -9,20 +11,43 @@ import re
 import shutil
 import struct
 import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy._core.multiarray import scalar as numpy_scalar
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from resnet_repro.download import DownloadError, fetch, is_url
 from resnet_repro.errors import UserError
+from resnet_repro.models.transfer import COUNTER
 from resnet_repro.models.weights import map_keys
+from resnet_repro.parsing import plural
+from resnet_repro.surroundings import printable
 
 log = logging.getLogger(__name__)
-FIRST_BYTES = (b"PK\x03\x04", b"\x80")  # of files of torch.save: a zip archive, or a pickle in old versions
+ZIP = b"PK\x03\x04"
+FIRST_BYTES = (ZIP, b"\x80")  # of files of torch.save: a zip archive, or a pickle in old versions
+LFS_POINTER = b"version https://git-lfs"
+FILES_IN_FOLDERS = ("weights.safetensors", "model.safetensors", "pytorch_model.bin")
+# Names of state dicts in checkpoints, in the order in which one of several is chosen.
+WRAPPERS = (
+    "state_dict", "model", "model_state_dict", "model_state", "net", "network", "backbone", "encoder", "weights", "params",
+    "ema", "model_ema", "state_dict_ema", "ema_state_dict",
+)  # fmt: skip
+DEEPEST_WRAPPER = 3  # dicts around a state dict
+NAMED = 4  # entries that a message names
+TRAINABLE_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+# Types beside the weights in checkpoints of training scripts: their options, and numbers of numpy. They hold values only.
+PLAIN_TYPES = [
+    argparse.Namespace, numpy_scalar, np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType,
+    np.dtypes.Int64DType, np.dtypes.BoolDType, codecs.encode,
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,7 +74,7 @@ def obtain(user_file: str | None, depth: int, folder: Path, mirror: str | None) 
     if user_file is not None:
         path = _weights_file(Path(user_file))
         read_state(path)
-        return Weights(path.name, path, file_sha256(path))
+        return Weights(printable(path.name), path, file_sha256(path))
     name, url = torchvision_weights(depth)
     file = url.rsplit("/", 1)[-1]
     for path in _local_files(file, folder, mirror):
@@ -72,37 +97,102 @@ def torchvision_weights(depth: int) -> tuple[str, str]:
     return f"torchvision resnet{depth} {weights.name}", weights.url
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
+def read_state(path: Path, quiet: bool = False) -> dict[str, Tensor]:
     """Read a state dict from a file of safetensors or torch.save, which may also hold a checkpoint with a state dict.
 
-    Code in the file is not executed. Prefixes of wrappers are removed from the keys (see `weights.map_keys`).
+    The content of the file tells its format, not its name. Code in the file is not executed. Keys lose a prefix that all
+    of them have, and get torchvision's names (see `weights.map_keys`). quiet: do not log which of several state dicts it is.
     Raises UserError if the file cannot be read as a state dict.
     """
     try:
-        loaded = load_file(path) if path.suffix == ".safetensors" else _load(path)
+        loaded = _load(path)
     except FileNotFoundError as error:
         raise UserError(f"WEIGHTS={path} does not exist: expected a file of weights") from error
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"{path} holds objects other than weights, which are not loaded: expected a state dict alone, saved with "
-            "torch.save or safetensors"
+            f"{path} holds objects other than weights{_foreign_types(path)}, which are not loaded: expected a state dict "
+            "alone, saved with torch.save or safetensors"
         ) from error
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"{path} cannot be read as weights ({reason}): expected a file of torch.save or safetensors"
         ) from error
     except (EOFError, LookupError, TypeError, AssertionError, struct.error) as error:  # torch's message lacks the file
         raise UserError(f"{path} cannot be read as weights (it is damaged): replace it with a complete copy") from error
-    for entry in ("state_dict", "model"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(entry), dict):
-            loaded = loaded[entry]
-    if not isinstance(loaded, dict) or not loaded or not all(isinstance(value, Tensor) for value in loaded.values()):
+    return map_keys(_state_dict(loaded, path, quiet))
+
+
+def check_values(state: Mapping[str, Tensor], path: Path) -> None:
+    """Raise UserError that names the first tensor of `state` with values that no network can be trained from."""
+    for key, tensor in state.items():
+        if key.endswith(COUNTER):
+            continue
+        kind = str(tensor.dtype).removeprefix("torch.")
+        if tensor.is_meta or tensor.layout != torch.strided:
+            kind = "without values" if tensor.is_meta else f"{kind} in the layout {tensor.layout}"
+        elif tensor.dtype in TRAINABLE_TYPES:
+            kind = ""
+        if kind:
+            raise UserError(f"{key} in {path} is {kind}: expected float16, bfloat16, float32 or float64 numbers")
+        if broken := int((~torch.isfinite(tensor.float())).sum()):
+            raise UserError(
+                f"{key} in {path} has {plural(broken, 'value')} that are NaN or infinite: expected finite numbers"
+            )
+
+
+def _state_dict(loaded: object, path: Path, quiet: bool) -> dict[str, Tensor]:
+    """Return the state dict in what a file holds: the only one, or that of the best-known name."""
+    if (
+        isinstance(loaded, dict)
+        and loaded
+        and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in loaded.items())
+    ):
+        return loaded
+    found = dict(_state_dicts(loaded, ()))
+    if not found:
         raise UserError(f"{path} does not hold a state dict: expected the tensors of a network by name")
-    state = map_keys(loaded)
-    if all(key.startswith("net.") for key in state):
-        state = {key.removeprefix("net."): tensor for key, tensor in state.items()}
-    return state
+    names = {entry: ".".join(entry) for entry in found}
+    known = [entry for entry in found if entry and entry[-1] in WRAPPERS]
+    chosen = (
+        min(known, key=lambda entry: WRAPPERS.index(entry[-1]), default=None) if len(found) > 1 else next(iter(found))
+    )
+    if chosen is None:
+        raise UserError(f"{path} holds several state dicts ({_few(names.values())}): expected one")
+    if not quiet and (others := [name for entry, name in names.items() if entry != chosen]):
+        log.info(f"weights are read from {names[chosen]} of {path}, not from {_few(others)}")
+    return found[chosen]
+
+
+def _state_dicts(value: object, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
+    """Yield (keys that lead to it, state dict) of all state dicts inside `value`.
+
+    Names of weights have a dot, as in conv1.weight. Other tensors, such as those of an optimizer, have none.
+    """
+    if not isinstance(value, Mapping):
+        return
+    own = {key: tensor for key, tensor in value.items() if isinstance(key, str) and isinstance(tensor, Tensor)}
+    if any("." in key for key in own):
+        yield place, own
+    elif len(place) < DEEPEST_WRAPPER:
+        for key, inner in value.items():
+            yield from _state_dicts(inner, (*place, str(key)))
+
+
+def _few(names: Iterable[str]) -> str:
+    names = list(names)
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def _foreign_types(path: Path) -> str:
+    """Return the types in a file that are not loaded, in brackets; empty if they cannot be told."""
+    try:
+        with torch.serialization.safe_globals(PLAIN_TYPES):
+            types = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except (OSError, RuntimeError, ValueError, pickle.UnpicklingError):
+        return ""
+    return f" ({_few(sorted(types))})" if types else ""
 
 
 def file_sha256(path: Path) -> str:
@@ -113,17 +203,36 @@ def file_sha256(path: Path) -> str:
 
 def _load(path: Path) -> object:
     with path.open("rb") as file:
-        if not file.read(4).startswith(FIRST_BYTES):
-            raise ValueError("neither a zip archive nor a pickle")
-    return torch.load(path, map_location="cpu", weights_only=True)
+        start = file.read(64)
+    length = int.from_bytes(start[:8], "little")  # of the header of safetensors
+    if start[8:9] == b"{" and length <= path.stat().st_size - 8:
+        return load_file(path)
+    if start.startswith(LFS_POINTER):
+        raise ValueError("it is a pointer of Git LFS, not the file itself, which git lfs pull fetches")
+    if not start.startswith(FIRST_BYTES):
+        raise ValueError("neither a zip archive nor a pickle")
+    if start.startswith(ZIP):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        if any(name.endswith("/constants.pkl") for name in names):
+            raise ValueError(
+                "it is a TorchScript archive, which holds a program; save the state dict of its network instead"
+            )
+        if not any(name.endswith("/data.pkl") for name in names):
+            raise ValueError("it is a zip archive that torch.save has not written")
+    # A file object, since torch.load tells the format of a path by its suffix.
+    with torch.serialization.safe_globals(PLAIN_TYPES), path.open("rb") as file:
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _weights_file(path: Path) -> Path:
-    """Return the weights in the folder of a run, or `path` if it is not a folder."""
-    inside = path / "weights.safetensors"
-    if path.is_dir() and not inside.exists():
-        raise UserError(f"WEIGHTS={path} is a folder without weights.safetensors: expected a file of weights")
-    return inside if path.is_dir() else path
+    """Return the weights in the folder of a run or of a model from Hugging Face, or `path` if it is not a folder."""
+    if not path.is_dir():
+        return path
+    for name in FILES_IN_FOLDERS:
+        if (path / name).exists():
+            return path / name
+    raise UserError(f"WEIGHTS={path} is a folder without {' or '.join(FILES_IN_FOLDERS)}: expected a file of weights")
 
 
 def _local_files(file: str, folder: Path, mirror: str | None) -> list[Path]:

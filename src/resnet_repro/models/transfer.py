@@ -7,7 +7,8 @@ backbone. The third, pixels without ImageNet's normalization, is an option of th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 from torch import Tensor, nn
@@ -15,12 +16,15 @@ from torch import Tensor, nn
 from resnet_repro.errors import UserError
 from resnet_repro.models.imagenet import Depth, ImageNetNet
 from resnet_repro.models.initialization import he_initialize, torch_initialize
-from resnet_repro.parsing import choice
+from resnet_repro.parsing import choice, plural
 
+log = logging.getLogger(__name__)
 Statistics = Literal["batch", "running"]
 Output = Literal["logits", "probabilities"]
 HEAD = "fc"
-NAMED = 20  # keys of each kind that an error message names
+NAMED = 4  # keys of each kind that an error message names
+# Positions of the layers among the children of torchvision's networks.
+SEQUENCE = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6", "layer4": "7", HEAD: "9"}
 COUNTER = ".num_batches_tracked"
 
 
@@ -88,14 +92,17 @@ def load_backbone(net: nn.Module, state: Mapping[str, Tensor], origin: str) -> N
 
 
 def check_backbone(net: nn.Module, state: Mapping[str, Tensor], origin: str) -> dict[str, Tensor]:
-    """Return the tensors of `state` except the last layer's, if they fit `net`.
+    """Return the tensors of `state` except the last layer's, if they fit `net`, with its names.
 
+    All keys of the backbone may have a prefix, as in `backbone.conv1.weight`; keys without it, such as those of a head or
+    a loss, are then left out. `nn.Sequential` of torchvision's layers is recognized as well.
     origin: the source of `state`, for error messages. Batch counters of batch normalization may be missing, as in older
     files of torchvision; they do not affect outputs. Raises UserError with the keys that are missing, unexpected or of
-    another shape.
+    another shape, and if several networks in `state` fit.
     """
     expected = {key: tensor for key, tensor in net.state_dict().items() if key.partition(".")[0] != HEAD}
-    backbone = {key: tensor for key, tensor in state.items() if key.partition(".")[0] != HEAD}
+    whole = _without_prefix(state, list(expected), origin)
+    backbone = {key: tensor for key, tensor in whole.items() if key.partition(".")[0] != HEAD}
     shapes = [
         f"{key} is {_shape(backbone[key])}, not {_shape(expected[key])}"
         for key in expected
@@ -116,6 +123,42 @@ def check_backbone(net: nn.Module, state: Mapping[str, Tensor], origin: str) -> 
             "torchvision's names"
         )
     return backbone
+
+
+def _without_prefix(state: Mapping[str, Tensor], expected: Sequence[str], origin: str) -> Mapping[str, Tensor]:
+    """Return `state` without the prefix of the keys in `expected`, and without the keys that do not have this prefix.
+
+    If no prefix gives all keys, it is the one that gives the most, so that an error names the rest.
+    """
+    needed = [key for key in expected if not key.endswith(COUNTER)]
+    found: dict[tuple[str, bool], int] = {}
+    for in_sequence in (False, True):
+        names = [_in_sequence(key) if in_sequence else key for key in needed]
+        first = names[0]
+        for prefix in {key.removesuffix(first) for key in state if key == first or key.endswith(f".{first}")}:
+            count = sum(f"{prefix}{name}" in state for name in names)
+            if count == len(names) or not in_sequence:
+                found[prefix, in_sequence] = count
+    complete = sorted(prefix or "no prefix" for (prefix, _), count in found.items() if count == len(needed))
+    if len(complete) > 1:
+        raise UserError(
+            f"{origin} holds {len(complete)} networks of this architecture ({', '.join(complete[:NAMED])}): expected one"
+        )
+    if not found:
+        return state
+    prefix, in_sequence = max(found, key=lambda place: found[place])
+    inner = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+    if outside := [key for key in state if not key.startswith(prefix)]:
+        log.info(f"{origin}: {plural(len(outside), 'tensor')} outside {prefix}* not used, e.g. {outside[0]}")
+    layers = {number: name for name, number in SEQUENCE.items()} if in_sequence else {}
+    renamed = ((*key.partition("."), tensor) for key, tensor in inner.items())
+    return {f"{layers.get(layer, layer)}{dot}{rest}": tensor for layer, dot, rest, tensor in renamed}
+
+
+def _in_sequence(key: str) -> str:
+    """Return the key of a tensor in `nn.Sequential(*resnet.children())`."""
+    layer, dot, rest = key.partition(".")
+    return f"{SEQUENCE.get(layer, layer)}{dot}{rest}"
 
 
 def _shape(tensor: Tensor) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 from resnet_repro.records.layout import LOG
 
 SAID = "resnet-repro: "  # starts the log line in which a run states a user error
+NO_SPACE = 74  # exit code of a run whose disk is full, in case its log cannot say so
 MAX_NAMES = 12  # run names per line
 LAST_LINES = 80  # at the end of a log: the lines of the last attempt
 
@@ -23,6 +26,35 @@ class EndedRun:
     """The run's folder."""
     outcome: str
     """One of `launch.job.Outcome`."""
+    lost: Sequence[str] = ()
+    """What belongs at the end of the run's log, which could not be written."""
+
+    @property
+    def reason(self) -> str:
+        """Why the run failed, in one line."""
+        return self.lost[-1].removeprefix(SAID) if self.lost else failure_reason(self.folder)
+
+    @property
+    def is_bad_input(self) -> bool:
+        """Whether a failed run states a user error as its reason."""
+        lines = self.lost[-1:] or _log_lines(self.folder)
+        return f"{SAID}{self.reason}" in lines
+
+
+def no_space(folder: Path) -> str:
+    """The line of a run that ends because the disk of its folder is full."""
+    return (
+        f"{SAID}{folder} cannot be written ({os.strerror(errno.ENOSPC)}): make room, and run the same command to resume"
+    )
+
+
+def is_no_space(error: BaseException | None) -> bool:
+    """Whether an error, or one that it followed from, says that a disk or a quota is full."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def failure_lines(runs: Sequence[EndedRun]) -> list[str]:
@@ -30,7 +62,7 @@ def failure_lines(runs: Sequence[EndedRun]) -> list[str]:
     failed: dict[str, list[EndedRun]] = {}
     for run in runs:
         if run.outcome == "failed":
-            failed.setdefault(failure_reason(run.folder), []).append(run)
+            failed.setdefault(run.reason, []).append(run)
     lines = []
     for reason, alike in failed.items():
         more = f" and {len(alike) - 1} more" if len(alike) > 1 else ""
@@ -45,13 +77,13 @@ def failure_lines(runs: Sequence[EndedRun]) -> list[str]:
 
 def are_bad_input(runs: Sequence[EndedRun]) -> bool:
     """Whether at least one run failed and all failed runs state a user error in their logs."""
-    failed = [run.folder for run in runs if run.outcome == "failed"]
-    return bool(failed) and all(f"{SAID}{failure_reason(folder)}" in _log_lines(folder) for folder in failed)
+    failed = [run for run in runs if run.outcome == "failed"]
+    return bool(failed) and all(run.is_bad_input for run in failed)
 
 
 def _log_lines(folder: Path) -> list[str]:
     try:
-        return (folder / LOG).read_text(errors="replace").strip().splitlines()
+        return (folder / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
     except OSError:
         return []
 

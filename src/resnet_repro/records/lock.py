@@ -19,7 +19,7 @@ def hold(path: Path, wait_seconds: float = 0.0) -> Iterator[bool]:
     Yields False if another process still holds the lock after `wait_seconds`. Raises OSError.
     """
     deadline = time.monotonic() + wait_seconds
-    with path.open("w") as file:
+    with path.open("w", encoding="utf-8") as file:
         while not (is_held := _take(file, fcntl.LOCK_EX)) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
         yield is_held

@@ -151,8 +151,17 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, rename=OLD_NAMES):
         return None if value is None or not math.isfinite(value) else float(value)
 
     def table(self, name: str) -> list[dict[str, str]]:
-        """The rows of a table in the run's folder, e.g. `metrics`, `speed`, or `layers` of a counted network."""
-        return read_rows(self.folder / f"{name}.csv")
+        """The rows of a table in the run's folder, e.g. `metrics`, `speed`, or `layers` of a counted network.
+
+        Raises UserError if the file cannot be read.
+        """
+        path = self.folder / f"{name}.csv"
+        try:
+            return read_rows(path)
+        except OSError as error:
+            raise UserError(
+                f"{path} cannot be read ({error.strerror}): check what it is, and its permissions"
+            ) from error
 
     def write(self) -> None:
         """Write the record to its folder, atomically. Raises OSError."""
@@ -287,6 +296,8 @@ def find_any_record(folder: Path) -> AnyRecord | None:
             record = msgspec.convert({**data, "settings": settings}, Record)
         if record.format != FORMAT:
             raise ValueError(f"format {record.format}, not {FORMAT}")
+        if isinstance(record, Record) and (fault := _contradiction(record)):
+            raise ValueError(fault)
     except UserError as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     except ValueError as error:
@@ -294,6 +305,33 @@ def find_any_record(folder: Path) -> AnyRecord | None:
             f"{path} is not a record of this version ({error}): delete {folder} to train this run again"
         ) from error
     return record
+
+
+def _contradiction(record: Record) -> str | None:
+    """What in a record cannot be though each entry has its type, e.g. "settings.arm.recipe.batch_size is 0"; else None."""
+    recipe, settings = record.recipe, record.settings
+    for name, value, least in (
+        ("dataset.classes", record.dataset.classes, 2),
+        ("recipe.iterations", recipe.iterations, 1),
+        ("recipe.batch_size", recipe.batch_size, 1),
+        ("settings.arm.recipe.iterations", settings.arm.recipe.iterations, 1),
+        ("settings.arm.recipe.batch_size", settings.arm.recipe.batch_size, 1),
+        ("settings.iterations", settings.iterations, 0),
+        ("settings.arm.length", settings.arm.length, 0),
+        ("seed", record.seed, 0),
+        ("iterations", record.iterations, 0),
+        ("seconds", record.seconds, 0),
+        ("training_seconds", record.training_seconds, 0),
+        ("images_per_second", record.images_per_second, 0),
+        ("processes", record.processes, 1),
+    ):
+        if value < least:
+            return f"{name} is {value}: expected at least {least}"
+    if record.status == "diverged" and record.diverged_at is None:
+        return "status is diverged, and diverged_at is missing"
+    if record.search and record.search.chosen not in record.search.candidates:
+        return f"search.candidates lacks {record.search.chosen}"
+    return None
 
 
 def _network(data: dict[str, Any]) -> object:
@@ -306,9 +344,19 @@ def _network(data: dict[str, Any]) -> object:
 
 
 def collect(runs_dir: Path, experiment: str, budget: str) -> list[AnyRecord]:
-    """All records of an experiment at a budget, sorted by arm and seed. Raises UserError for a damaged record."""
+    """All records of an experiment at a budget, sorted by arm and seed.
+
+    Raises UserError for a damaged record, and for one in the folder of another run.
+    """
     folders = sorted((runs_dir / experiment / budget).glob("*/seed*"), key=lambda f: (f.parent.name, _seed(f)))
-    return [record for folder in folders if (record := find_any_record(folder)) is not None]
+    records = [record for folder in folders if (record := find_any_record(folder)) is not None]
+    for record in records:
+        if (record.arm, record.seed) != (record.folder.parent.name, _seed(record.folder)):
+            raise UserError(
+                f"{record.folder / RECORD} belongs to {record.arm} seed {record.seed}: move it to the folder of that run, "
+                f"or delete {record.folder}"
+            )
+    return records
 
 
 def _seed(folder: Path) -> int:

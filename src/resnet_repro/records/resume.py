@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from resnet_repro.config.arm import CountedArm
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_json
-from resnet_repro.records.layout import CHECKPOINT, RUN, candidate_folders, parent_folder
+from resnet_repro.records.layout import CHECKPOINT, RECORD, RUN, candidate_folders, parent_folder
 from resnet_repro.records.record import Record, find_any_record, find_record
 
 
@@ -86,6 +87,20 @@ def check_sources(folder: Path, settings: RunSettings, record: Record) -> None:
             raise UserError(
                 f"{folder} holds a run whose learning-rate search used another run than {source} now holds: {remedy}"
             )
+
+
+def digests_in(budget: Path) -> set[str]:
+    """The digests of the data sets of all runs at a budget. Unreadable folders and damaged files are left out."""
+    folders, digests = [], set()
+    with contextlib.suppress(OSError):  # e.g. a name that is too long
+        folders = list(budget.glob("*/seed*"))
+    for folder in folders:
+        for name in (RECORD, RUN):
+            with contextlib.suppress(UserError):
+                settings = (read_json(folder / name) or {}).get("settings")
+                if isinstance(settings, dict):
+                    digests.add(str(settings.get("dataset_digest")))
+    return digests
 
 
 def _prepared(folder: Path) -> RunSettings | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ def summary_page(content: Mapping[str, Any]) -> str:
         [
             ", ".join(f"`{command}`" for command in section["ran"]["commands"]),
             section["steps"],
-            *(section["ran"][key] for key in ("runs", "seeds", "data", "hardware", "minutes", "commit")),
+            *(_escaped(section["ran"][key]) for key in ("runs", "seeds", "data", "hardware", "minutes", "commit")),
         ]
         for section in content["experiments"]
         if section["ran"]
@@ -49,7 +50,11 @@ def summary_page(content: Mapping[str, Any]) -> str:
             for claim in section["claims"]
         ]
         header = ["claim", "statement", "source", "verdict", "effect", "95 % interval", "seeds"]
-        parts += [f"## {section['title']}", f"`{section['name']}`, {section['budget']}", table(header, rows, "llllrrr")]
+        parts += [
+            f"## {section['title']}",
+            f"`{section['name']}`, {_escaped(section['budget'])}",
+            table(header, rows, "llllrrr"),
+        ]
     return "\n\n".join([*parts, "## How claims are judged", content["rule"]]) + "\n"
 
 
@@ -80,6 +85,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> s
     """Format a Markdown table. align: one letter per column, "l" or "r"."""
     rules = ["---:" if side == "r" else "---" for side in align]
     return "\n".join(f"| {' | '.join(_cell(cell) for cell in row)} |" for row in (header, rules, *rows))
+
+
+def _escaped(text: str) -> str:
+    """Escape the signs of Markdown in text of the user, such as the name of a data set. `table` escapes the bar."""
+    return re.sub(r"([\\`*_<>\[\]])", r"\\\1", text)
 
 
 def _cell(text: str) -> str:

@@ -17,7 +17,7 @@ from resnet_repro.records.record import AnyRecord, Record, collect, only_trained
 from resnet_repro.report.banners import has_substitute_weights, schedules
 from resnet_repro.report.content import COUNTED, bounds, effect
 from resnet_repro.report.markdown import summary_page
-from resnet_repro.report.typeset import ABSENT, can_typeset, typeset
+from resnet_repro.report.typeset import ABSENT, all_printable, can_typeset, typeset
 from resnet_repro.report.verdicts import judged
 from resnet_repro.report.what_was_run import all_of
 
@@ -34,7 +34,7 @@ def write_summary(content: dict[str, Any], reports_dir: Path) -> list[str]:
     shown, lines = (PDF, []) if can_typeset() else (PAGE, [ABSENT])
     try:
         reports_dir.mkdir(parents=True, exist_ok=True)
-        (reports_dir / PAGE).write_text(summary_page(content))
+        (reports_dir / PAGE).write_text(summary_page(all_printable(content)), encoding="utf-8")
         if shown == PDF:
             with tempfile.TemporaryDirectory(dir=reports_dir, prefix=".summary-") as folder:
                 typeset("summary.typ", content, Path(folder), PDF)

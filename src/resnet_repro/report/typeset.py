@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from resnet_repro.surroundings import printable
 
 ABSENT = "no PDF, since typst is not installed: run pip install typst, then make report"
 
@@ -22,33 +26,53 @@ def typeset(template: str, content: Mapping[str, Any], folder: Path, name: str) 
     """Typeset `content` with a template of this package as `folder`/`name`; image paths are relative to `folder`."""
     import typst
 
-    typst.compile(
-        str(_laid_out(template, folder)),
-        output=str(folder / name),
-        root=str(folder),
-        ignore_system_fonts=True,
-        timestamp=0,  # equal records give equal bytes
-        sys_inputs={"content": json.dumps(content)},
-    )
+    with _laid_out(template, folder) as source:
+        pdf = typst.compile(
+            source,
+            root=source.parent,
+            ignore_system_fonts=True,
+            timestamp=0,  # equal records give equal bytes
+            sys_inputs={"content": json.dumps(all_printable(content))},
+        )
+    (folder / name).write_bytes(pdf)
 
 
 def query(template: str, content: Mapping[str, Any], folder: Path, label: str) -> list[Any]:
     """Return the metadata values that the template stores under a label for `content`, in document order."""
     import typst
 
-    values = typst.query(
-        str(_laid_out(template, folder)),
-        f"<{label}>",
-        field="value",
-        root=str(folder),
-        ignore_system_fonts=True,
-        sys_inputs={"content": json.dumps(content)},
-    )
+    with _laid_out(template, folder) as source:
+        values = typst.query(
+            source,
+            f"<{label}>",
+            field="value",
+            root=source.parent,
+            ignore_system_fonts=True,
+            sys_inputs={"content": json.dumps(all_printable(content))},
+        )
     return json.loads(values)
 
 
-def _laid_out(template: str, folder: Path) -> Path:
-    """Copy the template and its imports into `folder`, beside the images; return its path."""
+def all_printable(content: Any) -> Any:
+    """Return `content` with all its texts `printable`, also those of records of earlier versions."""
+    if isinstance(content, str):
+        return printable(content)
+    if isinstance(content, Mapping):
+        return {key: all_printable(value) for key, value in content.items()}
+    return [all_printable(value) for value in content] if isinstance(content, list | tuple) else content
+
+
+@contextlib.contextmanager
+def _laid_out(template: str, folder: Path) -> Iterator[Path]:
+    """Copy the template and its imports into `folder`, beside the images, and yield its path.
+
+    If the path of `folder` is not UTF-8, which typst needs, the path is that of a temporary copy of the folder.
+    """
     for source in (template, "common.typ"):
         shutil.copyfile(str(files("resnet_repro.report") / source), folder / source)
-    return folder / template
+    if printable(str(folder)) == str(folder):
+        yield folder / template
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            shutil.copytree(folder, scratch, dirs_exist_ok=True)
+            yield Path(scratch) / template

@@ -80,6 +80,7 @@ def carry_out(request: Request, mirror: Mirror, console: Console) -> Study:
         if done := len(runs) - len(pending):
             log.info(f"{done} of {len(runs)} runs are finished already and are not repeated")
         outcomes: dict[str, Outcome] = {}
+        lost: dict[str, list[str]] = {}
         if pending:
             datasets = {located.facts.name: located.facts for located in inputs.by_arm.values()}
             costs = expected_costs(runs, datasets)
@@ -97,10 +98,13 @@ def carry_out(request: Request, mirror: Mirror, console: Console) -> Study:
             else:
                 ended = executor.execute(jobs, lambda: None)
             outcomes = {run.name: outcome for run, outcome in zip(pending, ended, strict=True)}
+            lost = {run.name: job.lost for run, job in zip(pending, jobs, strict=True)}
             if is_watched:
                 _look_over(runs, outcomes)
     # Runs without an outcome were finished before.
-    ended_runs = [EndedRun(run.name, run.folder, outcomes.get(run.name, "done")) for run in runs]
+    ended_runs = [
+        EndedRun(run.name, run.folder, outcomes.get(run.name, "done"), lost.get(run.name, ())) for run in runs
+    ]
     return Study(budget, [*ended_runs, *counted], is_main)
 
 

@@ -23,7 +23,7 @@ from resnet_repro.study.run import Run
 def runs_of(request: Request, budget: str, inputs: Inputs, executor: Executor) -> list[Run]:
     """The runs of a request, seed by seed, with their settings and execution."""
     request = replace(request, arms=[arm for arm in request.arms if arm.name in inputs.by_arm])
-    weights = str(inputs.weights.path.resolve()) if inputs.weights else None
+    weights = str(inputs.weights.path.absolute()) if inputs.weights else None
     # The data folder is set per arm below; threads and the other fields are set when a run gets its slot.
     execution = Execution(
         "", 0, request.checkpoint_seconds, None,

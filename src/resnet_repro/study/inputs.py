@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from resnet_repro.config.arm import Arm
 from resnet_repro.data.catalogue import CATALOGUE, CIFAR10
-from resnet_repro.data.folders import IMAGENET, names_folders, scan
+from resnet_repro.data.folders import FOLDERS_PREFIX, IMAGENET, earlier_name, names_folders, scan
 from resnet_repro.data.open_data import LocatedDataset
 from resnet_repro.data.sources import DataSources, obtain
 from resnet_repro.design.budgets import Budget
@@ -21,6 +21,7 @@ from resnet_repro.models import pretrained
 from resnet_repro.models.transfer import check_backbone
 from resnet_repro.records.layout import parent_folder
 from resnet_repro.records.record import find_record
+from resnet_repro.records.resume import digests_in
 from resnet_repro.study.request import Request
 from resnet_repro.study.run import Run
 
@@ -41,7 +42,7 @@ class Inputs:
 
 def find_inputs(request: Request) -> Inputs:
     """Find the data and the weights of a request. Raises UserError if any are unavailable."""
-    dataset = locate(request.dataset, request.experiment, request.sources)
+    dataset = _named_as_before(locate(request.dataset, request.experiment, request.sources), request)
     if dataset.facts.standin:
         log.info(f"STAND-IN DATA: {dataset.facts.title}; no claim about {request.experiment.dataset} is judged on it")
     weights = weights_for(request)
@@ -103,7 +104,8 @@ def weights_for(request: Request) -> pretrained.Weights | None:
     folder, mirror = request.sources.data_dir / "weights", request.sources.mirror
     if weights := pretrained.obtain(request.weights, depth, folder, mirror):
         net = build_on_meta(starting[0].model, classes=2)
-        check_backbone(net, pretrained.read_state(weights.path), str(weights.path))
+        backbone = check_backbone(net, pretrained.read_state(weights.path, quiet=True), str(weights.path))
+        pretrained.check_values(backbone, weights.path)
         return weights
     if not request.profile.substitutes:
         raise UserError(
@@ -114,6 +116,18 @@ def weights_for(request: Request) -> pretrained.Weights | None:
         f"SUBSTITUTE WEIGHTS: {', '.join(sorted(backbone_arms(request.arms)))} is trained in place of torchvision's weights"
     )
     return None
+
+
+def _named_as_before(dataset: LocatedDataset, request: Request) -> LocatedDataset:
+    """Give class folders the name that earlier versions gave them, if the request continues runs of such a version."""
+    earlier = earlier_name(dataset.folder) if dataset.facts.name.startswith(FOLDERS_PREFIX) else None
+    if earlier is None:
+        return dataset
+    budget = Budget.of(request.experiment, request.profile, earlier).folder
+    if dataset.digest not in digests_in(request.runs_dir / request.experiment.name / budget):
+        return dataset
+    log.info(f"runs on {dataset.facts.title} continue in {budget}, the name that an earlier version gave their budget")
+    return replace(dataset, facts=replace(dataset.facts, name=earlier))
 
 
 def located_for(arm: Arm, located: LocatedDataset, sources: DataSources) -> LocatedDataset:

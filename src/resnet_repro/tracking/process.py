@@ -132,7 +132,7 @@ def main(arguments: Sequence[str]) -> int:
     client_files, mode = Path(arguments[0]), arguments[1]
     os.environ.pop("WANDB_MODE", None)  # the mode is decided here
     # What wandb prints must not mix with the events.
-    output = os.fdopen(os.dup(1), "w")
+    output = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     process = Process(client_files, output, float(arguments[2]))
     process.is_sync = mode == "sync"

@@ -26,7 +26,10 @@ class InPlace(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        torch.save(checkpoint, path)
+        with Path(path).open(
+            "wb"
+        ) as file:  # given the path, torch would lose the reason of a failure, such as a full disk
+            torch.save(checkpoint, file)
 
 
 class Checkpoints(Callback):

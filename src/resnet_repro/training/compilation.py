@@ -97,7 +97,7 @@ def known_gain(settings: RunSettings, classes: int, shape: tuple[int, int, int])
     None if this machine has not compiled it.
     """
     try:
-        return float(_mark(settings, classes, shape).read_text())
+        return float(_mark(settings, classes, shape).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 
@@ -158,7 +158,7 @@ def compiled_once(
     mark = _mark(settings, classes, shape)
     try:
         mark.parent.mkdir(parents=True, exist_ok=True)
-        with mark.with_suffix(".lock").open("w") as lock:
+        with mark.with_suffix(".lock").open("w", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             gain = known_gain(settings, classes, shape)
             if gain is None or gain >= LEAST_GAIN or anyway:
@@ -167,7 +167,7 @@ def compiled_once(
                     return trial
                 if gain is None:
                     gain = trial.gain
-                    mark.write_text(f"{gain:.4f}\n")
+                    mark.write_text(f"{gain:.4f}\n", encoding="utf-8")
                 if gain >= LEAST_GAIN or anyway:
                     return trial
     except OSError as error:

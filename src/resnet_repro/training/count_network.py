@@ -38,7 +38,7 @@ def count_network(folder: Path, experiment: str, budget: str, network: CountedAr
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / LAYERS).open("w", newline="") as file:
+        with (folder / LAYERS).open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
             for cost in costs:

@@ -26,6 +26,7 @@ from resnet_repro.models.weights import save_weights, state_sha256
 from resnet_repro.records.layout import WEIGHTS, parent_folder
 from resnet_repro.records.provenance import versions
 from resnet_repro.records.record import Dataset, FoundRate, ModelFacts, Parent, Record, WeightsFrom, find_record
+from resnet_repro.surroundings import printable
 from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.diagnostics_callback import DiagnosticsCallback
 from resnet_repro.training.monitor import Monitor
@@ -179,7 +180,7 @@ def _weights_from(settings: RunSettings) -> WeightsFrom | None:
 
 def _left_out(broken: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """The record's entries on images that could not be read: their number, and the first by name."""
-    named = dict(broken[:BROKEN_NAMED])
+    named = {printable(file): printable(reason) for file, reason in broken[:BROKEN_NAMED]}
     return {"broken_images": len(broken), "broken": named} if broken else {}
 
 

@@ -74,7 +74,7 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
+        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("MemAvailable:"):
                 return min(int(line.split()[1]) * 1024, _container_free() or total_memory(device))
     except OSError:
@@ -98,7 +98,7 @@ def _container_free() -> int | None:
 
 def _container(name: str) -> str:
     try:
-        return Path("/sys/fs/cgroup", name).read_text().strip()
+        return Path("/sys/fs/cgroup", name).read_text(encoding="utf-8").strip()
     except OSError:
         return ""  # no container, or one without cgroup v2: no known limit
 

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,10 +39,11 @@ from resnet_repro.files import read_json
 from resnet_repro.models.recompute import recompute_activations
 from resnet_repro.models.transfer import TransferNet
 from resnet_repro.parsing import plural
-from resnet_repro.records.failures import SAID
+from resnet_repro.records.failures import NO_SPACE, SAID, is_no_space, no_space
 from resnet_repro.records.layout import CHECKPOINT, LOCK, RECORD, RUN
 from resnet_repro.records.lock import hold
 from resnet_repro.records.progress import STOPPED
+from resnet_repro.surroundings import make_independent
 from resnet_repro.training.checkpoints import Checkpoints, InPlace
 from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.diagnostics_callback import DiagnosticsCallback
@@ -231,8 +233,22 @@ def _join(dist: DistContext) -> None:
         torch.distributed.init_process_group(backend, rank=dist.rank, world_size=dist.size)
 
 
+def _say_no_space(folder: Path, error: BaseException) -> None:
+    """Write into the log that the disk is full, if it has room for that."""
+    chain: BaseException | None = error
+    while chain is not None:  # a file that is open in one of the frames keeps its space
+        traceback.clear_frames(chain.__traceback__)
+        chain = chain.__cause__ or chain.__context__
+    try:
+        print(f"\n{no_space(folder)}", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+    except OSError:  # the exit code tells it; without the streams, Python would replace this code by its own
+        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
 def main(arguments: list[str]) -> int:
     folder = Path(arguments[0])
+    make_independent("utf-8")  # of the log
     _follow_launcher()
     try:
         dist = dist_context(os.environ)
@@ -248,8 +264,11 @@ def main(arguments: list[str]) -> int:
     except UserError as error:
         print(f"{SAID}{error}", file=sys.stderr, flush=True)
         return 2
-    except RuntimeError as error:
-        if (reason := loss_of_worker(error)) is None:
+    except (OSError, RuntimeError) as error:
+        if is_no_space(error):
+            _say_no_space(folder, error)
+            return NO_SPACE
+        if not isinstance(error, RuntimeError) or (reason := loss_of_worker(error)) is None:
             raise
         print(f"{SAID}{reason}", file=sys.stderr, flush=True)
         return 2
