@@ -16,6 +16,7 @@ from rich.console import Console
 from resnet_repro import __version__
 from resnet_repro.design.experiment import Experiment, Profile
 from resnet_repro.errors import UserError
+from resnet_repro.hardware import PRECISIONS
 from resnet_repro.launch.options import add_launch_flags, launch_options
 from resnet_repro.parsing import number
 
@@ -66,9 +67,8 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--data-mirror", help="second place to look for data: a folder or URL (default: $DATA_MIRROR)")
     _add_folders(run)
     add_launch_flags(run)
-    run.add_argument(
-        "--precision", default="auto", help="auto, bf16 or fp32 (default: bf16 if the hardware supports it)"
-    )
+    precision = "arithmetic of the runs (default: bf16 if the hardware supports it)"
+    run.add_argument("--precision", choices=PRECISIONS, default="auto", help=precision)
     seconds = "seconds between checkpoints (default: 60)"
     run.add_argument("--checkpoint-seconds", type=number(float, 0, example="60"), default=60.0, help=seconds)
     run.add_argument("--wandb-mode", help="auto, online, offline or disabled (default: $WANDB_MODE or auto)")

@@ -46,16 +46,12 @@ class RayExecutor:
 
     def __init__(self, spec: ExecutorSpec) -> None:
         options = spec.options
-        if options.devices not in KINDS:
-            raise UserError(
-                f"DEVICES={options.devices!r} cannot be combined with EXECUTOR=ray: expected auto, cuda or cpu"
-            )
         if find_spec("ray") is None:
             raise UserError("EXECUTOR=ray needs the package ray, which is not installed: run make setup-ray")
-        self.options = options
+        self.options, self.spread = options, spec.spread
         self._join(os.environ.get("RAY_ADDRESS", ""), spec.name)
         try:
-            self._find_room(spec.spread)
+            self._find_room()
             self._look_around(spec.runs_dir, spec.precision)
         except BaseException:
             self.close()
@@ -82,7 +78,7 @@ class RayExecutor:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
             raise UserError(f"cannot join {cluster} ({reason}): check the address, or unset RAY_ADDRESS") from error
 
-    def _find_room(self, spread: bool) -> None:
+    def _find_room(self) -> None:
         """Set the kind of device, threads and GPUs of a run. Raises UserError if a run does not fit on any node."""
         nodes = [node for node in self.ray.nodes() if node["Alive"]]
         with_gpus = [node for node in nodes if node["Resources"].get("GPU")]
@@ -95,8 +91,8 @@ class RayExecutor:
                 )
             self.gpus = 0.0
         else:
-            self.gpus = _checked_share(1.0 if share is None else share, spread)
-        self.may_share = self.kind == "cuda" and share is None and not spread
+            self.gpus = 1.0 if share is None else share
+        self.may_share = self.kind == "cuda" and share is None and not self.spread
         self.threads = self.options.threads or (_threads_for(with_gpus, self.gpus) if self.gpus else 1)
         self.nodes = [node for node in nodes if _room(node, self.threads, self.gpus)]
         if not self.nodes:
@@ -211,10 +207,12 @@ class RayExecutor:
 
     def _slot(self) -> Slot:
         """The slot of a run. Ray sets CUDA_VISIBLE_DEVICES of the task on its node."""
-        environment = environment_of(self.kind, self.threads)
         processes = max(1, int(self.gpus))
+        threads = max(1, self.threads // processes)
         share = self.gpus if 0 < self.gpus < 1 else 1.0
-        return Slot(self.kind, "Ray", self.threads, environment, share, processes, max(1, self.threads // processes))
+        return Slot(
+            self.kind, "Ray", threads, environment_of(self.kind, threads), share, processes, workers=threads
+        )
 
     def close(self) -> None:
         """Disconnect from the cluster. A cluster that was started here ends."""
@@ -295,13 +293,6 @@ def _ended(ray: Any, references: list) -> list:
 def _last_line(error: Exception) -> str:
     """The last line of an error of Ray, or its type if it has no text."""
     return (str(error).strip() or type(error).__name__).splitlines()[-1]
-
-
-def _checked_share(share: float, spread: bool) -> float:
-    if 0 < share <= 1 or (spread and share == int(share) and share > 0):
-        return share
-    allowed = "a number in (0, 1] or a whole number of GPUs" if spread else "a number in (0, 1]"
-    raise UserError(f"invalid GPU_SHARE {share:g}: expected {allowed}, e.g. 0.5")
 
 
 def _threads_for(nodes: Sequence[dict], gpus: float) -> int:

@@ -24,14 +24,13 @@ from pathlib import Path
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_json, write_json
 from resnet_repro.launch.job import Job, Outcome
-from resnet_repro.launch.options import ExecutorSpec
+from resnet_repro.launch.options import SIGNAL_SECONDS, ExecutorSpec
 from resnet_repro.launch.sharing import UNKNOWN_MEMORY, Load, runs_a_gpu
 from resnet_repro.launch.slots import Slot, environment_of
 from resnet_repro.parsing import plural
 from resnet_repro.records.progress import amend_progress, progress_of
 
 log = logging.getLogger(__name__)
-SIGNAL_SECONDS = 120  # from the signal to the time limit, to write a checkpoint
 LARGEST_ARRAY = 1_000  # elements per array; Slurm's default limit is 1,001
 CORES_PER_GPU = 8  # cores per GPU on most clusters
 THREADS_WITH_A_GPU, THREADS_THAT_DECODE = 4, 8  # for a run that does not share its GPU
@@ -41,27 +40,17 @@ JOBS = "jobs.json"
 class SlurmExecutor:
     """Submits a batch script per array with sbatch; with dry_run, prints the scripts instead.
 
-    Raises UserError for options that exclude each other, or if Slurm's commands are missing.
+    Raises UserError if Slurm's commands are missing.
     """
 
     leaves = True
 
     def __init__(self, spec: ExecutorSpec) -> None:
         options = spec.options
-        if options.devices not in ("auto", "cpu", "cuda"):
-            raise UserError(
-                f"DEVICES={options.devices!r} cannot be combined with EXECUTOR=slurm: expected auto, cuda or cpu"
-            )
         self.options, self.runs_dir, self.name = options, spec.runs_dir, spec.name
         self.kind = "cpu" if options.devices == "cpu" or options.gpus == 0 else "cuda"
         self.gpus = (options.gpus or 1) if self.kind == "cuda" else 0
         self.nodes = options.nodes or 1
-        if options.devices == "cpu" and options.gpus:
-            raise UserError(f"GPUS={options.gpus} cannot be combined with DEVICES=cpu: leave one of them out")
-        if not spec.spread and (self.gpus > 1 or self.nodes > 1):
-            raise UserError(
-                f"GPUS={self.gpus} NODES={self.nodes} does not apply to runs that use one device each: leave them out"
-            )
         alone = THREADS_THAT_DECODE if spec.decodes else THREADS_WITH_A_GPU
         self.threads = options.threads or (alone if self.kind == "cuda" else 1)
         self.may_share = self.kind == "cuda" and not spec.spread and not spec.decodes
