@@ -18,7 +18,7 @@ from resnet_repro.design.experiment import Experiment, Profile
 from resnet_repro.errors import UserError
 from resnet_repro.hardware import PRECISIONS
 from resnet_repro.launch.options import add_launch_flags, launch_options
-from resnet_repro.parsing import number
+from resnet_repro.parsing import number, plural
 
 DEFAULT_DATA_DIR = "data"
 INTERRUPTED = 130
@@ -214,7 +214,8 @@ def _run(options: argparse.Namespace, console: Console) -> int:
             for line in failure_lines(study.runs):
                 print(line, file=sys.stderr)
             if stopped:
-                print(f"stopped: {len(stopped)} runs are unfinished, run the same command to resume", file=sys.stderr)
+                unfinished = f"{plural(len(stopped), 'run')} {'is' if len(stopped) == 1 else 'are'} unfinished"
+                print(f"stopped: {unfinished}, run the same command to resume", file=sys.stderr)
             elif {"done"} <= outcomes <= {"done", "failed", "blocked"} and not options.no_report:
                 mirror.report = _write(experiment.name, study.budget, options, console, failed)
     if stopped:

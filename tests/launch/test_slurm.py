@@ -89,7 +89,7 @@ def test_queued_runs_are_not_submitted_again(fake: FakeSlurm, tmp_path: Path, ca
     executor(CPU, tmp_path / "runs").execute([parent, other], lambda: None)
     fake.answer(sbatch={"says": "COUNT"}, squeue={"says": "101 0"})  # the element of `other` has left the queue
     executor(CPU, tmp_path / "runs").execute([parent, other, child], lambda: None)
-    assert "1 runs are queued already (job 101)" in caplog.messages[1]
+    assert "1 run is queued already (job 101) and is not submitted" in caplog.messages[1]
     scripts = [Path(call[-1]) for call in fake.calls("sbatch")][1:]
     names = [[one["name"] for one in json.loads((path.parent / "jobs.json").read_text())["jobs"]] for path in scripts]
     assert names == [["other", "child"]]
@@ -179,7 +179,7 @@ def test_small_runs_share_the_gpu_of_an_element(
     second = executor(LaunchOptions("slurm", slots=3), tmp_path / "runs")
     second.plan(7, SMALL_LOAD)
     second.execute(jobs, lambda: None)
-    assert "1 runs are queued already (job 101)" in caplog.messages[1]
+    assert "1 run is queued already (job 101) and is not submitted" in caplog.messages[1]
 
 
 def test_resources_of_an_element_depend_on_the_load(tmp_path: Path) -> None:

@@ -65,8 +65,11 @@ class Job:
             )
 
     def outcome(self, code: int, interrupted: bool = False) -> Outcome:
-        """The outcome of the job, given the exit code of its process."""
-        if code == 0 and self.marker.exists():
+        """The outcome of the job, given the exit code of its process.
+
+        A signal may end a process that has done its job and is about to exit.
+        """
+        if self.marker.exists() and (code <= 0 or interrupted or code == STOPPED):
             return "done"
         if interrupted or code == STOPPED:
             return "stopped"

@@ -98,7 +98,9 @@ class SlurmExecutor:
         new = [job for job in jobs if str(job.marker) not in queued]
         if len(new) < len(jobs):
             numbers = ", ".join(sorted({queued[str(job.marker)] for job in jobs if str(job.marker) in queued}))
-            log.info(f"{len(jobs) - len(new)} runs are queued already (job {numbers}) and are not submitted again")
+            old = len(jobs) - len(new)
+            verb = "is" if old == 1 else "are"
+            log.info(f"{plural(old, 'run')} {verb} queued already (job {numbers}) and {verb} not submitted again")
         stem = f"{self.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         submitted: list[str] = []
         for number, (predecessors, array) in enumerate(_arrays(new, LARGEST_ARRAY * self.each)):
@@ -117,7 +119,7 @@ class SlurmExecutor:
                 raise
         if submitted:
             log.info(
-                f"submitted {len(new)} runs as job {', '.join(submitted)}: see make status and make report; run the same "
+                f"submitted {plural(len(new), 'run')} as job {', '.join(submitted)}: see make status and make report; run the same "
                 "command again to submit missing runs"
             )
         return ["submitted"] * len(jobs)
