@@ -7,10 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from resnet_repro.interrupts import end_at_once, is_command_line
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from resnet_repro.training.load import load_run as load_run
+
+
+if is_command_line():
+    end_at_once()  # here, since the imports of the command line take a quarter of a second
 
 
 def __getattr__(name: str) -> Any:

@@ -17,11 +17,11 @@ from resnet_repro import __version__
 from resnet_repro.design.experiment import Experiment, Profile
 from resnet_repro.errors import UserError
 from resnet_repro.hardware import PRECISIONS
+from resnet_repro.interrupts import INTERRUPTED, LINE, end_at_once, is_command_line, raise_again
 from resnet_repro.launch.options import add_launch_flags, launch_options
 from resnet_repro.parsing import number, plural
 
 DEFAULT_DATA_DIR = "data"
-INTERRUPTED = 130
 
 
 class _Parser(argparse.ArgumentParser):
@@ -156,27 +156,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "sync": _sync,
             "list": _list,
         }
+        if options.command != "run":
+            raise_again()
         return commands[options.command](options, console)
     except UserError as error:
         print(f"resnet-repro: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted: run the same command to resume", file=sys.stderr)
+        print(LINE, file=sys.stderr)
         return INTERRUPTED
     finally:
+        if is_command_line():
+            end_at_once()
         log.removeHandler(handler)
         log.setLevel(logging.NOTSET)
 
 
 def _run(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.data.sources import DataSources
-    from resnet_repro.design.registry import load_experiment
+    from resnet_repro.design.registry import load_experiment, registry
     from resnet_repro.parsing import parse_seeds
     from resnet_repro.records.failures import are_bad_input, failure_lines
     from resnet_repro.study.request import Request, at_resolution, check_prefix, select_arms
     from resnet_repro.tracking.mirror import Mirror, parse_mode
 
     experiment = load_experiment(options.experiment)
+    if sentence := registry().unusable.get(options.experiment):
+        print(sentence, file=sys.stderr)
     profile = at_resolution(experiment, _profile(experiment, options), options.resolution)
     if options.prefix:
         check_prefix(experiment, options.prefix)
@@ -206,6 +212,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     # Importing torch takes seconds, so invalid flags are reported before.
     from resnet_repro.study.execute import carry_out
 
+    raise_again()
     with Mirror(request.wandb_mode, request.runs_dir) as mirror:
         study = carry_out(request, mirror, console)
         outcomes = {run.outcome for run in study.runs}
@@ -245,11 +252,11 @@ def _write(
 
 
 def _report(options: argparse.Namespace, console: Console) -> int:
-    from resnet_repro.design.registry import experiment_names, load_experiment
+    from resnet_repro.design.registry import load_experiment
     from resnet_repro.report.summary import summary_content, write_summary
 
     runs_dir = _existing_runs_dir(options)
-    experiments = [load_experiment(name) for name in options.experiments or experiment_names()]
+    experiments = list(map(load_experiment, options.experiments)) or _all_experiments()
     budgets = {e.name: _budgets_to_report(e, options, runs_dir) for e in experiments}
     if not any(budgets.values()):
         names = f" of {', '.join(options.experiments)}" if options.experiments else ""
@@ -271,6 +278,21 @@ def _report(options: argparse.Namespace, console: Console) -> int:
         for line in write_summary(content, Path(options.reports_dir)):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
     return 0
+
+
+def _all_experiments() -> list[Experiment]:
+    """All experiments that can be loaded. Prints a sentence on standard error for each file that cannot."""
+    from resnet_repro.design.registry import load_experiment, registry
+
+    known, experiments = registry(), []
+    for sentence in known.unusable.values():
+        print(sentence, file=sys.stderr)
+    for name in known.files:
+        try:
+            experiments.append(load_experiment(name))
+        except UserError as error:
+            print(error, file=sys.stderr)
+    return experiments
 
 
 def _selects_budget(options: argparse.Namespace) -> bool:
@@ -344,10 +366,13 @@ def _sync(options: argparse.Namespace, console: Console) -> int:
 
 
 def _list(options: argparse.Namespace, console: Console) -> int:
-    from resnet_repro.design.registry import experiment_names, summary
+    from resnet_repro.design.registry import registry, summary
 
-    for name in experiment_names():
+    known = registry()
+    for name in known.files:
         console.print(f"{name:<16} {summary(name)}", highlight=False, markup=False, soft_wrap=True)
+    for sentence in known.unusable.values():
+        print(sentence, file=sys.stderr)
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import time
@@ -14,6 +13,7 @@ from types import FrameType
 from typing import Literal
 
 from resnet_repro.launch.slots import Slot
+from resnet_repro.processes import child_environment
 from resnet_repro.records.progress import STOPPED
 
 POLL_SECONDS = 0.1
@@ -60,7 +60,7 @@ class Job:
                 stdin=subprocess.PIPE,  # never written to; the process reads its end when the launcher is gone
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=os.environ | slot.environment | dict(self.environment),
+                env=child_environment() | slot.environment | dict(self.environment),
                 start_new_session=True,  # Ctrl-C in the terminal reaches only the launcher
             )
 

@@ -28,6 +28,7 @@ from resnet_repro.launch.options import ExecutorSpec
 from resnet_repro.launch.sharing import UNKNOWN_MEMORY, Load, runs_a_gpu
 from resnet_repro.launch.slots import Slot, environment_of
 from resnet_repro.parsing import plural
+from resnet_repro.processes import child_environment
 
 log = logging.getLogger(__name__)
 LOSSES = 10  # how often a run may lose its worker or node before it counts as failed
@@ -72,7 +73,9 @@ class RayExecutor:
         if not address:
             quiet |= {"num_cpus": cpu_cores(), "include_dashboard": False}
         try:
-            self.ray.init(address=address or "local", **quiet)
+            # Ray adds the working directory to the module path of its workers, where a file of the user could replace a module.
+            with contextlib.chdir(sys.prefix):
+                self.ray.init(address=address or "local", **quiet)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             cluster = f"the Ray cluster at RAY_ADDRESS={address}" if address else "a Ray cluster on this machine"
             reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
@@ -230,7 +233,7 @@ def _look(path: str, kind: str | None) -> tuple[str | None, dict[str, Any]]:
     # In a separate process, so that this Ray worker does not keep torch in memory.
     code = f"import json; from resnet_repro.hardware import facts; print(json.dumps(facts({kind!r})))"
     # Ray hides all GPUs from a task that requests none.
-    environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    environment = {name: value for name, value in child_environment().items() if name != "CUDA_VISIBLE_DEVICES"}
     answer = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     return content, json.loads(answer.stdout) if answer.returncode == 0 else {}
 

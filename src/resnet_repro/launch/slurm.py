@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import secrets
 import shlex
 import shutil
@@ -177,7 +178,7 @@ class SlurmExecutor:
         headers = {
             "job-name": self.name,
             "array": f"0-{math.ceil(runs / self.each) - 1}",
-            "output": f"{folder}/%a.txt",
+            "output": f"{str(folder).replace('%', '%%')}/%a.txt",
             "open-mode": "append",
             "partition": options.partition,
             "account": options.account,
@@ -191,7 +192,7 @@ class SlurmExecutor:
             "dependency": f"afterany:{':'.join(before)}" if before else None,
         }
         lines = ["#!/bin/bash"]
-        lines += [f"#SBATCH --{name}={value}" for name, value in headers.items() if value is not None]
+        lines += [f"#SBATCH --{name}={_escaped(str(value))}" for name, value in headers.items() if value is not None]
         lines += ["#SBATCH --requeue"]
         lines += [f"#SBATCH {options.sbatch}"] if options.sbatch else []
         element = (
@@ -199,6 +200,7 @@ class SlurmExecutor:
         )
         lines += ["", "trap '' USR1  # until the element listens"]
         lines += [options.setup] if options.setup else []
+        lines += ["export PYTHONSAFEPATH=1  # no modules from the working directory"]
         lines += [f"srun --input=none --kill-on-bad-exit=0 {element}" if is_group else f"exec {element}", ""]
         return "\n".join(lines)
 
@@ -211,6 +213,11 @@ def _mark_queued(job: Job) -> None:
     folder = job.log.parent
     if progress_of(folder).get("status") == "waiting":
         amend_progress(folder, queued=True)
+
+
+def _escaped(value: str) -> str:
+    """A value for a line of sbatch's options, which ends at a blank or # unless a backslash precedes it."""
+    return re.sub(r"([\s\\'\"#])", r"\\\1", value)
 
 
 def _arrays(jobs: Sequence[Job], most: int) -> list[tuple[list[int], list[Job]]]:
