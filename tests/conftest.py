@@ -236,7 +236,9 @@ def command_line(cwd: Path) -> list[str]:
     """The command line of this project in a process of its own, in the working directory `cwd`."""
     if cwd not in REPLACED:
         return [sys.executable, "-m", "resnet_repro.cli"]
-    replace = f"from resnet_repro.design import registry; registry.BUILT_IN = registry.Path({str(cwd / 'experiments')!r})"
+    replace = (
+        f"from resnet_repro.design import registry; registry.BUILT_IN = registry.Path({str(cwd / 'experiments')!r})"
+    )
     return [sys.executable, "-c", f"import sys; {replace}; from resnet_repro.cli import main; sys.exit(main())"]
 
 

@@ -1,7 +1,5 @@
 """Ctrl-C in the command line: one line and an exit code from the first import to the last, never a traceback."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

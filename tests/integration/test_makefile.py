@@ -85,8 +85,10 @@ def make_environment(folder: Path) -> Path:
 
 
 VALUES = [
-    "/data/o'brien", "a b", "a  b", " ", "it's; touch harm", "'; touch harm; '", "$(touch harm)", "`touch harm`", "$HOME", "$$x", "$x$(y)",
-    "$(shell touch harm)", 'say "x"', "back\\slash", "ends\\", "#no comment", "a,b", "(x", "%", "*", "~", "!", "&", "|", "<x>", "a=b", "-x",
+    "/data/o'brien", "a b", "a  b", " ", "it's; touch harm", "'; touch harm; '", "$(touch harm)", "`touch harm`",
+    "$HOME", "$$x", "$x$(y)",
+    "$(shell touch harm)", 'say "x"', "back\\slash", "ends\\", "#no comment", "a,b", "(x", "%", "*", "~", "!", "&", "|", "<x>",
+    "a=b", "-x",
     "--", "é ü", "line\nbreak", "'\n'; touch harm\n", "tab\tstop",
 ]  # fmt: skip
 
@@ -108,7 +110,14 @@ def test_values_reach_the_program_as_they_are_typed(value: str, clone: Path) -> 
 
 def test_only_values_of_the_command_line_count(clone: Path) -> None:
     make_environment(clone / ".venv")
-    inherited = {"SETUP": "1", "TIME": "x", "DRY_RUN": "1", "DEVICES": "cpu", "DATA_MIRROR": "m", "WANDB_MODE": "offline"}
+    inherited = {
+        "SETUP": "1",
+        "TIME": "x",
+        "DRY_RUN": "1",
+        "DEVICES": "cpu",
+        "DATA_MIRROR": "m",
+        "WANDB_MODE": "offline",
+    }
     done = run_make(clone, "degradation", "SEEDS=0", "DEVICES=cuda", **inherited)
     assert json.loads(done.stdout.splitlines()[-1]) == ["run", "degradation", "--seeds", "0", "--devices", "cuda"]
     (line,) = done.stderr.splitlines()

@@ -77,7 +77,13 @@ def test_gpu_share_must_be_a_fraction_or_whole_gpus(share: float, spread: bool, 
 
 @pytest.mark.parametrize(
     ("gpus", "threads", "expected"),
-    [(0.0, 6, (1, 6, 1.0)), (0.25, 3, (1, 3, 0.25)), (1.0, 8, (1, 8, 1.0)), (4.0, 32, (4, 8, 1.0)), (4.0, 2, (4, 1, 1.0))],
+    [
+        (0.0, 6, (1, 6, 1.0)),
+        (0.25, 3, (1, 3, 0.25)),
+        (1.0, 8, (1, 8, 1.0)),
+        (4.0, 32, (4, 8, 1.0)),
+        (4.0, 2, (4, 1, 1.0)),
+    ],
 )
 def test_processes_of_a_run_divide_its_threads(gpus: float, threads: int, expected: tuple[int, int, float]) -> None:
     on_cluster = object.__new__(ray_cluster.RayExecutor)

@@ -80,7 +80,10 @@ def test_cpu_slots_share_the_cores(cores: int, runs: int, slots: int | None, exp
         (LaunchOptions("ray", slots=2), "SLOTS=2 .*EXECUTOR=ray.*EXECUTOR=local"),
         (LaunchOptions("slurm", gpu_share=0.5), "GPU_SHARE=0.5 .*EXECUTOR=slurm.*EXECUTOR=ray"),
         (LaunchOptions("ray", partition="p"), "PARTITION=p .*EXECUTOR=ray.*EXECUTOR=slurm"),
-        (LaunchOptions("local", dry_run=True), r"--dry-run \(DRY_RUN=1\) .*EXECUTOR=local \(the default\).*EXECUTOR=slurm"),
+        (
+            LaunchOptions("local", dry_run=True),
+            r"--dry-run \(DRY_RUN=1\) .*EXECUTOR=local \(the default\).*EXECUTOR=slurm",
+        ),
         (LaunchOptions("ray", dry_run=True), r"--dry-run \(DRY_RUN=1\) .*EXECUTOR=ray: .*EXECUTOR=slurm"),
         (LaunchOptions("local", gpus=0), "GPUS=0 .*EXECUTOR=local.*EXECUTOR=slurm"),
         (LaunchOptions("ray", gpus=0), "GPUS=0 .*EXECUTOR=ray.*EXECUTOR=slurm"),
@@ -117,7 +120,7 @@ def test_every_executor_rejects_an_unknown_precision(name: str, precision: str, 
 
 
 def test_slots_do_not_apply_to_slurm_runs_on_several_gpus(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="SLOTS=2 .*several GPUs or nodes"):
+    with pytest.raises(UserError, match=r"SLOTS=2 .*several GPUs or nodes"):
         executor(LaunchOptions("slurm", slots=2, gpus=4, dry_run=True), tmp_path, spread=True)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -145,8 +147,21 @@ def test_script_contains_the_requested_options(tmp_path: Path, caplog: pytest.Lo
     ):  # fmt: skip
         assert f"#SBATCH {line}" in lines, line
     assert lines[-1].startswith(f"exec {sys.executable} -m resnet_repro.launch.slurm_element ")
-    assert lines.index("module load cuda") < len(lines) - 1
+    assert lines.index("module load cuda") < lines.index(
+        "export PYTHONSAFEPATH=1  # no modules from the working directory"
+    )
     assert not (tmp_path / "runs").exists()  # nothing is written
+
+
+def test_paths_in_the_script_may_have_any_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "the user's 50 % #1"
+    executor(LaunchOptions("slurm", dry_run=True), folder).execute([job(tmp_path / "a", "")], lambda: None)
+    lines = caplog.messages[-1].splitlines()
+    (output,) = (line for line in lines if line.startswith("#SBATCH --output="))
+    # sbatch reads words as a shell does, and % as the start of a number.
+    (word,) = shlex.split(output.removeprefix("#SBATCH "))
+    assert re.fullmatch(rf"--output={re.escape(str(folder)).replace('%', '%%')}/slurm/study-quick-.*/%a\.txt", word)
+    assert shlex.split(lines[-1])[-1].startswith(str(folder))
 
 
 def test_runs_on_several_nodes_are_started_with_srun(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

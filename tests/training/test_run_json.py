@@ -55,7 +55,12 @@ def test_unknown_values_are_refused(place: str, value: Any, message: str, tiny_d
 def test_execution_of_earlier_versions_is_read(tiny_data: Path, tmp_path: Path) -> None:
     path = prepare_run(tmp_path, make_settings(tiny_data), tiny_data) / "run.json"
     _, execution = _read(path, json.loads(path.read_text()))  # only the fields of the first version
-    assert (execution.memory_share, execution.workers, execution.skip_broken, execution.weights) == (1.0, 0, False, None)
+    assert (execution.memory_share, execution.workers, execution.skip_broken, execution.weights) == (
+        1.0,
+        0,
+        False,
+        None,
+    )
 
 
 @pytest.mark.slow

@@ -51,7 +51,13 @@ class Execution:
             raise UserError(f"this is the execution of another version ({error}): start the run again") from error
         if not 0 < execution.memory_share <= 1:
             raise UserError(f"invalid memory_share {execution.memory_share}: expected a number in (0, 1]")
-        for name, least in (("threads", 1), ("checkpoint_seconds", 0), ("workers", 0), ("net_steps", 0), ("net_runs", 0)):
+        for name, least in (
+            ("threads", 1),
+            ("checkpoint_seconds", 0),
+            ("workers", 0),
+            ("net_steps", 0),
+            ("net_runs", 0),
+        ):
             if (value := getattr(execution, name)) < least:
                 raise UserError(f"invalid {name} {value}: expected a number of at least {least}")
         return execution

@@ -191,7 +191,7 @@ def add_launch_flags(parser: argparse.ArgumentParser) -> None:
         ("partition", str, "slurm: as for sbatch"),
         ("account", str, "slurm: as for sbatch"),
         ("time", str, "slurm: time limit as for sbatch, e.g. 4:00:00"),
-        ("signal-seconds", number(int, 1, 65_535), "slurm: seconds before the time limit to save and requeue a run (default: 120)"),
+        ("signal-seconds", number(int, 1, 65_535), "slurm: seconds before the time limit at which a run saves (default: 120)"),
         ("sbatch", str, "slurm: further sbatch options"),
         ("setup", str, "slurm: shell lines before the run, e.g. 'module load cuda'"),
     ):  # fmt: skip

@@ -213,9 +213,7 @@ class RayExecutor:
         processes = max(1, int(self.gpus))
         threads = max(1, self.threads // processes)
         share = self.gpus if 0 < self.gpus < 1 else 1.0
-        return Slot(
-            self.kind, "Ray", threads, environment_of(self.kind, threads), share, processes, workers=threads
-        )
+        return Slot(self.kind, "Ray", threads, environment_of(self.kind, threads), share, processes, workers=threads)
 
     def close(self) -> None:
         """Disconnect from the cluster. A cluster that was started here ends."""

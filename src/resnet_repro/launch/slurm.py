@@ -120,8 +120,8 @@ class SlurmExecutor:
                 raise
         if submitted:
             log.info(
-                f"submitted {plural(len(new), 'run')} as job {', '.join(submitted)}: see make status and make report; run the same "
-                "command again to submit missing runs"
+                f"submitted {plural(len(new), 'run')} as job {', '.join(submitted)}: see make status and make report; run the "
+                "same command again to submit missing runs"
             )
         return ["submitted"] * len(jobs)
 

@@ -238,9 +238,10 @@ def _read(path: Path, run: Mapping[str, Any]) -> tuple[RunSettings, Execution]:
         settings, execution = RunSettings.from_json(run.get("settings")), Execution.from_json(run.get("execution"))
         for name in settings.arm.watch:
             choice(name, DIAGNOSTICS, "measurement")
-        builder(settings.arm.model)
     except UserError as error:
         raise UserError(f"{path} cannot be executed: {error}") from error
+    try:
+        builder(settings.arm.model)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"{path} cannot be executed: unknown network {settings.arm.model.builder!r}") from error
     return settings, execution
