@@ -6,19 +6,46 @@ FOLDERS := RUNS_DIR REPORTS_DIR
 VARIABLES := $(BUDGET) SEEDS ARMS DATASET DATA_DIR DATA_MIRROR $(FOLDERS) EXECUTOR DEVICES SLOTS RETRIES THREADS \
 	GPU_SHARE GPUS NODES PARTITION ACCOUNT TIME SIGNAL_SECONDS SBATCH SETUP PRECISION CHECKPOINT_SECONDS WANDB_MODE \
 	RESOLUTION WEIGHTS WORKERS BROKEN
+SWITCHES := DRY_RUN REFERENCE UPGRADE
 
-# These two may begin with dashes themselves, and so need =.
-flag = $(if $($(1)),--$(shell echo $(1) | tr A-Z_ a-z-)$(if $(filter SBATCH SETUP,$(1)),=, )'$($(1))')
-flags = $(strip $(foreach name,$(1),$(call flag,$(name))))
-FLAGS = $(strip $(call flags,$(VARIABLES)) $(if $(filter-out 0,$(DRY_RUN)),--dry-run))
+# Values come from the command line of make and are taken as they are typed. Shells and job systems export names such as TIME
+# or SETUP for purposes of their own, so variables of the environment do not count; the console script itself reads DATA_MIRROR
+# and WANDB_MODE there.
+define newline
+
+
+endef
+foreign = $(if $(filter override,$(origin $(1))),,$(filter environment undefined default,$(origin $(1))))
+given = $(strip $(foreach name,$(1),$(if $(call foreign,$(name)),,$(if $(value $(name)),$(name)))))
+is_on = $(filter-out 0,$(if $(call given,$(1)),$(value $(1))))
+quoted = '$(subst ','\'',$(1))'
+# A line of a recipe ends at a line break, so a value with one is read from the environment of the recipe.
+is_long = $(findstring $(newline),$(value $(1)))
+text = $(if $(call is_long,$(1)),"$$$(1)",$(call quoted,$(value $(1))))
+$(foreach name,$(call given,$(VARIABLES)),$(eval override $(name) := $$(value $(name)))\
+	$(if $(call is_long,$(name)),$(eval export $(name))))
+
+# These two, and values that begin with a dash, need =.
+equals = $(if $(filter SBATCH SETUP,$(1))$(filter -%,$(firstword $(value $(1)))),=, )
+flag = --$(shell echo $(1) | tr A-Z_ a-z-)$(call equals,$(1))$(call text,$(1))
+flags = $(foreach name,$(call given,$(1)),$(call flag,$(name)))
+FLAGS = $(call flags,$(VARIABLES))$(if $(call is_on,DRY_RUN), --dry-run)
 OF_REFERENCE = --every-budget --runs-dir reports/reference --reports-dir reports/reference
+IGNORED := $(strip $(foreach name,$(filter-out DATA_MIRROR WANDB_MODE,$(VARIABLES)) $(SWITCHES),\
+	$(if $(filter environment,$(call foreign,$(name))),$(name))))
+say_ignored = $(if $(IGNORED),@echo "not taken from the environment: $(IGNORED); give them to make as in make depth SEEDS=0-4" >&2)
 
 # ---- environment: an active virtual or conda environment (other than conda's base), else .venv -------------------
 PYTHON ?= python3
-ACTIVE := $(or $(VIRTUAL_ENV),$(if $(filter-out base,$(CONDA_DEFAULT_ENV)),$(CONDA_PREFIX)))
-ENVIRONMENT := $(or $(ACTIVE),.venv)
+IS_CONDA := $(if $(value CONDA_DEFAULT_ENV),$(if $(filter base,$(value CONDA_DEFAULT_ENV)),,$(value CONDA_PREFIX)))
+ACTIVE := $(if $(value VIRTUAL_ENV),VIRTUAL_ENV,$(if $(IS_CONDA),CONDA_PREFIX))
+# Relative where possible, so that the working directory may have any name.
+ENVIRONMENT := $(if $(ACTIVE),$(call quoted,$(value $(ACTIVE))),.venv)
 BIN := $(ENVIRONMENT)/bin
-READY := $(ENVIRONMENT)/.resnet-repro-ready
+STAMP := $(ENVIRONMENT)/.resnet-repro-ready
+IS_READY := $(shell test -x $(BIN)/python && test -e $(STAMP) \
+	&& test -z "$$(find pyproject.toml constraints.txt -newer $(STAMP))" && echo yes)
+READY := $(if $(IS_READY),,environment)
 REPRO := $(BIN)/resnet-repro
 LOCKED := --quiet --disable-pip-version-check --constraint constraints.txt
 
@@ -27,6 +54,7 @@ EXPERIMENTS := $(subst _,-,$(notdir $(basename $(wildcard experiments/[a-z]*.py)
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-ray lock $(EXPERIMENTS) report status sync curves list test test-fast test-cluster test-gpu \
 	test-faults lint benchmark benchmark-gpu clean
+.PHONY: environment
 
 help: ## list the targets (at once)
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,25 +63,45 @@ help: ## list the targets (at once)
 
 setup: $(READY) ## install the pinned dependencies (once; some minutes, several GB with CUDA)
 
-$(READY): pyproject.toml constraints.txt
-	@$(if $(ACTIVE),$(ACTIVE)/bin/python,$(PYTHON)) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "Python 3.11 or newer is needed: name one, as in make PYTHON=python3.12" >&2; exit 2; }
-	$(if $(ACTIVE),,test -x $(BIN)/python || $(PYTHON) -m venv $(ENVIRONMENT))
-	@echo "installing the pinned dependencies into $(ENVIRONMENT), once: some minutes"
-	$(BIN)/python -m pip install $(LOCKED) --editable '.[dev]'
-	@touch $@
+# Looks for what may be missing, each with a sentence: $name is the variable that names the environment, if one is active.
+define CHECK_PYTHON
+name=$(ACTIVE); place=$(call quoted,$(value $(or $(ACTIVE),PYTHON))); \
+refuse() { echo "$$*" >&2; exit 2; }; \
+case "$$name" in \
+	VIRTUAL_ENV) python="$$place/bin/python"; place="VIRTUAL_ENV=$$place"; remedy="run deactivate, or unset VIRTUAL_ENV";; \
+	CONDA_PREFIX) python="$$place/bin/python"; place="CONDA_PREFIX=$$place"; remedy="run conda deactivate, or conda install python";; \
+	*) python="$$place"; place="PYTHON=$$place"; remedy="name another one, as in make PYTHON=python3.12"; \
+		if test -x .venv/bin/python; then python=.venv/bin/python; place=.venv; remedy="run make clean"; fi;; \
+esac; \
+command -v "$$python" >/dev/null 2>&1 || refuse "$$place: no Python is found there; $$remedy"; \
+version=$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>&1) \
+	|| refuse "$$place: its Python cannot be started ($$(echo "$$version" | tail -n 1)); $$remedy"; \
+version=$$(echo "$$version" | tail -n 1); \
+case "$$version" in 2.*|3.[0-9]|3.10) refuse "$$place is Python $$version, and 3.11 or newer is needed: $$remedy";; esac; \
+case "$$place" in PYTHON=*) ;; *) "$$python" -P -m pip --version >/dev/null 2>&1 \
+	|| refuse "$$place has no pip: run $$python -m ensurepip, or $$remedy";; esac
+endef
+
+environment:
+	@$(CHECK_PYTHON)
+	$(if $(ACTIVE),,test -x $(BIN)/python || $(call quoted,$(value PYTHON)) -P -m venv .venv)
+	@echo installing the pinned dependencies into $(ENVIRONMENT), once: some minutes
+	$(BIN)/python -P -m pip install $(LOCKED) --editable '.[dev]'
+	@touch $(STAMP)
 
 setup-ray: $(READY) ## install Ray as well, for EXECUTOR=ray (a minute)
-	$(BIN)/python -m pip install $(LOCKED) --editable '.[dev,ray]'
+	$(BIN)/python -P -m pip install $(LOCKED) --editable '.[dev,ray]'
 
 # Not after $(READY): pip refuses an environment whose new pins the old lock contradicts.
 lock: ## update constraints.txt after an edit of pyproject.toml (seconds); UPGRADE=1 renews every version
-	test -x $(BIN)/python || $(PYTHON) -m venv $(ENVIRONMENT)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(shell grep -o 'uv==[0-9.]*' pyproject.toml)'
+	@$(CHECK_PYTHON)
+	$(if $(ACTIVE),,test -x $(BIN)/python || $(call quoted,$(value PYTHON)) -P -m venv .venv)
+	$(BIN)/python -P -m pip install --quiet --disable-pip-version-check '$(shell grep -o 'uv==[0-9.]*' pyproject.toml)'
 	$(BIN)/uv pip compile pyproject.toml --quiet --all-extras --universal --python-version 3.11 --annotation-style line \
-		--custom-compile-command 'make lock' --output-file constraints.txt $(if $(filter-out 0,$(UPGRADE)),--upgrade)
+		--custom-compile-command 'make lock' --output-file constraints.txt $(if $(call is_on,UPGRADE),--upgrade)
 
 $(EXPERIMENTS): $(READY)
+	$(say_ignored)
 	$(REPRO) run $@ $(FLAGS)
 
 degradation: ## plain-20/56 against resnet-20/56 (quick: 8 minutes on two CPU cores)
@@ -72,16 +120,19 @@ plain-vs-resnet: ## plain-18/34 against ResNet-18/34, ImageNet's or your class f
 transfer: ## ResNet-34 frozen or fine-tuned, also on your class folders (quick: 35 minutes)
 
 report: $(READY) ## remake the reports from the records, without training (seconds to a minute); of the committed ones: REFERENCE=1
-	$(REPRO) report $(if $(filter-out 0,$(REFERENCE)),$(OF_REFERENCE),$(call flags,$(BUDGET) DATASET RESOLUTION $(FOLDERS)))
+	$(say_ignored)
+	$(REPRO) report $(if $(call is_on,REFERENCE),$(OF_REFERENCE),$(call flags,$(BUDGET) DATASET RESOLUTION $(FOLDERS)))
 
 status: $(READY) ## what has run, runs, is missing or failed (at once)
-	@$(REPRO) status $(call flag,RUNS_DIR)
+	$(say_ignored)
+	@$(REPRO) status $(call flags,RUNS_DIR)
 
 sync: $(READY) ## upload the runs that Weights & Biases does not have yet (seconds per run)
-	$(REPRO) sync $(call flag,RUNS_DIR)
+	$(say_ignored)
+	$(REPRO) sync $(call flags,RUNS_DIR)
 
 curves: $(READY) ## show curves recorded offline by Weights & Biases in the terminal (at once)
-	WANDB_ERROR_REPORTING=false $(BIN)/wandb leet $(or $(RUNS_DIR),runs)/wandb
+	WANDB_ERROR_REPORTING=false $(BIN)/wandb leet $(if $(call given,RUNS_DIR),$(call text,RUNS_DIR),runs)/wandb
 
 list: $(READY) ## list the experiments (at once)
 	@$(REPRO) list

@@ -111,8 +111,13 @@ def quartered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+REPLACED: set[Path] = set()
+"""Working directories whose experiments take the place of the built-in ones."""
+
+
 def quarter_experiments(folder: Path, *names: str) -> None:
-    """Write smaller copies of these experiments to `folder/experiments`."""
+    """Write smaller copies of these experiments to `folder/experiments`; commands in `folder` know only these."""
+    REPLACED.add(folder)
     (folder / "experiments").mkdir()
     for name in names:
         path = REPO / "experiments" / f"{name}.py"
@@ -195,6 +200,8 @@ def cli(*arguments: str | Path, cwd: Path = REPO) -> subprocess.CompletedProcess
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setattr("resnet_repro.launch.job.subprocess", _Subprocess)
+        if cwd in REPLACED:
+            patch.setattr("resnet_repro.design.registry.BUILT_IN", cwd / "experiments")
         try:
             code = resnet_repro.cli.main(words)
         except SystemExit as ended:  # raised by argparse
@@ -216,13 +223,23 @@ class _Subprocess:
 def cli_process(*arguments: str | Path, cwd: Path = REPO) -> subprocess.CompletedProcess:
     """Run the command line in a new process, which starts its runs as for users."""
     return subprocess.run(
-        [sys.executable, "-m", "resnet_repro.cli", *map(str, arguments)],
+        [*command_line(cwd), *map(str, arguments)],
         cwd=cwd,
         env=os.environ,
         capture_output=True,
         text=True,
         timeout=300,
     )
+
+
+def command_line(cwd: Path) -> list[str]:
+    """The command line of this project in a process of its own, in the working directory `cwd`."""
+    if cwd not in REPLACED:
+        return [sys.executable, "-m", "resnet_repro.cli"]
+    replace = (
+        f"from resnet_repro.design import registry; registry.BUILT_IN = registry.Path({str(cwd / 'experiments')!r})"
+    )
+    return [sys.executable, "-c", f"import sys; {replace}; from resnet_repro.cli import main; sys.exit(main())"]
 
 
 def one_sentence(process: subprocess.CompletedProcess) -> str:

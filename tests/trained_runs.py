@@ -10,10 +10,8 @@ from pathlib import Path
 import torch
 from conftest import make_settings
 
-import resnet_repro
-import resnet_repro.data.sources
-import resnet_repro.design.experiment
 from resnet_repro.config.arm import Arm
+from resnet_repro.config.settings import RunSettings
 from resnet_repro.data.base import StreamConfig
 from resnet_repro.data.sources import DataSources, obtain
 from resnet_repro.data.stream import InMemoryData
@@ -28,9 +26,7 @@ def run_here(folder: Path) -> str:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     threads = torch.get_num_threads()
     try:
-        return train(
-            folder, resnet_repro.config.settings.RunSettings.from_json(run["settings"]), Execution(**run["execution"])
-        )
+        return train(folder, RunSettings.from_json(run["settings"]), Execution(**run["execution"]))
     finally:
         torch.set_num_threads(threads)
         for number, handler in handlers.items():

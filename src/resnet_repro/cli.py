@@ -16,12 +16,13 @@ from rich.console import Console
 from resnet_repro import __version__
 from resnet_repro.design.experiment import Experiment, Profile
 from resnet_repro.errors import UserError
+from resnet_repro.hardware import PRECISIONS
+from resnet_repro.interrupts import INTERRUPTED, LINE, end_at_once, is_command_line, raise_again
 from resnet_repro.launch.options import add_launch_flags, launch_options
-from resnet_repro.parsing import number
+from resnet_repro.parsing import number, plural
 from resnet_repro.surroundings import check_matplotlibrc, make_independent
 
 DEFAULT_DATA_DIR = "data"
-INTERRUPTED = 130
 
 
 class _Parser(argparse.ArgumentParser):
@@ -67,9 +68,8 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--data-mirror", help="second place to look for data: a folder or URL (default: $DATA_MIRROR)")
     _add_folders(run)
     add_launch_flags(run)
-    run.add_argument(
-        "--precision", default="auto", help="auto, bf16 or fp32 (default: bf16 if the hardware supports it)"
-    )
+    precision = "arithmetic of the runs (default: bf16 if the hardware supports it)"
+    run.add_argument("--precision", choices=PRECISIONS, default="auto", help=precision)
     seconds = "seconds between checkpoints (default: 60)"
     run.add_argument("--checkpoint-seconds", type=number(float, 0, example="60"), default=60.0, help=seconds)
     run.add_argument("--wandb-mode", help="auto, online, offline or disabled (default: $WANDB_MODE or auto)")
@@ -158,21 +158,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "sync": _sync,
             "list": _list,
         }
+        if options.command != "run":
+            raise_again()
         return commands[options.command](options, console)
     except UserError as error:
         print(f"resnet-repro: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted: run the same command to resume", file=sys.stderr)
+        print(LINE, file=sys.stderr)
         return INTERRUPTED
     finally:
+        if is_command_line():
+            end_at_once()
         log.removeHandler(handler)
         log.setLevel(logging.NOTSET)
 
 
 def _run(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.data.sources import DataSources
-    from resnet_repro.design.registry import load_experiment
+    from resnet_repro.design.registry import load_experiment, registry
     from resnet_repro.parsing import parse_seeds
     from resnet_repro.records.failures import are_bad_input, failure_lines
     from resnet_repro.study.request import Request, at_resolution, check_prefix, select_arms
@@ -180,6 +184,8 @@ def _run(options: argparse.Namespace, console: Console) -> int:
 
     check_matplotlibrc()
     experiment = load_experiment(options.experiment)
+    if sentence := registry().unusable.get(options.experiment):
+        print(sentence, file=sys.stderr)
     profile = at_resolution(experiment, _profile(experiment, options), options.resolution)
     if options.prefix:
         check_prefix(experiment, options.prefix)
@@ -209,6 +215,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     # Importing torch takes seconds, so invalid flags are reported before.
     from resnet_repro.study.execute import carry_out
 
+    raise_again()
     with Mirror(request.wandb_mode, request.runs_dir) as mirror:
         study = carry_out(request, mirror, console)
         outcomes = {run.outcome for run in study.runs}
@@ -217,7 +224,8 @@ def _run(options: argparse.Namespace, console: Console) -> int:
             for line in failure_lines(study.runs):
                 print(line, file=sys.stderr)
             if stopped:
-                print(f"stopped: {len(stopped)} runs are unfinished, run the same command to resume", file=sys.stderr)
+                unfinished = f"{plural(len(stopped), 'run')} {'is' if len(stopped) == 1 else 'are'} unfinished"
+                print(f"stopped: {unfinished}, run the same command to resume", file=sys.stderr)
             elif {"done"} <= outcomes <= {"done", "failed", "blocked"} and not options.no_report:
                 mirror.report = _write(experiment.name, study.budget, options, console, failed)
     if stopped:
@@ -247,12 +255,12 @@ def _write(
 
 
 def _report(options: argparse.Namespace, console: Console) -> int:
-    from resnet_repro.design.registry import experiment_names, load_experiment
+    from resnet_repro.design.registry import load_experiment
     from resnet_repro.report.summary import summary_content, write_summary
 
     check_matplotlibrc()
     runs_dir = _existing_runs_dir(options)
-    experiments = [load_experiment(name) for name in options.experiments or experiment_names()]
+    experiments = list(map(load_experiment, options.experiments)) or _all_experiments()
     budgets = {e.name: _budgets_to_report(e, options, runs_dir) for e in experiments}
     if not any(budgets.values()):
         names = f" of {', '.join(options.experiments)}" if options.experiments else ""
@@ -274,6 +282,21 @@ def _report(options: argparse.Namespace, console: Console) -> int:
         for line in write_summary(content, Path(options.reports_dir)):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
     return 0
+
+
+def _all_experiments() -> list[Experiment]:
+    """All experiments that can be loaded. Prints a sentence on standard error for each file that cannot."""
+    from resnet_repro.design.registry import load_experiment, registry
+
+    known, experiments = registry(), []
+    for sentence in known.unusable.values():
+        print(sentence, file=sys.stderr)
+    for name in known.files:
+        try:
+            experiments.append(load_experiment(name))
+        except UserError as error:
+            print(error, file=sys.stderr)
+    return experiments
 
 
 def _selects_budget(options: argparse.Namespace) -> bool:
@@ -358,10 +381,13 @@ def _sync(options: argparse.Namespace, console: Console) -> int:
 
 
 def _list(options: argparse.Namespace, console: Console) -> int:
-    from resnet_repro.design.registry import experiment_names, summary
+    from resnet_repro.design.registry import registry, summary
 
-    for name in experiment_names():
+    known = registry()
+    for name in known.files:
         console.print(f"{name:<16} {summary(name)}", highlight=False, markup=False, soft_wrap=True)
+    for sentence in known.unusable.values():
+        print(sentence, file=sys.stderr)
     return 0
 
 

@@ -160,7 +160,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     Raises UserError if the file is not text, or if a cell of a column of numbers is not a number.
     """
     header, rows = _split(path)
-    complete = [_Row(path, zip(header, row, strict=True)) for row in rows]
+    complete = [_Row(path, dict(zip(header, row, strict=True))) for row in rows]
     kinds = {column: _kind_of(column, complete[0]) for column in (complete[0] if complete else ())}
     for row in complete:
         for column, kind in kinds.items():

@@ -79,5 +79,5 @@ def _short(text: str) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """Format a count with its noun: "0 runs", "1 run", "2 runs"."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    """Format a count with its noun: "0 runs", "1 run", "2,000 runs"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -43,7 +43,23 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("run degradation --executor dask", "invalid EXECUTOR 'dask': .*local"),
         ("run degradation --broken maybe", "invalid BROKEN 'maybe': .*stop.*skip"),
         ("run degradation --devices tpu", "DEVICES.*'tpu'"),
-        ("run degradation --precision fp16", "precision 'fp16': .* auto, bf16, fp32"),
+        ("run degradation --precision fp16", "invalid PRECISION 'fp16': expected one of auto, bf16, fp32"),
+        *(
+            (f"run {name} --executor {executor} {more}", pattern)
+            for name, executor in (("degradation", "local"), ("degradation", "ray"), ("degradation", "slurm --dry-run"))
+            for more, pattern in (
+                ("--precision fp8", "invalid PRECISION 'fp8': expected one of auto, bf16, fp32"),
+                ("--devices tpu", "invalid DEVICES 'tpu': .* cuda:0,cuda:1"),
+                ("--wandb-mode maybe", "invalid WANDB_MODE 'maybe'"),
+            )
+        ),
+        ("run degradation --dry-run", r"--dry-run \(DRY_RUN=1\) .* EXECUTOR=slurm"),
+        ("run degradation --gpus 0", "GPUS=0 .*EXECUTOR=local.*EXECUTOR=slurm"),
+        ("run degradation --executor slurm --dry-run --time soon", "invalid TIME 'soon': .*4:00:00"),
+        ("run complexity --precision fp8", "invalid PRECISION 'fp8'"),
+        ("run complexity --devices tpu", "invalid DEVICES 'tpu'"),
+        ("run complexity --executor slurm --dry-run", "EXECUTOR=slurm .* complexity"),
+        ("run complexity --weights some.pth", "WEIGHTS=some.pth .* complexity"),
         ("run degradation --wandb-mode maybe", "WANDB_MODE 'maybe'"),
         ("run degradation --runs-dir {files}/file", "RUNS_DIR=.*/file cannot be written"),
         ("run degradation --reports-dir {files}/file", "REPORTS_DIR=.*/file cannot be written"),

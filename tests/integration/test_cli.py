@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import cli, cli_process, one_sentence
+from conftest import cli, cli_process, command_line, one_sentence
 
 from resnet_repro.records.record import Record, collect, only_trained
 
@@ -195,13 +195,18 @@ def test_no_report_and_no_traceback_if_all_runs_fail(tiny_data: Path, tmp_path: 
 
 def test_same_command_resumes_after_ctrl_c(tiny_data: Path, quartered: Path, tmp_path: Path) -> None:
     arguments = [
-        sys.executable, "-m", "resnet_repro.cli", "run", "degradation", "--dataset", "standin-tiny", "--iterations",
+        "run", "degradation", "--dataset", "standin-tiny", "--iterations",
         "40", "--arms", "plain-20", "--slots", "2", "--data-dir", str(tiny_data), "--runs-dir", str(tmp_path / "runs"),
         "--no-report",
     ]  # fmt: skip
     folder = tmp_path / "runs" / "degradation" / "40it-standin-tiny" / "plain-20" / "seed0"
     process = subprocess.Popen(
-        arguments, cwd=quartered, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command_line(quartered), *arguments],
+        cwd=quartered,
+        env=os.environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     deadline = time.monotonic() + 120
     while not (folder / "metrics.csv").exists() or len((folder / "metrics.csv").read_text().splitlines()) < 4:
@@ -212,7 +217,7 @@ def test_same_command_resumes_after_ctrl_c(tiny_data: Path, quartered: Path, tmp
     assert process.returncode == 130
     assert "run the same command to resume" in stderr
     assert (folder / "checkpoint.ckpt").exists()
-    again = cli(*arguments[3:], cwd=quartered)
+    again = cli(*arguments, cwd=quartered)
     assert again.returncode == 0, again.stderr
     assert "resuming plain-20 seed 0" in (folder / "log.txt").read_text()
     assert json.loads((folder / "record.json").read_text())["iterations"] == 40

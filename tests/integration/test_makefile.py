@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import subprocess
+import sys
+from pathlib import Path
 
+import pytest
 from conftest import REPO, cli
 
 from resnet_repro.design.registry import experiment_names
@@ -44,6 +49,121 @@ def test_make_variables_become_values_of_flags() -> None:
         "--setup='module load x' --dry-run"
     )
     assert make("-n", "degradation", "DRY_RUN=0", "WANDB_MODE=").splitlines()[-1].endswith(" run degradation ")
+
+
+def write_program(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """What the Makefile needs of the repository, in a folder whose name has spaces and an apostrophe."""
+    folder = tmp_path / "the user's clone"
+    (folder / "experiments").mkdir(parents=True)
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "experiments/degradation.py"):
+        shutil.copyfile(REPO / name, folder / name)
+    return folder
+
+
+def run_make(clone: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    """Execute make in `clone`, with a plain environment and these variables."""
+    plain = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    return subprocess.run(
+        ["make", "--no-print-directory", *arguments], cwd=clone, env=plain | environment, capture_output=True, text=True
+    )
+
+
+def make_environment(folder: Path) -> Path:
+    """An environment that is ready, whose console script prints its arguments as JSON."""
+    says = f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n"
+    write_program(folder / "bin" / "resnet-repro", says)
+    (folder / "bin" / "python").symlink_to(sys.executable)
+    (folder / ".resnet-repro-ready").touch()
+    return folder
+
+
+VALUES = [
+    "/data/o'brien", "a b", "a  b", " ", "it's; touch harm", "'; touch harm; '", "$(touch harm)", "`touch harm`",
+    "$HOME", "$$x", "$x$(y)",
+    "$(shell touch harm)", 'say "x"', "back\\slash", "ends\\", "#no comment", "a,b", "(x", "%", "*", "~", "!", "&", "|", "<x>",
+    "a=b", "-x",
+    "--", "é ü", "line\nbreak", "'\n'; touch harm\n", "tab\tstop",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_values_reach_the_program_as_they_are_typed(value: str, clone: Path) -> None:
+    environment = make_environment(clone / ".venv")
+    for name, flag in (("DATASET", "--dataset"), ("SETUP", "--setup"), ("RUNS_DIR", "--runs-dir")):
+        done = run_make(clone, "degradation", f"{name}={value}")
+        assert done.returncode == 0, done.stderr
+        words = json.loads(done.stdout.splitlines()[-1])
+        typed = value.lstrip()  # make itself drops leading blanks
+        expected = [flag, typed] if typed else []
+        assert [*words[:2], *"=".join(words[2:]).split("=", 1)] == ["run", "degradation", *(expected or [""])]
+    assert sorted(path.name for path in clone.iterdir() if path != environment) == sorted(
+        ["Makefile", "pyproject.toml", "constraints.txt", "experiments"]
+    )
+
+
+def test_only_values_of_the_command_line_count(clone: Path) -> None:
+    make_environment(clone / ".venv")
+    inherited = {
+        "SETUP": "1",
+        "TIME": "x",
+        "DRY_RUN": "1",
+        "DEVICES": "cpu",
+        "DATA_MIRROR": "m",
+        "WANDB_MODE": "offline",
+    }
+    done = run_make(clone, "degradation", "SEEDS=0", "DEVICES=cuda", **inherited)
+    assert json.loads(done.stdout.splitlines()[-1]) == ["run", "degradation", "--seeds", "0", "--devices", "cuda"]
+    (line,) = done.stderr.splitlines()
+    assert re.search(r"not taken from the environment: TIME SETUP DRY_RUN;", line)
+    done = run_make(clone, "report", REFERENCE="1")
+    assert json.loads(done.stdout.splitlines()[-1]) == ["report"] and "REFERENCE" in done.stderr
+    done = run_make(clone, "status", DATA_MIRROR="m")
+    assert json.loads(done.stdout) == ["status"] and not done.stderr
+
+
+@pytest.mark.parametrize("name", ["VIRTUAL_ENV", "CONDA_PREFIX"])
+def test_active_environment_may_have_any_name(name: str, clone: Path, tmp_path: Path) -> None:
+    folder = make_environment(tmp_path / "my $env's (new)")
+    done = run_make(clone, "list", **{name: str(folder), "CONDA_DEFAULT_ENV": "new"})
+    assert (done.stdout, done.stderr) == ('["list"]\n', "")
+
+
+OLD = "#!/bin/sh\necho 3.10\n"
+BROKEN = "#!/bin/sh\necho libpython is missing >&2\nexit 127\n"
+WITHOUT_PIP = '#!/bin/sh\ncase "$*" in *pip*) exit 1;; esac\necho 3.12\n'
+
+
+@pytest.mark.parametrize(
+    ("variable", "python", "message"),
+    [
+        ("VIRTUAL_ENV", None, "VIRTUAL_ENV={place}: no Python .* deactivate"),
+        ("VIRTUAL_ENV", OLD, "VIRTUAL_ENV={place} is Python 3.10, and 3.11 or newer .* deactivate"),
+        ("VIRTUAL_ENV", BROKEN, r"VIRTUAL_ENV={place}: .* cannot be started \(libpython is missing\); .* deactivate"),
+        ("VIRTUAL_ENV", WITHOUT_PIP, "VIRTUAL_ENV={place} has no pip: .* ensurepip"),
+        ("CONDA_PREFIX", None, "CONDA_PREFIX={place}: no Python .* conda"),
+        ("PYTHON", None, r"PYTHON={place}/bin/python: no Python .* PYTHON=python3\.12"),
+        ("PYTHON", OLD, r"PYTHON={place}/bin/python is Python 3.10, .* PYTHON=python3\.12"),
+        ("PYTHON", BROKEN, r"PYTHON={place}/bin/python: .*libpython is missing.* PYTHON=python3\.12"),
+    ],
+)
+def test_each_cause_of_a_missing_python_has_its_sentence(
+    variable: str, python: str | None, message: str, clone: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "the env"
+    if python:
+        write_program(place / "bin" / "python", python)
+    value = f"{place}/bin/python" if variable == "PYTHON" else str(place)
+    done = run_make(clone, "degradation", **{variable: value, "CONDA_DEFAULT_ENV": "mine"})
+    line, of_make = done.stderr.splitlines()
+    assert re.fullmatch(message.format(place=re.escape(str(place))) + ".*", line), line
+    assert of_make.startswith("make: ***") and done.returncode == 2
 
 
 def test_make_report_reference_reads_and_writes_reports_reference() -> None:

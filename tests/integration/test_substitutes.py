@@ -75,7 +75,7 @@ def test_backbone_is_trained_if_no_weights_are_available(
     written = file.read_bytes(), file.stat().st_mtime_ns
     shutil.rmtree(frozen.folder)
     output, again, _ = run_command()
-    assert "1 of 2 runs are finished" in output and "SUBSTITUTE WEIGHTS" in output
+    assert "1 of 2 runs is finished" in output and "SUBSTITUTE WEIGHTS" in output
     assert (file.read_bytes(), file.stat().st_mtime_ns) == written
     assert again.parent == frozen.parent
     assert again.weights_sha256 == frozen.weights_sha256

@@ -148,6 +148,24 @@ def test_after_a_signal_running_jobs_save_and_no_job_starts(number: signal.Signa
             os.kill(int(path.read_text()), 0)
 
 
+RECORDED = """
+    import os, pathlib, sys
+    (pathlib.Path(sys.argv[1]) / "done").touch()
+    os.kill(os.getpid(), {number})
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_run_that_a_signal_ends_after_its_record_is_done(number: signal.Signals, tmp_path: Path) -> None:
+    one = job(tmp_path / "a", RECORDED.format(number=int(number)))
+    assert run_pool([one], [CPU_SLOT], lambda: None) == ["done"]
+    for interrupted in (False, True):
+        assert one.outcome(143, interrupted) == "done"
+    assert one.outcome(1) == "failed"
+    one.marker.unlink()
+    assert one.outcome(-number, interrupted=True) == one.outcome(143) == "stopped"
+
+
 def test_run_that_saved_and_exited_is_stopped_and_not_retried(tmp_path: Path) -> None:
     one = job(tmp_path / "a", "import sys; sys.exit(143)")
     assert run_pool([one], [CPU_SLOT], lambda: None, retries=2) == ["stopped"]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from made_jobs import SMALL_LOAD, executor
 
 from resnet_repro.errors import UserError
-from resnet_repro.launch import LaunchOptions, Load, ray_cluster
+from resnet_repro.launch import ExecutorSpec, LaunchOptions, Load, ray_cluster
 
 
 def test_missing_ray_package_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,9 +69,25 @@ def test_small_runs_share_the_gpus_of_a_cluster() -> None:
     ("share", "spread", "fits"),
     [(0.5, False, True), (1, False, True), (2, False, False), (4, True, True), (1.5, True, False)],
 )
-def test_gpu_share_must_be_a_fraction_or_whole_gpus(share: float, spread: bool, fits: bool) -> None:
-    if fits:
-        assert ray_cluster._checked_share(share, spread) == share
-    else:
-        with pytest.raises(UserError, match=f"invalid GPU_SHARE {share:g}"):
-            ray_cluster._checked_share(share, spread)
+def test_gpu_share_must_be_a_fraction_or_whole_gpus(share: float, spread: bool, fits: bool, tmp_path: Path) -> None:
+    spec = ExecutorSpec(LaunchOptions("ray", gpu_share=share), "fp32", tmp_path, "study", spread)
+    with nullcontext() if fits else pytest.raises(UserError, match=f"invalid GPU_SHARE {share:g}"):
+        assert spec.check() is spec
+
+
+@pytest.mark.parametrize(
+    ("gpus", "threads", "expected"),
+    [
+        (0.0, 6, (1, 6, 1.0)),
+        (0.25, 3, (1, 3, 0.25)),
+        (1.0, 8, (1, 8, 1.0)),
+        (4.0, 32, (4, 8, 1.0)),
+        (4.0, 2, (4, 1, 1.0)),
+    ],
+)
+def test_processes_of_a_run_divide_its_threads(gpus: float, threads: int, expected: tuple[int, int, float]) -> None:
+    on_cluster = object.__new__(ray_cluster.RayExecutor)
+    on_cluster.kind, on_cluster.gpus, on_cluster.threads = "cuda" if gpus else "cpu", gpus, threads
+    slot = on_cluster._slot()
+    assert (slot.processes, slot.threads, slot.share) == expected
+    assert slot.environment["OMP_NUM_THREADS"] == str(slot.threads) == str(slot.workers)

@@ -8,7 +8,8 @@ import pytest
 from made_jobs import executor
 
 from resnet_repro.errors import UserError
-from resnet_repro.launch import LaunchOptions
+from resnet_repro.launch import ExecutorSpec, LaunchOptions, executor_for
+from resnet_repro.launch.options import slurm_seconds
 from resnet_repro.launch.slots import parse_devices, plan_slots
 
 
@@ -79,13 +80,56 @@ def test_cpu_slots_share_the_cores(cores: int, runs: int, slots: int | None, exp
         (LaunchOptions("ray", slots=2), "SLOTS=2 .*EXECUTOR=ray.*EXECUTOR=local"),
         (LaunchOptions("slurm", gpu_share=0.5), "GPU_SHARE=0.5 .*EXECUTOR=slurm.*EXECUTOR=ray"),
         (LaunchOptions("ray", partition="p"), "PARTITION=p .*EXECUTOR=ray.*EXECUTOR=slurm"),
-        (LaunchOptions("local", dry_run=True), "DRY_RUN=True .*EXECUTOR=local.*EXECUTOR=slurm"),
+        (
+            LaunchOptions("local", dry_run=True),
+            r"--dry-run \(DRY_RUN=1\) .*EXECUTOR=local \(the default\).*EXECUTOR=slurm",
+        ),
+        (LaunchOptions("ray", dry_run=True), r"--dry-run \(DRY_RUN=1\) .*EXECUTOR=ray: .*EXECUTOR=slurm"),
+        (LaunchOptions("local", gpus=0), "GPUS=0 .*EXECUTOR=local.*EXECUTOR=slurm"),
+        (LaunchOptions("ray", gpus=0), "GPUS=0 .*EXECUTOR=ray.*EXECUTOR=slurm"),
+        (LaunchOptions("local", setup=""), "SETUP= .*EXECUTOR=local.*EXECUTOR=slurm"),
         (LaunchOptions("ray", "cuda:0"), "DEVICES='cuda:0' .*EXECUTOR=ray"),
         (LaunchOptions("slurm", "mps", dry_run=True), "DEVICES='mps' .*EXECUTOR=slurm"),
         (LaunchOptions("slurm", "cpu", gpus=2, dry_run=True), "GPUS=2 .*DEVICES=cpu"),
-        (LaunchOptions("slurm", gpus=2, dry_run=True), "GPUS=2 NODES=1 .*one device"),
+        (LaunchOptions("slurm", "cuda", gpus=0, dry_run=True), "GPUS=0 .*DEVICES=cuda"),
+        (LaunchOptions("slurm", gpus=2, dry_run=True), "GPUS=2 .*one device"),
+        (LaunchOptions("slurm", gpus=2, nodes=3, dry_run=True), "GPUS=2 NODES=3 .*one device"),
+        (LaunchOptions("ray", "cpu", gpu_share=0.5), "GPU_SHARE=0.5 .*DEVICES=cuda"),
+        (LaunchOptions("local", "tpu"), "DEVICES 'tpu'"),
+        (LaunchOptions("ray", "tpu"), "DEVICES 'tpu'"),
+        (LaunchOptions("slurm", "tpu", dry_run=True), "DEVICES 'tpu'"),
+        (LaunchOptions("slurm", time="tomorrow", dry_run=True), "TIME 'tomorrow': .*4:00:00"),
+        (LaunchOptions("slurm", time="2", dry_run=True), "TIME=2 .*120 seconds"),
+        (LaunchOptions("slurm", time="1:00:00", signal_seconds=3600, dry_run=True), "TIME=1:00:00 .*3600 seconds"),
+        (LaunchOptions("slurm", partition="gpu\nrm -rf x", dry_run=True), "PARTITION 'gpu"),
+        (LaunchOptions("slurm", account="", dry_run=True), "ACCOUNT ''"),
+        (LaunchOptions("slurm", sbatch="--mem=2G\nx", dry_run=True), "SBATCH '--mem=2G"),
     ],
 )
 def test_incompatible_executor_options_are_rejected(options: LaunchOptions, message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         executor(options, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["local", "ray", "slurm"])
+@pytest.mark.parametrize("precision", ["fp8", "fp16", "", "BF16"])
+def test_every_executor_rejects_an_unknown_precision(name: str, precision: str, tmp_path: Path) -> None:
+    spec = ExecutorSpec(LaunchOptions(name, dry_run=name == "slurm"), precision, tmp_path, "study-quick")
+    with pytest.raises(UserError, match=f"precision {precision!r}: expected one of auto, bf16, fp32"):
+        executor_for(spec)
+
+
+def test_slots_do_not_apply_to_slurm_runs_on_several_gpus(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"SLOTS=2 .*several GPUs or nodes"):
+        executor(LaunchOptions("slurm", slots=2, gpus=4, dry_run=True), tmp_path, spread=True)
+
+
+@pytest.mark.parametrize(
+    ("time", "seconds"),
+    [
+        ("30", 1800), ("30:15", 1815), ("4:00:00", 14_400), ("2-0", 172_800), ("1-2:30", 95_400), ("1-2:30:05", 95_405),
+        ("UNLIMITED", 0), ("0", 0), ("", None), ("4h", None), ("1:2:3:4", None), ("-5", None), ("9" * 5000, None),
+    ],
+)  # fmt: skip
+def test_time_limits_are_read_as_sbatch_does(time: str, seconds: int | None) -> None:
+    assert slurm_seconds(time) == seconds

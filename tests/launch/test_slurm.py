@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -89,7 +91,7 @@ def test_queued_runs_are_not_submitted_again(fake: FakeSlurm, tmp_path: Path, ca
     executor(CPU, tmp_path / "runs").execute([parent, other], lambda: None)
     fake.answer(sbatch={"says": "COUNT"}, squeue={"says": "101 0"})  # the element of `other` has left the queue
     executor(CPU, tmp_path / "runs").execute([parent, other, child], lambda: None)
-    assert "1 runs are queued already (job 101)" in caplog.messages[1]
+    assert "1 run is queued already (job 101) and is not submitted" in caplog.messages[1]
     scripts = [Path(call[-1]) for call in fake.calls("sbatch")][1:]
     names = [[one["name"] for one in json.loads((path.parent / "jobs.json").read_text())["jobs"]] for path in scripts]
     assert names == [["other", "child"]]
@@ -145,8 +147,21 @@ def test_script_contains_the_requested_options(tmp_path: Path, caplog: pytest.Lo
     ):  # fmt: skip
         assert f"#SBATCH {line}" in lines, line
     assert lines[-1].startswith(f"exec {sys.executable} -m resnet_repro.launch.slurm_element ")
-    assert lines.index("module load cuda") < len(lines) - 1
+    assert lines.index("module load cuda") < lines.index(
+        "export PYTHONSAFEPATH=1  # no modules from the working directory"
+    )
     assert not (tmp_path / "runs").exists()  # nothing is written
+
+
+def test_paths_in_the_script_may_have_any_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "the user's 50 % #1"
+    executor(LaunchOptions("slurm", dry_run=True), folder).execute([job(tmp_path / "a", "")], lambda: None)
+    lines = caplog.messages[-1].splitlines()
+    (output,) = (line for line in lines if line.startswith("#SBATCH --output="))
+    # sbatch reads words as a shell does, and % as the start of a number.
+    (word,) = shlex.split(output.removeprefix("#SBATCH "))
+    assert re.fullmatch(rf"--output={re.escape(str(folder)).replace('%', '%%')}/slurm/study-quick-.*/%a\.txt", word)
+    assert shlex.split(lines[-1])[-1].startswith(str(folder))
 
 
 def test_runs_on_several_nodes_are_started_with_srun(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -179,7 +194,7 @@ def test_small_runs_share_the_gpu_of_an_element(
     second = executor(LaunchOptions("slurm", slots=3), tmp_path / "runs")
     second.plan(7, SMALL_LOAD)
     second.execute(jobs, lambda: None)
-    assert "1 runs are queued already (job 101)" in caplog.messages[1]
+    assert "1 run is queued already (job 101) and is not submitted" in caplog.messages[1]
 
 
 def test_resources_of_an_element_depend_on_the_load(tmp_path: Path) -> None:

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import cli_process
+from conftest import REPLACED, cli_process
 from made_records import record_in
 
 from resnet_repro.config.arm import Arm, ModelSpec
 from resnet_repro.config.recipes import HE15_CIFAR
 from resnet_repro.config.settings import RunSettings
+from resnet_repro.design import registry
 from resnet_repro.errors import UserError
 from resnet_repro.parsing import parse_seeds
 from resnet_repro.records.layout import run_folder
@@ -55,6 +56,8 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "experiments" / f"{name}.py").write_text(EXPERIMENT.format(name=name))
     (tmp_path / "runs").mkdir()
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "BUILT_IN", tmp_path / "experiments")
+    REPLACED.add(tmp_path)  # for commands in other processes
     return Path("runs")
 
 

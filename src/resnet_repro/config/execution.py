@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+
+import msgspec
+
+from resnet_repro.config.settings import unknown_fields
+from resnet_repro.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -31,3 +36,28 @@ class Execution:
     """Steps over all runs of the study with the same network, on any machine. 0: unknown, only this run counts."""
     net_runs: int = 0
     """Number of these runs. 0: unknown."""
+
+    @staticmethod
+    def from_json(data: object) -> Execution:
+        """Read the execution of a run that this or an earlier version stored.
+
+        Raises UserError for values that this version cannot execute.
+        """
+        try:
+            execution = msgspec.convert(data, Execution)
+            if unknown := unknown_fields(data, asdict(execution)):
+                raise ValueError(f"unknown fields: {', '.join(unknown)}")
+        except ValueError as error:
+            raise UserError(f"this is the execution of another version ({error}): start the run again") from error
+        if not 0 < execution.memory_share <= 1:
+            raise UserError(f"invalid memory_share {execution.memory_share}: expected a number in (0, 1]")
+        for name, least in (
+            ("threads", 1),
+            ("checkpoint_seconds", 0),
+            ("workers", 0),
+            ("net_steps", 0),
+            ("net_runs", 0),
+        ):
+            if (value := getattr(execution, name)) < least:
+                raise UserError(f"invalid {name} {value}: expected a number of at least {least}")
+        return execution

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,9 @@ from resnet_repro.errors import UserError
 
 SCORED_STEP = 500  # Images. Short budgets score a positive multiple of this number.
 SCORED_WHOLE = 2_000  # Steps. In longer budgets, scoring all images costs little compared to training.
+
+COMPUTED_IN = ("bf16", "fp32")  # precisions of a run
+KINDS = ("cpu", "cuda", "mps")  # kinds of device
 
 
 # Runs of at least this many steps execute each step as one CUDA graph. Recording the graph takes as long as several eager
@@ -104,16 +107,43 @@ class RunSettings:
         """
         try:
             settings = msgspec.convert(data, RunSettings)
-            if unknown := _unknown(data, settings.to_json()):
+            if unknown := unknown_fields(data, settings.to_json()):
                 raise ValueError(f"unknown fields: {', '.join(unknown)}")
         except ValueError as error:
             raise UserError(f"these are settings of another version ({error}): train the run again") from error
+        settings.check()
         return settings
 
+    def check(self) -> None:
+        """Raise UserError for a value that no run can be trained with. Nothing is replaced by another value."""
+        arm, recipe = self.arm, self.arm.recipe
+        known: dict[str, tuple[object, Sequence[object]]] = {
+            "precision": (self.precision, COMPUTED_IN),
+            "device": (self.device, KINDS),
+        }
+        for name, (value, values) in known.items():
+            if value not in values:
+                raise UserError(f"invalid {name} {value!r}: expected one of {', '.join(map(str, values))}")
+        least: dict[str, tuple[float | None, float]] = {
+            "seed": (self.seed, 0),
+            "iterations": (self.iterations, 0),
+            "evaluate_every": (self.evaluate_every, 1),
+            "stretch": (self.stretch, 0),
+            "prefix": (self.prefix, 0),
+            "resolution": (self.resolution, 1),
+            f"batch_size of {arm.name}": (recipe.batch_size, 1),
+            f"validation_images of {arm.name}": (recipe.validation_images, 0),
+            f"train_images of {arm.name}": (recipe.train_images, 0),
+            f"padding of {arm.name}": (recipe.padding, 0),
+        }
+        for name, (value, smallest) in least.items():
+            if value is not None and value < smallest:
+                raise UserError(f"invalid {name} {value}: expected a number of at least {smallest}")
 
-def _unknown(data: Any, known: Any) -> list[str]:
+
+def unknown_fields(data: Any, known: Any) -> list[str]:
     """Keys of nested objects that this version does not know. Keys with the value None are ignored."""
     if not (isinstance(data, Mapping) and isinstance(known, Mapping)):
         return []
-    deeper = [key for name in data.keys() & known.keys() for key in _unknown(data[name], known[name])]
+    deeper = [key for name in data.keys() & known.keys() for key in unknown_fields(data[name], known[name])]
     return sorted(key for key in data.keys() - known.keys() if data[key] is not None) + deeper

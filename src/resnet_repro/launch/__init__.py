@@ -55,7 +55,7 @@ def executor_for(spec: ExecutorSpec, dist: DistContext | None = None) -> Executo
     dist: the process group, if torchrun or srun started several processes that train each run together.
     Raises UserError for options that cannot be met; in that case nothing has been started.
     """
-    executor = spec.options.check().executor
+    executor = spec.check().options.executor
     if executor == "ray":
         from resnet_repro.launch.ray_cluster import RayExecutor
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import time
@@ -13,6 +12,7 @@ from types import FrameType
 from typing import Literal
 
 from resnet_repro.launch.slots import Slot
+from resnet_repro.processes import child_environment
 from resnet_repro.records.failures import NO_SPACE, no_space
 from resnet_repro.records.progress import STOPPED
 from resnet_repro.surroundings import ENVIRONMENT
@@ -65,13 +65,16 @@ class Job:
                 stdin=subprocess.PIPE,  # never written to; the process reads its end when the launcher is gone
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=os.environ | ENVIRONMENT | slot.environment | dict(self.environment),
+                env=child_environment() | ENVIRONMENT | slot.environment | dict(self.environment),
                 start_new_session=True,  # Ctrl-C in the terminal reaches only the launcher
             )
 
     def outcome(self, code: int, interrupted: bool = False) -> Outcome:
-        """The outcome of the job, given the exit code of its process."""
-        if code in (0, UNWRITTEN_OUTPUT) and self.marker.exists():
+        """The outcome of the job, given the exit code of its process.
+
+        A signal may end a process that has done its job and is about to exit.
+        """
+        if self.marker.exists() and (code <= 0 or interrupted or code in (STOPPED, UNWRITTEN_OUTPUT)):
             return "done"
         if interrupted or code == STOPPED:
             return "stopped"

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from resnet_repro.errors import UserError
-from resnet_repro.parsing import number
+from resnet_repro.hardware import PRECISIONS
+from resnet_repro.launch.slots import numbers_of_gpus
+from resnet_repro.parsing import choice, number
 
 EXECUTORS = ("local", "ray", "slurm")
+SIGNAL_SECONDS = 120  # from Slurm's signal to the time limit, to write a checkpoint
+LONGEST_TIME = 40  # characters
 # Executors that accept an option. All other options are for Slurm only.
 _EXECUTORS_OF = {
     "slots": ("local", "slurm"),
@@ -60,18 +65,78 @@ class LaunchOptions:
         return self.executor == "local"
 
     def check(self) -> LaunchOptions:
-        """Return the options. Raises UserError for an option that the executor does not support."""
+        """Return the options. Raises UserError for a value or a combination that is invalid on every machine."""
         for field in fields(self):
             value: Any = getattr(self, field.name)
-            if field.name in ("executor", "devices") or value in (None, False):
+            if field.name in ("executor", "devices") or value is None or value is False:
                 continue
             executors = _EXECUTORS_OF.get(field.name, ("slurm",))
             if self.executor not in executors:
+                given = "--dry-run (DRY_RUN=1)" if value is True else f"{field.name.upper()}={value}"
+                default = " (the default)" if self.is_local else ""
                 raise UserError(
-                    f"{field.name.upper()}={value} cannot be combined with EXECUTOR={self.executor}: leave it out, or use "
+                    f"{given} cannot be combined with EXECUTOR={self.executor}{default}: leave it out, or use "
                     f"EXECUTOR={' or '.join(executors)}"
                 )
+        self._check_devices()
+        self._check_slurm()
         return self
+
+    def _check_devices(self) -> None:
+        if self.devices not in ("auto", "cpu", "mps", "cuda"):
+            numbers_of_gpus(self.devices)
+        if not self.is_local and self.devices not in ("auto", "cpu", "cuda"):
+            raise UserError(
+                f"DEVICES={self.devices!r} cannot be combined with EXECUTOR={self.executor}: expected auto, cuda or cpu"
+            )
+        share = self.gpu_share
+        if share is not None and self.devices == "cpu":
+            raise UserError(f"GPU_SHARE={share:g} does not apply to runs on CPUs: leave it out, or use DEVICES=cuda")
+        if self.devices == "cpu" and self.gpus:
+            raise UserError(f"GPUS={self.gpus} cannot be combined with DEVICES=cpu: leave one of them out")
+        if self.devices == "cuda" and self.gpus == 0:
+            raise UserError("GPUS=0 cannot be combined with DEVICES=cuda: leave one of them out")
+
+    def _check_slurm(self) -> None:
+        for name, value in (("PARTITION", self.partition), ("ACCOUNT", self.account)):
+            if value is not None and not re.fullmatch(r"[^\s'\"\\#]+", value):
+                raise UserError(f"invalid {name} {value!r}: expected a name as for sbatch, without spaces or quotes")
+        if self.sbatch is not None and (not self.sbatch.strip() or "\n" in self.sbatch or "\r" in self.sbatch):
+            raise UserError(f"invalid SBATCH {self.sbatch!r}: expected options of sbatch on one line, e.g. --mem=32G")
+        if self.time is None:
+            return
+        seconds = slurm_seconds(self.time)
+        if seconds is None:
+            raise UserError(f"invalid TIME {self.time!r}: expected a time limit as for sbatch, e.g. 4:00:00")
+        lead = self.signal_seconds or SIGNAL_SECONDS
+        if 0 < seconds <= lead:
+            raise UserError(
+                f"TIME={self.time} is not longer than the {lead} seconds before its end at which runs save: expected more "
+                "time, or a smaller SIGNAL_SECONDS"
+            )
+
+
+def check_share(share: float, spread: bool) -> None:
+    """Raise UserError unless a run can use this number of GPUs. spread: runs use several devices."""
+    if 0 < share <= 1 or (spread and share == int(share) and share > 0):
+        return
+    allowed = "a number in (0, 1] or a whole number of GPUs" if spread else "a number in (0, 1]"
+    raise UserError(f"invalid GPU_SHARE {share:g}: expected {allowed}, e.g. 0.5")
+
+
+def slurm_seconds(time: str) -> int | None:
+    """The seconds of a time limit of sbatch, 0 for none; None for a text that sbatch does not accept."""
+    if time.upper() in ("UNLIMITED", "INFINITE"):
+        return 0
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", time, re.ASCII)
+    if match is None or len(time) > LONGEST_TIME:
+        return None
+    days, *rest = match.groups()
+    numbers = [int(part) for part in rest if part is not None]
+    if days is None and len(numbers) < 3:  # minutes, or minutes:seconds
+        numbers = [0, *numbers]
+    hours, minutes, seconds = [*numbers, 0, 0][:3]
+    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 @dataclass(frozen=True)
@@ -80,7 +145,7 @@ class ExecutorSpec:
 
     options: LaunchOptions
     precision: str
-    """One of "auto", "bf16" and "fp32"."""
+    """One of `hardware.PRECISIONS`."""
     runs_dir: Path
     """The folder of all runs."""
     name: str
@@ -89,6 +154,23 @@ class ExecutorSpec:
     """Whether each run uses several devices."""
     decodes: bool = False
     """Whether runs decode images from files during training."""
+
+    def check(self) -> ExecutorSpec:
+        """Return the spec. Raises UserError for options that exclude each other in this study, on any machine."""
+        options = self.options.check()
+        choice(self.precision, PRECISIONS, "precision")
+        share, gpus, nodes = options.gpu_share, options.gpus, options.nodes
+        if share is not None:
+            check_share(share, self.spread)
+        several = max(gpus or 1, nodes or 1) > 1
+        if several and not self.spread:
+            given = [f"{name}={value}" for name, value in (("GPUS", gpus), ("NODES", nodes)) if value is not None]
+            raise UserError(f"{' '.join(given)} does not apply to runs that use one device each: leave it out")
+        if several and options.slots:
+            raise UserError(
+                f"SLOTS={options.slots} does not apply to runs that use several GPUs or nodes: leave it out"
+            )
+        return self
 
 
 def add_launch_flags(parser: argparse.ArgumentParser) -> None:
@@ -109,7 +191,7 @@ def add_launch_flags(parser: argparse.ArgumentParser) -> None:
         ("partition", str, "slurm: as for sbatch"),
         ("account", str, "slurm: as for sbatch"),
         ("time", str, "slurm: time limit as for sbatch, e.g. 4:00:00"),
-        ("signal-seconds", number(int), "slurm: seconds before the time limit to save and requeue a run (default: 120)"),
+        ("signal-seconds", number(int, 1, 65_535), "slurm: seconds before the time limit at which a run saves (default: 120)"),
         ("sbatch", str, "slurm: further sbatch options"),
         ("setup", str, "slurm: shell lines before the run, e.g. 'module load cuda'"),
     ):  # fmt: skip

@@ -28,6 +28,7 @@ from resnet_repro.launch.options import ExecutorSpec
 from resnet_repro.launch.sharing import UNKNOWN_MEMORY, Load, runs_a_gpu
 from resnet_repro.launch.slots import Slot, environment_of
 from resnet_repro.parsing import plural
+from resnet_repro.processes import child_environment
 
 log = logging.getLogger(__name__)
 LOSSES = 10  # how often a run may lose its worker or node before it counts as failed
@@ -46,16 +47,12 @@ class RayExecutor:
 
     def __init__(self, spec: ExecutorSpec) -> None:
         options = spec.options
-        if options.devices not in KINDS:
-            raise UserError(
-                f"DEVICES={options.devices!r} cannot be combined with EXECUTOR=ray: expected auto, cuda or cpu"
-            )
         if find_spec("ray") is None:
             raise UserError("EXECUTOR=ray needs the package ray, which is not installed: run make setup-ray")
-        self.options = options
+        self.options, self.spread = options, spec.spread
         self._join(os.environ.get("RAY_ADDRESS", ""), spec.name)
         try:
-            self._find_room(spec.spread)
+            self._find_room()
             self._look_around(spec.runs_dir, spec.precision)
         except BaseException:
             self.close()
@@ -76,13 +73,15 @@ class RayExecutor:
         if not address:
             quiet |= {"num_cpus": cpu_cores(), "include_dashboard": False}
         try:
-            self.ray.init(address=address or "local", **quiet)
+            # Ray adds the working directory to the module path of its workers, where a file of the user could replace a module.
+            with contextlib.chdir(sys.prefix):
+                self.ray.init(address=address or "local", **quiet)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             cluster = f"the Ray cluster at RAY_ADDRESS={address}" if address else "a Ray cluster on this machine"
             reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
             raise UserError(f"cannot join {cluster} ({reason}): check the address, or unset RAY_ADDRESS") from error
 
-    def _find_room(self, spread: bool) -> None:
+    def _find_room(self) -> None:
         """Set the kind of device, threads and GPUs of a run. Raises UserError if a run does not fit on any node."""
         nodes = [node for node in self.ray.nodes() if node["Alive"]]
         with_gpus = [node for node in nodes if node["Resources"].get("GPU")]
@@ -95,8 +94,8 @@ class RayExecutor:
                 )
             self.gpus = 0.0
         else:
-            self.gpus = _checked_share(1.0 if share is None else share, spread)
-        self.may_share = self.kind == "cuda" and share is None and not spread
+            self.gpus = 1.0 if share is None else share
+        self.may_share = self.kind == "cuda" and share is None and not self.spread
         self.threads = self.options.threads or (_threads_for(with_gpus, self.gpus) if self.gpus else 1)
         self.nodes = [node for node in nodes if _room(node, self.threads, self.gpus)]
         if not self.nodes:
@@ -211,10 +210,10 @@ class RayExecutor:
 
     def _slot(self) -> Slot:
         """The slot of a run. Ray sets CUDA_VISIBLE_DEVICES of the task on its node."""
-        environment = environment_of(self.kind, self.threads)
         processes = max(1, int(self.gpus))
+        threads = max(1, self.threads // processes)
         share = self.gpus if 0 < self.gpus < 1 else 1.0
-        return Slot(self.kind, "Ray", self.threads, environment, share, processes, max(1, self.threads // processes))
+        return Slot(self.kind, "Ray", threads, environment_of(self.kind, threads), share, processes, workers=threads)
 
     def close(self) -> None:
         """Disconnect from the cluster. A cluster that was started here ends."""
@@ -232,7 +231,7 @@ def _look(path: str, kind: str | None) -> tuple[str | None, dict[str, Any]]:
     # In a separate process, so that this Ray worker does not keep torch in memory.
     code = f"import json; from resnet_repro.hardware import facts; print(json.dumps(facts({kind!r})))"
     # Ray hides all GPUs from a task that requests none.
-    environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    environment = {name: value for name, value in child_environment().items() if name != "CUDA_VISIBLE_DEVICES"}
     answer = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, encoding="utf-8", errors="replace"
     )
@@ -297,13 +296,6 @@ def _ended(ray: Any, references: list) -> list:
 def _last_line(error: Exception) -> str:
     """The last line of an error of Ray, or its type if it has no text."""
     return (str(error).strip() or type(error).__name__).splitlines()[-1]
-
-
-def _checked_share(share: float, spread: bool) -> float:
-    if 0 < share <= 1 or (spread and share == int(share) and share > 0):
-        return share
-    allowed = "a number in (0, 1] or a whole number of GPUs" if spread else "a number in (0, 1]"
-    raise UserError(f"invalid GPU_SHARE {share:g}: expected {allowed}, e.g. 0.5")
 
 
 def _threads_for(nodes: Sequence[dict], gpus: float) -> int:

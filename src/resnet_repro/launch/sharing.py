@@ -82,7 +82,7 @@ def serves(environment: Mapping[str, str]) -> None:
     """Check the service with a test client, which takes a second or two. Raises OSError if the client fails."""
     try:
         client = subprocess.run(
-            [sys.executable, "-c", CLIENT], env=environment, timeout=START_SECONDS, capture_output=True, text=True
+            [sys.executable, "-P", "-c", CLIENT], env=environment, timeout=START_SECONDS, capture_output=True, text=True
         )
     except subprocess.TimeoutExpired as error:
         raise OSError("a test client timed out") from error

@@ -18,6 +18,9 @@ GLIBC_KEEPS_MEMORY = {
 }
 
 
+MOST_DIGITS = 9  # of a GPU's number; int() refuses thousands of digits
+
+
 @dataclass(frozen=True)
 class Slot:
     """The resources of one run."""
@@ -56,23 +59,29 @@ def parse_devices(
         return [devices]
     if devices == "cuda" and usable:
         return [f"cuda:{index}" for index in usable]
-    if devices == "cuda" and trouble:
-        raise UserError(f"DEVICES='cuda' cannot be used: {trouble}")
-    numbers = [part.strip().removeprefix("cuda:") for part in devices.split(",")]
-    if not all(number.isascii() and number.isdigit() for number in numbers):
-        if devices == "cuda":
-            raise UserError("no GPU found on this machine; use DEVICES=cpu")
+    if devices == "cuda":
         raise UserError(
-            f"invalid DEVICES {devices!r}: expected auto, cpu, mps, cuda or a list of GPUs, e.g. cuda:0,cuda:1"
+            f"DEVICES='cuda' cannot be used: {trouble}" if trouble else "no GPU found on this machine; use DEVICES=cpu"
         )
+    numbers = numbers_of_gpus(devices)
     for number in numbers:
-        if int(number) >= cuda_count:
+        if number >= cuda_count:
             raise UserError(
                 f"invalid DEVICES {devices!r}: GPU {number} does not exist, this machine has {plural(cuda_count, 'GPU')}"
             )
-    if any(int(number) not in usable for number in numbers):
+    if any(number not in usable for number in numbers):
         raise UserError(f"DEVICES={devices!r} cannot be used: {trouble}")
-    return [f"cuda:{int(number)}" for number in dict.fromkeys(numbers)]
+    return [f"cuda:{number}" for number in numbers]
+
+
+def numbers_of_gpus(devices: str) -> list[int]:
+    """The numbers in a list of GPUs as "cuda:0,cuda:2" or "0,2", each once. Raises UserError for another text."""
+    numbers = [part.strip().removeprefix("cuda:") for part in devices.split(",")]
+    if not all(number.isascii() and number.isdigit() and len(number) <= MOST_DIGITS for number in numbers):
+        raise UserError(
+            f"invalid DEVICES {devices!r}: expected auto, cpu, mps, cuda or a list of GPUs, e.g. cuda:0,cuda:1"
+        )
+    return list(dict.fromkeys(map(int, numbers)))
 
 
 def plan_slots(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import secrets
 import shlex
 import shutil
@@ -24,14 +25,13 @@ from pathlib import Path
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_json, write_json
 from resnet_repro.launch.job import Job, Outcome
-from resnet_repro.launch.options import ExecutorSpec
+from resnet_repro.launch.options import SIGNAL_SECONDS, ExecutorSpec
 from resnet_repro.launch.sharing import UNKNOWN_MEMORY, Load, runs_a_gpu
 from resnet_repro.launch.slots import Slot, environment_of
 from resnet_repro.parsing import plural
 from resnet_repro.records.progress import amend_progress, progress_of
 
 log = logging.getLogger(__name__)
-SIGNAL_SECONDS = 120  # from the signal to the time limit, to write a checkpoint
 LARGEST_ARRAY = 1_000  # elements per array; Slurm's default limit is 1,001
 CORES_PER_GPU = 8  # cores per GPU on most clusters
 THREADS_WITH_A_GPU, THREADS_THAT_DECODE = 4, 8  # for a run that does not share its GPU
@@ -41,27 +41,17 @@ JOBS = "jobs.json"
 class SlurmExecutor:
     """Submits a batch script per array with sbatch; with dry_run, prints the scripts instead.
 
-    Raises UserError for options that exclude each other, or if Slurm's commands are missing.
+    Raises UserError if Slurm's commands are missing.
     """
 
     leaves = True
 
     def __init__(self, spec: ExecutorSpec) -> None:
         options = spec.options
-        if options.devices not in ("auto", "cpu", "cuda"):
-            raise UserError(
-                f"DEVICES={options.devices!r} cannot be combined with EXECUTOR=slurm: expected auto, cuda or cpu"
-            )
         self.options, self.runs_dir, self.name = options, spec.runs_dir, spec.name
         self.kind = "cpu" if options.devices == "cpu" or options.gpus == 0 else "cuda"
         self.gpus = (options.gpus or 1) if self.kind == "cuda" else 0
         self.nodes = options.nodes or 1
-        if options.devices == "cpu" and options.gpus:
-            raise UserError(f"GPUS={options.gpus} cannot be combined with DEVICES=cpu: leave one of them out")
-        if not spec.spread and (self.gpus > 1 or self.nodes > 1):
-            raise UserError(
-                f"GPUS={self.gpus} NODES={self.nodes} does not apply to runs that use one device each: leave them out"
-            )
         alone = THREADS_THAT_DECODE if spec.decodes else THREADS_WITH_A_GPU
         self.threads = options.threads or (alone if self.kind == "cuda" else 1)
         self.may_share = self.kind == "cuda" and not spec.spread and not spec.decodes
@@ -109,7 +99,9 @@ class SlurmExecutor:
         new = [job for job in jobs if str(job.marker) not in queued]
         if len(new) < len(jobs):
             numbers = ", ".join(sorted({queued[str(job.marker)] for job in jobs if str(job.marker) in queued}))
-            log.info(f"{len(jobs) - len(new)} runs are queued already (job {numbers}) and are not submitted again")
+            old = len(jobs) - len(new)
+            verb = "is" if old == 1 else "are"
+            log.info(f"{plural(old, 'run')} {verb} queued already (job {numbers}) and {verb} not submitted again")
         stem = f"{self.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         submitted: list[str] = []
         for number, (predecessors, array) in enumerate(_arrays(new, LARGEST_ARRAY * self.each)):
@@ -128,8 +120,8 @@ class SlurmExecutor:
                 raise
         if submitted:
             log.info(
-                f"submitted {len(new)} runs as job {', '.join(submitted)}: see make status and make report; run the same "
-                "command again to submit missing runs"
+                f"submitted {plural(len(new), 'run')} as job {', '.join(submitted)}: see make status and make report; run the "
+                "same command again to submit missing runs"
             )
         return ["submitted"] * len(jobs)
 
@@ -186,7 +178,7 @@ class SlurmExecutor:
         headers = {
             "job-name": self.name,
             "array": f"0-{math.ceil(runs / self.each) - 1}",
-            "output": f"{folder}/%a.txt",
+            "output": f"{str(folder).replace('%', '%%')}/%a.txt",
             "open-mode": "append",
             "partition": options.partition,
             "account": options.account,
@@ -200,7 +192,7 @@ class SlurmExecutor:
             "dependency": f"afterany:{':'.join(before)}" if before else None,
         }
         lines = ["#!/bin/bash"]
-        lines += [f"#SBATCH --{name}={value}" for name, value in headers.items() if value is not None]
+        lines += [f"#SBATCH --{name}={_escaped(str(value))}" for name, value in headers.items() if value is not None]
         lines += ["#SBATCH --requeue"]
         lines += [f"#SBATCH {options.sbatch}"] if options.sbatch else []
         element = (
@@ -208,6 +200,7 @@ class SlurmExecutor:
         )
         lines += ["", "trap '' USR1  # until the element listens"]
         lines += [options.setup] if options.setup else []
+        lines += ["export PYTHONSAFEPATH=1  # no modules from the working directory"]
         lines += [f"srun --input=none --kill-on-bad-exit=0 {element}" if is_group else f"exec {element}", ""]
         return "\n".join(lines)
 
@@ -220,6 +213,11 @@ def _mark_queued(job: Job) -> None:
     folder = job.log.parent
     if progress_of(folder).get("status") == "waiting":
         amend_progress(folder, queued=True)
+
+
+def _escaped(value: str) -> str:
+    """A value for a line of sbatch's options, which ends at a blank or # unless a backslash precedes it."""
+    return re.sub(r"([\s\\'\"#])", r"\\\1", value)
 
 
 def _arrays(jobs: Sequence[Job], most: int) -> list[tuple[list[int], list[Job]]]:

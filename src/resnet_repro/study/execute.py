@@ -78,7 +78,8 @@ def carry_out(request: Request, mirror: Mirror, console: Console) -> Study:
         pending = missing_runs(runs, reuse=is_main and not request.launch.dry_run, is_group=group is not None)
         counted = _count(request, budget) if is_main else []
         if done := len(runs) - len(pending):
-            log.info(f"{done} of {len(runs)} runs are finished already and are not repeated")
+            verb = "is" if done == 1 else "are"
+            log.info(f"{done} of {plural(len(runs), 'run')} {verb} finished already and {verb} not repeated")
         outcomes: dict[str, Outcome] = {}
         lost: dict[str, list[str]] = {}
         if pending:
@@ -136,7 +137,7 @@ def _plan_line(request: Request, executor: Executor, pending: Sequence[Run], pla
         steps = "each step one CUDA graph"
     elif executor.kind == "cpu":
         steps += ", compiled if that saves time"
-    runs = f"{len(pending)} runs of up to {longest:,} steps"
+    runs = f"{plural(len(pending), 'run')} of up to {plural(longest, 'step')}"
     return f"{request.experiment.name}: {runs}, {placement}, {executor.precision}, {steps}"
 
 
@@ -158,10 +159,15 @@ def _execute_watched(
 
 
 def _look_over(runs: Sequence[Run], outcomes: dict[str, Outcome]) -> None:
-    """Mark failed runs. Raises UserError if a run started from weights that its retrained source no longer has."""
+    """Mark failed runs, and count stopped runs that have a record as done.
+
+    Raises UserError if a run started from weights that its retrained source no longer has.
+    """
     for run in runs:
         if record := find_record(run.folder):
             check_sources(run.folder, run.settings, record)
+            if outcomes.get(run.name) == "stopped":  # its end has overtaken the signal
+                outcomes[run.name] = "done"
     for run in runs:
         if outcomes.get(run.name) == "failed":
             run.mark_failed()

@@ -111,13 +111,20 @@ def _for_as_many_epochs(arm: Arm, images: int, published: str) -> tuple[Arm, flo
 def counted_budget(request: Request) -> str:
     """The name of the budget's folder for an experiment that only counts networks.
 
-    Raises UserError if the request names data or a length.
+    Raises UserError if the request names data, a length, weights or an executor.
     """
     if request.dataset not in ("none", "auto"):
         raise UserError(
             f"DATASET={request.dataset} does not apply to {request.experiment.name}, which counts networks without data; "
             "leave it out"
         )
+    others = {"EXECUTOR": None if request.launch.is_local else request.launch.executor, "WEIGHTS": request.weights}
+    for name, value in others.items():
+        if value is not None:
+            raise UserError(
+                f"{name}={value} does not apply to {request.experiment.name}, which counts networks in this process; leave "
+                "it out"
+            )
     if request.profile not in request.experiment.profiles:
         raise UserError(f"ITERATIONS does not apply to {request.experiment.name}, which trains nothing; leave it out")
     return request.profile.name

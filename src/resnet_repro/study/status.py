@@ -16,6 +16,7 @@ from statistics import mean
 from resnet_repro.design.budgets import Budget
 from resnet_repro.design.experiment import Experiment, Profile
 from resnet_repro.design.registry import experiment_names, load_experiment
+from resnet_repro.errors import UserError
 from resnet_repro.parsing import seed_list
 from resnet_repro.records.state import RunState, State, run_state
 
@@ -44,7 +45,13 @@ def status_lines(names: Sequence[str], runs_dir: Path) -> list[str]:
     for name in dict.fromkeys(names or experiment_names()):
         surveys = []
         if names or (runs_dir / name).is_dir():
-            surveys = survey(load_experiment(name), runs_dir, time.time())
+            try:
+                surveys = survey(load_experiment(name), runs_dir, time.time())
+            except UserError as error:
+                if names:
+                    raise
+                damaged.append(f"{runs_dir / name} ({error})")
+                continue
         for summary in surveys:
             lines += _text(name, summary)
         if not any(summary.runs for summary in surveys):

@@ -20,6 +20,7 @@ from typing import Any
 
 from resnet_repro.errors import UserError
 from resnet_repro.parsing import plural
+from resnet_repro.processes import child_environment
 from resnet_repro.tracking.report_upload import store_report
 
 log = logging.getLogger(__name__)
@@ -166,7 +167,7 @@ def start_process(directory: Path, mode: str, client_files: Path, finish_seconds
     finish_seconds: longest wait for a run's last requests.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    environment = {key: value for key, value in os.environ.items() if key not in _FOREIGN}
+    environment = {key: value for key, value in child_environment().items() if key not in _FOREIGN}
     with (directory / LOG).open("ab") as errors:
         return subprocess.Popen(
             [sys.executable, "-m", "resnet_repro.tracking.process", str(client_files), mode, str(finish_seconds)],

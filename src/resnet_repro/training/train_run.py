@@ -16,8 +16,9 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -31,14 +32,15 @@ from resnet_repro.data.base import Data
 from resnet_repro.data.cached_features import FeatureData
 from resnet_repro.data.open_data import open_data
 from resnet_repro.data.workers import loss_of_worker
-from resnet_repro.diagnostics.along_training import make_diagnostics
+from resnet_repro.diagnostics.along_training import DIAGNOSTICS, make_diagnostics
 from resnet_repro.diagnostics.diagnostic import DiagnosticContext
 from resnet_repro.distributed import ALONE, DistContext, dist_context
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_json
+from resnet_repro.models import builder
 from resnet_repro.models.recompute import recompute_activations
 from resnet_repro.models.transfer import TransferNet
-from resnet_repro.parsing import plural
+from resnet_repro.parsing import choice, plural
 from resnet_repro.records.failures import NO_SPACE, SAID, is_no_space, no_space
 from resnet_repro.records.layout import CHECKPOINT, LOCK, RECORD, RUN
 from resnet_repro.records.lock import hold
@@ -181,7 +183,7 @@ def _fit(folder: Path, settings: RunSettings, module: Classifier, data: Data, ca
         use_distributed_sampler=False,
         # Explicit, since Lightning would guess: a run inside a Slurm job may be a single process.
         plugins=[TorchElasticEnvironment() if is_distributed else LightningEnvironment(), InPlace()],
-        precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
+        precision={"bf16": "bf16-mixed", "fp32": "32-true"}[settings.precision],  # type: ignore[arg-type]
         max_steps=settings.stop_at,
         limit_val_batches=0,
         callbacks=callbacks,
@@ -246,6 +248,21 @@ def _say_no_space(folder: Path, error: BaseException) -> None:
         sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
+def _read(path: Path, run: Mapping[str, Any]) -> tuple[RunSettings, Execution]:
+    """The settings and the execution in run.json at `path`. Raises UserError that names the file."""
+    try:
+        settings, execution = RunSettings.from_json(run.get("settings")), Execution.from_json(run.get("execution"))
+        for name in settings.arm.watch:
+            choice(name, DIAGNOSTICS, "measurement")
+    except UserError as error:
+        raise UserError(f"{path} cannot be executed: {error}") from error
+    try:
+        builder(settings.arm.model)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"{path} cannot be executed: unknown network {settings.arm.model.builder!r}") from error
+    return settings, execution
+
+
 def main(arguments: list[str]) -> int:
     folder = Path(arguments[0])
     make_independent("utf-8")  # of the log
@@ -260,7 +277,7 @@ def main(arguments: list[str]) -> int:
             outcome = "finished"
             # A process of another launcher may have finished the run while this one waited for the lock.
             if not dist.broadcast((folder / RECORD).exists()):
-                outcome = train(folder, RunSettings.from_json(run["settings"]), Execution(**run["execution"]), dist)
+                outcome = train(folder, *_read(folder / RUN, run), dist)
     except UserError as error:
         print(f"{SAID}{error}", file=sys.stderr, flush=True)
         return 2
