@@ -84,7 +84,7 @@ def test_names_of_users_reach_pdf_and_page_in_any_folder(
     assert written.pdf is not None and written.pdf.read_bytes().startswith(b"%PDF")
     write_summary(summary_content([degradation], {"degradation": ["paper"]}, paper_runs), reports)
     page = (reports / "summary.md").read_text(encoding="utf-8")
-    assert r"\*caf\\udce9\* \<b\>\|\\u000a# 数据" in page
+    assert r"\*caf\\xe9\* \<b\>\|\\u000a# 数据" in page
 
 
 def test_longest_budget_with_records_comes_first(degradation: Experiment, paper_runs: Path) -> None:
