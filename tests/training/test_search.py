@@ -75,7 +75,8 @@ def make_candidates(folder: Path, settings: RunSettings, scores: dict[str, tuple
     searching = run_folder(folder, settings.experiment, settings.budget, arm.name, settings.seed)
     for source, (rate, error) in zip(source_folders(searching, settings), scores.values(), strict=True):
         source.mkdir(parents=True)
-        outcome = {"status": "diverged" if error is None else "finished", "final": {"validation_error": error}}
+        diverged = {"status": "diverged", "diverged_at": 5} if error is None else {"status": "finished"}
+        outcome = diverged | {"final": {"validation_error": error}}
         record_in(source, settings, **outcome, recipe=settings.to_json()["arm"]["recipe"] | {"learning_rate": rate})
     return searching
 
