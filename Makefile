@@ -58,7 +58,7 @@ EXPERIMENTS := $(subst _,-,$(notdir $(basename $(wildcard experiments/[a-z]*.py)
 
 help: ## list the targets (at once)
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "Variables, as in make depth PROFILE=paper SEEDS=0-4; resnet-repro run --help says what each takes:"
+	@echo "Variables, e.g. make depth PROFILE=paper SEEDS=0-4; resnet-repro run --help describes them:"
 	@echo $(VARIABLES) DRY_RUN | fold -s -w 110 | sed 's/^/  /'
 
 setup: $(READY) ## install the pinned dependencies (once; some minutes, several GB with CUDA)
@@ -104,26 +104,26 @@ $(EXPERIMENTS): $(READY)
 	$(say_ignored)
 	$(REPRO) run $@ $(FLAGS)
 
-degradation: ## plain-20/56 against resnet-20/56 (quick: 8 minutes on two CPU cores)
-depth: ## ResNet-20 to 110, and a stretch of 1202 (quick: 12 minutes)
-block: ## original, pre-activation and plain blocks, BN that never ran and BN that does (quick: 21 minutes)
-shortcuts: ## options A, B, C, and shortcuts around single layers (quick: 15 minutes)
-normalization: ## none, batch, layer, instance, group, at batch 128 and 4 (quick: 26 minutes)
-construction: ## the deeper net built from the shallower one, and trained on (quick: 38 minutes)
-features: ## what the layers of degradation's nets hold (quick: 14 minutes)
-complexity: ## what LeNet to ResNet-152 cost, counted layer by layer (half a minute, no data)
-mnist: ## perceptron, CNN, LeNet, as a post wrote them and corrected (9 minutes)
-fashion: ## bottleneck ResNet-50, narrow and wide, against a VGG (quick: 20 minutes)
-auxiliary: ## GoogLeNet's auxiliary heads, without batch normalization (quick: 15 minutes)
-activation: ## ReLU, tanh, sigmoid, dropout, each at a rate found for it (quick: 17 minutes)
-plain-vs-resnet: ## plain-18/34 against ResNet-18/34, ImageNet's or your class folders (quick: 21 minutes)
-transfer: ## ResNet-34 frozen or fine-tuned, also on your class folders (quick: 35 minutes)
+degradation: ## compare plain-20/56 with resnet-20/56 (quick: 8 minutes on two CPU cores)
+depth: ## train ResNet-20 to 110, and 1202 for some steps (quick: 12 minutes)
+block: ## compare original, pre-activation and plain blocks, with batch normalization that works or never ran (quick: 21 minutes)
+shortcuts: ## compare shortcuts A, B and C, and shortcuts around single layers (quick: 15 minutes)
+normalization: ## compare no, batch, layer, instance and group normalization, at batch 128 and 4 (quick: 26 minutes)
+construction: ## build a deeper net from a trained shallow one, and continue training (quick: 38 minutes)
+features: ## measure what the layers of plain and residual nets represent (quick: 14 minutes)
+complexity: ## count the cost of LeNet to ResNet-152, layer by layer (half a minute, no data)
+mnist: ## compare perceptron, CNN and LeNet, as published in a post and corrected (9 minutes)
+fashion: ## compare a bottleneck ResNet-50, narrow and wide, with a VGG (quick: 20 minutes)
+auxiliary: ## test GoogLeNet's auxiliary heads, without batch normalization (quick: 15 minutes)
+activation: ## compare ReLU, tanh, sigmoid and dropout, each at its best learning rate (quick: 17 minutes)
+plain-vs-resnet: ## compare plain-18/34 with ResNet-18/34, on ImageNet or your class folders (quick: 21 minutes)
+transfer: ## freeze or fine-tune ResNet-34, on CIFAR-100 or your class folders (quick: 35 minutes)
 
-report: $(READY) ## remake the reports from the records, without training (seconds to a minute); of the committed ones: REFERENCE=1
+report: $(READY) ## write the reports again from the records (seconds to a minute); REFERENCE=1: those of the reference runs
 	$(say_ignored)
 	$(REPRO) report $(if $(call is_on,REFERENCE),$(OF_REFERENCE),$(call flags,$(BUDGET) DATASET RESOLUTION $(FOLDERS)))
 
-status: $(READY) ## what has run, runs, is missing or failed (at once)
+status: $(READY) ## show which runs have finished, run, are missing or failed (at once)
 	$(say_ignored)
 	@$(REPRO) status $(call flags,RUNS_DIR)
 
@@ -137,35 +137,35 @@ curves: $(READY) ## show curves recorded offline by Weights & Biases in the term
 list: $(READY) ## list the experiments (at once)
 	@$(REPRO) list
 
-test: $(READY) ## run the tests (4 minutes on two cores)
+test: $(READY) ## run the tests (6 minutes on two cores)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-fast: $(READY) ## the tests that train nothing and write no whole report (under a minute)
+test-fast: $(READY) ## run the tests that train nothing and write no whole report (a minute)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not cluster and not gpu"
 
-test-cluster: $(READY) ## the tests of Ray and Slurm, where these are installed (15 minutes)
+test-cluster: $(READY) ## run the tests of Ray and Slurm, if installed (15 minutes)
 	$(BIN)/python -m pytest -m cluster tests/integration -v
 
-test-gpu: $(READY) ## the CUDA path against the CPU's numbers (3 minutes; skipped where there is no GPU)
+test-gpu: $(READY) ## compare the CUDA path with the CPU (3 minutes; skipped without a GPU)
 	$(BIN)/python -m pytest -m gpu tests/training/test_gpu.py -v
 
-test-faults: $(READY) ## 100 kills and full disks at random moments of an experiment (20 minutes)
+test-faults: $(READY) ## kill an experiment, or fill its disk, at 100 random moments (about an hour)
 	$(BIN)/python benchmarks/faults.py
 
-lint: $(READY) ## style, spelling, types, and who imports whom (under a minute)
+lint: $(READY) ## check style, spelling, types and imports (under a minute)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
-benchmark: $(READY) ## on the CPU: speed of training, of the input pipeline, what executors add (45 minutes, machine quiet)
+benchmark: $(READY) ## measure training, input pipeline and executors on the CPU (45 minutes on a quiet machine)
 	$(BIN)/python benchmarks/input_pipeline.py
 	$(BIN)/python benchmarks/throughput.py $(call flags,DATA_DIR DATA_MIRROR)
 	$(BIN)/python benchmarks/executors.py
 
-benchmark-gpu: $(READY) ## a step, one run and several at once on a GPU, with and without MPS, and compiling (5 minutes)
+benchmark-gpu: $(READY) ## measure steps, shared GPUs and compilation on a GPU (5 minutes)
 	$(BIN)/python benchmarks/gpu.py $(call flags,DATASET DATA_DIR)
 
-clean: ## delete the environment (.venv); runs, reports and data stay
+clean: ## delete the environment (.venv); keep runs, reports and data
 	rm -rf .venv
