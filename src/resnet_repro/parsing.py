@@ -81,3 +81,9 @@ def _short(text: str) -> str:
 def plural(count: int, noun: str) -> str:
     """Format a count with its noun: "0 runs", "1 run", "2,000 runs"."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """Join names; those beyond the first `most` are only counted: "a, b and 3 more"."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from statistics import fmean as mean
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from resnet_repro.figures.figure import Context, FigureSpec
@@ -223,14 +223,14 @@ def _thinned(x: Sequence[int], y: Sequence[float], size: int) -> Curve:
     parts = [slice(i, i + size) for i in range(0, max(1, len(x) - size + 1), size)] if len(x) else []
     if parts:
         parts[-1] = slice(parts[-1].start, len(x))  # a short remainder would be noisier than the other groups
-    return [mean(x[part]) for part in parts], [mean(y[part]) for part in parts]
+    return [fmean(x[part]) for part in parts], [fmean(y[part]) for part in parts]
 
 
 def _mean_by_iteration(rows: Sequence[Mapping[str, str]], column: str) -> Curve:
     by_iteration: dict[int, list[float]] = {}
     for row in rows:
         by_iteration.setdefault(int(row["iteration"]), []).append(float(row[column]))
-    return list(by_iteration), [mean(values) for values in by_iteration.values()]
+    return list(by_iteration), [fmean(values) for values in by_iteration.values()]
 
 
 def _words(column: str) -> str:

@@ -12,7 +12,7 @@ import shutil
 import struct
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from resnet_repro.download import DownloadError, fetch, is_url
 from resnet_repro.errors import UserError
 from resnet_repro.models.transfer import COUNTER
 from resnet_repro.models.weights import map_keys
-from resnet_repro.parsing import plural
+from resnet_repro.parsing import listed, plural
 from resnet_repro.surroundings import printable
 
 log = logging.getLogger(__name__)
@@ -158,9 +158,9 @@ def _state_dict(loaded: object, path: Path, quiet: bool) -> dict[str, Tensor]:
         min(known, key=lambda entry: WRAPPERS.index(entry[-1]), default=None) if len(found) > 1 else next(iter(found))
     )
     if chosen is None:
-        raise UserError(f"{path} holds several state dicts ({_few(names.values())}): expected one")
+        raise UserError(f"{path} holds several state dicts ({listed([*names.values()], NAMED)}): expected one")
     if not quiet and (others := [name for entry, name in names.items() if entry != chosen]):
-        log.info(f"weights are read from {names[chosen]} of {path}, not from {_few(others)}")
+        log.info(f"weights are read from {names[chosen]} of {path}, not from {listed([*others], NAMED)}")
     return found[chosen]
 
 
@@ -179,12 +179,6 @@ def _state_dicts(value: object, place: tuple[str, ...]) -> Iterator[tuple[tuple[
             yield from _state_dicts(inner, (*place, str(key)))
 
 
-def _few(names: Iterable[str]) -> str:
-    names = list(names)
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
-
-
 def _foreign_types(path: Path) -> str:
     """Return the types in a file that are not loaded, in brackets; empty if they cannot be told."""
     try:
@@ -192,7 +186,7 @@ def _foreign_types(path: Path) -> str:
             types = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except (OSError, RuntimeError, ValueError, pickle.UnpicklingError):
         return ""
-    return f" ({_few(sorted(types))})" if types else ""
+    return f" ({listed(sorted(types), NAMED)})" if types else ""
 
 
 def file_sha256(path: Path) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from resnet_repro.errors import UserError
 from resnet_repro.models.imagenet import Depth, ImageNetNet
 from resnet_repro.models.initialization import he_initialize, torch_initialize
-from resnet_repro.parsing import choice, plural
+from resnet_repro.parsing import choice, listed, plural
 
 log = logging.getLogger(__name__)
 Statistics = Literal["batch", "running"]
@@ -109,7 +109,7 @@ def check_backbone(net: nn.Module, state: Mapping[str, Tensor], origin: str) -> 
         if key in backbone and backbone[key].shape != expected[key].shape
     ]
     problems = [
-        f"{problem} {', '.join(keys[:NAMED])}{f' and {len(keys) - NAMED} more' if len(keys) > NAMED else ''}"
+        f"{problem} {listed(keys, NAMED)}"
         for problem, keys in (
             ("missing", [key for key in expected if key not in backbone and not key.endswith(COUNTER)]),
             ("unexpected", [key for key in backbone if key not in expected]),

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from resnet_repro.parsing import listed
 from resnet_repro.records.layout import LOG
 
 SAID = "resnet-repro: "  # starts the log line in which a run states a user error
 NO_SPACE = 74  # exit code of a run whose disk is full, in case its log cannot say so
-MAX_NAMES = 12  # run names per line
 LAST_LINES = 80  # at the end of a log: the lines of the last attempt
 
 
@@ -66,12 +66,12 @@ def failure_lines(runs: Sequence[EndedRun]) -> list[str]:
     lines = []
     for reason, alike in failed.items():
         more = f" and {len(alike) - 1} more" if len(alike) > 1 else ""
-        lines.append(f"{_listed([run.name for run in alike])} failed: {reason} (see {alike[0].folder / LOG}{more})")
+        lines.append(f"{listed([run.name for run in alike])} failed: {reason} (see {alike[0].folder / LOG}{more})")
     blocked = [run.name for run in runs if run.outcome == "blocked"]
     if len(blocked) == 1:
         lines.append(f"{blocked[0]} was not started: a run that it depends on failed")
     elif blocked:
-        lines.append(f"{_listed(blocked)} were not started: runs that they depend on failed")
+        lines.append(f"{listed(blocked)} were not started: runs that they depend on failed")
     return lines
 
 
@@ -86,11 +86,6 @@ def _log_lines(folder: Path) -> list[str]:
         return (folder / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
     except OSError:
         return []
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return ", ".join(names[:MAX_NAMES]) + more
 
 
 def failure_reason(folder: Path) -> str:

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from resnet_repro.design.budgets import Budget
 from resnet_repro.design.experiment import Experiment
+from resnet_repro.parsing import listed
 from resnet_repro.records.record import AnyRecord, Record, only_trained
-
-NAMED = 12  # runs listed by name; further ones are only counted
 
 
 def banners(experiment: Experiment, budget: str, records: Sequence[AnyRecord], failed: Sequence[str]) -> list[str]:
@@ -27,7 +26,7 @@ def banners(experiment: Experiment, budget: str, records: Sequence[AnyRecord], f
         _stretches(trained),
         _broken(trained),
         _missing(experiment, budget, records, failed),
-        f"FAILED RUNS. {_listed(failed)}. See the log.txt of each run." if failed else "",
+        f"FAILED RUNS. {listed(failed)}. See the log.txt of each run." if failed else "",
         _diverged(trained),
         _skipped(trained),
     ]
@@ -185,7 +184,7 @@ def _missing(experiment: Experiment, budget: str, records: Sequence[AnyRecord], 
     names = [f"{arm} seed {seed}" for arm, seed in expected if (arm, seed) not in finished and arm not in needless]
     names = [name for name in names if name not in failed]
     command = Budget.parse(budget).command(experiment, seeds=seeds)
-    return f"MISSING RUNS. {_listed(names)}. To train them: {command}" if names else ""
+    return f"MISSING RUNS. {listed(names)}. To train them: {command}" if names else ""
 
 
 def _needless(experiment: Experiment, records: Sequence[Record]) -> set[str]:
@@ -198,13 +197,9 @@ def _diverged(records: Sequence[Record]) -> str:
     names = [f"{r.arm} seed {r.seed} at step {r.diverged_at:,}" for r in records if r.status == "diverged"]
     if not names:
         return ""
-    return f"DIVERGED. {_listed(names)}: the loss was no longer finite. Diverged runs count with the error of guessing."
+    return f"DIVERGED. {listed(names)}: the loss was no longer finite. Diverged runs count with the error of guessing."
 
 
 def _skipped(records: Sequence[Record]) -> str:
     names = [f"{r.arm} seed {r.seed}: {r.skipped}" for r in records if r.status == "skipped"]
     return f"SKIPPED. {'; '.join(names)}." if names else ""
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names) if len(names) <= NAMED else ", ".join(names[:NAMED]) + f" and {len(names) - NAMED} more"

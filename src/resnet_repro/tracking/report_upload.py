@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from resnet_repro.files import read_json, write_json
 from resnet_repro.tracking.server import Server, ServerError
 from resnet_repro.tracking.upload import VERIFY_SECONDS
-from resnet_repro.tracking.wandb_run import NAME_CHARACTERS, TAG_CHARACTERS, client_settings, project
+from resnet_repro.tracking.wandb_run import NAME_CHARACTERS, TAG_CHARACTERS, open_run, project
 
 FOLDER = "reports"
 
@@ -47,32 +46,24 @@ def upload_report(note: Path, server: Server | None, client_files: Path, finish_
         remote = server.find_run(project(), report["id"])
         if report.get("sent") == sent and remote is not None and remote.summary.get("figures") == digest:
             return {"outcome": "current", "url": server.run_url(project(), report["id"])}
-    run = wandb.init(
-        project=project(),
-        id=report["id"],
-        dir=client_files,
-        mode="online" if server is not None else "offline",
-        resume="allow" if server is not None else None,
-        reinit="create_new",
-        group=report["group"][:NAME_CHARACTERS],
-        job_type="report",
-        name=f"{report['group']}-report"[:NAME_CHARACTERS],
-        tags=[report["budget"][:TAG_CHARACTERS]],
-        settings=client_settings(finish_timeout=finish_seconds, finish_timeout_raises=True),
-    )
+    arguments = {
+        "project": project(),
+        "id": report["id"],
+        "group": report["group"][:NAME_CHARACTERS],
+        "job_type": "report",
+        "name": f"{report['group']}-report"[:NAME_CHARACTERS],
+        "tags": [report["budget"][:TAG_CHARACTERS]],
+    }
+    run = open_run(arguments, is_online=server is not None, client_files=client_files, finish_seconds=finish_seconds)
     run.log({caption: wandb.Image(str(path)) for caption, path in images.items()})
     run.summary["figures"] = digest
     run.finish()
     if server is None:
         return {"outcome": "recorded"}
-    _verify(server, report["id"], digest)
+    has_arrived, _ = server.wait_for(
+        project(), report["id"], lambda remote: remote.summary.get("figures") == digest, VERIFY_SECONDS
+    )
+    if not has_arrived:
+        raise ServerError(f"the report's figures have not arrived at {server.url}")
     write_json(note, {**report, "sent": sent})
     return {"outcome": "arrived", "url": run.url}
-
-
-def _verify(server: Server, name: str, digest: str) -> None:
-    deadline = time.monotonic() + VERIFY_SECONDS
-    while (remote := server.find_run(project(), name)) is None or remote.summary.get("figures") != digest:
-        if time.monotonic() > deadline:
-            raise ServerError(f"the report's figures have not arrived at {server.url}")
-        time.sleep(1.0)

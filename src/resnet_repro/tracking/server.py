@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -86,6 +87,22 @@ class Server:
             return None
         summary = json.loads(bucket.get("summaryMetrics") or "{}")
         return RemoteRun(int(bucket.get("historyLineCount") or 0), summary if isinstance(summary, dict) else {})
+
+    def wait_for(
+        self, project: str, name: str, has_arrived: Callable[[RemoteRun], bool], seconds: float
+    ) -> tuple[bool, RemoteRun | None]:
+        """Ask for a run until it satisfies `has_arrived`, for at most `seconds`: whether it did, and its last state.
+
+        Raises ServerError.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            remote = self.find_run(project, name)
+            if remote is not None and has_arrived(remote):
+                return True, remote
+            if time.monotonic() > deadline:
+                return False, remote
+            time.sleep(1.0)
 
     def _ask(self, operation: str, query: str, variables: Mapping[str, Any]) -> Mapping[str, Any]:
         import requests

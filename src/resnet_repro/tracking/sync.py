@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from resnet_repro.errors import UserError
-from resnet_repro.parsing import plural
+from resnet_repro.parsing import listed, plural
 from resnet_repro.tracking.mirror import LOG, end, start_process
 from resnet_repro.tracking.report_upload import FOLDER as REPORTS
 
 log = logging.getLogger(__name__)
 
-NAMED = 12  # runs named in a line
 FINISH_SECONDS = 60.0  # longest wait for a run's last requests
 
 
@@ -62,12 +61,7 @@ def sync(runs_dir: Path) -> int:
         summary += f": {', '.join(sorted(addresses))}"
     log.info(summary)
     if missing or lost:
-        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
-        what = (
-            ", ".join(missing[:NAMED]) + more
-            if missing
-            else f"{plural(lost, 'upload')} (see {runs_dir / 'wandb' / LOG})"
-        )
+        what = listed(missing) if missing else f"{plural(lost, 'upload')} (see {runs_dir / 'wandb' / LOG})"
         log.warning(f"not uploaded: {what}; run make sync again")
         return 1
     return 0

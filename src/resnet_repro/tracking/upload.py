@@ -6,6 +6,7 @@ no matter how often training or upload was interrupted, and uploading twice send
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import threading
 import time
@@ -20,7 +21,7 @@ from resnet_repro.records.record import Record, read_record
 from resnet_repro.records.state import run_state
 from resnet_repro.tracking.receipt import LOCK, Ending, Receipt, read_receipt, write_receipt
 from resnet_repro.tracking.server import Refused, RemoteRun, Server, ServerError, Unanswered
-from resnet_repro.tracking.wandb_run import client_settings, curve_rows, init_arguments, project, run_info, summary_of
+from resnet_repro.tracking.wandb_run import curve_rows, init_arguments, open_run, project, run_info, summary_of
 
 POLL_SECONDS = 3.0
 RETRY_SECONDS = (5.0, 10.0, 20.0, 40.0)
@@ -78,24 +79,24 @@ class Upload:
             return self._record(arguments, settings.stop_at)
         server = self.server
         remote = self._find_remote(server, arguments["id"])
-        rows, ending, record = self._state(settings.stop_at)
+        rows, ending, record = _state(self.folder, settings.stop_at)
         if remote is not None and remote.is_finished:
             if record is None:
                 raise ServerError("W&B has this run finished, and this folder is an older copy of it")
             if remote.rows >= len(rows) and remote.summary.get("weights_sha256") == record.weights_sha256:
-                receipt = self._receipt(server, arguments["id"], len(rows), ending, record)
+                receipt = _receipt(server, arguments["id"], len(rows), ending, record)
                 write_receipt(self.folder, receipt)
                 return "current", _facts(receipt)
         # A run that trains without a mirror, as under Slurm, stays "running" at W&B after what it has so far is sent.
         self.is_snapshot = ending == "running" and self.may_train
-        run = self._open(arguments, "online", x_update_finish_state=not self.is_snapshot)
+        run = self._open(arguments, True, x_update_finish_state=not self.is_snapshot)
         self.report("opened", url=run.url, project_url=run.project_url)
         if remote is not None:
             run.summary["status"] = "running"
         rows, ending, record = self._send(run, settings.stop_at)
         self._finish(run, ending, record)
         self._verify(server, arguments["id"], len(rows), ending, record)
-        receipt = self._receipt(server, arguments["id"], len(rows), ending, record)
+        receipt = _receipt(server, arguments["id"], len(rows), ending, record)
         write_receipt(self.folder, receipt)
         return "arrived", _facts(receipt) | {"sent": self.sent}
 
@@ -111,7 +112,8 @@ class Upload:
     def _find_remote(self, server: Server, name: str) -> RemoteRun | None:
         """The run at the server. Waits for a server that does not answer until `stop`; the client would then refuse the
         id for the rest of the process. Raises ServerError."""
-        for attempt in range(10_000):
+        waits = itertools.chain(RETRY_SECONDS, itertools.repeat(RETRY_SECONDS[-1]))
+        while True:
             try:
                 return server.find_run(project(), name)
             except Refused:
@@ -120,26 +122,22 @@ class Upload:
                 if self.stop.is_set():
                     raise
                 self.report("trouble", reason=str(error))
-                self.stop.wait(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)])
-        raise ServerError(f"{server.url} does not answer")
+                self.stop.wait(next(waits))
 
-    def _open(self, arguments: Mapping[str, Any], mode: Literal["online", "offline"], **settings: Any) -> Any:
-        import wandb
-
-        return wandb.init(
-            **arguments,
-            mode=mode,
-            dir=self.client_files,
-            resume="allow" if mode == "online" else None,
-            reinit="create_new",
-            settings=client_settings(finish_timeout=self.finish_seconds, finish_timeout_raises=True, **settings),
+    def _open(self, arguments: Mapping[str, Any], is_online: bool, **settings: Any) -> Any:
+        return open_run(
+            arguments,
+            is_online=is_online,
+            client_files=self.client_files,
+            finish_seconds=self.finish_seconds,
+            **settings,
         )
 
     def _record(self, arguments: Mapping[str, Any], stop_at: int) -> tuple[Outcome, dict[str, Any]]:
         """Record the run offline from its first row on, in place of earlier recordings."""
         for old in (self.client_files / "wandb").glob(f"offline-run-*-{arguments['id']}"):
             shutil.rmtree(old)
-        run = self._open(arguments, "offline")
+        run = self._open(arguments, False)
         rows, ending, record = self._send(run, stop_at)
         self._finish(run, ending, record)
         return "recorded", {"rows": len(rows)}
@@ -150,7 +148,7 @@ class Upload:
         logged = -1
         while True:
             is_last = self.stop.is_set()
-            rows, ending, record = self._state(stop_at)
+            rows, ending, record = _state(self.folder, stop_at)
             for step, values in rows:
                 if step > logged:
                     logged = step
@@ -161,18 +159,6 @@ class Upload:
                 ended: Ending = "interrupted" if ending == "running" and not self.is_snapshot else ending
                 return rows, ended, record
             self.stop.wait(POLL_SECONDS)
-
-    def _state(self, stop_at: int) -> tuple[list[tuple[int, dict[str, float]]], Ending, Record | None]:
-        """Rows that are complete, how the run stands, and its record if it has ended."""
-        is_done = (self.folder / RECORD).exists()
-        rows = curve_rows(self.folder)
-        if is_done:
-            return rows, "finished", read_record(self.folder)
-        # The last evaluation completes the last row, and W&B takes each step only once.
-        rows = [(step, values) for step, values in rows if step != stop_at]
-        state = run_state(self.folder, self.folder.parent.name, _seed(self.folder), time.time()).state
-        endings: Mapping[str, Ending] = {"failed": "failed", "running": "running", "silent": "running"}
-        return rows, endings.get(state, "interrupted"), None
 
     def _finish(self, run: Any, ending: Ending, record: Record | None) -> None:
         if record is not None:
@@ -185,27 +171,15 @@ class Upload:
     def _verify(self, server: Server, name: str, rows: int, ending: Ending, record: Record | None) -> None:
         """Raise ServerError unless the server has the rows and the run's state."""
         status = record.status if record is not None else ending
-        deadline = time.monotonic() + min(VERIFY_SECONDS, self.finish_seconds)
-        while True:
-            remote = server.find_run(project(), name)
-            if remote is not None and remote.rows >= rows and remote.summary.get("status") == status:
-                return
-            if time.monotonic() > deadline:
-                arrived = remote.rows if remote is not None else 0
-                raise ServerError(f"only {arrived} of {rows} rows have arrived at {server.url}")
-            time.sleep(1.0)
-
-    def _receipt(self, server: Server, name: str, rows: int, ending: Ending, record: Record | None) -> Receipt:
-        return Receipt(
-            server=server.url,
-            project=f"{server.entity}/{project()}",
-            id=name,
-            rows=rows,
-            ending=ending,
-            result=(record.weights_sha256 or record.status) if record is not None else "",
-            url=server.run_url(project(), name),
-            project_url=server.project_url(project()),
+        has_arrived, remote = server.wait_for(
+            project(),
+            name,
+            lambda remote: remote.rows >= rows and remote.summary.get("status") == status,
+            min(VERIFY_SECONDS, self.finish_seconds),
         )
+        if not has_arrived:
+            arrived = remote.rows if remote is not None else 0
+            raise ServerError(f"only {arrived} of {rows} rows have arrived at {server.url}")
 
 
 def is_current(folder: Path, server: Server) -> Receipt | None:
@@ -214,10 +188,35 @@ def is_current(folder: Path, server: Server) -> Receipt | None:
     if receipt is None:
         return None
     info, settings = run_info(folder)
-    upload = Upload(folder, server, folder, threading.Event(), lambda *_, **__: None, 0.0)
-    rows, ending, record = upload._state(settings.stop_at)
-    wanted = upload._receipt(server, info["id"], len(rows), ending, record)
+    rows, ending, record = _state(folder, settings.stop_at)
+    wanted = _receipt(server, info["id"], len(rows), ending, record)
     return receipt if receipt.covers(wanted) and ending != "running" else None
+
+
+def _state(folder: Path, stop_at: int) -> tuple[list[tuple[int, dict[str, float]]], Ending, Record | None]:
+    """Rows that are complete, how the run stands, and its record if it has ended."""
+    is_done = (folder / RECORD).exists()
+    rows = curve_rows(folder)
+    if is_done:
+        return rows, "finished", read_record(folder)
+    # The last evaluation completes the last row, and W&B takes each step only once.
+    rows = [(step, values) for step, values in rows if step != stop_at]
+    state = run_state(folder, folder.parent.name, _seed(folder), time.time()).state
+    endings: Mapping[str, Ending] = {"failed": "failed", "running": "running", "silent": "running"}
+    return rows, endings.get(state, "interrupted"), None
+
+
+def _receipt(server: Server, name: str, rows: int, ending: Ending, record: Record | None) -> Receipt:
+    return Receipt(
+        server=server.url,
+        project=f"{server.entity}/{project()}",
+        id=name,
+        rows=rows,
+        ending=ending,
+        result=(record.weights_sha256 or record.status) if record is not None else "",
+        url=server.run_url(project(), name),
+        project_url=server.project_url(project()),
+    )
 
 
 def _seed(folder: Path) -> int:

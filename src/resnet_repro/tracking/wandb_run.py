@@ -106,20 +106,35 @@ def project() -> str:
     return os.environ.get("WANDB_PROJECT") or PROJECT
 
 
-def client_settings(**changes: Any) -> Any:
-    """Settings of the client: no console, no system facts or metrics, no code, no package list, no host name."""
+def open_run(
+    arguments: Mapping[str, Any], *, is_online: bool, client_files: Path, finish_seconds: float, **settings: Any
+) -> Any:
+    """Open a run beside others of this process; an online one continues under its id. Raises what wandb raises.
+
+    Sends no console output, system facts or metrics, code, package list or host name. client_files: folder for the client's
+    recordings. finish_seconds: longest wait for its last requests; then `finish` raises TimeoutError.
+    """
     import wandb
 
-    return wandb.Settings(
-        console="off",
-        silent=True,
-        init_timeout=INIT_SECONDS,
-        x_disable_stats=True,
-        x_disable_meta=True,
-        x_save_requirements=False,
-        disable_git=True,
-        disable_code=True,
-        host=os.environ.get("WANDB_HOST") or "-",
-        program="resnet-repro",
-        **changes,
+    return wandb.init(
+        **arguments,
+        mode="online" if is_online else "offline",
+        dir=client_files,
+        resume="allow" if is_online else None,
+        reinit="create_new",
+        settings=wandb.Settings(
+            console="off",
+            silent=True,
+            init_timeout=INIT_SECONDS,
+            finish_timeout=finish_seconds,
+            finish_timeout_raises=True,
+            x_disable_stats=True,
+            x_disable_meta=True,
+            x_save_requirements=False,
+            disable_git=True,
+            disable_code=True,
+            host=os.environ.get("WANDB_HOST") or "-",
+            program="resnet-repro",
+            **settings,
+        ),
     )
