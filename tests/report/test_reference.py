@@ -162,7 +162,7 @@ def test_the_readme_links_to_every_guide() -> None:
     assert {f"docs/{page.name}" for page in (REPO / "docs").glob("*.md")} <= linked
 
 
-KINDS = dict(zip(ORDER, ("decided", "decided", "observed", "observed", "open", "open"), strict=True))
+KINDS = dict(zip(ORDER, ("decided", "decided", "seen once", "seen once", "open", "open"), strict=True))
 
 
 EVIDENCE = re.compile(r'\[([^\]]+)\]\((?:reports/)?reference/([^\s)]+) "([^"]+)"\)')
