@@ -19,7 +19,7 @@ from resnet_repro.figures.curves import curves
 from resnet_repro.figures.layers import gradient_norms
 from resnet_repro.figures.points import errors_by_arm
 
-IMPL_D_POST = replace(IMPL_D, name="impl-d at the post's rate", learning_rate=0.005)
+IMPL_D_POST = replace(IMPL_D, name="impl-d notebook, rate of the post", learning_rate=0.005)
 EPOCH = 450  # steps
 LADDER_EPOCHS = 5
 HARDLY = 81.0  # percent of training error: 90 % of the error of guessing among ten classes

@@ -54,7 +54,7 @@ HE15_IMAGENET = replace(
 # 50 epochs of 45,000 images, as in the source's notebook. Adam of TensorFlow 1 with default moments, no weight decay, no
 # augmentation. The notebook sets the rate to 0.003 before its published run; the post says 0.005.
 IMPL_D = Recipe(
-    name="impl-d",
+    name="impl-d notebook",
     source="impl-D",
     iterations=22_500,
     batch_size=100,
