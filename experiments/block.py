@@ -18,6 +18,7 @@ from resnet_repro.design.experiment import Column, Experiment, Profile
 from resnet_repro.figures.curves import curves
 from resnet_repro.figures.layers import gradient_norms
 from resnet_repro.figures.points import errors_by_arm
+from resnet_repro.figures.published import ImplDCurves
 
 IMPL_D_POST = replace(IMPL_D, name="impl-d notebook, rate of the post", learning_rate=0.005)
 EPOCH = 450  # steps
@@ -222,7 +223,7 @@ def block() -> Experiment:
                 seeds=(0,),
                 evaluations=5,
                 dataset="auto",
-                arms=tuple(arm.name for arm in [*as_written, *corrected]),
+                arms=tuple(arm.name for arm in impl_d),
             ),
             Profile("paper", iterations=None, seeds=(0, 1, 2, 3, 4), evaluations=50, dataset="cifar10"),
         ],
@@ -290,8 +291,16 @@ def block() -> Experiment:
                 solid="validation_loss",
                 label="cross-entropy (nats)",
                 log=True,
+                published=ImplDCurves("loss"),
             ),
-            curves("errors", panels, dashed="train_error", solid="validation_error", label="error (%)"),
+            curves(
+                "errors",
+                panels,
+                dashed="train_error",
+                solid="validation_error",
+                label="error (%)",
+                published=ImplDCurves("error"),
+            ),
             curves(
                 "depths",
                 {"plain nets, as written": [*ladder, as_written[0]]},
