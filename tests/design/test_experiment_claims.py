@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from resnet_repro.claims.comparisons import Results
 from resnet_repro.claims.judge import judge_all
+from resnet_repro.claims.results import Results
 from resnet_repro.design.registry import experiment_names, load_experiment
 
 Values = Mapping[str, Mapping[str, float]]
@@ -384,6 +384,6 @@ def test_every_claim_has_cases() -> None:
 @pytest.mark.parametrize(("experiment", "claim"), CASES)
 def test_claim_is_reproduced_only_if_all_its_parts_hold(experiment: str, claim: str) -> None:
     holds, fails = CASES[experiment, claim]
-    assert verdict(experiment, claim, holds) == "reproduced"
+    assert verdict(experiment, claim, holds) == "supported"
     for values in fails:
-        assert verdict(experiment, claim, values) == "not reproduced"
+        assert verdict(experiment, claim, values) == "contradicted"
