@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from resnet_repro.claims.comparisons import Results
 from resnet_repro.claims.judge import judge_all
+from resnet_repro.claims.results import Results
 from resnet_repro.design.registry import load_experiment
 from resnet_repro.diagnostics.learning_curve import along_the_way
 from resnet_repro.files import Table
@@ -45,7 +45,11 @@ def test_the_published_numbers_pass_the_tests_of_the_claims(name: str, published
         results[arm] = {0: metrics_of(published["curves"][net], tmp_path / net)}
     claims = [claim for claim in load_experiment("block").claims if claim.name == name]
     (judgement,) = judge_all(claims, Results(results))
-    assert judgement.verdict == "observed", [part.interval for part in judgement.parts]
+    assert judgement.verdict == "seen once", [part.interval for part in judgement.parts]
+    for comparison, part in zip(judgement.claim.test, judgement.parts, strict=True):
+        assert part.interval is not None
+        if comparison.published is not None:  # type: ignore[union-attr]
+            assert part.interval.estimate == pytest.approx(comparison.published, abs=6e-3), part  # type: ignore[union-attr]
 
 
 def test_the_published_values_are_those_at_the_end_of_the_curves(published: dict) -> None:
