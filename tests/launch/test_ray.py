@@ -91,3 +91,15 @@ def test_processes_of_a_run_divide_its_threads(gpus: float, threads: int, expect
     slot = on_cluster._slot()
     assert (slot.processes, slot.threads, slot.share) == expected
     assert slot.environment["OMP_NUM_THREADS"] == str(slot.threads) == str(slot.workers)
+
+
+def test_a_worker_ended_for_lack_of_memory_is_told_in_one_sentence() -> None:
+    """Ray's own message has 15 lines. Its last one is an advice about environment variables."""
+
+    class OutOfMemoryError(Exception):
+        pass
+
+    words = "Task was killed due to the node running low on memory.\nTo revert to the legacy policy, set RAY_worker_..."
+    assert ray_cluster._last_line(OutOfMemoryError(words)) == "Ray ended its worker because the node is out of memory"
+    assert ray_cluster._last_line(RuntimeError("a\nthe module is missing")) == "the module is missing"
+    assert ray_cluster._last_line(RuntimeError()) == "RuntimeError"

@@ -33,9 +33,9 @@ def number_text(value: float, unit: str, sign: bool) -> str:
 
 
 def factor_text(factor: float) -> str:
-    """Format a factor with two decimals near 1, otherwise with two significant digits."""
+    """Format a factor with two significant digits, near 1 with three."""
     if 0.5 < factor < 2:
-        return f"{factor:.2f}"
+        return f"{factor:.3g}"
     return f"{factor:,.0f}" if factor >= 10 else f"{factor:.2g}"
 
 

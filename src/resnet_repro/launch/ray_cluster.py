@@ -135,9 +135,11 @@ class RayExecutor:
                         f"node {_address(node)} of the cluster does not answer: check ray status"
                     ) from error
                 except ray.exceptions.RayError as error:
+                    remedy = "install the same environment on every node"
+                    if _is_out_of_memory(error):
+                        remedy = "free memory there, or use fewer runs at once with a larger THREADS"
                     raise UserError(
-                        f"node {_address(node)} cannot execute runs ({_last_line(error)}): install the same environment on "
-                        "every node"
+                        f"node {_address(node)} cannot execute runs ({_last_line(error)}): {remedy}"
                     ) from error
         finally:
             probe.unlink(missing_ok=True)
@@ -294,8 +296,15 @@ def _ended(ray: Any, references: list) -> list:
 
 
 def _last_line(error: Exception) -> str:
-    """The last line of an error of Ray, or its type if it has no text."""
+    """The last line of an error of Ray, or its type if it has no text. The last line about a lack of memory is an advice."""
+    if _is_out_of_memory(error):
+        return "Ray ended its worker because the node is out of memory"
     return (str(error).strip() or type(error).__name__).splitlines()[-1]
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether Ray ended a worker for lack of memory. By name, because the module is imported without Ray."""
+    return type(error).__name__ == "OutOfMemoryError"
 
 
 def _threads_for(nodes: Sequence[dict], gpus: float) -> int:
