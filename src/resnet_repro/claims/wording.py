@@ -33,10 +33,11 @@ def number_text(value: float, unit: str, sign: bool) -> str:
 
 
 def factor_text(factor: float) -> str:
-    """Format a factor with two significant digits, near 1 with three."""
-    if 0.5 < factor < 2:
-        return f"{factor:.3g}"
-    return f"{factor:,.0f}" if factor >= 10 else f"{factor:.2g}"
+    """Format a factor with two significant digits; near 1 with three, if two change it by more than half a percent."""
+    if factor >= 10:
+        return f"{factor:,.0f}"
+    short = f"{factor:.2g}"
+    return f"{factor:.3g}" if 0.5 < factor < 2 and abs(float(short) / factor - 1) > 0.005 else short
 
 
 def claimed_side(low: float | None, high: float | None, unit: str, sign: bool) -> str:
