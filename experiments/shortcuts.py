@@ -12,7 +12,13 @@ one-layer shortcuts are far worse than two-layer ones (9.90 against 6.61 %, He16
 from resnet_repro.claims.claim import Claim
 from resnet_repro.claims.comparisons import closer, higher, not_higher
 from resnet_repro.config.families import cifar_arm
-from resnet_repro.config.recipes import HE15_CIFAR, HE15_CIFAR_WARM_UP, PAST_FIRST_DIVISION
+from resnet_repro.config.recipes import (
+    HE15_BATCH_STATISTICS,
+    HE15_CIFAR,
+    HE15_CIFAR_WARM_UP,
+    HE15_NORMALIZATION,
+    PAST_FIRST_DIVISION,
+)
 from resnet_repro.design.experiment import Experiment, Profile
 from resnet_repro.figures.curves import error_curves
 from resnet_repro.figures.points import errors_by_arm
@@ -133,6 +139,8 @@ def shortcuts() -> Experiment:
             "Compressed schedules (quick and ITERATIONS=) begin with 400 steps at a rate of 0.01. The paper profile and "
             "prefixes follow the published schedule.",
             "plain-20, plain-56 and the residual nets with option A are those of the experiment degradation.",
+            HE15_BATCH_STATISTICS,
+            HE15_NORMALIZATION,
             "SGD uses plain momentum, not Nesterov's, and weight decay applies to all parameters. The paper does not say.",
             "Arithmetic is bf16 autocast if the hardware supports it, with float32 weights. The papers used float32.",
         ],

@@ -164,7 +164,37 @@ def impl_d_cases(suffix: str, variant: str) -> dict[tuple[str, str], tuple[Value
     }
 
 
+def on_images(few_20: float, few_56: float, all_20: float, all_56: float) -> Values:
+    """Test errors of plain-20 and plain-56 on 5,000 and on all training images."""
+    errors = {"plain-20-5k": few_20, "plain-56-5k": few_56, "plain-20": all_20, "plain-56": all_56}
+    return {arm: {"test_error": error} for arm, error in errors.items()}
+
+
 CASES: dict[tuple[str, str], tuple[Values, Sequence[Values]]] = {
+    ("degradation", "D5"): (
+        of("gradient_decay", plain_56=-1.5, resnet_56=-0.4),
+        [of("gradient_decay", plain_56=-0.8, resnet_56=0.0), of("gradient_decay", plain_56=-1.5, resnet_56=-1.3)],
+    ),
+    ("degradation", "D5-start"): (
+        of("gradient_decay_start", plain_56=2.2),
+        [of("gradient_decay_start", plain_56=0.5), of("gradient_decay_start", plain_56=-2.0)],
+    ),
+    ("degradation", "D5-plateau"): (
+        of("gradient_decay_plateau", plain_56=-1.0, resnet_56=-0.3),
+        [of("gradient_decay_plateau", plain_56=-0.5, resnet_56=-0.3)],
+    ),
+    ("degradation", "D5-rest"): (
+        of("gradient_decay_rest", plain_56=-0.4, resnet_56=-0.5),
+        [of("gradient_decay_rest", plain_56=-0.9, resnet_56=-0.5), of("gradient_decay_rest", plain_56=-0.1, resnet_56=-0.5)],
+    ),
+    ("degradation", "D7"): (
+        on_images(40, 60, 10, 12),
+        [on_images(40, 60, 20, 39.5), on_images(40, 60, 10, 50)],
+    ),
+    ("degradation", "D8"): (
+        of("gradient_decay", plain_56=-1.5, resnet_56=-0.4),
+        [of("gradient_decay", plain_56=-0.4, resnet_56=-0.2), of("gradient_decay", plain_56=-0.4, resnet_56=-1.5)],
+    ),
     ("depth", "P1"): (
         {f"resnet-{n}": {"test_error": e} for n, e in zip(DEPTHS, (8.75, 7.51, 7.17, 6.97, 6.61), strict=True)},
         [{f"resnet-{n}": {"test_error": e} for n, e in zip(DEPTHS, (6.6, 6.9, 7.2, 7.5, 8.8), strict=True)}],
@@ -355,14 +385,15 @@ def verdict(experiment: str, claim: str, values: Values) -> str:
 
 
 def test_every_claim_has_cases() -> None:
-    """Other tests judge the claims of degradation (on the paper's numbers) and of complexity, and transfer's T4."""
+    """Other tests judge five claims of degradation (on the paper's numbers), those of complexity, and transfer's T4."""
     claims = {
         (name, claim.name)
         for name in experiment_names()
-        if name not in ("degradation", "complexity")
+        if name != "complexity"
         for claim in load_experiment(name).claims
     }
-    assert claims == {*CASES, ("transfer", "T4")}
+    on_published = {("degradation", claim) for claim in ("D1", "D2", "D3", "D4", "D6")}
+    assert claims == {*CASES, *on_published, ("transfer", "T4")}
 
 
 @pytest.mark.parametrize(("experiment", "claim"), CASES)

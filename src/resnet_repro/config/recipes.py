@@ -24,6 +24,16 @@ HE15_CIFAR = Recipe(
     compressed=SLOW_START,
 )
 
+# What the paper leaves open on the batch normalization of its CIFAR nets, for the deviations of experiments.
+HE15_BATCH_STATISTICS = (
+    "The paper trains each batch of 128 images on two GPUs, so that its batch normalization sees 64 images at a time. "
+    "Here, the statistics are those of all 128."
+)
+HE15_NORMALIZATION = (
+    "Batch normalization adds 1e-5 to the variance, its running averages move by a tenth at each step, and scoring uses "
+    "these averages. Convolutions have no biases. The paper names none of these."
+)
+
 # For experiments that study the effect of the published rate, also in compressed schedules.
 HE15_CIFAR_AT_ONCE = replace(HE15_CIFAR, compressed=None)
 
