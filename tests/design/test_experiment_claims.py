@@ -226,9 +226,17 @@ CASES: dict[tuple[str, str], tuple[Values, Sequence[Values]]] = {
     },
     ("shortcuts", "S1"): (
         {"plain-56": {"test_error": 13.2}, **{arm: {"test_error": 7.0 + 0.1 * i} for i, arm in enumerate(SHORTCUTS)}},
-        [{"plain-56": {"test_error": 13.2}, **{arm: {"test_error": 7.0 + 5 * i} for i, arm in enumerate(SHORTCUTS)}}],
+        [{"plain-56": {"test_error": 13.2}, **{arm: {"test_error": 7.0 + 1.8 * i} for i, arm in enumerate(SHORTCUTS)}}],
     ),
-    ("shortcuts", "S2"): (single(9, 7, 11, 12), [single(13, 14, 11, 12), single(9, 7, 20, 30)]),
+    ("shortcuts", "S1-20"): (
+        of("test_error", resnet_20=12.9, resnet_20_B=13.5, resnet_20_C=12.8),
+        [
+            of("test_error", resnet_20=12.9, resnet_20_B=14.5, resnet_20_C=13.7),
+            of("test_error", resnet_20=14.5, resnet_20_B=13.7, resnet_20_C=12.9),
+        ],
+    ),
+    ("shortcuts", "S2"): (single(9, 7, 11, 12), [single(9, 7, 20, 12), single(9, 7, 11, 30)]),
+    ("shortcuts", "S2-two"): (single(9, 7, 11, 12), [single(13, 7, 11, 12), single(9, 14, 11, 12)]),
     ("shortcuts", "S2-110"): (
         of("test_error", resnet_110_single=9.9, resnet_110=6.6),
         [of("test_error", resnet_110_single=6.6, resnet_110=9.9)],
