@@ -125,10 +125,20 @@ def heads(with_gradient: float, with_error: float, without_gradient: float, with
     }
 
 
+def decays(start: tuple[float, float, float], rest: tuple[float, float, float], relu: float) -> Values:
+    """Gradient decays of sigmoid stacks of 4, 8 and 16 layers, and of relu-16."""
+    by_depth = {
+        f"sigmoid-{depth}": {"gradient_decay_start": first, "gradient_decay_rest": later}
+        for depth, first, later in zip((4, 8, 16), start, rest, strict=True)
+    }
+    return by_depth | {"relu-16": {"gradient_decay_start": relu, "gradient_decay_rest": relu}}
+
+
 def gaps(dropout: float, none: float) -> Values:
+    """Generalization gaps, and test errors 20 points above them."""
     names = ("relu", "tanh", "sigmoid")
     return {
-        f"{name}{arm}": {"generalization_gap": gap}
+        f"{name}{arm}": {"generalization_gap": gap, "test_error": 20 + gap}
         for name in names
         for arm, gap in (("-dropout", dropout), ("", none))
     }
@@ -323,14 +333,33 @@ CASES: dict[tuple[str, str], tuple[Values, Sequence[Values]]] = {
         [heads(-3, 60, -2, 65), heads(-2, 65, -3, 60)],
     ),
     ("activation", "R1"): (
-        of("doublings_to_25", tanh=12.6, relu=10.0),
-        [of("doublings_to_25", tanh=11.0, relu=10.0), of("doublings_to_25", tanh=14.0, relu=10.0)],
+        of("doublings_to_25", tanh_fast=12.6, relu_fast=10.0),
+        [of("doublings_to_25", tanh_fast=11.0, relu_fast=10.0), of("doublings_to_25", tanh_fast=14.0, relu_fast=10.0)],
     ),
     ("activation", "R2"): (
         of("gradient_decay", sigmoid=-1.8, relu=-0.2),
         [of("gradient_decay", sigmoid=-0.4, relu=-0.2), of("gradient_decay", sigmoid=-1.8, relu=-1.2)],
     ),
-    ("activation", "R3"): (gaps(5, 10), [gaps(10, 5), together(gaps(5, 10), of("generalization_gap", tanh=3.0))]),
+    ("activation", "R2-deep"): (
+        decays(start=(-1, -3, -7), rest=(-0.5, -2, -6), relu=0),
+        [
+            decays(start=(-1, -3, -7), rest=(0, 0, -0.5), relu=0),
+            decays(start=(-1, -3, -7), rest=(-0.5, -2, -6), relu=-2),
+            decays(start=(-9, -8, -7), rest=(-0.5, -2, -6), relu=0),
+        ],
+    ),
+    ("activation", "R2-learns"): (
+        of("train_error_of_guessing", relu_16=50, sigmoid_16=100),
+        [of("train_error_of_guessing", relu_16=90, sigmoid_16=100), of("train_error_of_guessing", relu_16=50, sigmoid_16=60)],
+    ),
+    ("activation", "R3"): (
+        gaps(5, 10),
+        [
+            gaps(10, 5),
+            together(gaps(5, 10), of("generalization_gap", tanh=3.0)),
+            together(gaps(5, 10), of("test_error", sigmoid=15.0)),
+        ],
+    ),
     ("plain-vs-resnet", "I1"): (
         of("train_error", plain_34=32, plain_18=31),
         [of("train_error", plain_34=30, plain_18=31)],

@@ -47,3 +47,15 @@ def test_a_perceptron_has_a_record_without_layer_responses(tiny_data: Path, tmp_
     assert {row["name"] for row in record.table("gradients")} == {"layers.1", "layers.3"}
     assert record.value("shift_error") is not None
     assert record.settings.arm.recipe != HE15_CIFAR
+
+
+def test_an_arm_may_read_the_running_error_more_often(tiny_data: Path, tmp_path: Path) -> None:
+    """A schedule of 210 steps is read every second step, the arm every fifth; evaluations and the end are read as well."""
+    recipe = replace(HE15_CIFAR_WITHOUT_BN, batch_size=4, train_images=100)
+    arm = Arm("stack", ModelSpec("conv_stack.conv_stack", {"depth": 4, "activation": "relu"}), recipe, share=0.1)
+    read: dict[str, list[int]] = {}
+    for name, changed in (("usual", arm), ("rare", replace(arm, read_every=5))):
+        folder = prepare_run(tmp_path / name, make_settings(tiny_data, 210, changed, evaluate_every=9), tiny_data)
+        assert run_here(folder) == "finished"
+        read[name] = [int(row["iteration"]) for row in read_record(folder).table("metrics")]
+    assert read == {"usual": [2, 4, 6, 8, 9, 10, 12, 14, 16, 18, 20, 21], "rare": [5, 9, 10, 15, 18, 20, 21]}

@@ -146,8 +146,8 @@ class Search:
 
     arms: tuple[str, ...]
     """Names of the candidates. Their recipes differ in the learning rate."""
-    metric: Literal["validation_error", "validation_loss"] = "validation_error"
-    """Metric to minimize. It is measured on the validation split, because test errors must not select anything."""
+    metric: Literal["validation_error", "validation_loss", "doublings_to_25"] = "validation_error"
+    """Metric to minimize, measured on validation or training images, because test errors must not select anything."""
 
 
 COUNTED_SEED = 0  # in the folder name of counted networks, which involve no random draws
@@ -198,12 +198,18 @@ class Arm:
     """For frozen backbones: compute features at every step, or once before training ("once" requires a recipe without
     augmentation).
     """
+    read_every: int | None = None
+    """Steps between two readings of the running training error. None: a hundredth of the schedule, at most 100 steps."""
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
             raise ValueError(f"invalid share {self.share} of arm {self.name}: expected a number in (0, 1]")
         if self.length < 0:
             raise ValueError(f"invalid length {self.length} of arm {self.name}: expected a number of at least 0")
+        if self.read_every is not None and self.read_every < 1:
+            raise ValueError(
+                f"invalid read_every {self.read_every} of arm {self.name}: expected a number of at least 1"
+            )
 
     @property
     def sources(self) -> list[str]:

@@ -82,8 +82,8 @@ def found_rate(folder: Path, settings: RunSettings) -> tuple[Recipe, FoundRate |
     """The recipe of a run with the learning rate that its search found, and the search for the record.
 
     The rate is that of the candidate with the lowest metric; if two are equal, the lower rate. Candidates that did not
-    finish are ignored. Without a search, returns the arm's recipe and None. Raises Skip if no candidate finished, and
-    UserError if a candidate has no record.
+    finish, or have no value, are ignored. Without a search, returns the arm's recipe and None. Raises Skip if no candidate
+    is left, and UserError if a candidate has no record.
     """
     recipe, search = settings.arm.recipe, settings.arm.search
     if search is None:
@@ -101,7 +101,9 @@ def found_rate(folder: Path, settings: RunSettings) -> tuple[Recipe, FoundRate |
         if score is not None:
             scored.append((score, record.recipe.learning_rate, arm))
     if not scored:
-        raise Skip(f"none of the {len(candidates)} candidates of its learning-rate search finished")
+        raise Skip(
+            f"none of the {len(candidates)} candidates of its learning-rate search has a value of {search.metric}"
+        )
     _, rate, arm = min(scored)
     return replace(recipe, learning_rate=rate), FoundRate(arm, rate, search.metric, candidates)
 
