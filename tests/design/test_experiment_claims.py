@@ -118,6 +118,16 @@ def fashion_costs(narrow: float, basic_narrow: float, wide: float, basic_wide: f
     return {arm: {"parameters": size, "multiply_adds": size} for arm, size in sizes.items()}
 
 
+def augmented(with_14: float, without_14: float, with_50: float, without_50: float) -> Values:
+    """Generalization gaps of the narrow nets with and without augmentation."""
+    gaps = {14: (with_14, without_14), 50: (with_50, without_50)}
+    return {
+        f"resnet-{layers}-narrow{suffix}": {"generalization_gap": gap}
+        for layers, pair in gaps.items()
+        for suffix, gap in zip(("", "-not-augmented"), pair, strict=True)
+    }
+
+
 def heads(with_gradient: float, with_error: float, without_gradient: float, without_error: float) -> Values:
     return {
         "with-heads": {"early_gradient": with_gradient, "mean_running_error": with_error},
@@ -320,12 +330,23 @@ CASES: dict[tuple[str, str], tuple[Values, Sequence[Values]]] = {
         for claim, v in (("M3", "as-written"), ("M3c", "corrected"))
     },
     ("fashion", "F1"): (
-        of("test_error", resnet_50_narrow=9, vgg=8),
-        [of("test_error", resnet_50_narrow=7, vgg=8)],
+        of("test_error", resnet_14_narrow=9, vgg=8),
+        [of("test_error", resnet_14_narrow=7, vgg=8)],
     ),
     ("fashion", "F2"): (
-        of("test_error", resnet_50_narrow=9, resnet_50_wide=8),
-        [of("test_error", resnet_50_narrow=8, resnet_50_wide=9)],
+        of("test_error", resnet_14_narrow=9, resnet_14_wide=8),
+        [of("test_error", resnet_14_narrow=8, resnet_14_wide=9)],
+    ),
+    ("fashion", "F0"): (
+        of("test_error", resnet_14_narrow=10, resnet_50_narrow=8.5, vgg=8),
+        [
+            of("test_error", resnet_14_narrow=10, resnet_50_narrow=9.5, vgg=8),
+            of("test_error", resnet_14_narrow=10, resnet_50_narrow=10.5, vgg=12),
+        ],
+    ),
+    ("fashion", "F4"): (
+        augmented(with_14=1, without_14=5, with_50=2, without_50=6),
+        [augmented(with_14=5, without_14=1, with_50=2, without_50=6), augmented(1, 5, 6, 2)],
     ),
     ("fashion", "F3"): (fashion_costs(1, 10, 1, 10), [fashion_costs(1, 10, 11, 10), fashion_costs(12, 10, 1, 10)]),
     ("auxiliary", "A1"): (

@@ -114,6 +114,7 @@ def test_parameter_free_shortcuts_subsample_and_pad_with_zeros(shortcut: nn.Modu
         ("classics.vgg", {"depth": 11}, "depth 11"),
         ("fashion.fashion_resnet", {"width": 6}, "width 6"),
         ("fashion.fashion_resnet", {"width": 8, "block": "wide"}, "block 'wide'"),
+        ("fashion.fashion_resnet", {"width": 8, "blocks": 0}, "blocks 0"),
         ("four_layers.four_layers", {"activation": "gelu"}, "activation 'gelu'"),
         ("conv_stack.conv_stack", {"activation": "gelu", "depth": 4}, "activation 'gelu'"),
         ("conv_stack.conv_stack", {"activation": "relu", "depth": 6}, "depth 6"),

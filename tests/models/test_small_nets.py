@@ -39,9 +39,12 @@ def test_mnist_nets_have_pytorchs_default_initialization() -> None:
     assert weight.std().item() == pytest.approx(nn.Linear(784, 256).weight.std().item(), rel=0.01)
 
 
-@pytest.mark.parametrize(("width", "block", "layers"), [(8, "bottleneck", 50), (8, "basic", 34)])
-def test_fashion_resnet_has_50_or_34_layers(width: int, block: str, layers: int) -> None:
-    net = net_of("fashion.fashion_resnet", width=width, block=block)
+@pytest.mark.parametrize(
+    ("width", "options", "layers"),
+    [(8, {}, 50), (8, {"block": "basic"}, 34), (8, {"blocks": 1}, 14), (8, {"blocks": 2}, 26)],
+)
+def test_fashion_resnet_has_the_layers_of_its_blocks(width: int, options: dict, layers: int) -> None:
+    net = net_of("fashion.fashion_resnet", width=width, **options)
     assert len(main_path_layers(net)) == layers
     block_channels = net.get_submodule("layer3.0")(torch.zeros(1, 2 * width, 14, 14)).shape
     assert block_channels == (1, 4 * width, 7, 7)

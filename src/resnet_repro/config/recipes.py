@@ -97,6 +97,8 @@ BLOG_A_FASHION = Recipe(
     scaling="standard",
 )
 
+BLOG_A_NOT_AUGMENTED = replace(BLOG_A_FASHION, name="blog-a-fashion without augmentation", padding=0, flip=False)
+
 # 40 epochs of 45,000 images. The learning rate is searched for each activation.
 FOUR_LAYERS = Recipe(
     name="four-layers",
