@@ -128,10 +128,10 @@ def augmented(with_14: float, without_14: float, with_50: float, without_50: flo
     }
 
 
-def heads(with_gradient: float, with_error: float, without_gradient: float, without_error: float) -> Values:
+def heads(with_gradient: float, with_error: float, without_gradient: float, without_error: float, arms: str) -> Values:
     return {
-        "with-heads": {"early_gradient": with_gradient, "mean_running_error": with_error},
-        "without-heads": {"early_gradient": without_gradient, "mean_running_error": without_error},
+        f"with-heads{arms}": {"early_gradient": with_gradient, "mean_running_error": with_error},
+        f"without-heads{arms}": {"early_gradient": without_gradient, "mean_running_error": without_error},
     }
 
 
@@ -349,10 +349,22 @@ CASES: dict[tuple[str, str], tuple[Values, Sequence[Values]]] = {
         [augmented(with_14=5, without_14=1, with_50=2, without_50=6), augmented(1, 5, 6, 2)],
     ),
     ("fashion", "F3"): (fashion_costs(1, 10, 1, 10), [fashion_costs(1, 10, 11, 10), fashion_costs(12, 10, 1, 10)]),
-    ("auxiliary", "A1"): (
-        heads(-2, 60, -3, 65),
-        [heads(-3, 60, -2, 65), heads(-2, 65, -3, 60)],
+    ("auxiliary", "A0"): (
+        of("gradient_decay", without_heads_caffe=-1.5),
+        [of("gradient_decay", without_heads_caffe=-0.5), of("gradient_decay", without_heads_caffe=0.5)],
     ),
+    ("auxiliary", "A0-he"): (
+        of("gradient_decay", without_heads=0.1),
+        [of("gradient_decay", without_heads=-1.5)],
+    ),
+    **{
+        ("auxiliary", f"{claim}{he}"): (heads(*holds, arms), [heads(*values, arms) for values in fails])
+        for he, arms in (("", "-caffe"), ("-he", ""))
+        for claim, holds, fails in (
+            ("A1", (-2, 65, -3, 60), [(-3, 60, -2, 65), (-2.8, 60, -3, 65)]),
+            ("A2", (-3, 60, -2, 65), [(-2, 65, -3, 60)]),
+        )
+    },
     ("activation", "R1"): (
         of("doublings_to_25", tanh_fast=12.6, relu_fast=10.0),
         [of("doublings_to_25", tanh_fast=11.0, relu_fast=10.0), of("doublings_to_25", tanh_fast=14.0, relu_fast=10.0)],

@@ -37,6 +37,7 @@ HE_INITIALIZED: list[tuple[str, dict[str, Any], tuple[int, int, int]]] = [
 OTHERS: list[tuple[str, dict[str, Any], tuple[int, int, int]]] = [
     ("four_layers.four_layers", {"activation": "tanh"}, (3, 32, 32)),
     ("conv_stack.conv_stack", {"depth": 8, "activation": "sigmoid"}, (3, 32, 32)),
+    ("googlenet.small_googlenet", {"width": 8, "initialization": "caffe"}, (3, 32, 32)),
     ("impl_d.impl_d_net", {"kind": "original", "depth": 8}, (3, 32, 32)),
     *(("mnist.mnist_net", {"kind": kind}, (1, 28, 28)) for kind in ("mlp", "cnn", "lenet")),
 ]
@@ -113,6 +114,7 @@ def test_parameter_free_shortcuts_subsample_and_pad_with_zeros(shortcut: nn.Modu
         ("classics.small_vgg", {"width": 0}, "width 0"),
         ("classics.vgg", {"depth": 11}, "depth 11"),
         ("fashion.fashion_resnet", {"width": 6}, "width 6"),
+        ("googlenet.small_googlenet", {"initialization": "gaussian"}, "initialization 'gaussian'"),
         ("fashion.fashion_resnet", {"width": 8, "block": "wide"}, "block 'wide'"),
         ("fashion.fashion_resnet", {"width": 8, "blocks": 0}, "blocks 0"),
         ("four_layers.four_layers", {"activation": "gelu"}, "activation 'gelu'"),
