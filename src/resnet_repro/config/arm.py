@@ -118,9 +118,10 @@ class Start:
 
     arm: str
     """Name of the parent arm."""
-    how: Literal["copy", "deepen", "backbone"]
+    how: Literal["copy", "deepen", "backbone", "other classes"]
     """ "copy": all weights, unchanged. "deepen": build the arm's deeper network so that it computes the same function
     (`models.construction`). "backbone": all layers except the last; pretrained `Weights` replace the parent if available.
+    "other classes": all layers except the last, of a parent trained on other classes. Nothing replaces it.
     """
     experiment: str | None = None
     """Experiment of the parent arm, whose runs must be finished. None: the same experiment, which trains the parent

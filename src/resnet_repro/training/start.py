@@ -54,12 +54,13 @@ def first_weights(
         )
     if record.status != "finished":
         raise Skip(f"its parent {start.arm} seed {settings.seed} did not finish ({record.status})")
-    if start.how != "backbone" and record.settings.dataset_digest != settings.dataset_digest:
+    is_backbone = start.how in ("backbone", "other classes")
+    if not is_backbone and record.settings.dataset_digest != settings.dataset_digest:
         raise UserError(f"{source} was trained on other data than its child {folder} uses: use another RUNS_DIR")
     trained = load_run(source).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if start.how == "deepen":
         deepen(trained, net, data.batches("train", DEEPEN_IMAGES))
-    elif start.how == "backbone":
+    elif is_backbone:
         load_backbone(net, trained.state_dict(), str(source))
     else:
         net.load_state_dict(trained.state_dict())
