@@ -85,10 +85,11 @@ def test_one_value_per_channel_is_normalized_by_the_running_statistics(name: str
     assert norm.weight.grad is not None and torch.isfinite(norm.weight.grad).all()
 
 
-def test_groups_are_normalized_as_batches_of_their_own() -> None:
+@pytest.mark.parametrize(("images", "sizes"), [(10, (4, 3, 3)), (12, (4, 4, 4))])
+def test_groups_are_normalized_as_batches_of_their_own(images: int, sizes: tuple[int, ...]) -> None:
     """Ten images over four: groups of four, three and three, each normalized by torch alone."""
-    norm, x = norm_factory("batch", statistics_over=4)(3), 3 + 2 * torch.randn(10, 3, 4, 4)
-    groups = [x[:4], x[4:7], x[7:]]
+    norm, x = norm_factory("batch", statistics_over=4)(3), 3 + 2 * torch.randn(images, 3, 4, 5)
+    groups = x.split(sizes)
     alone = [torch.nn.BatchNorm2d(3, momentum=1.0) for _ in groups]
     expected = torch.cat([one(group) for one, group in zip(alone, groups, strict=True)])
     assert torch.allclose(norm(x), expected, atol=1e-6)

@@ -54,14 +54,30 @@ class GroupedBatchNorm(BatchNorm):
         groups = ceil(len(input) / self.over)
         if not self.training or groups < 2:
             return super().forward(input)
-        moments = input.new_zeros((2, groups, self.num_features), dtype=torch.float32)
-        parts = [
-            # A momentum of 1 stores the statistics of the group in place of running ones.
-            F.batch_norm(part, mean, variance, self.weight, self.bias, True, 1.0, self.eps)
-            for part, mean, variance in zip(input.tensor_split(groups), *moments, strict=True)
-        ]
-        self._follow(*moments.mean(1))
-        return torch.cat(parts)
+        size, larger = divmod(len(input), groups)  # `larger` groups have one image more
+        cut = larger * (size + 1)
+        parts = [(input[:cut], larger)] if larger else []
+        parts.append((input[cut:], groups - larger))
+        outputs, means, variances = zip(*(self._normalize(part, count) for part, count in parts), strict=True)
+        self._follow(torch.cat(means).mean(0), torch.cat(variances).mean(0))
+        return torch.cat(outputs) if larger else outputs[0]
+
+    def _normalize(self, input: Tensor, groups: int) -> tuple[Tensor, Tensor, Tensor]:
+        """(output, means (groups, C), variances (groups, C)) for groups of equal size.
+
+        The groups become channels of one batch: one kernel for all of them is much faster than one for each.
+        """
+        images, channels, height, width = input.shape
+        size = images // groups
+        by_pixel = input.permute(0, 2, 3, 1).reshape(groups, size, height, width, channels)
+        stacked = by_pixel.permute(1, 2, 3, 0, 4).reshape(size, height, width, groups * channels).permute(0, 3, 1, 2)
+        mean, variance = input.new_zeros((2, groups * channels), dtype=torch.float32)
+        weight, bias = self.weight.repeat(groups), self.bias.repeat(groups)
+        # A momentum of 1 stores the statistics of this batch in place of running ones.
+        output = F.batch_norm(stacked, mean, variance, weight, bias, True, 1.0, self.eps)
+        by_group = output.permute(0, 2, 3, 1).reshape(size, height, width, groups, channels).permute(3, 0, 1, 2, 4)
+        restored = by_group.reshape(images, height, width, channels).permute(0, 3, 1, 2)
+        return restored, mean.view(groups, channels), variance.view(groups, channels)
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, variance: Tensor) -> None:
