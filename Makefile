@@ -108,7 +108,7 @@ degradation: ## compare plain-20/56 with resnet-20/56 (quick: 8 minutes on two C
 depth: ## train ResNet-20 to 110, and 1202 for some steps (quick: 12 minutes)
 block: ## compare original, pre-activation and plain blocks, with batch normalization that works or never ran (quick: 21 minutes)
 shortcuts: ## compare shortcuts A, B and C, and shortcuts around single layers (quick: 15 minutes)
-normalization: ## compare no, batch, layer, instance and group normalization, at batch 128 and 4 (quick: 26 minutes)
+normalization: ## compare kinds of normalization, at their best rates and with random moments (quick: 12 minutes)
 construction: ## build a deeper net from a trained shallow one, and continue training (quick: 38 minutes)
 features: ## measure what the layers of plain and residual nets represent (quick: 14 minutes)
 complexity: ## count the cost of LeNet to ResNet-152, layer by layer (half a minute, no data)

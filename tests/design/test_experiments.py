@@ -76,13 +76,19 @@ def test_impl_d_nets_as_written_use_frozen_statistics() -> None:
             assert block.arm(f"{kind}-32-{variant}").model.options["statistics"] == statistics
 
 
-def test_small_batches_see_the_same_images_at_a_proportional_rate() -> None:
+def test_nets_with_and_without_normalization_are_searched_alike() -> None:
     normalization = load_experiment("normalization")
-    profile = normalization.profile("paper")
-    large, small = normalization.arm("plain-20-group"), normalization.arm("plain-20-group-batch-4")
-    images = [profile.steps(arm) * arm.recipe.batch_size for arm in (large, small)]
-    assert images[0] == images[1]
-    assert small.recipe.learning_rate / small.recipe.batch_size == large.recipe.learning_rate / large.recipe.batch_size
+    for net in ("plain-20", "plain-20-no-bn", "plain-20-noisy", "resnet-20", "resnet-20-no-bn"):
+        arm = normalization.arm(f"{net}-searched")
+        assert arm.search is not None and arm.share == arm.length == 1
+        candidates = [normalization.arm(name) for name in arm.search.arms]
+        assert [candidate.recipe.learning_rate for candidate in candidates] == [0.003, 0.01, 0.03, 0.1]
+        for candidate in candidates:
+            same = replace(candidate.recipe, name=arm.recipe.name, learning_rate=arm.recipe.learning_rate)
+            assert same == arm.recipe and candidate.share == 0.5
+            assert {**candidate.model.options, **({"norm": "noisy"} if "noisy" in net else {})} == arm.model.options
+    noisy, usual = normalization.arm("plain-20-noisy-searched"), normalization.arm("plain-20-searched")
+    assert noisy.search == usual.search, "the noisy net trains at the rate of the net without noise"
 
 
 def test_construction_spends_the_same_budget_on_every_deep_net() -> None:
