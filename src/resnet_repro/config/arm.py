@@ -198,6 +198,10 @@ class Arm:
     """For frozen backbones: compute features at every step, or once before training ("once" requires a recipe without
     augmentation).
     """
+    calibrated_on: int = 0
+    """Number of training images, un-augmented, whose mean statistics replace the running statistics of batch normalization
+    in the arm's first weights. 0: they keep their first values, mean 0 and variance 1, or those of the parent.
+    """
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
