@@ -110,7 +110,7 @@ block: ## compare original, pre-activation and plain blocks, with batch normaliz
 shortcuts: ## compare shortcuts A, B and C, and shortcuts around single layers (quick: 15 minutes)
 normalization: ## compare kinds of normalization, at their best rates and with random moments (quick: 12 minutes)
 construction: ## build a deeper net from a trained shallow one, and continue training (quick: 38 minutes)
-features: ## measure what the layers of plain and residual nets represent (quick: 14 minutes)
+features: ## measure what layers of plain and residual nets represent, and what a block is worth (quick: 20 minutes)
 complexity: ## count the cost of LeNet to ResNet-152, layer by layer (half a minute, no data)
 mnist: ## compare perceptron, CNN and LeNet, as published in a post and corrected (9 minutes)
 fashion: ## compare a bottleneck ResNet-50, narrow and wide, with a VGG (quick: 20 minutes)

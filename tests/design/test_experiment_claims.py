@@ -97,9 +97,18 @@ def trained_on(plain_56: float, plain_20: float, resnet_56: float, resnet_20: fl
     return {arm: {"train_error": error, "test_error": error} for arm, error in errors.items()}
 
 
-def probes(drop: float, trend: float) -> Values:
-    arms = [f"{kind}-{depth}-trained" for kind in ("plain", "resnet") for depth in (20, 56)]
-    return {arm: {"probe_drop": drop, "probe_trend": trend} for arm in arms}
+def probes(trained: float, untrained: float) -> Values:
+    nets = [f"{kind}-{depth}" for kind in ("plain", "resnet") for depth in (20, 56)]
+    return {
+        f"{net}-{arm}": {"probe_slope": slope}
+        for net in nets
+        for arm, slope in (("dissected", trained), ("untrained", untrained))
+    }
+
+
+def blocks(resnet_56: float, plain_20: float, plain_56: float) -> Values:
+    shares = {"resnet-56": resnet_56, "plain-20": plain_20, "plain-56": plain_56}
+    return {f"{net}-dissected": {"block_share": share} for net, share in shares.items()}
 
 
 def single(resnet_20: float, resnet_56: float, plain_20: float, plain_56: float) -> Values:
@@ -236,14 +245,15 @@ CASES: dict[tuple[str, str], tuple[Values, Sequence[Values]]] = {
         of("train_error_change", plain_56_on_slow=-6),
         [of("train_error_change", plain_56_on_slow=6)],
     ),
-    ("features", "Z1"): (probes(20, -0.9), [probes(-5, 0.9), probes(20, 0.5)]),
+    ("features", "Z1"): (probes(-30, 5), [probes(5, 30), probes(-30, -40)]),
     ("features", "Z2"): (
-        of("recovered", plain_56_initial=0.2, resnet_56_initial=0.8, plain_56_trained=0.3, resnet_56_trained=0.7),
+        of("recovered", plain_56_trained=0.3, resnet_56_trained=0.7, plain_20_trained=0.5),
         [
-            of("recovered", plain_56_initial=0.8, resnet_56_initial=0.2, plain_56_trained=0.3, resnet_56_trained=0.7),
-            of("recovered", plain_56_initial=0.2, resnet_56_initial=0.8, plain_56_trained=0.7, resnet_56_trained=0.3),
+            of("recovered", plain_56_trained=0.3, resnet_56_trained=0.7, plain_20_trained=0.2),
+            of("recovered", plain_56_trained=0.3, resnet_56_trained=0.2, plain_20_trained=0.5),
         ],
     ),
+    ("features", "Z3"): (blocks(3, 90, 70), [blocks(20, 90, 70), blocks(3, 20, 70), blocks(3, 90, 20)]),
     ("mnist", "M1"): (
         of("train_error", lenet_as_written=4, cnn_as_written=7, mlp_as_written=10),
         [

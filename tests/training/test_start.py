@@ -296,6 +296,7 @@ def test_a_calibrated_net_has_the_mean_statistics_of_the_training_images(tiny_da
     assert len(norms) == 7
     for name, _ in norms:
         norm = net.get_submodule(name)
+        assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None
         for index, measured in enumerate((norm.running_mean, norm.running_var)):
             assert torch.allclose(measured, (seen[name][0][index] + seen[name][1][index]) / 2, rtol=1e-4, atol=1e-5)
         assert norm.momentum == 0.1
