@@ -93,8 +93,17 @@ def once_and_each(once: float, each: float, once_seconds: float, each_seconds: f
 
 
 def trained_on(plain_56: float, plain_20: float, resnet_56: float, resnet_20: float) -> Values:
-    errors = {"plain-56-on": plain_56, "plain-20-on": plain_20, "resnet-56-on": resnet_56, "resnet-20-on": resnet_20}
+    residual = dict.fromkeys(("resnet-56-on", "resnet-56-on-0.1", "resnet-56-on-1"), resnet_56)
+    errors = {"plain-56-on": plain_56, "plain-20-on": plain_20, "resnet-20-on": resnet_20, **residual}
     return {arm: {"train_error": error, "test_error": error} for arm, error in errors.items()}
+
+
+def slowly_on(train: float, test: float) -> Values:
+    """Errors of plain-56-on-slow, beside 50 % for plain-20-on-slow."""
+    return {
+        "plain-56-on-slow": {"train_error": train, "test_error": test},
+        "plain-20-on-slow": {"train_error": 50, "test_error": 50},
+    }
 
 
 def probes(trained: float, untrained: float) -> Values:
@@ -240,10 +249,22 @@ CASES: dict[tuple[str, str], tuple[Values, Sequence[Values]]] = {
         of("train_error", plain_56=76, plain_56_built=56),
         [of("train_error", plain_56=40, plain_56_built=56)],
     ),
-    ("construction", "K3"): (trained_on(63, 45, 38, 38), [trained_on(40, 45, 38, 38), trained_on(63, 45, 45, 38)]),
+    ("construction", "K3"): (
+        trained_on(63, 45, 38, 38),
+        [
+            trained_on(40, 45, 38, 38),
+            trained_on(63, 45, 45, 38),
+            together(trained_on(63, 45, 38, 38), of("train_error", **{"resnet_56_on_1": 45})),
+            together(trained_on(63, 45, 38, 38), of("test_error", **{"resnet_56_on_0.1": 38.7})),
+        ],
+    ),
     ("construction", "K4"): (
         of("train_error_change", plain_56_on_slow=-6),
         [of("train_error_change", plain_56_on_slow=6)],
+    ),
+    ("construction", "K4-shallow"): (
+        slowly_on(train=50, test=50),
+        [slowly_on(train=52, test=50), slowly_on(train=50, test=51)],
     ),
     ("features", "Z1"): (probes(-30, 5), [probes(5, 30), probes(-30, -40)]),
     ("features", "Z2"): (

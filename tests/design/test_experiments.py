@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import REPO, cli
 
+from resnet_repro.config.arm import Start
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.design.registry import experiment_names, load_experiment, summary
 from resnet_repro.diagnostics.along_training import DIAGNOSTICS
@@ -98,6 +99,19 @@ def test_construction_spends_the_same_budget_on_every_deep_net() -> None:
         lineage = [arms["20"], arms["56-built"], arms["56-on"]]
         assert [arm.start.arm for arm in lineage[1:] if arm.start] == [lineage[0].name, lineage[1].name]
         assert sum(arm.length for arm in lineage) == arms["56"].length == arms["20"].length + arms["20-on"].length
+
+
+def test_acting_blocks_differ_in_their_first_scale_only() -> None:
+    construction = load_experiment("construction")
+    silent = construction.arm("resnet-56-built")
+    for scale in (0.1, 1):
+        built, on = (construction.arm(f"resnet-56-{name}-{scale:g}") for name in ("built", "on"))
+        assert built.start is not None and silent.start is not None
+        assert replace(built.start, scale=0.0) == silent.start and built.start.scale == scale
+        same = replace(construction.arm("resnet-56-on"), name=on.name, start=Start(built.name, "copy"))
+        assert on == same
+    fast, slow = construction.arm("plain-20-on"), construction.arm("plain-20-on-slow")
+    assert fast.start == slow.start and fast.recipe.learning_rate == 10 * slow.recipe.learning_rate
 
 
 def test_mnist_as_written_and_corrected_differ_only_in_the_output() -> None:

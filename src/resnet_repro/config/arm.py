@@ -126,6 +126,10 @@ class Start:
     """Experiment of the parent arm, whose runs must be finished. None: the same experiment, which trains the parent
     first.
     """
+    scale: float = 0.0
+    """For "deepen" and residual nets: first scale of the last batch normalization of each added block. 0: the block passes
+    its input on. Otherwise the deeper net differs from its parent.
+    """
 
 
 @dataclass(frozen=True)
