@@ -52,6 +52,12 @@ def degradation() -> Experiment:
     # Gradients without batch normalization, for the figure. A tenth of the schedule is enough.
     without_bn = cifar_arm("plain", 56, HE15_CIFAR, norm="none", control=True, share=0.1)
     fewer = [on_fewer_images(depth, images) for images in (5_000, 15_000) for depth in (20, 56)]
+    # As on He15's two GPUs. They decide no claim.
+    over_64 = [
+        cifar_arm(kind, depth, HE15_CIFAR, statistics_over=64, control=True)
+        for kind in ("plain", "resnet")
+        for depth in (20, 56)
+    ]
     whole = tuple(arm.name for arm in (*plain, *residual, without_bn))
 
     return Experiment(
@@ -63,10 +69,17 @@ def degradation() -> Experiment:
         ),
         source="He15, sections 1 and 4.2, figures 1, 6 and 7",
         dataset="cifar10",
-        arms=[*plain, *residual, without_bn, *fewer],
+        arms=[*plain, *residual, without_bn, *fewer, *over_64],
         profiles=[
             Profile("quick", iterations=391, seeds=(0,), evaluations=4, dataset="auto", arms=whole),
-            Profile("paper", iterations=64_000, seeds=(0, 1, 2, 3, 4), evaluations=64, dataset="cifar10"),
+            Profile(
+                "paper",
+                iterations=64_000,
+                seeds=(0, 1, 2, 3, 4),
+                evaluations=64,
+                dataset="cifar10",
+                arms=(*whole, *(arm.name for arm in fewer)),
+            ),
         ],
         claims=[
             Claim(
@@ -233,6 +246,8 @@ def degradation() -> Experiment:
             "prefixes follow the published schedule.",
             "plain-56-no-bn is not in the paper. It shows the gradients of a net without batch normalization, trains for a "
             "tenth of the schedule and decides no claim.",
+            "The arms named over-64 compute batch statistics over groups of 64 images, as on the paper's two GPUs. They run on "
+            "request (ARMS=) and decide no claim.",
             "The arms with 5,000 and 15,000 training images are not in the paper. They serve claim D7.",
         ],
     )

@@ -19,9 +19,6 @@ DEPTHS = (20, 32, 44, 56, 110)
 SHORTCUTS = ("resnet-56", "resnet-56-B", "resnet-56-C")
 
 
-NORMS = ("none", "batch", "layer", "instance", "group")
-
-
 JITTER = (0.0, 0.002, -0.002, 0.001, -0.001)  # differences between seeds, far below all effects
 
 
@@ -54,27 +51,31 @@ def thirds(start: float, middle: float, end: float) -> dict[str, float]:
     return {f"validation_error_{name}": v for name, v in (("start", start), ("middle", middle), ("end", end))}
 
 
-def normed(batch_4: float, batch_128: float, group_4: float, group_128: float) -> Values:
+def searched(metric: str, batch: float, none: float) -> Values:
     return {
-        f"{kind}-20{arm}": {"test_error": value}
-        for kind in ("plain", "resnet")
-        for arm, value in (("-batch-4", batch_4), ("", batch_128), ("-group-batch-4", group_4), ("-group", group_128))
-    }
-
-
-def both(metric: str, batch: float, none: float, rate: str = "") -> Values:
-    return {
-        f"{kind}-20{arm}{rate}": {metric: value}
+        f"{kind}-20{arm}-searched": {metric: value}
         for kind in ("plain", "resnet")
         for arm, value in (("", batch), ("-no-bn", none))
     }
 
 
-def modes(batch: float, others: float) -> Values:
+def shifts(mean: float, mean_without: float, std: float, std_without: float) -> Values:
+    return together(searched("input_mean_shift", mean, mean_without), searched("input_std_shift", std, std_without))
+
+
+def noisy(mean: float, std: float, error: float) -> Values:
+    """Nets with random moments, beside one with batch normalization (30 %) and one without (50 %, shifts of 0.5 σ)."""
+    row = {"input_mean_shift": mean, "input_std_shift": std, "train_error": error}
+    return together(searched("train_error", 30, 50), shifts(0.1, 0.5, 0.1, 0.5), {"plain-20-noisy-searched": row})
+
+
+def modes(batch: float) -> Values:
+    return {f"{kind}-20": {"mode_change": batch} for kind in ("plain", "resnet")}
+
+
+def statistics(count: float, norms: Sequence[str] = ("layer", "instance", "group")) -> Values:
     return {
-        f"{kind}-20{arm}": {"mode_change": value}
-        for kind in ("plain", "resnet")
-        for arm, value in (("", batch), *[(f"-{norm}", others) for norm in NORMS[2:]])
+        f"{kind}-20-{norm}-counted": {"running_statistics": count} for kind in ("plain", "resnet") for norm in norms
     }
 
 
@@ -91,13 +92,31 @@ def from_backbone(frozen: float, fine_tuned: float, half: str) -> Values:
 
 
 def trained_on(plain_56: float, plain_20: float, resnet_56: float, resnet_20: float) -> Values:
-    errors = {"plain-56-on": plain_56, "plain-20-on": plain_20, "resnet-56-on": resnet_56, "resnet-20-on": resnet_20}
+    residual = dict.fromkeys(("resnet-56-on", "resnet-56-on-0.1", "resnet-56-on-1"), resnet_56)
+    errors = {"plain-56-on": plain_56, "plain-20-on": plain_20, "resnet-20-on": resnet_20, **residual}
     return {arm: {"train_error": error, "test_error": error} for arm, error in errors.items()}
 
 
-def probes(drop: float, trend: float) -> Values:
-    arms = [f"{kind}-{depth}-trained" for kind in ("plain", "resnet") for depth in (20, 56)]
-    return {arm: {"probe_drop": drop, "probe_trend": trend} for arm in arms}
+def slowly_on(train: float, test: float) -> Values:
+    """Errors of plain-56-on-slow, beside 50 % for plain-20-on-slow."""
+    return {
+        "plain-56-on-slow": {"train_error": train, "test_error": test},
+        "plain-20-on-slow": {"train_error": 50, "test_error": 50},
+    }
+
+
+def probes(trained: float, untrained: float) -> Values:
+    nets = [f"{kind}-{depth}" for kind in ("plain", "resnet") for depth in (20, 56)]
+    return {
+        f"{net}-{arm}": {"probe_slope": slope}
+        for net in nets
+        for arm, slope in (("dissected", trained), ("untrained", untrained))
+    }
+
+
+def blocks(resnet_56: float, plain_20: float, plain_56: float) -> Values:
+    shares = {"resnet-56": resnet_56, "plain-20": plain_20, "plain-56": plain_56}
+    return {f"{net}-dissected": {"block_share": share} for net, share in shares.items()}
 
 
 def single(resnet_20: float, resnet_56: float, plain_20: float, plain_56: float) -> Values:
@@ -261,42 +280,58 @@ CASES: dict[tuple[str, str], tuple[Values, Sequence[Values]]] = {
         [of("test_error", resnet_110_single=6.6, resnet_110=9.9)],
     ),
     ("normalization", "N1"): (
-        together(both("train_error", 1, 20), both("train_error", 2, 10, "-slow")),
+        searched("train_error", 30, 50),
         [
-            together(both("train_error", 20, 1), both("train_error", 2, 10, "-slow")),
-            together(both("train_error", 10, 90), both("train_error", 2, 5, "-slow")),
+            searched("train_error", 50, 30),
+            together(searched("train_error", 30, 50), of("train_error", resnet_20_searched=60)),
         ],
     ),
-    ("normalization", "N2"): (modes(10, 0), [modes(0, 0), modes(10, 5)]),
+    ("normalization", "N2"): (modes(10), [modes(0)]),
+    ("normalization", "N2-others"): (statistics(0), [together(statistics(0), statistics(1_376, ("group",)))]),
     ("normalization", "N3"): (
-        normed(14, 9, 10.3, 10),
-        [normed(8, 9, 10.3, 10), normed(14, 9, 15.5, 10), normed(10, 9, 10.0, 7)],
-    ),
-    ("normalization", "N4"): (
-        together(both("input_mean_shift", 0.1, 0.5, "-slow"), both("input_std_shift", 0.1, 0.5, "-slow")),
+        of("test_error", resnet_20_over_4=14, resnet_20=9, resnet_20_group=10),
         [
-            together(both("input_mean_shift", 0.5, 0.1, "-slow"), both("input_std_shift", 0.1, 0.5, "-slow")),
-            together(both("input_mean_shift", 0.1, 0.5, "-slow"), both("input_std_shift", 0.5, 0.1, "-slow")),
+            of("test_error", resnet_20_over_4=14, resnet_20=9, resnet_20_group=15),
+            of("test_error", resnet_20_over_4=8, resnet_20=9, resnet_20_group=7),
         ],
     ),
+    ("normalization", "N4"): (shifts(0.1, 0.5, 0.1, 0.5), [shifts(0.5, 0.1, 0.1, 0.5), shifts(0.1, 0.5, 0.5, 0.1)]),
+    ("normalization", "N4-noisy"): (
+        noisy(0.9, 0.8, 30.5),
+        [noisy(0.9, 0.8, 33), noisy(0.1, 0.8, 30.5), noisy(0.9, 0.1, 30.5)],
+    ),
+    ("normalization", "N4-cause"): (noisy(0.9, 0.8, 41), [noisy(0.9, 0.8, 39), noisy(0.9, 0.8, 30)]),
     ("construction", "K1"): (built(0, 0), [built(0, 2), built(-2, 0)]),
     ("construction", "K2"): (
         of("train_error", plain_56=76, plain_56_built=56),
         [of("train_error", plain_56=40, plain_56_built=56)],
     ),
-    ("construction", "K3"): (trained_on(63, 45, 38, 38), [trained_on(40, 45, 38, 38), trained_on(63, 45, 45, 38)]),
+    ("construction", "K3"): (
+        trained_on(63, 45, 38, 38),
+        [
+            trained_on(40, 45, 38, 38),
+            trained_on(63, 45, 45, 38),
+            together(trained_on(63, 45, 38, 38), of("train_error", **{"resnet_56_on_1": 45})),
+            together(trained_on(63, 45, 38, 38), of("test_error", **{"resnet_56_on_0.1": 38.7})),
+        ],
+    ),
     ("construction", "K4"): (
         of("train_error_change", plain_56_on_slow=-6),
         [of("train_error_change", plain_56_on_slow=6)],
     ),
-    ("features", "Z1"): (probes(20, -0.9), [probes(-5, 0.9), probes(20, 0.5)]),
+    ("construction", "K4-shallow"): (
+        slowly_on(train=50, test=50),
+        [slowly_on(train=52, test=50), slowly_on(train=50, test=51)],
+    ),
+    ("features", "Z1"): (probes(-30, 5), [probes(5, 30), probes(-30, -40)]),
     ("features", "Z2"): (
-        of("recovered", plain_56_initial=0.2, resnet_56_initial=0.8, plain_56_trained=0.3, resnet_56_trained=0.7),
+        of("recovered", plain_56_trained=0.3, resnet_56_trained=0.7, plain_20_trained=0.5),
         [
-            of("recovered", plain_56_initial=0.8, resnet_56_initial=0.2, plain_56_trained=0.3, resnet_56_trained=0.7),
-            of("recovered", plain_56_initial=0.2, resnet_56_initial=0.8, plain_56_trained=0.7, resnet_56_trained=0.3),
+            of("recovered", plain_56_trained=0.3, resnet_56_trained=0.7, plain_20_trained=0.2),
+            of("recovered", plain_56_trained=0.3, resnet_56_trained=0.2, plain_20_trained=0.5),
         ],
     ),
+    ("features", "Z3"): (blocks(3, 90, 70), [blocks(20, 90, 70), blocks(3, 20, 70), blocks(3, 90, 20)]),
     ("mnist", "M1"): (
         of("train_error", lenet_as_written=4, cnn_as_written=7, mlp_as_written=10),
         [

@@ -11,6 +11,7 @@ from conftest import make_settings, prepare_run, start_run
 from trained_runs import content, run_here, steps_of, wait_for
 
 from resnet_repro.config.arm import Arm, ModelSpec
+from resnet_repro.config.families import cifar_arm
 from resnet_repro.config.recipes import BLOG_E_MNIST, HE15_CIFAR, HE15_CIFAR_WITHOUT_BN
 from resnet_repro.data.sources import DataSources, obtain
 from resnet_repro.records.record import read_record
@@ -18,10 +19,20 @@ from resnet_repro.records.record import read_record
 pytestmark = pytest.mark.slow
 
 
-def test_a_net_with_dropout_and_heads_resumes_with_the_same_bits(tiny_data: Path, tmp_path: Path) -> None:
-    """Dropout masks are a function of (seed, step), so a resumed run draws the same ones."""
-    model = ModelSpec("googlenet.small_googlenet", {"auxiliary": True, "width": 8})
-    arm = Arm("headed", model, replace(HE15_CIFAR_WITHOUT_BN, batch_size=16, train_images=125))  # 8 steps per epoch
+RECIPE = replace(HE15_CIFAR_WITHOUT_BN, batch_size=16, train_images=125)  # 8 steps per epoch
+
+
+@pytest.mark.parametrize(
+    "arm",
+    [
+        Arm("headed", ModelSpec("googlenet.small_googlenet", {"auxiliary": True, "width": 8}), RECIPE),
+        cifar_arm("plain", 8, RECIPE, norm="noisy", watch=("inputs",)),
+        cifar_arm("resnet", 8, RECIPE, statistics_over=4),
+    ],
+    ids=["dropout and heads", "noise", "groups"],
+)
+def test_a_net_with_random_numbers_resumes_with_the_same_bits(arm: Arm, tiny_data: Path, tmp_path: Path) -> None:
+    """Dropout masks and noise are a function of (seed, step), so a resumed run draws the same ones."""
     settings = make_settings(tiny_data, 12, arm)
     whole = prepare_run(tmp_path / "whole", settings, tiny_data)
     assert run_here(whole) == "finished"

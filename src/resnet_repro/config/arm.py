@@ -127,6 +127,10 @@ class Start:
     """Experiment of the parent arm, whose runs must be finished. None: the same experiment, which trains the parent
     first.
     """
+    scale: float = 0.0
+    """For "deepen" and residual nets: first scale of the last batch normalization of each added block. 0: the block passes
+    its input on. Otherwise the deeper net differs from its parent.
+    """
 
 
 @dataclass(frozen=True)
@@ -201,6 +205,10 @@ class Arm:
     """
     read_every: int | None = None
     """Steps between two readings of the running training error. None: a hundredth of the schedule, at most 100 steps."""
+    calibrated_on: int = 0
+    """Number of training images, un-augmented, whose mean statistics replace the running statistics of batch normalization
+    in the arm's first weights. 0: they keep their first values, mean 0 and variance 1, or those of the parent.
+    """
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:

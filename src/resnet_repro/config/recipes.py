@@ -27,7 +27,7 @@ HE15_CIFAR = Recipe(
 # What the paper leaves open on the batch normalization of its CIFAR nets, for the deviations of experiments.
 HE15_BATCH_STATISTICS = (
     "The paper trains each batch of 128 images on two GPUs, so that its batch normalization sees 64 images at a time. "
-    "Here, the statistics are those of all 128."
+    "Here, the statistics are those of all 128, except in arms named over-64."
 )
 HE15_NORMALIZATION = (
     "Batch normalization adds 1e-5 to the variance, its running averages move by a tenth at each step, and scoring uses "

@@ -14,6 +14,7 @@ from statistics import mean, median
 import torch
 from torch import Tensor, nn
 
+from resnet_repro.diagnostics.blocks import Blocks
 from resnet_repro.diagnostics.diagnostic import Diagnostic, DiagnosticContext
 from resnet_repro.diagnostics.shifts import Shifts
 from resnet_repro.files import Table, read_rows
@@ -146,11 +147,19 @@ def _features(context: DiagnosticContext) -> Diagnostic:
     return Features(context)
 
 
+def _probes(context: DiagnosticContext) -> Diagnostic:
+    from resnet_repro.diagnostics.representations import Probes
+
+    return Probes(context)
+
+
 DIAGNOSTICS: dict[str, Callable[[DiagnosticContext], Diagnostic]] = {
     "inputs": InputShift,
     "distance": Distance,
     "modes": Modes,
     "features": _features,
+    "probes": _probes,
+    "blocks": Blocks,
     "shifts": Shifts,
     "forward": ForwardTime,
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import update_bn
 
 from resnet_repro.config.arm import Recipe, Weights
 from resnet_repro.config.settings import RunSettings
@@ -32,6 +33,18 @@ def first_weights(
     folder: Path, settings: RunSettings, data: Data, weights: str | None = None
 ) -> tuple[nn.Module, Parent | None]:
     """The network of a run before its first step, in channels-last layout on the data's device, and its parent.
+
+    The running statistics of its batch normalization are measured on data if the arm is calibrated. Raises as `_origin`.
+    """
+    net, parent = _origin(folder, settings, data, weights)
+    if images := settings.arm.calibrated_on:
+        # Statistics of batches as large as those of the training, averaged with equal weights.
+        update_bn(data.batches("train", images, size=settings.arm.recipe.batch_size), net)
+    return net, parent
+
+
+def _origin(folder: Path, settings: RunSettings, data: Data, weights: str | None) -> tuple[nn.Module, Parent | None]:
+    """The network with the weights of its initialization, parent or file, and its parent.
 
     weights: path of the weights file that the settings name. Raises Skip if the parent diverged or was skipped, and
     UserError if the parent has no record or other data, or if the file has other content or does not fit the network.
@@ -59,7 +72,7 @@ def first_weights(
         raise UserError(f"{source} was trained on other data than its child {folder} uses: use another RUNS_DIR")
     trained = load_run(source).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if start.how == "deepen":
-        deepen(trained, net, data.batches("train", DEEPEN_IMAGES))
+        deepen(trained, net, data.batches("train", DEEPEN_IMAGES), start.scale)
     elif is_backbone:
         load_backbone(net, trained.state_dict(), str(source))
     else:
