@@ -72,7 +72,7 @@ def fashion() -> Experiment:
                         "test_error",
                         {"resnet-14-narrow": 0.5, "vgg": 0.5, "resnet-50-narrow": -1},
                         sign=1,
-                        statement="test error: resnet-50-narrow is closer to vgg than to resnet-14-narrow, or below both",
+                        statement="test error: (vgg + resnet-14-narrow) / 2 − resnet-50-narrow",
                     ),
                 ],
                 needs_paper_budget=True,

@@ -36,7 +36,7 @@ AS_LONG = 1.1  # factor between two times below which they count as equal
 def very_poor(arm: str, split: str) -> Comparison:
     """The arm's error on the images of a split is near the error of guessing."""
     metric, words = f"{split}_error_of_guessing", "training" if split == "train" else split
-    statement = f"{words} error of {arm} > {VERY_POOR:g} % of the error of guessing"
+    statement = f"{words} error of {arm}, in percent of the error of guessing"
     return contrast(metric, {arm: 1}, sign=1, threshold=VERY_POOR, statement=statement, unit="%")
 
 
@@ -191,9 +191,7 @@ def transfer() -> Experiment:
                         "forward_seconds",
                         {"half-fine-tuned-as-written": 1, "half-frozen-as-written": -AS_LONG},
                         sign=1,
-                        statement=(
-                            f"forward seconds: half-fine-tuned-as-written more than {AS_LONG:g} times half-frozen-as-written"
-                        ),
+                        statement=f"forward seconds: half-fine-tuned-as-written − {AS_LONG:g} × half-frozen-as-written",
                         unit="s",
                     )
                 ],

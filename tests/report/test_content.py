@@ -19,9 +19,9 @@ def test_published_numbers_give_the_published_verdicts(degradation: Experiment, 
     verdicts = {claim["name"]: claim["verdict"] for claim in content["claims"]}
     # The made-up gradients grow from the first layer to the last, alike in all arms. They have no readings after 500 steps.
     assert verdicts == (
-        dict.fromkeys(("D1", "D2", "D3", "D4", "D6"), "reproduced")
-        | dict.fromkeys(("D5", "D5-start", "D8"), "not reproduced")
-        | dict.fromkeys(("D5-plateau", "D5-rest", "D7"), "undecided")
+        dict.fromkeys(("D1", "D2", "D3", "D4", "D6"), "supported")
+        | dict.fromkeys(("D5", "D5-start", "D8"), "contradicted")
+        | dict.fromkeys(("D5-plateau", "D5-rest", "D7"), "not tested")
     )
     d2 = content["claims"][1]["parts"][0]
     assert (d2["effect"], d2["seeds"]) == ("+3.50 points", "3")
@@ -47,7 +47,7 @@ def test_published_columns_depend_on_the_arms_shown(degradation: Experiment, tmp
     make_record(tmp_path, degradation, "resnet-20", 0)
     results = content_of(degradation, tmp_path)["results"][0]
     assert "|".join(results["header"]) == "arm|train %|test %|published|best test %|response|published|seeds"
-    make_record(tmp_path / "block", block := load_experiment("block"), "plain-32-as-written", 0, "quick", 400)
+    make_record(tmp_path / "block", block := load_experiment("block"), "plain-corrected", 0, "quick", 450)
     results = content_of(block, tmp_path / "block", "quick")["results"][0]
     assert "published" not in results["header"]
     assert len(results["rows"][0]) == len(results["header"]) == len(results["align"])
@@ -72,7 +72,7 @@ def test_banners_name_standins_short_budgets_and_divergence(degradation: Experim
     assert "plain-56 seed 0 at step 7" in content["banners"][3]
     row = content["results"][0]["rows"][1]
     assert (row[0], row[1], row[3], row[-1]) == ("plain-56", "90.00", "90.00", "0 + 1 diverged")
-    assert {claim["verdict"] for claim in content["claims"]} == {"undecided"}
+    assert {claim["verdict"] for claim in content["claims"]} == {"not tested"}
     steps = {row[0]: row[4] for row in content["ran"][0]["rows"]}
     assert steps == {"plain-20": "391", "plain-56": "7 of 391"}
 
@@ -137,8 +137,8 @@ def test_counted_networks_are_listed_and_decide_without_seeds(tmp_path: Path) ->
         make_record(tmp_path, fashion, arm.name, 0, model=model, dataset=standin)
     content = content_of(fashion, tmp_path)
     claims = {claim["name"]: claim for claim in content["claims"]}
-    assert (claims["F1"]["verdict"], claims["F1"]["reason"]) == ("undecided", "stand-in data")
-    assert (claims["F3"]["verdict"], claims["F3"]["parts"][0]["seeds"]) == ("reproduced", "counted")
+    assert (claims["F1"]["verdict"], claims["F1"]["reason"]) == ("not tested", "stand-in data")
+    assert (claims["F3"]["verdict"], claims["F3"]["parts"][0]["seeds"]) == ("supported", "counted")
     rows = {row[0]: row for row in content["ran"][0]["rows"]}
     assert rows["basic-wide (control)"][4:8] == ["counted", "–", "–", "–"]
     assert "2 networks counted" in content["summary"]

@@ -17,6 +17,7 @@ ARM_FIELDS = (
     "features",
     "read_every",
     "calibrated_on",
+    "precision",
 )
 
 

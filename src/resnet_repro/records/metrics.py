@@ -12,10 +12,12 @@ ERRORS = (
     "test_error",
     "validation_error",
     "test_error_10crop",
+    "mean_validation_error",
     *(f"validation_error_{part}" for part in ("start", "middle", "end")),
 )
 COUNTS = ("parameters", "trainable_parameters", "multiply_adds")
-LOSSES = ("train_loss", "test_loss", "validation_loss", "mean_validation_loss")
+LOSSES = ("train_loss", "test_loss", "validation_loss", "mean_train_loss", "mean_validation_loss")
+FALLS = ("train_loss_least_fall",)
 
 
 def metrics_of(record: AnyRecord) -> dict[str, float]:
@@ -29,8 +31,8 @@ def metrics_of(record: AnyRecord) -> dict[str, float]:
     gradient_decay_start, _plateau, _rest: `gradients.decay_by_phase`, from the run's table.
     generalization_gap: test error minus training error, in percentage points.
 
-    A diverged run gets the error (percent) and the loss (nats) of random guessing. It gets no generalization_gap, because
-    guessing would make it 0.
+    A diverged run gets the error (percent) and the loss (nats) of random guessing, which does not fall. It gets no
+    generalization_gap, because guessing would make it 0.
     """
     results = record.diagnostics if isinstance(record, CountRecord) else record.final | record.diagnostics
     row = {metric: value for metric in results if (value := record.value(metric)) is not None}
@@ -49,6 +51,7 @@ def metrics_of(record: AnyRecord) -> dict[str, float]:
     if record.status == "diverged":
         row.update((error, guessing) for error in ERRORS)
         row.update((loss, math.log(classes)) for loss in LOSSES)
+        row.update((fall, 0.0) for fall in FALLS)
     if "test_error" in row:
         row["test_error_of_guessing"] = 100 * row["test_error"] / guessing
     if "train_error" in row:
