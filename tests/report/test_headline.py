@@ -75,7 +75,7 @@ def test_clauses_without_their_numbers_are_omitted(degradation: Experiment, tmp_
 def test_experiment_without_answers_counts_its_verdicts(degradation: Experiment, paper_runs: Path) -> None:
     assert answers(replace(degradation, answers=()), paper_runs) == [
         "Of 11 claims: 5 supported (D1, D2, D3, D4, D6); 3 contradicted (D5, D5-start, D8); "
-        "3 not tested (D5-plateau, D5-rest, D7)."
+        "2 inconclusive (D5-plateau, D5-rest); 1 not tested (D7)."
     ]
 
 
