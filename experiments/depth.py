@@ -12,7 +12,13 @@ Expected after 64,000 steps: 8.75, 7.51, 7.17, 6.97, 6.43 (6.61 ± 0.16 over fiv
 from resnet_repro.claims.claim import Claim
 from resnet_repro.claims.comparisons import below, higher, not_higher, trend
 from resnet_repro.config.families import cifar_arm
-from resnet_repro.config.recipes import HE15_CIFAR, HE15_CIFAR_WARM_UP, PAST_FIRST_DIVISION
+from resnet_repro.config.recipes import (
+    HE15_BATCH_STATISTICS,
+    HE15_CIFAR,
+    HE15_CIFAR_WARM_UP,
+    HE15_NORMALIZATION,
+    PAST_FIRST_DIVISION,
+)
 from resnet_repro.design.experiment import Experiment, Profile
 from resnet_repro.figures.curves import error_curves
 from resnet_repro.figures.points import errors_by_depth
@@ -48,7 +54,7 @@ def depth() -> Experiment:
         claims=[
             Claim(
                 "P1",
-                source="He15 table 6",
+                source="He15 table 6, blog-C",
                 text="The test error falls from 20 to 110 layers.",
                 test=[trend("test_error", [arm.name for arm in (*shallow, deep[0])], -1)],
                 needs_paper_budget=True,
@@ -64,7 +70,7 @@ def depth() -> Experiment:
             ),
             Claim(
                 "P3",
-                source="He15 §4.2, table 6",
+                source="He15 §4.2, table 6; blog-C",
                 text="1202 layers have a higher test error than 110, because they overfit.",
                 test=[
                     higher("test_error", "resnet-1202", than="resnet-110"),
@@ -109,6 +115,8 @@ def depth() -> Experiment:
             "prefixes follow the published schedule.",
             "Outside the paper profile, resnet-1202 trains for 8 steps and is not scored; only its time and memory are "
             "measured. resnet-1202-stored is not in the paper: it is the same net without recomputation.",
+            HE15_BATCH_STATISTICS,
+            HE15_NORMALIZATION,
             "SGD uses plain momentum, not Nesterov's, and weight decay applies to all parameters. The paper does not say.",
             "The per-pixel mean is subtracted, as published. Pixels are then divided by the standard deviation of all pixels.",
             "Arithmetic is bf16 autocast if the hardware supports it, with float32 weights. The paper used float32.",

@@ -32,14 +32,14 @@ def plain_vs_resnet() -> Experiment:
         claims=[
             Claim(
                 "I1",
-                source="He15",
+                source="He15, blog-C",
                 text="plain-34 trains to a higher error than plain-18.",
                 test=[higher("train_error", "plain-34", than="plain-18")],
                 needs_paper_budget=True,
             ),
             Claim(
                 "I2",
-                source="He15",
+                source="He15, blog-C",
                 text="resnet-34 trains to a lower error than resnet-18.",
                 test=[lower("train_error", "resnet-34", than="resnet-18")],
                 needs_paper_budget=True,

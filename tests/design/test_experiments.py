@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import REPO, cli
 
+from resnet_repro.config.arm import Start
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.design.registry import experiment_names, load_experiment, summary
 from resnet_repro.diagnostics.along_training import DIAGNOSTICS
@@ -94,13 +95,19 @@ def test_impl_d_is_trained_as_in_its_notebook() -> None:
         assert block.profile("paper").evaluate_every(22_500) == 450
 
 
-def test_small_batches_see_the_same_images_at_a_proportional_rate() -> None:
+def test_nets_with_and_without_normalization_are_searched_alike() -> None:
     normalization = load_experiment("normalization")
-    profile = normalization.profile("paper")
-    large, small = normalization.arm("plain-20-group"), normalization.arm("plain-20-group-batch-4")
-    images = [profile.steps(arm) * arm.recipe.batch_size for arm in (large, small)]
-    assert images[0] == images[1]
-    assert small.recipe.learning_rate / small.recipe.batch_size == large.recipe.learning_rate / large.recipe.batch_size
+    for net in ("plain-20", "plain-20-no-bn", "plain-20-noisy", "resnet-20", "resnet-20-no-bn"):
+        arm = normalization.arm(f"{net}-searched")
+        assert arm.search is not None and arm.share == arm.length == 1
+        candidates = [normalization.arm(name) for name in arm.search.arms]
+        assert [candidate.recipe.learning_rate for candidate in candidates] == [0.003, 0.01, 0.03, 0.1]
+        for candidate in candidates:
+            same = replace(candidate.recipe, name=arm.recipe.name, learning_rate=arm.recipe.learning_rate)
+            assert same == arm.recipe and candidate.share == 0.5
+            assert {**candidate.model.options, **({"norm": "noisy"} if "noisy" in net else {})} == arm.model.options
+    noisy, usual = normalization.arm("plain-20-noisy-searched"), normalization.arm("plain-20-searched")
+    assert noisy.search == usual.search, "the noisy net trains at the rate of the net without noise"
 
 
 def test_construction_spends_the_same_budget_on_every_deep_net() -> None:
@@ -110,6 +117,19 @@ def test_construction_spends_the_same_budget_on_every_deep_net() -> None:
         lineage = [arms["20"], arms["56-built"], arms["56-on"]]
         assert [arm.start.arm for arm in lineage[1:] if arm.start] == [lineage[0].name, lineage[1].name]
         assert sum(arm.length for arm in lineage) == arms["56"].length == arms["20"].length + arms["20-on"].length
+
+
+def test_acting_blocks_differ_in_their_first_scale_only() -> None:
+    construction = load_experiment("construction")
+    silent = construction.arm("resnet-56-built")
+    for scale in (0.1, 1):
+        built, on = (construction.arm(f"resnet-56-{name}-{scale:g}") for name in ("built", "on"))
+        assert built.start is not None and silent.start is not None
+        assert replace(built.start, scale=0.0) == silent.start and built.start.scale == scale
+        same = replace(construction.arm("resnet-56-on"), name=on.name, start=Start(built.name, "copy"))
+        assert on == same
+    fast, slow = construction.arm("plain-20-on"), construction.arm("plain-20-on-slow")
+    assert fast.start == slow.start and fast.recipe.learning_rate == 10 * slow.recipe.learning_rate
 
 
 def test_mnist_as_written_and_corrected_differ_only_in_the_output() -> None:

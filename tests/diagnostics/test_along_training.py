@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from time import sleep
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from trained_runs import diagnostic_context
 
 from resnet_repro.config.families import cifar_arm
 from resnet_repro.config.recipes import HE15_CIFAR
-from resnet_repro.diagnostics.along_training import InputShift, Modes
+from resnet_repro.diagnostics.along_training import ForwardTime, InputShift, Modes
 from resnet_repro.files import read_rows
 from resnet_repro.models import build
 
@@ -53,3 +54,20 @@ def test_predictions_depend_on_the_mode_only_with_batch_statistics(
     change = Modes(diagnostic_context(tmp_path, tiny_data, arm)).finish(net)["mode_change"]
     assert (change > 1) if depends else (change == 0)
     assert net.training
+
+
+def test_forward_time_is_that_of_a_usual_pass_in_evaluation_mode(tiny_data: Path, tmp_path: Path) -> None:
+    class Sleeping(torch.nn.Module):
+        passes = 0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            assert not self.training and len(x) == 16
+            self.passes += 1
+            sleep(0.5 if self.passes in (1, 9) else 0.01)  # compilation, and another process on the machine
+            return x
+
+    arm = cifar_arm("plain", 8, replace(HE15_CIFAR, batch_size=16), watch=("forward",))
+    net = Sleeping()
+    seconds = ForwardTime(diagnostic_context(tmp_path, tiny_data, arm)).finish(net)["forward_seconds"]
+    assert 0.01 <= seconds < 0.25
+    assert net.training and net.passes > 10

@@ -8,6 +8,7 @@ from counted_nets import counts_of
 from torch import Tensor, nn
 
 from resnet_repro.claims.results import Results
+from resnet_repro.config.arm import ModelSpec
 from resnet_repro.diagnostics.anatomy import measures, receptive_field, stage_ends
 from resnet_repro.diagnostics.complexity import (
     build_on_meta,
@@ -39,6 +40,15 @@ def test_receptive_fields_match_hand_calculations() -> None:
     )
     # 7 convolutions at full size, 6 at half and 6 at a quarter; the first of a stage has the step of the previous stage.
     assert with_shortcuts["receptive_field"] == without["receptive_field"] == 1 + 2 * 8 + 4 * 6 + 8 * 5
+
+
+@pytest.mark.parametrize(
+    ("norm", "kept"), [("batch", 2 * 688), ("noisy", 2 * 688), ("layer", 0), ("instance", 0), ("group", 0)]
+)
+def test_only_batch_normalization_keeps_statistics(norm: str, kept: int) -> None:
+    """plain-20 has a mean and a variance for each of 7·16 + 6·32 + 6·64 = 688 channels."""
+    model = ModelSpec("cifar.cifar_net", {"kind": "plain", "depth": 20, "norm": norm})
+    assert counts_of(build_on_meta(model, 10), (3, 32, 32))["running_statistics"] == kept
 
 
 @pytest.mark.slow

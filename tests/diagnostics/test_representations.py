@@ -15,7 +15,7 @@ from resnet_repro.config.recipes import HE15_CIFAR
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.diagnostics import representations as features
 from resnet_repro.diagnostics.along_training import make_diagnostics
-from resnet_repro.diagnostics.representations import Features, places, probe_error, recovery_r2
+from resnet_repro.diagnostics.representations import Features, places, probe_error, projected, recovery_r2
 from resnet_repro.files import read_rows
 from resnet_repro.models import build
 from resnet_repro.records.record import read_record
@@ -107,3 +107,25 @@ def test_features_are_the_same_after_a_kill_while_they_are_written(tiny_data: Pa
         file.write("0,9,cut")
     assert diagnostic.finish(net) == first
     assert (tmp_path / "features.csv").read_text() == table
+
+
+def test_projections_are_fixed_and_have_sixteen_features() -> None:
+    rng = np.random.default_rng(0)
+    means = rng.normal(size=(200, 64)).astype(np.float32)
+    assert projected(means).shape == (200, 16)
+    assert np.array_equal(projected(means), projected(means.copy()))
+    assert np.allclose(projected(means[:1] + means[1:2]), projected(means[:1]) + projected(means[1:2]), atol=1e-4)
+    assert np.linalg.matrix_rank(projected(means[:, :16])) == 16, "nothing of sixteen channels is lost"
+
+
+def test_the_probe_slope_is_that_of_the_errors_along_the_depth(tiny_data: Path, tmp_path: Path) -> None:
+    arm = cifar_arm("resnet", 8, QUARTER, length=0, watch=("probes",))
+    values = make_diagnostics(diagnostic_context(tmp_path, tiny_data, arm))["probes"].finish(build(arm.model, 10, 0))
+    rows = read_rows(tmp_path / "probes.csv")
+    assert [(row["name"], row["channels"]) for row in rows] == [
+        ("conv1", "16"), ("layer1.0", "16"), ("layer2.0", "32"), ("layer3.0", "64"),
+    ]  # fmt: skip
+    errors = [float(row["probe_error"]) for row in rows]
+    # Least squares at depths 0, 1/3, 2/3, 1: weights proportional to the distance from the centre.
+    slope = sum((depth - 0.5) * error for depth, error in zip((0, 1 / 3, 2 / 3, 1), errors, strict=True)) / (5 / 9)
+    assert values == {"probe_slope": pytest.approx(slope)}

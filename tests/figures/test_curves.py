@@ -61,7 +61,7 @@ def test_published_curves_get_separate_panels_at_other_budgets(degradation: Expe
 
 
 def test_third_group_of_arms_is_in_the_second_row(degradation: Experiment, paper_runs: Path) -> None:
-    groups = {arm.name: [arm] for arm in degradation.arms if arm.name != "plain-56-no-bn"}
+    groups = {arm.name: [arm] for arm in degradation.arms if not arm.control}
     drawn = error_curves(groups).draw(Context(only_trained(collect(paper_runs, "degradation", "paper")), 64_000))
     assert drawn is not None
     for name, ax in zip(groups, drawn[0].axes, strict=True):

@@ -80,19 +80,19 @@ def test_features_reads_runs_of_another_experiment(
     folder, _ = study
     process = cli(
         "run", "features", "--dataset", "standin-tiny", "--iterations", "2", "--arms",
-        "plain-20-trained,plain-20-initial", "--data-dir", tiny_data, "--runs-dir", folder / "runs", "--reports-dir",
+        "plain-20-trained,plain-20-untrained", "--data-dir", tiny_data, "--runs-dir", folder / "runs", "--reports-dir",
         folder / "features", cwd=quartered,
     )  # fmt: skip
     assert process.returncode == 0, process.stderr + process.stdout
-    trained, initial = sorted(
+    trained, untrained = sorted(
         only_trained(collect(folder / "runs", "features", "2it-standin-tiny")), key=lambda r: r.arm
-    )[::-1]
+    )
     source = next(r for r in records(folder) if r.arm == "plain-20")
     assert trained.parent and trained.parent.weights_sha256 == source.weights_sha256
     assert trained.weights_sha256 == source.weights_sha256
     assert trained.value("test_error") == source.value("test_error")
-    assert initial.parent is None
-    for record in (trained, initial):
+    assert untrained.parent is None
+    for record in (trained, untrained):
         assert len(record.table("features")) == 10
         assert record.value("probe_drop") is not None
     assert (folder / "features" / "features-probes.svg").exists()

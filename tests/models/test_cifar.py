@@ -10,7 +10,7 @@ from resnet_repro.config.arm import ModelSpec
 from resnet_repro.diagnostics.complexity import describe, parameter_count
 from resnet_repro.errors import UserError
 from resnet_repro.models.blocks import PadShortcut
-from resnet_repro.models.cifar import cifar_net
+from resnet_repro.models.cifar import Kind, cifar_net
 from resnet_repro.models.impl_d import residual_net
 from resnet_repro.models.inspect import main_path_convolutions
 from resnet_repro.models.weights import map_keys, state_sha256
@@ -84,6 +84,26 @@ def test_shortcuts_around_single_layers() -> None:
     torch.nn.init.zeros_(halving.bn1.weight)  # type: ignore[arg-type]
     torch.nn.init.zeros_(halving.bn2.weight)  # type: ignore[arg-type]
     assert torch.equal(halving(x), PadShortcut(16, 32, 2)(x))
+
+
+def test_skip_init_begins_with_the_shortcuts_alone() -> None:
+    net = cifar_net("resnet", 20, norm="none", bias=True, branch_scale=0.0, seed=3)
+    usual = cifar_net("resnet", 20, norm="none", seed=3)
+    assert torch.equal(net.layer3[2].conv2.weight, usual.layer3[2].conv2.weight)  # type: ignore[union-attr]
+    block, x = net.layer1[0], torch.rand(1, 16, 8, 8)
+    assert torch.equal(block(x), x)
+    # A bias for each of 7·16 + 6·32 + 6·64 channels, and a factor for each of 9 branches.
+    assert parameter_count(net) - parameter_count(usual) == 688 + 9
+    with torch.no_grad():
+        block.branch_scale.fill_(0.5)  # type: ignore[operator, union-attr]
+    branch = usual.layer1[0].conv2(torch.relu(usual.layer1[0].conv1(x)))  # type: ignore[operator, union-attr]
+    assert torch.allclose(block(x), torch.relu(x + 0.5 * branch), atol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "span"), [("plain", 2), ("resnet", 1)])
+def test_a_branch_scale_needs_branches_of_two_convolutions(kind: Kind, span: int) -> None:
+    with pytest.raises(UserError, match="branch_scale"):
+        cifar_net(kind, 20, span=span, branch_scale=0.0)
 
 
 def test_weights_of_other_cifar_resnets_load_strictly() -> None:

@@ -61,6 +61,24 @@ def test_built_net_computes_the_function_of_its_parent(kind: Kind) -> None:
     assert torch.equal(child.layer2[1].conv1.weight, parent.layer2[1].conv1.weight)
 
 
+def test_added_residual_blocks_act_with_the_given_scale() -> None:
+    """An added block is relu(x + scale · F(x)), with F of the block's own initialization at scale 1."""
+    parent, own = cifar_net("resnet", 8, seed=1), cifar_net("resnet", 14, seed=2).eval()
+    x = torch.rand(2, 16, 8, 8)
+    for scale in (0.0, 0.1, 1.0):
+        child = cifar_net("resnet", 14, seed=2).eval()
+        deepen(parent, child, [], scale)
+        assert torch.equal(child.layer1[0].conv1.weight, parent.layer1[0].conv1.weight)  # type: ignore[union-attr]
+        block = own.layer1[1]
+        branch = block.bn2(block.conv2(torch.relu(block.bn1(block.conv1(x)))))  # type: ignore[operator, union-attr]
+        assert torch.allclose(child.layer1[1](x), torch.relu(x + scale * branch), atol=1e-5)
+
+
+def test_added_plain_blocks_have_no_scale() -> None:
+    with pytest.raises(ValueError, match="to a plain net"):
+        deepen(cifar_net("plain", 8), cifar_net("plain", 14), [], scale=0.1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["plain", "resnet"])
 def test_built_net_approximates_its_parent_in_training_mode(kind: Kind) -> None:

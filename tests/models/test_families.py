@@ -24,6 +24,7 @@ from resnet_repro.models.weights import state_sha256
 HE_INITIALIZED: list[tuple[str, dict[str, Any], tuple[int, int, int]]] = [
     ("cifar.cifar_net", {"kind": "resnet", "depth": 8, "shortcut": "C"}, (3, 32, 32)),
     ("classics.lenet_5", {}, (1, 32, 32)),
+    ("conv_stack.conv_stack", {"depth": 4, "activation": "relu"}, (3, 32, 32)),
     ("classics.small_vgg", {"width": 8}, (1, 28, 28)),
     ("fashion.fashion_resnet", {"width": 8}, (1, 28, 28)),
     ("fashion.fashion_resnet", {"width": 8, "block": "basic"}, (1, 28, 28)),
@@ -35,6 +36,8 @@ HE_INITIALIZED: list[tuple[str, dict[str, Any], tuple[int, int, int]]] = [
 ]
 OTHERS: list[tuple[str, dict[str, Any], tuple[int, int, int]]] = [
     ("four_layers.four_layers", {"activation": "tanh"}, (3, 32, 32)),
+    ("conv_stack.conv_stack", {"depth": 8, "activation": "sigmoid"}, (3, 32, 32)),
+    ("googlenet.small_googlenet", {"width": 8, "initialization": "caffe"}, (3, 32, 32)),
     ("impl_d.plain_net", {"depth": 8}, (3, 32, 32)),
     ("impl_d.residual_net", {"kind": "original", "depth": 8}, (3, 32, 32)),
     *(("mnist.mnist_net", {"kind": kind}, (1, 28, 28)) for kind in ("mlp", "cnn", "lenet")),
@@ -112,8 +115,12 @@ def test_parameter_free_shortcuts_subsample_and_pad_with_zeros(shortcut: nn.Modu
         ("classics.small_vgg", {"width": 0}, "width 0"),
         ("classics.vgg", {"depth": 11}, "depth 11"),
         ("fashion.fashion_resnet", {"width": 6}, "width 6"),
+        ("googlenet.small_googlenet", {"initialization": "gaussian"}, "initialization 'gaussian'"),
         ("fashion.fashion_resnet", {"width": 8, "block": "wide"}, "block 'wide'"),
+        ("fashion.fashion_resnet", {"width": 8, "blocks": 0}, "blocks 0"),
         ("four_layers.four_layers", {"activation": "gelu"}, "activation 'gelu'"),
+        ("conv_stack.conv_stack", {"activation": "gelu", "depth": 4}, "activation 'gelu'"),
+        ("conv_stack.conv_stack", {"activation": "relu", "depth": 6}, "depth 6"),
         ("four_layers.four_layers", {"activation": "relu", "dropout": 1.0}, r"dropout 1\.0"),
         ("fragments.inception", {"module": "6a"}, "module '6a'"),
         ("fragments.stack", {"kernel": 3, "count": 0, "channels": 8}, "count 0"),

@@ -125,3 +125,24 @@ def test_initial_loss_of_heads_is_that_of_guessing() -> None:
     _, *heads = net(images)
     for logits in heads:
         assert float(F.cross_entropy(logits, labels)) == pytest.approx(math.log(10), abs=0.1)
+
+
+@pytest.mark.parametrize("heads", [True, False])
+def test_initialization_of_caffe_has_half_of_hes_variance_and_positive_biases(heads: bool) -> None:
+    net = small_googlenet(heads, width=32, initialization="caffe", seed=4)
+    last = {"fc", *(f"heads.{name}.fc2" for name in HEADS_AFTER)}
+    for name, layer in net.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            fan_in = layer.weight[0].numel()
+            assert layer.bias is not None and torch.equal(
+                layer.bias, torch.full_like(layer.bias, 0.0 if name in last else 0.2)
+            )
+            assert layer.weight.abs().max() <= math.sqrt(3 / fan_in)
+            if layer.weight.numel() > 5_000:
+                assert layer.weight.var().item() == pytest.approx(1 / fan_in, rel=0.05)
+
+
+def test_trunk_initialized_as_by_caffe_does_not_depend_on_heads() -> None:
+    bare = small_googlenet(False, initialization="caffe", seed=5).state_dict()
+    headed = small_googlenet(True, initialization="caffe", seed=5).state_dict()
+    assert all(torch.equal(value, headed[key]) for key, value in bare.items())

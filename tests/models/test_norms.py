@@ -6,8 +6,11 @@ import pytest
 import torch
 
 from resnet_repro.diagnostics.complexity import parameter_count
+from resnet_repro.errors import UserError
 from resnet_repro.models.cifar import Norm, cifar_net
-from resnet_repro.models.norms import had_one_value, norm_factory
+from resnet_repro.models.norms import NoisyBatchNorm, had_one_value, has_noise, norm_factory, redraw_noise
+from resnet_repro.models.recompute import frozen_statistics
+from resnet_repro.models.weights import state_sha256
 
 
 def test_norm_none_has_no_normalization_layers() -> None:
@@ -80,3 +83,76 @@ def test_one_value_per_channel_is_normalized_by_the_running_statistics(name: str
     assert all(torch.equal(value, before[key]) for key, value in norm.state_dict().items())
     output.sum().backward()
     assert norm.weight.grad is not None and torch.isfinite(norm.weight.grad).all()
+
+
+@pytest.mark.parametrize(("images", "sizes"), [(10, (4, 3, 3)), (12, (4, 4, 4))])
+def test_groups_are_normalized_as_batches_of_their_own(images: int, sizes: tuple[int, ...]) -> None:
+    """Ten images over four: groups of four, three and three, each normalized by torch alone."""
+    norm, x = norm_factory("batch", statistics_over=4)(3), 3 + 2 * torch.randn(images, 3, 4, 5)
+    groups = x.split(sizes)
+    alone = [torch.nn.BatchNorm2d(3, momentum=1.0) for _ in groups]
+    expected = torch.cat([one(group) for one, group in zip(alone, groups, strict=True)])
+    assert torch.allclose(norm(x), expected, atol=1e-6)
+    assert isinstance(norm, torch.nn.BatchNorm2d)
+    assert norm.running_mean is not None and norm.running_var is not None
+    means = torch.stack([group.mean((0, 2, 3)) for group in groups])
+    variances = torch.stack([group.var((0, 2, 3), correction=1) for group in groups])
+    assert torch.allclose(norm.running_mean, 0.1 * means.mean(0), atol=1e-6)
+    assert torch.allclose(norm.running_var, 0.9 + 0.1 * variances.mean(0), atol=1e-6)
+    assert int(norm.num_batches_tracked or 0) == 1
+
+
+def test_a_batch_of_one_group_is_normalized_bit_for_bit_as_without_groups() -> None:
+    grouped, whole = (cifar_net("resnet", 8, statistics_over=over, seed=1) for over in (64, None))
+    images = torch.randn(64, 3, 8, 8)
+    assert torch.equal(grouped(images), whole(images))
+    assert state_sha256(grouped.state_dict()) == state_sha256(whole.state_dict())
+    for net in (grouped, whole):
+        net.eval()
+    assert torch.equal(grouped(images[:7]), whole(images[:7]))
+
+
+def test_groups_leave_frozen_statistics_alone() -> None:
+    net = cifar_net("plain", 8, statistics_over=2)
+    before = state_sha256(net.state_dict())
+    with frozen_statistics(net):
+        net(torch.randn(6, 3, 8, 8))
+    assert state_sha256(net.state_dict()) == before
+
+
+@pytest.mark.parametrize(("norm", "over"), [("group", 4), ("batch", 1), ("none", 64)])
+def test_statistics_over_images_need_batch_normalization(norm: Norm, over: int) -> None:
+    with pytest.raises(UserError, match=f"statistics_over {over} with norm {norm}"):
+        cifar_net("plain", 20, norm=norm, statistics_over=over)
+
+
+def test_noise_scales_and_shifts_channels_in_training_only() -> None:
+    noisy, plain = NoisyBatchNorm(4), torch.nn.BatchNorm2d(4)
+    x = torch.randn(8, 4, 6, 6)
+    assert torch.equal(noisy(x), plain(x)), "there is no noise before the first draw"
+    redraw_noise(noisy, torch.Generator().manual_seed(3))
+    output = noisy(x)
+    means, deviations = output.mean((0, 2, 3)), output.std((0, 2, 3), correction=0)
+    assert (means.abs() > 1e-3).all() and (means.abs() < 0.5).all() and len(set(means.tolist())) == 4
+    assert ((deviations - 1).abs() > 1e-3).all() and ((deviations - 1).abs() < 0.2501).all()
+    plain(x)
+    assert noisy.state_dict().keys() == plain.state_dict().keys()
+    assert torch.equal(noisy.eval()(x), plain.eval()(x))
+
+
+def test_noise_is_uniform_and_follows_the_generator() -> None:
+    net = cifar_net("plain", 20, norm="noisy")
+    assert has_noise(net) and not has_noise(cifar_net("plain", 20))
+    draws = []
+    for seed in (1, 2, 1):
+        redraw_noise(net, torch.Generator().manual_seed(seed))
+        modules = [m for m in net.modules() if isinstance(m, NoisyBatchNorm)]
+        draws.append(torch.cat([torch.cat([m.noise_shift, m.noise_scale]).flatten() for m in modules]))
+    assert torch.equal(draws[0], draws[2]) and not (draws[0] == draws[1]).any()
+    shifts = torch.cat([m.noise_shift.flatten() for m in modules])  # 7·16 + 6·32 + 6·64 = 688 draws
+    scales = torch.cat([m.noise_scale.flatten() for m in modules])
+    # Uniform between -a and a: mean 0 and variance a²/3. Four standard errors.
+    for values, centre, width in ((shifts, 0.0, 0.5), (scales, 1.0, 0.25)):
+        assert len(values) == 688
+        assert abs(values.mean() - centre) < 4 * width / (3 * 688) ** 0.5
+        assert abs(values.var() / (width**2 / 3) - 1) < 4 * (0.8 / 688) ** 0.5

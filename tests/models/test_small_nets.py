@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -9,7 +11,7 @@ from torch import nn
 from resnet_repro.config.arm import ModelSpec
 from resnet_repro.diagnostics.complexity import parameter_count
 from resnet_repro.models import build
-from resnet_repro.models.inspect import gradient_layers, main_path_layers
+from resnet_repro.models.inspect import forward_hooks, gradient_layers, main_path_layers
 
 
 def net_of(builder: str, classes: int = 10, seed: int = 0, **options: object) -> nn.Module:
@@ -37,9 +39,12 @@ def test_mnist_nets_have_pytorchs_default_initialization() -> None:
     assert weight.std().item() == pytest.approx(nn.Linear(784, 256).weight.std().item(), rel=0.01)
 
 
-@pytest.mark.parametrize(("width", "block", "layers"), [(8, "bottleneck", 50), (8, "basic", 34)])
-def test_fashion_resnet_has_50_or_34_layers(width: int, block: str, layers: int) -> None:
-    net = net_of("fashion.fashion_resnet", width=width, block=block)
+@pytest.mark.parametrize(
+    ("width", "options", "layers"),
+    [(8, {}, 50), (8, {"block": "basic"}, 34), (8, {"blocks": 1}, 14), (8, {"blocks": 2}, 26)],
+)
+def test_fashion_resnet_has_the_layers_of_its_blocks(width: int, options: dict, layers: int) -> None:
+    net = net_of("fashion.fashion_resnet", width=width, **options)
     assert len(main_path_layers(net)) == layers
     block_channels = net.get_submodule("layer3.0")(torch.zeros(1, 2 * width, 14, 14)).shape
     assert block_channels == (1, 4 * width, 7, 7)
@@ -52,6 +57,19 @@ def test_four_layers_nets_differ_only_in_their_activation(name: str) -> None:
     assert [layer for layer, _ in gradient_layers(net)] == ["conv1", "conv2", "fc1", "fc2"]
     images = torch.randn(3, 3, 32, 32)
     assert torch.equal(net(images), relu(images)) == (name == "relu")
+
+
+@pytest.mark.parametrize("depth", [4, 16])
+def test_convolution_stacks_have_their_depth_and_end_on_maps_of_two_pixels(depth: int) -> None:
+    net = net_of("conv_stack.conv_stack", depth=depth, activation="tanh")
+    assert len(gradient_layers(net)) == depth
+    images, sizes = torch.zeros(1, 3, 32, 32), []
+    with forward_hooks(gradient_layers(net), lambda key, module, x, output: sizes.append(output.shape[-1])):
+        net(images)
+    assert sizes == [side for side in (32, 16, 8, 4) for _ in range(depth // 4)]
+    fan = 9 * (32 + 32)
+    weight = net.get_parameter(f"convs.{depth - 1}.weight")
+    assert weight.abs().max() <= math.sqrt(6 / fan) and weight.var().item() == pytest.approx(2 / fan, rel=0.05)
 
 
 def test_dropout_is_active_in_training_mode_only() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
-from made_records import CIFAR100, DIVERGED, content_of, make_record
+from made_records import CIFAR100, DIVERGED, TEST_ERROR, content_of, make_record
 from made_reports import count, found_search
 
 from resnet_repro.design.experiment import Experiment
@@ -16,7 +17,13 @@ from resnet_repro.files import write_json
 def test_published_numbers_give_the_published_verdicts(degradation: Experiment, paper_runs: Path) -> None:
     content = content_of(degradation, paper_runs)
     verdicts = {claim["name"]: claim["verdict"] for claim in content["claims"]}
-    assert verdicts == dict.fromkeys(("D1", "D2", "D3", "D4", "D6"), "supported") | {"D5": "contradicted"}
+    # The made-up gradients grow from the first layer to the last, alike in all arms. After 500 steps there are no readings.
+    assert verdicts == (
+        dict.fromkeys(("D1", "D2", "D3", "D4", "D6"), "supported")
+        | dict.fromkeys(("D5", "D5-start", "D8"), "contradicted")
+        | dict.fromkeys(("D5-plateau", "D5-rest"), "inconclusive")
+        | {"D7": "not tested"}
+    )
     d2 = content["claims"][1]["parts"][0]
     assert (d2["effect"], d2["seeds"]) == ("+3.50 points", "3")
     assert d2["interval"] == "+3.27 to +3.73"
@@ -48,7 +55,8 @@ def test_published_columns_depend_on_the_arms_shown(degradation: Experiment, tmp
 
 
 def test_missing_runs_are_listed(degradation: Experiment, paper_runs: Path) -> None:
-    banners = " ".join(content_of(degradation, paper_runs)["banners"])
+    known = replace(degradation, arms=[arm for arm in degradation.arms if arm.name in TEST_ERROR])
+    banners = " ".join(content_of(known, paper_runs)["banners"])
     assert "MISSING RUNS" in banners
     assert "plain-20 seed 3" in banners
     assert "plain-20 seed 2" not in banners

@@ -69,12 +69,13 @@ def test_clauses_without_their_numbers_are_omitted(degradation: Experiment, tmp_
     ]
     asked = answering(degradation, "No {resnet-56.test_error}; but {plain-20.test_error}.", "{plain-20.no_such}.")
     (fallback,) = answers(asked, tmp_path, "quick")
-    assert ". Of 6 claims: " in fallback
+    assert ". Of 11 claims: " in fallback
 
 
 def test_experiment_without_answers_counts_its_verdicts(degradation: Experiment, paper_runs: Path) -> None:
     assert answers(replace(degradation, answers=()), paper_runs) == [
-        "Of 6 claims: 5 supported (D1, D2, D3, D4, D6); 1 contradicted (D5)."
+        "Of 11 claims: 5 supported (D1, D2, D3, D4, D6); 3 contradicted (D5, D5-start, D8); "
+        "2 inconclusive (D5-plateau, D5-rest); 1 not tested (D7)."
     ]
 
 

@@ -35,13 +35,13 @@ def test_summary_has_every_claim_of_every_experiment(degradation: Experiment, pa
     section = next(s for s in content["experiments"] if s["name"] == "depth")
     assert section["budget"] == "not run: make depth"
     section = next(s for s in content["experiments"] if s["name"] == "degradation")
-    assert section["budget"] == "paper: 64,000 of 64,000 iterations, 10 runs missing, CIFAR-10"
+    assert section["budget"] == "paper: 64,000 of 64,000 iterations, 30 runs missing, CIFAR-10"
     counts = {count["verdict"]: count for count in content["counts"]}
     assert int(counts.pop("all")["claims"]) == sum(int(count["claims"]) for count in counts.values()) == len(rows)
     assert [counts["supported"][key] for key in ("claims", "published", "exact", "own", "reproduced")] == [
         "5", "5", "–", "0", "5",
     ]  # fmt: skip
-    assert counts["contradicted"]["claims"] == "1"
+    assert counts["contradicted"]["claims"] == "3"
 
 
 def test_summary_is_reproducible_byte_for_byte(degradation: Experiment, paper_runs: Path, tmp_path: Path) -> None:
@@ -57,10 +57,10 @@ def test_least_certain_of_several_comparisons_is_shown(
     degradation: Experiment, paper_runs: Path, tmp_path: Path
 ) -> None:
     rows = {r["name"]: r for r in summary_content([degradation], {"degradation": ["paper"]}, paper_runs)["claims"]}
-    # D4: resnet-20 is 0.9 points below plain-20, resnet-56 6.2 below plain-56. D5: a decay of 0.1 is closer to the claimed -1.
+    # D4: resnet-20 is 0.9 points below plain-20, resnet-56 6.2 below plain-56. D5 claims a decay below -1.
     assert (rows["D4"]["effect"], rows["D4"]["claimed"]) == ("−0.90 points", "< 0 points")
     assert rows["D4"]["quantity"] == "test error: resnet-20 − plain-20, least certain of 2"
-    assert (rows["D5"]["effect"], rows["D5"]["claimed"]) == ("1,000 times", "< 1 times")
+    assert (rows["D5"]["effect"], rows["D5"]["claimed"]) == ("1.3 times", "< 0.1 times")
     complexity = load_experiment("complexity")
     assert summary_content([complexity], {}, tmp_path)["claims"][0]["effect"] == "–"
 
@@ -136,8 +136,11 @@ def test_arms_with_other_seeds_have_a_separate_command(degradation: Experiment) 
 def test_command_trains_the_given_runs(
     degradation: Experiment, budget: str, arms: list[str] | None, seeds: list[int], command: str
 ) -> None:
-    every = [arm.name for arm in degradation.arms]
-    assert Budget.parse(budget).command(degradation, arms or every, seeds) == command
+    found = Budget.parse(budget)
+    profile = found.profile_of(degradation)
+    assert profile is not None
+    every = [arm.name for arm in degradation.arms_of(profile)]
+    assert found.command(degradation, arms or every, seeds) == command
 
 
 def test_equal_verdicts_count_at_the_longest_budget(degradation: Experiment, tmp_path: Path) -> None:
@@ -157,7 +160,7 @@ def test_the_page_lists_settled_claims_once_and_names_the_others(degradation: Ex
         in settled
     )
     assert "| P1 |" not in settled and settled.count("| D1 |") == 1
-    assert "Inconclusive or not tested, 3 of 9: P1, P2, P3." in settled
+    assert "Inconclusive or not tested, 6 of 14: D5-plateau, D5-rest, D7, P1, P2, P3." in settled
 
 
 def test_seeds_that_differ_from_the_plan_are_shown(degradation: Experiment, paper_runs: Path) -> None:

@@ -41,7 +41,7 @@ def test_untrained_runs_are_as_short_as_their_parents(iterations: int, short: bo
     features = load_experiment("features")
     parent = parent_of("degradation", "plain-20", 0, "a" * 64, iterations)
     make_record(tmp_path, features, "plain-20-trained", 0, "quick", 0, parent=parent)
-    make_record(tmp_path, features, "plain-20-initial", 0, "quick", 0)
+    make_record(tmp_path, features, "plain-20-untrained", 0, "quick", 0)
     content = content_of(features, tmp_path, "quick")
     has_banner = "SHORT BUDGET. 391 of the published 64,000 iterations" in " ".join(content["banners"])
     assert has_banner == short

@@ -64,6 +64,7 @@ class Recorder:
                 # A graph would keep these numbers from its recording, so a replay must not use them.
                 patch.setattr(classifier, "learning_rate", None)
                 patch.setattr(classifier, "_mask_seed", None)
+                patch.setattr(classifier, "_noise_seed", None)
                 patch.setattr(classifier.Classifier, "global_step", property(_fail))
                 work()
 
@@ -79,7 +80,11 @@ def capturing(monkeypatch: pytest.MonkeyPatch, capture: Callable) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("arm", [cifar_arm("resnet", 8, QUARTER), ADAM, DROPOUT], ids=["resnet", "adam", "dropout"])
+@pytest.mark.parametrize(
+    "arm",
+    [cifar_arm("resnet", 8, QUARTER), ADAM, DROPOUT, cifar_arm("plain", 8, QUARTER, norm="noisy")],
+    ids=["resnet", "adam", "dropout", "noise"],
+)
 def test_captured_steps_end_with_the_same_bits_as_eager_ones(
     arm: Arm, precision: str, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

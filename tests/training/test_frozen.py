@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
+import msgspec
 import pytest
 import torch
 from conftest import make_settings, prepare_run
 from made_reports import count
 from made_results import judge
-from trained_runs import run_here
+from torch import nn
+from trained_runs import diagnostic_context, run_here
 
 from resnet_repro.config.arm import Arm, ModelSpec, Start, Weights
-from resnet_repro.config.recipes import BLOG_E_TRANSFER_CORRECTED
+from resnet_repro.config.families import imagenet_arm
+from resnet_repro.config.recipes import BLOG_E_TRANSFER_CORRECTED, PRETRAINING
 from resnet_repro.design.registry import load_experiment
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_rows, series
 from resnet_repro.models.pretrained import file_sha256
 from resnet_repro.models.transfer import TransferNet
-from resnet_repro.records.record import WeightsFrom, collect, read_record
+from resnet_repro.records.record import Parent, WeightsFrom, collect, read_record
 from resnet_repro.report.verdicts import results_of
+from resnet_repro.training.load import load_run
+from resnet_repro.training.start import first_weights
 
 pytestmark = pytest.mark.slow
 
@@ -89,3 +95,28 @@ def test_trained_parameters_are_counted_on_the_networks(tmp_path: Path) -> None:
     assert judgement.verdict == "supported"
     judgement = judge(claim, results_of([record for record in records if record.arm != "frozen-counted"]))
     assert (judgement.verdict, judgement.reason) == ("not tested", "runs are missing")
+
+
+def test_a_backbone_may_come_from_a_run_on_other_classes(tiny_data: Path, tmp_path: Path) -> None:
+    """The parent's data count as other data once its record names another digest."""
+    recipe = replace(PRETRAINING, batch_size=4, train_images=4)
+    parent_arm = imagenet_arm("resnet", 18, recipe, name="half-pretrained")
+    parent = make_settings(tiny_data, 1, parent_arm, experiment="transfer", resolution=32)
+    parent_folder = prepare_run(tmp_path, parent, tiny_data)
+    assert run_here(parent_folder) == "finished"
+    record = read_record(parent_folder)
+    msgspec.structs.replace(record, settings=replace(record.settings, dataset_digest="0" * 64)).write()
+
+    def start(how: Literal["copy", "other classes"]) -> tuple[nn.Module, Parent | None]:
+        arm = replace(FROZEN, start=Start("half-pretrained", how))
+        settings = replace(parent, arm=arm)
+        folder = parent_folder.parents[1] / arm.name / "seed0"
+        return first_weights(folder, settings, diagnostic_context(tmp_path, tiny_data, arm).data)
+
+    net, source = start("other classes")
+    assert source and (source.arm, source.weights_sha256) == ("half-pretrained", record.weights_sha256)
+    begun, trained = net.state_dict(), load_run(parent_folder).state_dict()
+    same = {key for key in trained if torch.equal(begun[key], trained[key])}
+    assert trained.keys() - same <= {"fc.weight", "fc.bias"} and "conv1.weight" in same
+    with pytest.raises(UserError, match="trained on other data"):
+        start("copy")

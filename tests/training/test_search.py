@@ -95,6 +95,20 @@ def test_the_lowest_error_wins_and_ties_go_to_the_lower_rate(tiny_data: Path, tm
     assert rate_of(tmp_path / "c", tiny_data, {"a": (0.1, None), "b": (0.01, 90.0)}) == 0.01
 
 
+def test_a_search_by_speed_ignores_candidates_that_never_arrive(tiny_data: Path, tmp_path: Path) -> None:
+    arm = replace(SEARCHED, search=Search(("never", "late", "early"), "doublings_to_25"))
+    settings = settings_of(arm, tiny_data)
+    searching = run_folder(tmp_path, settings.experiment, settings.budget, arm.name, settings.seed)
+    speeds = ((0.1, {}), (0.01, {"doublings_to_25": 11.0}), (0.03, {"doublings_to_25": 9.5}))
+    for source, (rate, speed) in zip(source_folders(searching, settings), speeds, strict=True):
+        source.mkdir(parents=True)
+        recipe = settings.to_json()["arm"]["recipe"] | {"learning_rate": rate}
+        record_in(source, settings, diagnostics=speed, recipe=recipe)
+    recipe, found = found_rate(searching, settings)
+    assert found and (recipe.learning_rate, found.chosen, found.metric) == (0.03, "early", "doublings_to_25")
+    assert [found.score(name) for name in ("never", "late", "early")] == [None, 11.0, 9.5]
+
+
 def test_a_search_is_skipped_without_survivors_and_fails_without_records(tiny_data: Path, tmp_path: Path) -> None:
     with pytest.raises(Skip, match=r"none of .*2 candidates"):
         rate_of(tmp_path, tiny_data, {"a": (0.1, None), "b": (0.01, None)})

@@ -19,9 +19,13 @@ from resnet_repro.config.arm import Arm, Start
 from resnet_repro.config.families import cifar_arm
 from resnet_repro.config.recipes import HE15_CIFAR
 from resnet_repro.config.settings import RunSettings
+from resnet_repro.data.base import StreamConfig
+from resnet_repro.data.sources import DataSources, obtain
+from resnet_repro.data.stream import InMemoryData
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_rows, series
 from resnet_repro.models import build
+from resnet_repro.models.inspect import forward_hooks
 from resnet_repro.records.record import Parent, read_record
 from resnet_repro.records.resume import state_of
 from resnet_repro.training.start import pairing_key
@@ -269,3 +273,31 @@ def test_missing_runs_of_another_experiment_are_named(tiny_data: Path, tmp_path:
         f"make degradation ITERATIONS=2 DATASET=standin-tiny SEEDS=0,1 RUNS_DIR={tmp_path / 'runs'}",
     ):
         assert part in message
+
+
+def test_a_calibrated_net_has_the_mean_statistics_of_the_training_images(tiny_data: Path, tmp_path: Path) -> None:
+    """Two batches of 16 images: the running statistics are their means, layer by layer, in training mode."""
+    arm = cifar_arm("plain", 8, EIGHTH, length=0, calibrated_on=32)
+    folder = prepare_run(tmp_path, settings_of(arm, tiny_data), tiny_data)
+    assert run_here(folder) == "finished"
+    net = resnet_repro.load_run(folder)
+    untouched = build(arm.model, 10, seed=0)
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), untouched.parameters(), strict=True))
+    arrays = obtain("standin-tiny", DataSources(tiny_data))
+    data = InMemoryData(arrays, StreamConfig(arm.recipe, 0, 1, torch.device("cpu")))
+    seen: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
+
+    def look(name: str, module: nn.Module, x: torch.Tensor, output: torch.Tensor) -> None:
+        seen.setdefault(name, []).append((x.mean((0, 2, 3)), x.var((0, 2, 3))))
+
+    norms = [(name, module) for name, module in untouched.named_modules() if isinstance(module, nn.BatchNorm2d)]
+    with forward_hooks(norms, look), torch.no_grad():
+        for images, _ in data.batches("train", 32, size=16):
+            untouched.train()(images)
+    assert len(norms) == 7
+    for name, _ in norms:
+        norm = net.get_submodule(name)
+        assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None
+        for index, measured in enumerate((norm.running_mean, norm.running_var)):
+            assert torch.allclose(measured, (seen[name][0][index] + seen[name][1][index]) / 2, rtol=1e-4, atol=1e-5)
+        assert norm.momentum == 0.1

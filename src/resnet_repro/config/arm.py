@@ -122,13 +122,18 @@ class Start:
 
     arm: str
     """Name of the parent arm."""
-    how: Literal["copy", "deepen", "backbone"]
+    how: Literal["copy", "deepen", "backbone", "other classes"]
     """ "copy": all weights, unchanged. "deepen": build the arm's deeper network so that it computes the same function
     (`models.construction`). "backbone": all layers except the last; pretrained `Weights` replace the parent if available.
+    "other classes": all layers except the last, of a parent trained on other classes. Nothing replaces it.
     """
     experiment: str | None = None
     """Experiment of the parent arm, whose runs must be finished. None: the same experiment, which trains the parent
     first.
+    """
+    scale: float = 0.0
+    """For "deepen" and residual nets: first scale of the last batch normalization of each added block. 0: the block passes
+    its input on. Otherwise the deeper net differs from its parent.
     """
 
 
@@ -150,8 +155,8 @@ class Search:
 
     arms: tuple[str, ...]
     """Names of the candidates. Their recipes differ in the learning rate."""
-    metric: Literal["validation_error", "validation_loss"] = "validation_error"
-    """Metric to minimize. It is measured on the validation split, because test errors must not select anything."""
+    metric: Literal["validation_error", "validation_loss", "doublings_to_25"] = "validation_error"
+    """Metric to minimize, measured on validation or training images, because test errors must not select anything."""
 
 
 COUNTED_SEED = 0  # in the folder name of counted networks, which involve no random draws
@@ -202,6 +207,12 @@ class Arm:
     """For frozen backbones: compute features at every step, or once before training ("once" requires a recipe without
     augmentation).
     """
+    read_every: int | None = None
+    """Steps between two readings of the running training error. None: a hundredth of the schedule, at most 100 steps."""
+    calibrated_on: int = 0
+    """Number of training images, un-augmented, whose mean statistics replace the running statistics of batch normalization
+    in the arm's first weights. 0: they keep their first values, mean 0 and variance 1, or those of the parent.
+    """
     precision: Literal["bf16", "fp32"] | None = None
     """Arithmetic of the arm's runs. None: that of the other runs, chosen by the user or the hardware."""
 
@@ -210,6 +221,10 @@ class Arm:
             raise ValueError(f"invalid share {self.share} of arm {self.name}: expected a number in (0, 1]")
         if self.length < 0:
             raise ValueError(f"invalid length {self.length} of arm {self.name}: expected a number of at least 0")
+        if self.read_every is not None and self.read_every < 1:
+            raise ValueError(
+                f"invalid read_every {self.read_every} of arm {self.name}: expected a number of at least 1"
+            )
 
     @property
     def sources(self) -> list[str]:

@@ -6,14 +6,27 @@ from typing import Any
 
 from resnet_repro.config.arm import Arm, CountedArm, ModelSpec, Recipe
 
-ARM_FIELDS = ("control", "share", "length", "start", "watch", "activations", "dataset", "features", "precision")
+ARM_FIELDS = (
+    "control",
+    "share",
+    "length",
+    "start",
+    "watch",
+    "activations",
+    "dataset",
+    "features",
+    "read_every",
+    "calibrated_on",
+    "precision",
+)
 
 
 def cifar_arm(kind: str, depth: int, recipe: Recipe, *, name: str | None = None, **options: Any) -> Arm:
     """An arm of the CIFAR family: plain-`depth` or resnet-`depth`.
 
     options: fields of `Arm`, and arguments of `models.cifar.cifar_net`. Arguments that differ from the paper appear in
-    the default name: resnet-20-B, plain-56-no-bn, resnet-20-group, resnet-20-single (a shortcut around every layer).
+    the default name: resnet-20-B, plain-56-no-bn, resnet-20-group, resnet-20-single (a shortcut around every layer),
+    plain-20-over-64 (batch statistics over 64 images).
     """
     fields = {field: options.pop(field) for field in ARM_FIELDS if field in options}
     model = ModelSpec("cifar.cifar_net", {"kind": kind, "depth": depth, **options})
@@ -39,10 +52,22 @@ def counted_arm(
     return CountedArm(name, ModelSpec(builder, options), shape, classes, control)
 
 
-def _cifar_name(kind: str, depth: int, shortcut: str = "A", norm: str = "batch", span: int = 2) -> str:
+def _cifar_name(
+    kind: str,
+    depth: int,
+    shortcut: str = "A",
+    norm: str = "batch",
+    span: int = 2,
+    statistics_over: int | None = None,
+    bias: bool = False,
+    branch_scale: float | None = None,
+) -> str:
     name = f"{kind}-{depth}"
     if shortcut != "A":
         name += f"-{shortcut}"
     if norm != "batch":
         name += {"none": "-no-bn"}.get(norm, f"-{norm}")
-    return name + ("-single" if span == 1 else "")
+    name += "-single" if span == 1 else ""
+    name += "" if statistics_over is None else f"-over-{statistics_over}"
+    name += "-bias" if bias else ""
+    return name + ("" if branch_scale is None else f"-branch-{branch_scale:g}")

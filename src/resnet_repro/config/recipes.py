@@ -24,6 +24,16 @@ HE15_CIFAR = Recipe(
     compressed=SLOW_START,
 )
 
+# What the paper leaves open on the batch normalization of its CIFAR nets, for the deviations of experiments.
+HE15_BATCH_STATISTICS = (
+    "The paper trains each batch of 128 images on two GPUs, so that its batch normalization sees 64 images at a time. "
+    "Here, the statistics are those of all 128, except in arms named over-64."
+)
+HE15_NORMALIZATION = (
+    "Batch normalization adds 1e-5 to the variance, its running averages move by a tenth at each step, and scoring uses "
+    "these averages. Convolutions have no biases. The paper names none of these."
+)
+
 # For experiments that study the effect of the published rate, also in compressed schedules.
 HE15_CIFAR_AT_ONCE = replace(HE15_CIFAR, compressed=None)
 
@@ -89,6 +99,8 @@ BLOG_A_FASHION = Recipe(
     scaling="standard",
 )
 
+BLOG_A_NOT_AUGMENTED = replace(BLOG_A_FASHION, name="blog-a-fashion without augmentation", padding=0, flip=False)
+
 # 40 epochs of 45,000 images. The learning rate is searched for each activation.
 FOUR_LAYERS = Recipe(
     name="four-layers",
@@ -115,3 +127,8 @@ BLOG_E_TRANSFER_CORRECTED = replace(BLOG_E_TRANSFER, name="blog-e-transfer corre
 
 # Trains the backbone on other images if no pretrained weights are available: He15's CIFAR recipe.
 PRETRAINING = replace(HE15_CIFAR_AT_ONCE, name="pretraining", source="ours, after He15 section 4.2", scaling="imagenet")
+
+# Trains a backbone on half of the classes of CIFAR-100: 40 epochs of 25,000 images, divided as in He15's CIFAR recipe.
+PRETRAINING_ON_HALF = replace(
+    PRETRAINING, name="pretraining on half of the classes", iterations=8_000, milestones=(4_000, 6_000)
+)

@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ import numpy as np
 
 from resnet_repro.data.catalogue import DatasetFacts
 from resnet_repro.errors import UserError
+
+NO_LABEL = 255
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,16 @@ class Arrays:
     """Digest of the contents of both splits, see `combined_digest`."""
     folder: Path
     """Folder of the cached files."""
+
+
+def only_classes(split: Split, class_names: Sequence[str], wanted: Sequence[str]) -> Split:
+    """Return the images of the `wanted` classes, labelled by their places in `wanted`.
+
+    class_names: names of the labels of `split`.
+    """
+    labels = np.array([wanted.index(name) if name in wanted else NO_LABEL for name in class_names], np.uint8)
+    kept = labels[split.labels] != NO_LABEL
+    return Split(split.images[kept], labels[split.labels[kept]])
 
 
 def canonical(split: Split) -> tuple[Split, str]:

@@ -34,6 +34,8 @@ class DatasetFacts:
     """Whether the images are generated (`standin.generate`)."""
     seed: int = 0
     """Seed of the generator of a stand-in."""
+    part_of: str = ""
+    """Name of the data set of which this is the images of some classes, `class_names`. Empty: a data set of its own."""
 
     @property
     def classes(self) -> int:
@@ -94,6 +96,31 @@ CIFAR100 = DatasetFacts(
     archives=("cifar100.tgz", "cifar-100-python.tar.gz"),
     url="https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
     md5={"train": "16019d7e3df5f24257cddd939b257f8d", "test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
+)
+
+
+def _half(name: str, title: str, class_names: tuple[str, ...], digests: dict[str, str]) -> DatasetFacts:
+    """Half of the classes of CIFAR-100, which has as many images of every class."""
+    return DatasetFacts(name, title, class_names, CIFAR100.shape, 25_000, 5_000, digests, part_of=CIFAR100.name)
+
+
+CIFAR100_FIRST = _half(
+    "cifar100-first",
+    "CIFAR-100, classes 1 to 50",
+    CIFAR100.class_names[:50],
+    digests={
+        "train": "ab003bd12712d27b40e7ea39162a4921a1170559ac0f9145b2d4633b61e4a60d",
+        "test": "0e6ab7d918c24bd503a21adf4e0082551ff4a379b366937769b05d56caee7661",
+    },
+)
+CIFAR100_SECOND = _half(
+    "cifar100-second",
+    "CIFAR-100, classes 51 to 100",
+    CIFAR100.class_names[50:],
+    digests={
+        "train": "fd853fa239506b0aa752ceeac1d1eb87e462be1c133714d42766965b1dddf062",
+        "test": "264560e67bcfa566203ecb12d454604e73fc0ed2e7357bcd1df6df62df9e74ec",
+    },
 )
 
 MNIST = DatasetFacts(
@@ -191,7 +218,18 @@ STANDIN_GREY_TINY = DatasetFacts(
 
 CATALOGUE = {
     facts.name: facts
-    for facts in (CIFAR10, CIFAR100, MNIST, FASHION_MNIST, STANDIN, STANDIN_TINY, STANDIN_GREY, STANDIN_GREY_TINY)
+    for facts in (
+        CIFAR10,
+        CIFAR100,
+        CIFAR100_FIRST,
+        CIFAR100_SECOND,
+        MNIST,
+        FASHION_MNIST,
+        STANDIN,
+        STANDIN_TINY,
+        STANDIN_GREY,
+        STANDIN_GREY_TINY,
+    )
 }
 
 _GREY = {"standin": "standin-grey", "standin-tiny": "standin-grey-tiny"}

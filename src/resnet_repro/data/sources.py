@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnet_repro.data.arrays import Arrays, Split, load, store
+from resnet_repro.data.arrays import Arrays, Split, load, only_classes, store
 from resnet_repro.data.catalogue import DatasetFacts, choose, standin_for
 from resnet_repro.data.formats import read_source
 from resnet_repro.data.standin import generate
@@ -43,6 +43,9 @@ def obtain(name: str, sources: DataSources, default_name: str | None = None) -> 
         return arrays
     if facts.standin:
         return _make_standin(facts, cache)
+    if facts.part_of:
+        whole = obtain(name if name == "auto" else facts.part_of, sources, facts.part_of)
+        return whole if whole.facts.standin else _take_part(facts, whole, cache)
     problems = []
     for origin, named, read in _existing_sources(facts, sources):
         log.info(f"reading {facts.title} from {origin}")
@@ -73,6 +76,17 @@ def obtain(name: str, sources: DataSources, default_name: str | None = None) -> 
 def _make_standin(facts: DatasetFacts, cache: Path) -> Arrays:
     log.info(f"generating the {facts.title}")
     store(facts, generate(facts), cache, "the built-in generator")
+    arrays = load(facts, cache)
+    assert arrays is not None, f"{cache} was written but cannot be read"
+    return arrays
+
+
+def _take_part(facts: DatasetFacts, whole: Arrays, cache: Path) -> Arrays:
+    parts = {
+        name: only_classes(split, whole.facts.class_names, facts.class_names)
+        for name, split in (("train", whole.train), ("test", whole.test))
+    }
+    store(facts, parts, cache, str(whole.folder))
     arrays = load(facts, cache)
     assert arrays is not None, f"{cache} was written but cannot be read"
     return arrays

@@ -7,12 +7,14 @@ budget, or once on the finished network. It may write tables into the run's fold
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
-from statistics import mean
+from statistics import mean, median
 
 import torch
 from torch import Tensor, nn
 
+from resnet_repro.diagnostics.blocks import Blocks
 from resnet_repro.diagnostics.diagnostic import Diagnostic, DiagnosticContext
 from resnet_repro.diagnostics.loss_gradients import Alignment, Growth
 from resnet_repro.diagnostics.shifts import Shifts
@@ -22,6 +24,7 @@ from resnet_repro.models.recompute import frozen_statistics
 
 INPUT_IMAGES = 500
 MODE_IMAGES = 2_000
+UNTIMED_PASSES, TIMED_PASSES = 2, 20
 
 
 class InputShift(Diagnostic):
@@ -119,11 +122,36 @@ class Modes(Diagnostic):
         return {"mode_change": 100 * changed / count}
 
 
+class ForwardTime(Diagnostic):
+    """Time of a forward pass of the finished network on a batch of training images, in evaluation mode.
+
+    forward_seconds: median over 20 passes on the same batch of the recipe's size, after two that are not timed.
+    """
+
+    @torch.inference_mode()
+    def finish(self, net: nn.Module) -> dict[str, float]:
+        size = self.context.settings.arm.recipe.batch_size
+        images, _ = next(iter(self.context.data.batches("train", size, size=size)))
+        seconds = []
+        with in_mode(net, training=False), self.context.autocast():
+            for _ in range(UNTIMED_PASSES + TIMED_PASSES):
+                begin = time.perf_counter()
+                float(net(images).sum())  # waits for the device
+                seconds.append(time.perf_counter() - begin)
+        return {"forward_seconds": median(seconds[UNTIMED_PASSES:])}
+
+
 def _features(context: DiagnosticContext) -> Diagnostic:
     # Imported here: scikit-learn takes seconds to import, and few arms need it.
     from resnet_repro.diagnostics.representations import Features
 
     return Features(context)
+
+
+def _probes(context: DiagnosticContext) -> Diagnostic:
+    from resnet_repro.diagnostics.representations import Probes
+
+    return Probes(context)
 
 
 DIAGNOSTICS: dict[str, Callable[[DiagnosticContext], Diagnostic]] = {
@@ -133,7 +161,10 @@ DIAGNOSTICS: dict[str, Callable[[DiagnosticContext], Diagnostic]] = {
     "distance": Distance,
     "modes": Modes,
     "features": _features,
+    "probes": _probes,
+    "blocks": Blocks,
     "shifts": Shifts,
+    "forward": ForwardTime,
 }
 
 

@@ -35,6 +35,7 @@ def measures(net: nn.Module, rows: Sequence[LayerCost], shape: Shape) -> dict[st
     channel_drops: stages with fewer channels at their end (`stage_ends`) than the previous stage.
     map_shrinkage: side of the first map divided by that of the last.
     channel_growth: channels at the end of the last stage divided by those at the end of the first.
+    running_statistics: means and variances of training images that normalization layers keep for evaluation.
     """
     trunk = [row for row in rows if not row.in_heads]
     path, in_a_row = _walk(net, shape)
@@ -45,7 +46,13 @@ def measures(net: nn.Module, rows: Sequence[LayerCost], shape: Shape) -> dict[st
         | (_field(net, trunk) if in_a_row else {})
         | _free_parts(net, trunk)
         | _path_measures(path)
+        | {"running_statistics": _running_statistics(net)}
     )
+
+
+def _running_statistics(net: nn.Module) -> int:
+    names = ("running_mean", "running_var")
+    return sum(buffer.numel() for name, buffer in net.named_buffers() if name.rpartition(".")[2] in names)
 
 
 def receptive_field(layers: Sequence[nn.Module]) -> int:

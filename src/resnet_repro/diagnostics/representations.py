@@ -26,6 +26,7 @@ from resnet_repro.files import Table
 from resnet_repro.models.inspect import forward_hooks, in_mode, main_path_convolutions
 
 PROBE_IMAGES = 10_000
+PROJECTED, PROJECTION_SEED = 16, 0  # random features of a probe: as many as the first stage has channels
 RECOVERY_IMAGES, CHOICE_IMAGES, HELD_OUT_IMAGES = 5_000, 1_000, 2_000
 RECOVERY_SIZE = 8  # side, in pixels, of the recovered image and of the maps that recover it
 PENALTIES = (1e2, 1e3, 1e4)  # of the ridge regression, for standardized features of 5,000 images
@@ -92,7 +93,78 @@ def probe_error(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, t
     return 100 * float(np.mean(model.predict(test) != test_labels))
 
 
-class Features(Diagnostic):
+class _OnFeatures(Diagnostic):
+    """A diagnostic on the features of the finished network."""
+
+    def _collect(self, net: nn.Module, modules: Places, split: str, limit: int, take: Callable[[Tensor], Tensor]):
+        """({name: (N, D) features}, images (N, 3·8·8) averaged to 8×8, labels (N,)) of the first images of a split."""
+        parts: dict[str, list[Tensor]] = {name: [] for name, _ in modules}
+        inputs, labels = [], []
+        with _outputs(modules, take) as outputs, self.context.autocast():
+            for images, classes in self.context.data.batches(split, limit):
+                net(images)
+                for name, output in outputs.items():
+                    parts[name].append(output)
+                inputs.append(F.adaptive_avg_pool2d(images, RECOVERY_SIZE).flatten(1).cpu())
+                labels.append(classes.cpu())
+        features = {name: torch.cat(tensors).numpy() for name, tensors in parts.items()}
+        return features, torch.cat(inputs).numpy(), torch.cat(labels).numpy()
+
+    def _probe_errors(
+        self, net: nn.Module, reduce: Callable[[np.ndarray], np.ndarray] = lambda means: means
+    ) -> dict[str, tuple[int, float]]:
+        """{place: (channels, error of a probe on its channel means after `reduce`)}, in the order of the signal."""
+
+        def means(output: Tensor) -> Tensor:
+            return output.mean((2, 3))
+
+        modules, test_images = places(net), self.context.data.images("test")
+        train, _, train_labels = self._collect(net, modules, "train", PROBE_IMAGES, means)
+        test, _, test_labels = self._collect(net, modules, "test", test_images, means)
+        return {
+            name: (
+                train[name].shape[1],
+                probe_error(reduce(train[name]), train_labels, reduce(test[name]), test_labels),
+            )
+            for name, _ in modules
+        }
+
+
+def projected(means: np.ndarray) -> np.ndarray:
+    """(N, 16) from (N, channels): a fixed random projection, the same for all networks with as many channels."""
+    matrix = np.random.default_rng(PROJECTION_SEED).normal(size=(means.shape[1], PROJECTED))
+    return means @ matrix.astype(means.dtype)
+
+
+class Probes(_OnFeatures):
+    """Linear probes with equally many features at all places of `places`, on the finished network.
+
+    probe_error in probes.csv: error of a logistic regression on 16 random projections of the channel means, fitted on
+    10,000 training images and scored on all test images. Deeper places have more channels, which alone would help a probe
+    on all of them.
+    Diagnostics: probe_slope, slope of the least-squares line through error and relative depth, in percentage points from
+    the first place to the last.
+    """
+
+    def __init__(self, context: DiagnosticContext) -> None:
+        super().__init__(context)
+        self.tables = [Table(context.folder / "probes.csv", ("place", "name", "channels", "probe_error"))]
+
+    @torch.inference_mode()
+    def finish(self, net: nn.Module) -> dict[str, float]:
+        self.tables[0].rewind(-1)  # an earlier attempt may have written it before it was killed
+        with in_mode(net, training=False):
+            errors = self._probe_errors(net, projected)
+        step = self.context.settings.stop_at
+        self.tables[0].append(
+            {"iteration": step, "place": place, "name": name, "channels": channels, "probe_error": error}
+            for place, (name, (channels, error)) in enumerate(errors.items(), start=1)
+        )
+        depths = np.linspace(0, 1, len(errors))
+        return {"probe_slope": float(np.polyfit(depths, [error for _, error in errors.values()], 1)[0])}
+
+
+class Features(_OnFeatures):
     """Linear probes and input recovery on the finished network, for the places of `places`.
 
     probe_error in features.csv: error of a logistic regression on the channel means, fitted on 10,000 training images and
@@ -142,32 +214,6 @@ class Features(Diagnostic):
             "probe_drop": mean(probe[:third]) - mean(probe[-third:]),
             "probe_trend": float(np.corrcoef(rankdata(range(len(probe))), rankdata(probe))[0, 1]),
             "recovered": mean(row["recovered"] for row in rows[-third:]),
-        }
-
-    def _collect(self, net: nn.Module, modules: Places, split: str, limit: int, take: Callable[[Tensor], Tensor]):
-        """({name: (N, D) features}, images (N, 3·8·8) averaged to 8×8, labels (N,)) of the first images of a split."""
-        parts: dict[str, list[Tensor]] = {name: [] for name, _ in modules}
-        inputs, labels = [], []
-        with _outputs(modules, take) as outputs, self.context.autocast():
-            for images, classes in self.context.data.batches(split, limit):
-                net(images)
-                for name, output in outputs.items():
-                    parts[name].append(output)
-                inputs.append(F.adaptive_avg_pool2d(images, RECOVERY_SIZE).flatten(1).cpu())
-                labels.append(classes.cpu())
-        features = {name: torch.cat(tensors).numpy() for name, tensors in parts.items()}
-        return features, torch.cat(inputs).numpy(), torch.cat(labels).numpy()
-
-    def _probe_errors(self, net: nn.Module) -> dict[str, tuple[int, float]]:
-        def means(output: Tensor) -> Tensor:
-            return output.mean((2, 3))
-
-        modules, test_images = places(net), self.context.data.images("test")
-        train, _, train_labels = self._collect(net, modules, "train", PROBE_IMAGES, means)
-        test, _, test_labels = self._collect(net, modules, "test", test_images, means)
-        return {
-            name: (train[name].shape[1], probe_error(train[name], train_labels, test[name], test_labels))
-            for name, _ in modules
         }
 
     def _recovered(self, net: nn.Module) -> dict[str, tuple[float, float]]:

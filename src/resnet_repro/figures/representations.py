@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def probes_and_recovery(trained: Sequence[Arm], initial: Sequence[Arm]) -> FigureSpec:
-    """Probe error and R² of the recovered input along the depth; trained nets solid, at initialization dashed."""
+    """Probe error and R² of the recovered input along the depth; trained nets solid, untrained ones dashed."""
 
     def draw(context: Context) -> tuple[Figure, str] | None:
         from matplotlib.figure import Figure
@@ -46,11 +46,45 @@ def probes_and_recovery(trained: Sequence[Arm], initial: Sequence[Arm]) -> Figur
         figure.legend(*unique_legend(axes[0]), loc="outside lower center", ncols=4)
         return figure, (
             "Left: test error of a logistic regression on the channel means at each depth. Right: R² of a ridge regression "
-            "that recovers the input image, averaged to 8×8. Solid: trained; dashed: the same nets at initialization. "
+            "that recovers the input image, averaged to 8×8. Solid: trained; dashed: untrained. "
             f"{of_seeds([len(context.of(name)) for name in names])}"
         )
 
     return FigureSpec("probes", draw)
+
+
+def errors_without_blocks(arms: Sequence[Arm]) -> FigureSpec:
+    """Test error after leaving out each block in turn, along the depth; the whole net as a horizontal line."""
+
+    def draw(context: Context) -> tuple[Figure, str] | None:
+        from matplotlib.figure import Figure
+
+        shown = [arm.name for arm in arms if any(record.table("blocks") for record in context.of(arm.name))]
+        if not shown:
+            return None
+        styles = looks(shown)
+        figure = Figure(figsize=(WIDTH, 2.9))
+        ax = figure.subplots()
+        for name in shown:
+            tables = [rows for record in context.of(name) if (rows := record.table("blocks"))]
+            parts = [[row for row in rows if row["name"] != "all"] for rows in tables]
+            last = max(int(row["place"]) for row in parts[0])
+            runs = [
+                ([(int(row["place"]) - 1) / max(last - 1, 1) for row in rows], [float(row["error"]) for row in rows])
+                for rows in parts
+            ]
+            draw_seeds(ax, runs, styles[name], "-", label=name, marks=40, linewidth=1.1)
+            whole = [float(row["error"]) for rows in tables for row in rows if row["name"] == "all"]
+            ax.axhline(sum(whole) / len(whole), color=styles[name]["color"], linestyle=":", linewidth=1)
+        ax.set_xlabel("block that is left out (0: first, 1: last)")
+        ax.set_ylabel("test error (%)")
+        figure.legend(*unique_legend(ax), loc="outside lower center", ncols=4)
+        return figure, (
+            "Test error after leaving out one block. Dotted: the whole net. In plain nets, blocks that change the size stay. "
+            f"{of_seeds([len(context.of(name)) for name in shown])}"
+        )
+
+    return FigureSpec("blocks", draw)
 
 
 def first_filters(arms: Sequence[Arm]) -> FigureSpec:

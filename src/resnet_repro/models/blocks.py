@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -48,6 +49,8 @@ class BasicBlock(nn.Module):
 
     each: a shortcut around each convolution instead, y = relu(bn(conv(x)) + shortcut(x)) twice; the second shortcut is
     the identity (He15 section 3.2).
+    bias: biases in both convolutions.
+    branch_scale: first value of a learned factor a of the branch, y = relu(a·F(x) + shortcut(x)). None: no factor.
     (N, in_channels, H, W) → (N, channels, H/stride, W/stride).
     """
 
@@ -59,13 +62,17 @@ class BasicBlock(nn.Module):
         norm: MakeNorm,
         shortcut: nn.Module | None,
         each: bool = False,
+        bias: bool = False,
+        branch_scale: float | None = None,
     ) -> None:
         super().__init__()
         assert shortcut is not None or not each, "each=True needs a shortcut"
-        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
+        assert branch_scale is None or (shortcut is not None and not each), "branch_scale needs one shortcut per block"
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=bias)
         self.bn1 = norm(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, stride=1, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(channels, channels, 3, stride=1, padding=1, bias=bias)
         self.bn2 = norm(channels)
+        self.branch_scale = None if branch_scale is None else nn.Parameter(torch.tensor(branch_scale))
         self.downsample = shortcut
         self.each = each
 
@@ -75,6 +82,8 @@ class BasicBlock(nn.Module):
             middle = F.relu(out + self.downsample(x))
             return F.relu(self.bn2(self.conv2(middle)) + middle)
         out = self.bn2(self.conv2(F.relu(out)))
+        if self.branch_scale is not None:
+            out = out * self.branch_scale
         if self.downsample is not None:
             out = out + self.downsample(x)
         return F.relu(out)

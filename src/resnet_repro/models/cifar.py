@@ -2,7 +2,8 @@
 
 Layers: a 3×3 convolution to 16 channels; three stages of 2n 3×3 convolutions with 16, 32, 64 channels on maps of 32, 16,
 8 pixels (the first convolution of stages two and three has stride 2); global average pooling; a linear layer. Batch
-normalization follows every convolution. Convolutions have no biases, and there is no dropout.
+normalization follows every convolution. Convolutions have no biases, and there is no dropout. The options of `cifar_net`
+change single points of this.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from resnet_repro.parsing import choice
 
 Kind = Literal["plain", "resnet"]
 # The entries of `norms.NORMS` for this family; impl-D uses the others.
-Norm = Literal["batch", "none", "layer", "instance", "group"]
+Norm = Literal["batch", "none", "layer", "instance", "group", "noisy"]
 
 STAGE_CHANNELS = (16, 32, 64)
 
@@ -42,13 +43,22 @@ class CifarNet(nn.Module):
     """
 
     def __init__(
-        self, kind: Kind, depth: int, shortcut: ShortcutOption, norm: Norm, classes: int, span: int = 2
+        self,
+        kind: Kind,
+        depth: int,
+        shortcut: ShortcutOption,
+        norm: Norm,
+        classes: int,
+        span: int = 2,
+        statistics_over: int | None = None,
+        bias: bool = False,
+        branch_scale: float | None = None,
     ) -> None:
         super().__init__()
         self.kind, self.norm, self.span = kind, norm, span
         n = blocks_per_stage(depth)
-        make_norm = norm_factory(norm)
-        self.conv1 = nn.Conv2d(3, STAGE_CHANNELS[0], 3, padding=1, bias=False)
+        make_norm = norm_factory(norm, statistics_over)
+        self.conv1 = nn.Conv2d(3, STAGE_CHANNELS[0], 3, padding=1, bias=bias)
         self.bn1 = make_norm(STAGE_CHANNELS[0])
         stages = []
         in_channels = STAGE_CHANNELS[0]
@@ -57,7 +67,7 @@ class CifarNet(nn.Module):
             for block in range(n):
                 stride = 2 if index > 0 and block == 0 else 1
                 skip = None if kind == "plain" else make_shortcut(shortcut, in_channels, channels, stride, make_norm)
-                blocks.append(BasicBlock(in_channels, channels, stride, make_norm, skip, each=span == 1))
+                blocks.append(BasicBlock(in_channels, channels, stride, make_norm, skip, span == 1, bias, branch_scale))
                 in_channels = channels
             stages.append(nn.Sequential(*blocks))
         self.layer1, self.layer2, self.layer3 = stages
@@ -78,6 +88,9 @@ def cifar_net(
     span: int = 2,
     classes: int = 10,
     seed: int = 0,
+    statistics_over: int | None = None,
+    bias: bool = False,
+    branch_scale: float | None = None,
 ) -> CifarNet:
     """Return plain-`depth` or resnet-`depth` with He initialization from `seed`.
 
@@ -85,10 +98,15 @@ def cifar_net(
     shortcut: "A" zero-padded identity, "B" projection if the size changes, "C" projection everywhere (He15 section 4.1).
     norm: see `norms.norm_factory`.
     span: convolutions per shortcut, 2 as published or 1 (He15 section 3.2, He16 table 3).
+    statistics_over: images over which batch statistics are computed; 64 as on He15's two GPUs. None: the whole batch.
+    bias: biases in the convolutions, for nets without normalization.
+    branch_scale: first value of a learned factor of each residual branch. 0 is SkipInit (S. De and S. Smith, *Batch
+    Normalization Biases Residual Blocks Towards the Identity Function in Deep Networks*, 2020). None: no factor.
 
-    With the same seed, a plain net and residual nets of any option and span have the same weights on the main path.
-    Raises UserError for a depth that is not 6n+2, for unknown kinds, options, norms and spans, and for a span of 1 in a
-    plain net or with option C.
+    With the same seed, a plain net and residual nets of any options have the same convolution kernels on the main path.
+    Raises UserError for a depth that is not 6n+2, for unknown kinds, options, norms and spans, for a span of 1 in a
+    plain net or with option C, for `statistics_over` below 2 or without batch normalization, and for a branch scale
+    without branches of two convolutions.
     """
     choice(kind, get_args(Kind), "kind")
     choice(shortcut, get_args(ShortcutOption), "shortcut option")
@@ -96,6 +114,9 @@ def cifar_net(
     if span == 1 and (kind == "plain" or shortcut == "C"):
         unsupported = "a plain net" if kind == "plain" else "option C"
         raise UserError(f"span 1 does not go with {unsupported}: expected a resnet with option A or B")
-    net = CifarNet(kind, depth, shortcut, norm, classes, span)
+    if branch_scale is not None and (kind == "plain" or span == 1):
+        unsupported = "a plain net" if kind == "plain" else "span 1"
+        raise UserError(f"branch_scale does not go with {unsupported}: expected a resnet of span 2")
+    net = CifarNet(kind, depth, shortcut, norm, classes, span, statistics_over, bias, branch_scale)
     he_initialize(net, seed)
     return net

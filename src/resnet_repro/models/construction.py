@@ -15,7 +15,7 @@ STAGES = ("layer1", "layer2", "layer3")
 
 
 @torch.no_grad()
-def deepen(parent: nn.Module, child: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+def deepen(parent: nn.Module, child: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], scale: float = 0.0) -> None:
     """Set the weights of `child` so that it computes the function of `parent`, a shallower net of the same family.
 
     Each stage begins with copies of the parent's blocks; the blocks after them are the identity. In a residual net, the
@@ -25,9 +25,11 @@ def deepen(parent: nn.Module, child: nn.Module, batches: Iterable[tuple[Tensor, 
     because the statistics of a batch differ.
 
     batches: (images (B, C, H, W), labels (B,)) to measure mean and variance; used for plain nets only.
+    scale: scale of the last batch normalization of added residual blocks. Unless it is 0 these blocks act from the start,
+    and the child computes another function.
 
-    Raises ValueError unless both are CIFAR nets of the same kind, with batch normalization and span 2, and the child is
-    not the shallower one.
+    Raises ValueError for a scale other than 0 in a plain net, and unless both are CIFAR nets of the same kind, with batch
+    normalization and span 2, and the child is not the shallower one.
     """
     if not isinstance(parent, CifarNet) or not isinstance(child, CifarNet):
         raise ValueError(f"cannot build {type(child).__name__} from {type(parent).__name__}: expected two CIFAR nets")
@@ -37,6 +39,8 @@ def deepen(parent: nn.Module, child: nn.Module, batches: Iterable[tuple[Tensor, 
             raise ValueError(f"cannot build a net of {option} {value} from {option} {parent_value}: expected the same")
     if child.norm != "batch" or child.span != 2:
         raise ValueError(f"cannot build a net of norm {child.norm} and span {child.span}: expected batch and 2")
+    if scale and child.kind == "plain":
+        raise ValueError(f"cannot add blocks of scale {scale:g} to a plain net: expected 0")
     pairs = [(_blocks(parent, stage), _blocks(child, stage)) for stage in STAGES]
     if any(len(shallow) > len(deep) for shallow, deep in pairs):
         raise ValueError("cannot build a net from a deeper one: expected a shallower parent")
@@ -50,7 +54,7 @@ def deepen(parent: nn.Module, child: nn.Module, batches: Iterable[tuple[Tensor, 
             if child.kind == "plain":
                 _pass_through(block, *moments[stage])
             else:
-                nn.init.zeros_(block.bn2.weight)  # type: ignore[arg-type]
+                nn.init.constant_(block.bn2.weight, scale)  # type: ignore[arg-type]
                 nn.init.zeros_(block.bn2.bias)  # type: ignore[arg-type]
 
 

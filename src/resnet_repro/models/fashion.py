@@ -1,7 +1,8 @@
-"""ResNet-50 of blog-A for Fashion-MNIST, with a variable width, and the same network with basic blocks."""
+"""ResNet-50 of blog-A for Fashion-MNIST, with a variable width and number of blocks, also with basic blocks."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch.nn.functional as F
@@ -24,13 +25,13 @@ class FashionResNet(nn.Module):
     Input (N, 1, 28, 28) float, output logits (N, classes) float32.
     """
 
-    def __init__(self, width: int, block: Block, classes: int) -> None:
+    def __init__(self, width: int, block: Block, classes: int, counts: Sequence[int] = BLOCKS) -> None:
         super().__init__()
         in_channels = width
         self.conv1 = nn.Conv2d(1, in_channels, 3, padding=1, bias=False)
         self.bn1 = BatchNorm(in_channels)
         stages = []
-        for stage, count in enumerate(BLOCKS):
+        for stage, count in enumerate(counts):
             channels = width * 2**stage
             blocks: list[nn.Module] = []
             for index in range(count):
@@ -52,17 +53,22 @@ class FashionResNet(nn.Module):
         return self.fc(self.avgpool(out).flatten(1)).float()
 
 
-def fashion_resnet(width: int, block: Block = "bottleneck", classes: int = 10, seed: int = 0) -> FashionResNet:
+def fashion_resnet(
+    width: int, block: Block = "bottleneck", blocks: int | None = None, classes: int = 10, seed: int = 0
+) -> FashionResNet:
     """Return a ResNet-50 for 28×28 grey images, with He initialization from `seed`.
 
     width: output channels C of the first stage; they double with each stage. He15's ResNet-50 has 256.
     block: "bottleneck" with C/4 inner channels, or "basic" with two 3×3 convolutions of C channels, which makes 34 layers.
+    blocks: number of blocks in every stage; 1 makes a net of 14 layers. None: 3, 4, 6, 3, as in He15.
 
-    Raises UserError for a width that is not a multiple of 4, and for unknown blocks.
+    Raises UserError for a width that is not a multiple of 4, for unknown blocks, and for less than one block.
     """
     if width < EXPANSION or width % EXPANSION:
         raise UserError(f"invalid width {width}: expected a multiple of {EXPANSION}")
     choice(block, get_args(Block), "block")
-    net = FashionResNet(width, block, classes)
+    if blocks is not None and blocks < 1:
+        raise UserError(f"invalid blocks {blocks}: expected a number of at least 1, or None for 3, 4, 6, 3")
+    net = FashionResNet(width, block, classes, BLOCKS if blocks is None else [blocks] * len(BLOCKS))
     he_initialize(net, seed)
     return net

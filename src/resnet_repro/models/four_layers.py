@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnet_repro.errors import UserError
+from resnet_repro.models.initialization import xavier_initialize
 from resnet_repro.parsing import choice
 
 ACTIVATIONS = {"relu": F.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
@@ -49,9 +50,5 @@ def four_layers(activation: str, dropout: float = 0.0, classes: int = 10, seed: 
     if not 0 <= dropout < 1:
         raise UserError(f"invalid dropout {dropout}: expected a probability in [0, 1)")
     net = FourLayers(activation, dropout, classes)
-    generator = torch.Generator().manual_seed(seed)
-    for layer in (net.conv1, net.conv2, net.fc1, net.fc2):
-        nn.init.xavier_uniform_(layer.weight, generator=generator)
-        assert layer.bias is not None
-        nn.init.zeros_(layer.bias)
+    xavier_initialize(net, seed)
     return net

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,9 @@ from torch import Tensor, nn
 
 from resnet_repro.errors import UserError
 from resnet_repro.models.initialization import he_initialize
+from resnet_repro.parsing import choice
+
+Initialization = Literal["he", "caffe"]
 
 
 class Widths(NamedTuple):
@@ -51,6 +54,7 @@ TABLE_1 = {
 }
 STEM_CHANNELS = 192
 HEADS_AFTER: tuple[str, ...] = ("4a", "4d")
+CAFFE_BIAS = 0.2  # initial bias of hidden layers in Caffe's replication of GoogLeNet
 HEAD_STD = 0.01  # initial standard deviation of the weights of a head's last layer
 HEAD_SIDE = 4  # side of the maps after a head's pooling, from 14 pixels, or 16 in the small net
 
@@ -196,15 +200,20 @@ def googlenet(auxiliary: bool = True, classes: int = 1000, seed: int = 0) -> Goo
     return net
 
 
-def small_googlenet(auxiliary: bool = True, width: int = 32, classes: int = 10, seed: int = 0) -> GoogLeNet:
+def small_googlenet(
+    auxiliary: bool = True, width: int = 32, initialization: Initialization = "he", classes: int = 10, seed: int = 0
+) -> GoogLeNet:
     """Return a GoogLeNet for 32×32 images, with the same modules and heads on maps of 32, 16, 8 pixels.
 
     Stem: two 3×3 convolutions to `width` channels. Modules have `width`, 2·width and 4·width output channels, divided
     among the branches about as in table 1 (1×1 a quarter, 3×3 a half, 5×5 and pooling an eighth each). Heads have `width`
     channels and 8·width units. Only the heads have dropout. 32 million multiply-adds per image at width 32.
     auxiliary: add the two heads, which do not change the other weights.
-    Raises UserError for a width that is not a multiple of 8.
+    initialization: "he", or "caffe" as in Caffe's replication of GoogLeNet: weights from U(-√(3/fan_in), √(3/fan_in)),
+    which is half of He's variance, and biases of 0.2, or of 0 in the last layers of trunk and heads.
+    Raises UserError for a width that is not a multiple of 8, and for an unknown initialization.
     """
+    choice(initialization, get_args(Initialization), "initialization")
     if width < 8 or width % 8:
         raise UserError(f"invalid width {width}: expected a multiple of 8")
     stem = nn.Sequential(
@@ -221,8 +230,22 @@ def small_googlenet(auxiliary: bool = True, width: int = 32, classes: int = 10, 
         table[name] = Widths(2 * unit, 3 * unit, 4 * unit, unit, unit, unit)
     heads = dict.fromkeys(HEADS_AFTER, (width, 8 * width)) if auxiliary else {}
     net = GoogLeNet(stem, width, table, 0.0, classes, heads)
-    _initialize(net, seed)
+    if initialization == "caffe":
+        _initialize_as_caffe(net, seed)
+    else:
+        _initialize(net, seed)
     return net
+
+
+def _initialize_as_caffe(net: GoogLeNet, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    last = [net.fc, *(cast(Head, head).fc2 for head in net.heads.values())]
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            bound = math.sqrt(3 / layer.weight[0].numel())
+            nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+            assert layer.bias is not None
+            nn.init.constant_(layer.bias, 0.0 if layer in last else CAFFE_BIAS)
 
 
 def _initialize(net: GoogLeNet, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""Weight initialization from an explicit generator: He initialization, and PyTorch's default."""
+"""Weight initialization from an explicit generator: He's, Xavier's, and PyTorch's default."""
 
 from __future__ import annotations
 
@@ -20,6 +20,19 @@ def he_initialize(net: nn.Module, seed: int) -> None:
         nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu", generator=generator)
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
+
+
+def xavier_initialize(net: nn.Module, seed: int) -> None:
+    """Draw the weights of convolutions and linear layers from U(-a, a), a = √(6 / (fan_in + fan_out)); biases are zero.
+
+    X. Glorot and Y. Bengio, *Understanding the difficulty of training deep feedforward neural networks*, 2010, equation 16.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.xavier_uniform_(layer.weight, generator=generator)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 def torch_initialize(net: nn.Module, seed: int) -> None:

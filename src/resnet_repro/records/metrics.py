@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from resnet_repro.records.gradients import decay_by_phase
 from resnet_repro.records.record import AnyRecord, CountRecord
 
 ERRORS = (
@@ -27,6 +28,7 @@ def metrics_of(record: AnyRecord) -> dict[str, float]:
     training_seconds: time of all training steps, plus the time to precompute features.
     train_error_of_guessing, test_error_of_guessing: the error in percent of the error of random guessing. A threshold
     on it holds for any number of classes.
+    gradient_decay_start, _plateau, _rest: `gradients.decay_by_phase`, from the run's table.
     generalization_gap: test error minus training error, in percentage points.
 
     A diverged run gets the error (percent) and the loss (nats) of random guessing, which does not fall. It gets no
@@ -42,6 +44,8 @@ def metrics_of(record: AnyRecord) -> dict[str, float]:
     if record.status == "finished" and record.iterations:
         row["step_seconds"] = record.training_seconds / record.iterations
         row["training_seconds"] = record.training_seconds + (record.feature_seconds or 0.0)
+    if record.settings.iterations:
+        row.update(decay_by_phase(record.folder / "gradients.csv", record.settings.iterations))
     classes = record.dataset.classes
     guessing = 100 * (1 - 1 / classes)
     if record.status == "diverged":

@@ -35,7 +35,7 @@ class Parent(msgspec.Struct, frozen=True):
 
 
 class Candidate(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A run of a learning-rate search. Only the metric of the search is set; it is None if the run diverged."""
+    """A run of a learning-rate search. Only the metric of the search is set; it is None if the run has no value."""
 
     learning_rate: float
     weights_sha256: str | None
@@ -44,6 +44,8 @@ class Candidate(msgspec.Struct, frozen=True, omit_defaults=True):
     """Final validation error in percent."""
     validation_loss: float | None = None
     """Final validation loss in nats."""
+    doublings_to_25: float | None = None
+    """log2 of the steps until 25 % running training error."""
 
 
 class FoundRate(msgspec.Struct, frozen=True):
@@ -53,12 +55,12 @@ class FoundRate(msgspec.Struct, frozen=True):
     """The candidate arm with the lowest metric."""
     learning_rate: float
     """The learning rate of the chosen arm."""
-    metric: Literal["validation_error", "validation_loss"]
+    metric: Literal["validation_error", "validation_loss", "doublings_to_25"]
     candidates: dict[str, Candidate]
     """{arm: candidate}, all with the seed of the searching run."""
 
     def score(self, arm: str) -> float | None:
-        """The metric of a candidate; None if it diverged."""
+        """The metric of a candidate; None if it diverged or has no value."""
         return getattr(self.candidates[arm], self.metric)
 
 

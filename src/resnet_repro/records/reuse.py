@@ -30,7 +30,7 @@ from resnet_repro.records.resume import damage_of
 
 NOT_COPIED = (CHECKPOINT, LOCK, LOG, PROGRESS, RECORD, RUN)  # files that describe the training, not its result
 # Tables of the finished network.
-FINAL_TABLES = ("responses.csv", "shifts.csv", "features.csv", "filters.csv", "maps.csv")
+FINAL_TABLES = ("responses.csv", "shifts.csv", "features.csv", "filters.csv", "maps.csv", "probes.csv", "blocks.csv")
 
 
 def take_over(folder: Path, settings: RunSettings) -> str | None:

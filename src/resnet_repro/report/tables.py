@@ -74,6 +74,10 @@ def published_values(experiment: Experiment, records: Sequence[Record]) -> Mappi
     return {arm: {f"{split}_error": value for split, value in errors.items()} for arm, errors in by_arm.items()}
 
 
+def _words(metric: str) -> str:
+    return metric.replace("_", " ")
+
+
 def search_table(experiment: Experiment, records: Sequence[Record]) -> dict[str, Any] | None:
     """Return the candidates' scores by learning rate for each run that searched its rate; None without a search."""
     searches = [
@@ -85,15 +89,17 @@ def search_table(experiment: Experiment, records: Sequence[Record]) -> dict[str,
     if not searches:
         return None
     rates = sorted({candidate.learning_rate for _, _, search in searches for candidate in search.candidates.values()})
-    metrics = sorted({search.metric.replace("_", " ") for _, _, search in searches})
+    metrics = sorted({_words(search.metric) for _, _, search in searches})
+    several = len(metrics) > 1
     rows = []
     for arm, seed, search in searches:
         scores = {candidate.learning_rate: search.score(name) for name, candidate in search.candidates.items()}
         cells = ["–" if rate not in scores else _score(scores[rate]) for rate in rates]
-        rows.append([arm, str(seed), *cells, f"{search.learning_rate:g}"])
+        named = [_words(search.metric)] if several else []
+        rows.append([arm, str(seed), *named, *cells, f"{search.learning_rate:g}"])
     return {
-        "header": ["arm", "seed", *[f"{rate:g}" for rate in rates], "chosen"],
-        "align": ["left", *["right"] * (len(rates) + 2)],
+        "header": ["arm", "seed", *["lowest"] * several, *[f"{rate:g}" for rate in rates], "chosen"],
+        "align": ["left", "right", *["left"] * several, *["right"] * (len(rates) + 1)],
         "rows": rows,
         "caption": (
             f"Search for the learning rates: {', '.join(metrics)} of the candidate runs by rate, at the same seed. The rate "

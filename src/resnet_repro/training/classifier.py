@@ -16,14 +16,15 @@ from resnet_repro.data.base import Batch
 from resnet_repro.distributed import ALONE, DistContext
 from resnet_repro.models.heads import training_loss
 from resnet_repro.models.inspect import gradient_layers
-from resnet_repro.models.norms import had_one_value
+from resnet_repro.models.norms import had_one_value, has_noise, redraw_noise
 from resnet_repro.training.captured import CapturedStep, cuda_graph
 
 
 class Classifier(pl.LightningModule):
     """Trains `net` by `recipe`, with the schedule scaled to `iterations` steps.
 
-    Dropout masks, the only random numbers here, are a function of (seed, step, rank). If several processes (`dist`)
+    Dropout masks are a function of (seed, step, rank), and the noise of `NoisyBatchNorm` of (seed, step). There are no
+    other random numbers here. If several processes (`dist`)
     train together, a batch is this process's part of the whole batch and carries a weight for its loss.
     step_net: forward pass of the training step; compiled after `call_compiled`, otherwise that of `net`.
     captured: the step on whole batches as one graph, after `capture_steps`. A replay updates the weights inside
@@ -39,6 +40,7 @@ class Classifier(pl.LightningModule):
         self.net = net
         self.seed = seed
         self.drops_out = any(isinstance(module, nn.Dropout) and module.p for module in net.modules())
+        self.is_noisy = has_noise(net)
         self.recipe, self.iterations = recipe, iterations
         self.step_net: Callable[[Tensor], Tensor] = net.forward
         self.is_compiled = False
@@ -93,6 +95,7 @@ class Classifier(pl.LightningModule):
         self.sums = self.sums.to(self.device, dtype)
         self.diverged_at = self.diverged_at.to(self.device)
         self.step_number = self.step_number.to(self.device)
+        self._redraw_noise()  # for measurements before the first step
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         rate: float | Tensor = learning_rate(self.recipe, self.iterations, self.global_step, self.warmed_up_at)
@@ -105,6 +108,7 @@ class Classifier(pl.LightningModule):
         images, labels, weight = batch
         if self.drops_out:
             torch.manual_seed(_mask_seed(self.seed, self.global_step, self.dist.rank))
+        self._redraw_noise()
         self.step_number.fill_(self.global_step + 1)
         whole = len(labels) == self.recipe.batch_size
         if weight:
@@ -117,6 +121,11 @@ class Classifier(pl.LightningModule):
             self.lone_steps += 1
         loss = self._summed_loss(output, labels, counts=bool(weight))
         return loss * weight if is_weighted else loss
+
+    def _redraw_noise(self) -> None:
+        """Draw the noise of the current step. It does not depend on earlier steps, so a resumed run has the same."""
+        if self.is_noisy:
+            redraw_noise(self.net, torch.Generator().manual_seed(_noise_seed(self.seed, self.global_step)))
 
     def _summed_loss(self, output: Any, labels: Tensor, counts: bool = True) -> Tensor:
         """The mean loss of a batch. If it `counts`, it is added to the sums. The first step with a non-finite loss is kept."""
@@ -193,3 +202,8 @@ def _mask_seed(seed: int, step: int, rank: int = 0) -> int:
     """A 63-bit seed. It is well mixed, so neighbouring seeds, steps and ranks give unrelated masks."""
     state = np.random.SeedSequence((seed, step, 0xD20, *([rank] if rank else []))).generate_state(1, np.uint64)[0]
     return int(state >> np.uint64(1))
+
+
+def _noise_seed(seed: int, step: int) -> int:
+    """A 63-bit seed that is unrelated to that of the masks. The processes of a run have the same noise."""
+    return int(np.random.SeedSequence((seed, step, 0x4015E)).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -38,7 +38,7 @@ class Monitor(Callback):
 
     def __init__(self, settings: RunSettings, folder: Path, data: Data, parent: Parent | None = None) -> None:
         self.settings, self.folder, self.data, self.parent = settings, folder, data, parent
-        self.log_every = min(100, max(1, settings.iterations // LOG_POINTS))
+        self.log_every = settings.arm.read_every or min(100, max(1, settings.iterations // LOG_POINTS))
         self.gradients_every = max(1, settings.iterations // GRADIENT_POINTS)
         self.metrics = Table(
             folder / "metrics.csv",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import update_bn
 
 from resnet_repro.config.arm import Recipe, Weights
 from resnet_repro.config.settings import RunSettings
@@ -33,6 +34,18 @@ def first_weights(
 ) -> tuple[nn.Module, Parent | None]:
     """The network of a run before its first step, in channels-last layout on the data's device, and its parent.
 
+    The running statistics of its batch normalization are measured on data if the arm is calibrated. Raises as `_origin`.
+    """
+    net, parent = _origin(folder, settings, data, weights)
+    if images := settings.arm.calibrated_on:
+        # Statistics of batches as large as those of the training, averaged with equal weights.
+        update_bn(data.batches("train", images, size=settings.arm.recipe.batch_size), net)
+    return net, parent
+
+
+def _origin(folder: Path, settings: RunSettings, data: Data, weights: str | None) -> tuple[nn.Module, Parent | None]:
+    """The network with the weights of its initialization, parent or file, and its parent.
+
     weights: path of the weights file that the settings name. Raises Skip if the parent diverged or was skipped, and
     UserError if the parent has no record or other data, or if the file has other content or does not fit the network.
     """
@@ -54,12 +67,13 @@ def first_weights(
         )
     if record.status != "finished":
         raise Skip(f"its parent {start.arm} seed {settings.seed} did not finish ({record.status})")
-    if start.how != "backbone" and record.settings.dataset_digest != settings.dataset_digest:
+    is_backbone = start.how in ("backbone", "other classes")
+    if not is_backbone and record.settings.dataset_digest != settings.dataset_digest:
         raise UserError(f"{source} was trained on other data than its child {folder} uses: use another RUNS_DIR")
     trained = load_run(source).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if start.how == "deepen":
-        deepen(trained, net, data.batches("train", DEEPEN_IMAGES))
-    elif start.how == "backbone":
+        deepen(trained, net, data.batches("train", DEEPEN_IMAGES), start.scale)
+    elif is_backbone:
         load_backbone(net, trained.state_dict(), str(source))
     else:
         net.load_state_dict(trained.state_dict())
@@ -82,8 +96,8 @@ def found_rate(folder: Path, settings: RunSettings) -> tuple[Recipe, FoundRate |
     """The recipe of a run with the learning rate that its search found, and the search for the record.
 
     The rate is that of the candidate with the lowest metric; if two are equal, the lower rate. Candidates that did not
-    finish are ignored. Without a search, returns the arm's recipe and None. Raises Skip if no candidate finished, and
-    UserError if a candidate has no record.
+    finish, or have no value, are ignored. Without a search, returns the arm's recipe and None. Raises Skip if no candidate
+    is left, and UserError if a candidate has no record.
     """
     recipe, search = settings.arm.recipe, settings.arm.search
     if search is None:
@@ -101,7 +115,9 @@ def found_rate(folder: Path, settings: RunSettings) -> tuple[Recipe, FoundRate |
         if score is not None:
             scored.append((score, record.recipe.learning_rate, arm))
     if not scored:
-        raise Skip(f"none of the {len(candidates)} candidates of its learning-rate search finished")
+        raise Skip(
+            f"none of the {len(candidates)} candidates of its learning-rate search has a value of {search.metric}"
+        )
     _, rate, arm = min(scored)
     return replace(recipe, learning_rate=rate), FoundRate(arm, rate, search.metric, candidates)
 
