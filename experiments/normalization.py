@@ -178,7 +178,7 @@ def normalization() -> Experiment:
                 ],
                 note=(
                     "Decides only if N1 holds for plain-20 and the first two parts of N4-noisy hold: there is an advantage, "
-                    "and the moments do move."
+                    "and the moments do move. A contradiction is strong. Support is weak, because noise can hurt by itself."
                 ),
             ),
         ],

@@ -26,6 +26,16 @@ def test_settings_are_restored_from_json(name: str, settings: RunSettings) -> No
         assert RunSettings.from_json(json.loads(json.dumps(stored.to_json()))) == stored
 
 
+def test_fields_that_an_older_record_lacks_get_their_defaults(settings: RunSettings) -> None:
+    older = json.loads(json.dumps(settings.to_json()))
+    for name in ("stretch", "resolution", "weights", "prefix", "scored"):
+        del older[name]
+    for name in ("search", "dataset", "features", "calibrated_on"):
+        del older["arm"][name]
+    read = RunSettings.from_json(older)
+    assert read == settings and read.to_json() == settings.to_json()
+
+
 def test_run_stops_at_the_end_of_its_share_or_stretch(settings: RunSettings, degradation: Experiment) -> None:
     assert settings.stop_at == 39
     assert replace(settings, arm=degradation.arm("plain-56"), stretch=8).stop_at == 8

@@ -17,7 +17,7 @@ from resnet_repro.files import Table, read_json, read_rows, write_json
 from resnet_repro.launch import Slot
 from resnet_repro.records.layout import CHECKPOINT, PROGRESS, RECORD, RUN
 from resnet_repro.records.record import read_record
-from resnet_repro.records.resume import digests_in
+from resnet_repro.records.resume import digests_in, state_of
 from resnet_repro.study.run import Run
 
 SLOT = Slot("cpu", "cpu", 3)
@@ -42,6 +42,15 @@ def test_record_written_by_another_command_is_kept(ended: Run) -> None:
     ended.mark_waiting()
     assert (ended.folder / RECORD).exists()
     assert read_json(ended.folder / PROGRESS) == {"status": "finished"}
+
+
+def test_record_that_lacks_newer_settings_is_that_of_the_same_run(ended: Run) -> None:
+    """The settings of an older record get the defaults under which it was trained."""
+    record = json.loads((ended.folder / RECORD).read_text())
+    for name in ("search", "dataset", "features", "calibrated_on"):
+        del record["settings"]["arm"][name]
+    change(ended.folder / RECORD, settings=record["settings"])
+    assert state_of(ended.folder, ended.settings) == "done"
 
 
 def test_record_of_a_skipped_run_is_deleted(ended: Run) -> None:

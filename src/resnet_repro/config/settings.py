@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import msgspec
@@ -97,7 +97,7 @@ class RunSettings:
 
     def to_json(self) -> dict[str, Any]:
         """The settings as decoded JSON. Tuples become lists."""
-        return msgspec.json.decode(msgspec.json.encode(self))
+        return as_json(self)
 
     @staticmethod
     def from_json(data: object) -> RunSettings:
@@ -140,6 +140,14 @@ class RunSettings:
         for name, (value, smallest) in least.items():
             if value is not None and value < smallest:
                 raise UserError(f"invalid {name} {value}: expected a number of at least {smallest}")
+
+
+def as_json(value: Any) -> Any:
+    """A dataclass as decoded JSON, with all fields.
+
+    msgspec leaves out the fields of a dataclass that were missing in the JSON it was read from.
+    """
+    return msgspec.json.decode(msgspec.json.encode(asdict(value)))
 
 
 def unknown_fields(data: Any, known: Any) -> list[str]:

@@ -98,17 +98,25 @@ class _OnFeatures(Diagnostic):
 
     def _collect(self, net: nn.Module, modules: Places, split: str, limit: int, take: Callable[[Tensor], Tensor]):
         """({name: (N, D) features}, images (N, 3·8·8) averaged to 8×8, labels (N,)) of the first images of a split."""
-        parts: dict[str, list[Tensor]] = {name: [] for name, _ in modules}
-        inputs, labels = [], []
+        # Rows of arrays as long as the split: small tensors kept from each batch would fragment the heap by gigabytes.
+        count = min(limit, self.context.data.images(split))
+        features: dict[str, np.ndarray] = {}
+        inputs, labels = np.empty((count, 3 * RECOVERY_SIZE**2), np.float32), np.empty(count, np.int64)
+        done = 0
         with _outputs(modules, take) as outputs, self.context.autocast():
             for images, classes in self.context.data.batches(split, limit):
                 net(images)
-                for name, output in outputs.items():
-                    parts[name].append(output)
-                inputs.append(F.adaptive_avg_pool2d(images, RECOVERY_SIZE).flatten(1).cpu())
-                labels.append(classes.cpu())
-        features = {name: torch.cat(tensors).numpy() for name, tensors in parts.items()}
-        return features, torch.cat(inputs).numpy(), torch.cat(labels).numpy()
+                rows = slice(done, done + len(classes))
+                for name, _ in modules:
+                    output = outputs.pop(name)
+                    if name not in features:
+                        features[name] = np.empty((count, output.shape[1]), np.float32)
+                    features[name][rows] = output.numpy()
+                inputs[rows] = F.adaptive_avg_pool2d(images, RECOVERY_SIZE).flatten(1).cpu().numpy()
+                labels[rows] = classes.cpu().numpy()
+                done = rows.stop
+        # Unreadable images are left out, so there may be fewer than asked for.
+        return {name: values[:done] for name, values in features.items()}, inputs[:done], labels[:done]
 
     def _probe_errors(
         self, net: nn.Module, reduce: Callable[[np.ndarray], np.ndarray] = lambda means: means

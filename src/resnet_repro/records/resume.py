@@ -8,10 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from resnet_repro.config.arm import CountedArm
-from resnet_repro.config.settings import RunSettings
+from resnet_repro.config.settings import RunSettings, as_json
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_json
 from resnet_repro.records.layout import CHECKPOINT, RECORD, RUN, candidate_folders, parent_folder
@@ -56,7 +54,7 @@ def is_counted(folder: Path, network: CountedArm) -> bool:
 
 def _check_same(folder: Path, asked: RunSettings | CountedArm, stored: RunSettings | CountedArm) -> None:
     # Compared as JSON, where tuples and lists are equal.
-    now, then = (msgspec.json.decode(msgspec.json.encode(value)) for value in (asked, stored))
+    now, then = as_json(asked), as_json(stored)
     if now != then:
         raise UserError(
             f"{folder} holds a run with other settings ({_difference(now, then)}): use another RUNS_DIR, or delete {folder} "
