@@ -134,6 +134,12 @@ def gaps(dropout: float, none: float) -> Values:
     }
 
 
+def first_and_last(kind: str, first: float, last: float, variant: str = "as-written") -> Values:
+    """Errors of a net for MNIST after the first epoch and after the last."""
+    errors = {f"{split}_error{when}": e for split in ("train", "test") for when, e in (("_epoch_1", first), ("", last))}
+    return {f"{kind}-{variant}": {**errors, "train_error_drop": first - last}}
+
+
 def impl_d_cases(suffix: str, variant: str) -> dict[tuple[str, str], tuple[Values, Sequence[Values]]]:
     def pair(original: Mapping[str, float], preact: Mapping[str, float]) -> Values:
         return impl_d(variant, {"original": original, "preact": preact})
@@ -248,10 +254,11 @@ CASES: dict[tuple[str, str], tuple[Values, Sequence[Values]]] = {
         ],
     ),
     ("mnist", "M1c"): (
-        of("test_error", lenet_corrected=2, cnn_corrected=4, mlp_corrected=8),
+        of("test_error", lenet_corrected=3.5, cnn_corrected=3.7, mlp_corrected=7.5),
         [
-            of("test_error", lenet_corrected=5, cnn_corrected=4, mlp_corrected=8),
-            of("test_error", lenet_corrected=2, cnn_corrected=9, mlp_corrected=8),
+            of("test_error", lenet_corrected=3.0, cnn_corrected=3.7, mlp_corrected=7.5),
+            of("test_error", lenet_corrected=4.4, cnn_corrected=3.7, mlp_corrected=7.5),
+            of("test_error", lenet_corrected=3.5, cnn_corrected=3.7, mlp_corrected=3.6),
         ],
     ),
     ("mnist", "M2"): (
@@ -270,6 +277,35 @@ CASES: dict[tuple[str, str], tuple[Values, Sequence[Values]]] = {
             ],
         )
         for claim, v in (("M3", "as-written"), ("M3c", "corrected"))
+    },
+    ("mnist", "M2-pooling"): (
+        of("parameters", lenet_without_pooling=2_947_466, lenet_as_written=44_426, cnn_as_written=222_058),
+        [
+            of("parameters", lenet_without_pooling=80_000, lenet_as_written=44_426, cnn_as_written=60_000),
+            of("parameters", lenet_without_pooling=100_000, lenet_as_written=44_426, cnn_as_written=222_058),
+        ],
+    ),
+    ("mnist", "M3-pooling"): (
+        of("shift_loss", cnn_pooled_corrected=20, cnn_corrected=33),
+        [of("shift_loss", cnn_pooled_corrected=33, cnn_corrected=20)],
+    ),
+    ("mnist", "M4"): (first_and_last("mlp", 45, 9), [first_and_last("mlp", 20, 9), first_and_last("mlp", 45, 30)]),
+    ("mnist", "M5"): (
+        together(first_and_last("cnn", 20, 10), first_and_last("mlp", 45, 9)),
+        [
+            together(first_and_last("cnn", 50, 10), first_and_last("mlp", 45, 9)),
+            together(first_and_last("cnn", 20, 22), first_and_last("mlp", 45, 9)),
+        ],
+    ),
+    **{
+        ("mnist", claim): (
+            together(first_and_last("lenet", 15, 4, v), first_and_last("cnn", 20, 8, v)),
+            [
+                together(first_and_last("lenet", 22, 4, v), first_and_last("cnn", 20, 8, v)),
+                together(first_and_last("lenet", 15, 9, v), first_and_last("cnn", 20, 8, v)),
+            ],
+        )
+        for claim, v in (("M6", "as-written"), ("M6c", "corrected"))
     },
     ("fashion", "F1"): (
         of("test_error", resnet_50_narrow=9, vgg=8),
