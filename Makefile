@@ -6,7 +6,7 @@ FOLDERS := RUNS_DIR REPORTS_DIR
 VARIABLES := $(BUDGET) SEEDS ARMS DATASET DATA_DIR DATA_MIRROR $(FOLDERS) EXECUTOR DEVICES SLOTS RETRIES THREADS \
 	GPU_SHARE GPUS NODES PARTITION ACCOUNT TIME SIGNAL_SECONDS SBATCH SETUP PRECISION CHECKPOINT_SECONDS WANDB_MODE \
 	RESOLUTION WEIGHTS WORKERS BROKEN
-SWITCHES := DRY_RUN REFERENCE UPGRADE
+SWITCHES := DRY_RUN REFERENCE REGISTER UPGRADE
 
 # Values come from the command line of make and are taken as they are typed. Shells and job systems export names such as TIME
 # or SETUP for purposes of their own, so variables of the environment do not count; the console script itself reads DATA_MIRROR
@@ -52,7 +52,7 @@ LOCKED := --quiet --disable-pip-version-check --constraint constraints.txt
 EXPERIMENTS := $(subst _,-,$(notdir $(basename $(wildcard experiments/[a-z]*.py))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ray lock $(EXPERIMENTS) report status sync curves list test test-fast test-cluster test-gpu \
+.PHONY: help setup setup-ray lock $(EXPERIMENTS) report claims status sync curves list test test-fast test-cluster test-gpu \
 	test-faults lint benchmark benchmark-gpu clean
 .PHONY: environment
 
@@ -122,6 +122,10 @@ transfer: ## freeze or fine-tune ResNet-34, on CIFAR-100 or your class folders (
 report: $(READY) ## write the reports again from the records (seconds to a minute); REFERENCE=1: those of the reference runs
 	$(say_ignored)
 	$(REPRO) report $(if $(call is_on,REFERENCE),$(OF_REFERENCE),$(call flags,$(BUDGET) DATASET RESOLUTION $(FOLDERS)))
+
+claims: $(READY) ## show every claim and what tests it (at once); REGISTER=1 adds new and changed ones to the history
+	$(say_ignored)
+	@$(REPRO) claims $(if $(call is_on,REGISTER),--register)
 
 status: $(READY) ## show which runs have finished, run, are missing or failed (at once)
 	$(say_ignored)

@@ -60,7 +60,7 @@ def construction() -> Experiment:
                     part
                     for kind in ("plain", "resnet")
                     for error in errors
-                    for part in near_zero(f"{error}_change", f"{kind}-56-built", 0.1, unit="points")
+                    for part in [near_zero(f"{error}_change", f"{kind}-56-built", 0.1, unit="points")]
                 ],
                 note="The same: less than a tenth of a point apart, to allow for rounding.",
             ),

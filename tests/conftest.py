@@ -28,7 +28,7 @@ from forked import Forked, popen
 from made_records import TEST_ERROR, make_record
 
 import resnet_repro.cli
-from resnet_repro.claims.comparisons import Results
+from resnet_repro.claims.results import Results
 from resnet_repro.config.arm import Arm
 from resnet_repro.config.families import cifar_arm
 from resnet_repro.config.recipes import HE15_CIFAR

@@ -61,7 +61,7 @@ def record_in(folder: Path, settings: RunSettings, **changes: object) -> Path:
         peak_memory_mib=800.0,
         versions={"torch": "2.14.1"},
         commit="0123456789ab",
-        finished_at="2026-01-01T00:00:00Z",
+        finished_at="2030-01-01T00:00:00Z",
         settings=settings,
     )
     record.write()

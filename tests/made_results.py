@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from resnet_repro.claims.claim import Claim
-from resnet_repro.claims.comparisons import Results, higher
+from resnet_repro.claims.comparisons import higher
 from resnet_repro.claims.judge import Judgement, judge_all
+from resnet_repro.claims.results import Results
 
 DEEPER_IS_WORSE = Claim("D1", "He15", "deeper is worse", [higher("error", "deep", than="shallow")])
 

@@ -95,6 +95,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--input", metavar="CxHxW", help="size of the image, e.g. 3x224x224 (default: the network's)"
     )
 
+    claims = add_command("claims", "show the claims of experiments and the comparisons that test them")
+    claims.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="names of experiments (default: all)")
+    register = "add claims with new or changed comparisons to the history, with the present time"
+    claims.add_argument("--register", action="store_true", help=register)
+
     _add_runs_dir(add_command("sync", "upload the runs that Weights & Biases does not have yet"))
     add_command("list", "list the experiments")
     return parser
@@ -155,6 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "report": _report,
             "status": _status,
             "complexity": _complexity,
+            "claims": _claims,
             "sync": _sync,
             "list": _list,
         }
@@ -370,6 +376,24 @@ def _complexity(options: argparse.Namespace, console: Console) -> int:
             f"{options.net} cannot process images of {format_shape(shape)} ({reason}): expected {format_shape(net.shape)}"
         ) from error
     for line in (f"{options.net}, one image of {format_shape(shape)}", "", *layer_lines(rows)):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def _claims(options: argparse.Namespace, console: Console) -> int:
+    from datetime import UTC, datetime
+
+    from resnet_repro.claims.history import register
+    from resnet_repro.design.registry import load_experiment
+    from resnet_repro.report.console import claim_lines
+
+    experiments = list(map(load_experiment, options.experiments)) or _all_experiments()
+    if options.register:
+        claims = {claim.name: claim.test for experiment in experiments for claim in experiment.claims}
+        lines = [f"{name}: its comparisons are new or changed" for name in register(claims, datetime.now(UTC))]
+    else:
+        lines = [line for experiment in experiments for line in claim_lines(experiment)]
+    for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return 0
 

@@ -29,22 +29,22 @@ COUNTS = Results(
 @pytest.mark.parametrize(
     ("comparison", "effect", "expected"),
     [
-        (count_above("params", "big", 100.0, "M"), 138.0, "reproduced"),
-        (count_above("params", "big", 138.0, "M"), 138.0, "not reproduced"),
-        (count_below("params", "small", 100.0, "M"), 61.0, "reproduced"),
-        (count_below("params", "small", 60.0, "M"), 61.0, "not reproduced"),
-        (ratio_above("params", "big", of="small", threshold=2.0), 138 / 61, "reproduced"),
-        (ratio_above("params", "small", of="big"), 61 / 138, "not reproduced"),
-        (ratio_below("params", "small", of="big"), 61 / 138, "reproduced"),
-        (ratio_below("params", "big", of="small", threshold=2.0), 138 / 61, "not reproduced"),
-        (published_count("params", "big", 137.0, "M", within=0.01), 138.0, "reproduced"),
-        (published_count("params", "big", 130.0, "M", within=0.01), 138.0, "not reproduced"),
-        (count_is("params", "big", 138), 138.0, "reproduced"),
-        (count_is("params", "big", 137), 138.0, "not reproduced"),
-        (count_equals("params", "big", of="big"), 1.0, "reproduced"),
-        (count_equals("params", "big", of="small"), 138 / 61, "not reproduced"),
-        (published_ratio("params", "big", "small", 2.3), 138 / 61, "reproduced"),
-        (published_ratio("params", "big", "small", 2.5), 138 / 61, "not reproduced"),
+        (count_above("params", "big", 100.0, "M"), 138.0, "supported"),
+        (count_above("params", "big", 138.0, "M"), 138.0, "contradicted"),
+        (count_below("params", "small", 100.0, "M"), 61.0, "supported"),
+        (count_below("params", "small", 60.0, "M"), 61.0, "contradicted"),
+        (ratio_above("params", "big", of="small", threshold=2.0), 138 / 61, "supported"),
+        (ratio_above("params", "small", of="big"), 61 / 138, "contradicted"),
+        (ratio_below("params", "small", of="big"), 61 / 138, "supported"),
+        (ratio_below("params", "big", of="small", threshold=2.0), 138 / 61, "contradicted"),
+        (published_count("params", "big", 137.0, "M", within=0.01), 138.0, "supported"),
+        (published_count("params", "big", 130.0, "M", within=0.01), 138.0, "contradicted"),
+        (count_is("params", "big", 138), 138.0, "supported"),
+        (count_is("params", "big", 137), 138.0, "contradicted"),
+        (count_equals("params", "big", of="big"), 1.0, "supported"),
+        (count_equals("params", "big", of="small"), 138 / 61, "contradicted"),
+        (published_ratio("params", "big", "small", 2.3), 138 / 61, "supported"),
+        (published_ratio("params", "big", "small", 2.5), 138 / 61, "contradicted"),
     ],
 )
 def test_counted_claims_ignore_seeds_budget_and_data(comparison: Exact, effect: float, expected: str) -> None:
@@ -59,9 +59,9 @@ def test_counted_claims_ignore_seeds_budget_and_data(comparison: Exact, effect: 
 def test_failing_counted_comparison_refutes_the_claim() -> None:
     test = [count_above("params", "big", 100.0, "M"), count_above("params", "small", 100.0, "M")]
     judgement = judge(Claim("X", "notes", "counted", test), COUNTS)
-    assert judgement.verdict == "not reproduced"
+    assert judgement.verdict == "contradicted"
     judgement = judge(Claim("X", "notes", "counted", [count_above("macs", "big", 1.0, "G")]), COUNTS)
-    assert (judgement.verdict, judgement.reason) == ("undecided", "runs are missing")
+    assert (judgement.verdict, judgement.reason) == ("not tested", "runs are missing")
 
 
 def test_counted_claims_are_not_in_holms_family() -> None:

@@ -8,8 +8,9 @@ from made_results import DEEPER_IS_WORSE, judge, results
 from scipy.special import stdtr
 
 from resnet_repro.claims.claim import Claim
-from resnet_repro.claims.comparisons import Results, higher, trend
+from resnet_repro.claims.comparisons import higher, ordered, same, trend
 from resnet_repro.claims.judge import Judgement, judge_all
+from resnet_repro.claims.results import Results
 from resnet_repro.claims.statistics import mean_interval, paired_interval, welch_interval
 
 pytestmark = pytest.mark.slow
@@ -33,7 +34,7 @@ def null_experiment(
 
 
 def decided(judgement: Judgement) -> bool:
-    return judgement.verdict in ("reproduced", "not reproduced")
+    return judgement.verdict in ("supported", "contradicted")
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,7 @@ def test_wrong_verdicts_are_below_five_percent(seeds: int, claims: int, parts: i
         null_claims, values = null_experiment(rng, seeds, claims, parts, spread)
         judgements = judge_all(null_claims, values)
         wrong += any(decided(j) for j in judgements)
-        alone += any(part.verdict != "undecided" for j in judgements for part in j.parts)
+        alone += any(part.verdict != "inconclusive" for j in judgements for part in j.parts)
     assert wrong / SIMULATIONS < 0.05 + 2 * (0.05 * 0.95 / SIMULATIONS) ** 0.5
     assert alone / SIMULATIONS > 0.12, "the test would not notice a missing correction"
 
@@ -62,6 +63,45 @@ def test_uncorrected_wrong_verdicts_exceed_five_percent() -> None:
     assert wrong / SIMULATIONS > 0.12
 
 
+@pytest.mark.parametrize(("seeds", "claims", "untested"), [(3, 2, 4), (5, 4, 2)])
+def test_claims_without_runs_lower_the_rate_of_wrong_verdicts(seeds: int, claims: int, untested: int) -> None:
+    """The family is that of the experiment, so the bound falls in proportion to the claims with runs."""
+    rng = np.random.default_rng(21)
+    absent = [Claim(f"A{i}", "", "", [higher("error", "nobody", than="anybody")]) for i in range(untested)]
+    wrong = shrunk = 0
+    for _ in range(SIMULATIONS):
+        null_claims, values = null_experiment(rng, seeds, claims, 1, 10)
+        wrong += any(decided(j) for j in judge_all([*null_claims, *absent], values))
+        shrunk += any(decided(j) for j in judge_all(null_claims, values))
+    bound = 0.05 * claims / (claims + untested)
+    assert wrong / SIMULATIONS < bound + 2 * (bound / SIMULATIONS) ** 0.5
+    assert wrong < shrunk, "the test would not notice a family that shrinks"
+
+
+@pytest.mark.parametrize("difference", [-0.5, 0.5])
+def test_differences_of_the_smallest_size_of_interest_are_not_called_none(difference: float) -> None:
+    """On the bound, the equivalence test has its largest rate of wrong support."""
+    rng = np.random.default_rng(22)
+    claim = Claim("C", "", "", [same("error", "a", as_="b", by=0.5)])
+    wrong = 0
+    for _ in range(SIMULATIONS):
+        a, b = rng.normal(9.0 + difference, 0.1, 5).tolist(), rng.normal(9.0, 0.1, 5).tolist()
+        wrong += judge(claim, results({"a": a, "b": b})).verdict == "supported"
+    assert wrong / SIMULATIONS < 0.025 + 2 * (0.025 / SIMULATIONS) ** 0.5
+    assert wrong, "the test would not notice a rule that never supports"
+
+
+@pytest.mark.parametrize("share", [0.5, 0.6])
+def test_an_order_as_frequent_as_claimed_at_most_is_rarely_supported(share: float) -> None:
+    rng = np.random.default_rng(23)
+    claim = Claim("C", "", "", [ordered("error", ["a", "b"], 100 * share)])
+    wrong = 0
+    for _ in range(SIMULATIONS):
+        a = np.where(rng.random(20) < share, 1.0, 3.0).tolist()
+        wrong += decided(judge(claim, results({"a": a, "b": [2.0] * 20})))
+    assert 0 < wrong / SIMULATIONS < 0.05 + 2 * (0.05 / SIMULATIONS) ** 0.5
+
+
 def test_true_claims_do_not_raise_the_rate_of_wrong_verdicts() -> None:
     """Three claims with clear effects, which step the correction down, and three without, all against one arm."""
     rng = np.random.default_rng(19)
@@ -70,7 +110,7 @@ def test_true_claims_do_not_raise_the_rate_of_wrong_verdicts() -> None:
     for _ in range(SIMULATIONS):
         arms = {f"a{i}": rng.normal(30.0 if i < 3 else 5.0, 0.3, 5).tolist() for i in range(6)}
         judgements = judge_all(claims, results({"base": rng.normal(5.0, 1.0, 5).tolist()} | arms))
-        found += sum(j.verdict == "reproduced" for j in judgements[:3])
+        found += sum(j.verdict == "supported" for j in judgements[:3])
         wrong += any(decided(j) for j in judgements[3:])
     assert found == 3 * SIMULATIONS
     assert wrong / SIMULATIONS < 0.05 + 2 * (0.05 * 0.95 / SIMULATIONS) ** 0.5
@@ -100,7 +140,7 @@ def test_clear_effect_is_nearly_always_found() -> None:
     found = 0
     for _ in range(300):
         deep, shallow = rng.normal(13.2, 0.5, 5).tolist(), rng.normal(9.7, 0.3, 5).tolist()
-        found += judge(DEEPER_IS_WORSE, results({"deep": deep, "shallow": shallow})).verdict == "reproduced"
+        found += judge(DEEPER_IS_WORSE, results({"deep": deep, "shallow": shallow})).verdict == "supported"
     assert found > 295
 
 

@@ -148,7 +148,7 @@ def test_the_documented_experiment_runs_as_printed(tiny_data: Path, tmp_path: Pa
         "run", "deeper", "--dataset", "standin-tiny", "--iterations", "1", "--data-dir", tiny_data, cwd=tmp_path
     )
     assert process.returncode == 0, process.stderr
-    assert re.search(r"P1  undecided .*stand-in", process.stdout)
+    assert re.search(r"P1  not tested .*stand-in", process.stdout)
     *_, answer, seeds, remark, report = process.stdout.strip().splitlines()
     assert re.fullmatch(r"After 1 steps resnet-32 has [\d.]+ % test error, resnet-20 [\d.]+ %\.", answer)
     assert (seeds, report) == ("One seed.", "report: reports/deeper.pdf")

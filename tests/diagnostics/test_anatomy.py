@@ -7,7 +7,7 @@ import torch
 from counted_nets import counts_of
 from torch import Tensor, nn
 
-from resnet_repro.claims.comparisons import Results
+from resnet_repro.claims.results import Results
 from resnet_repro.diagnostics.anatomy import measures, receptive_field, stage_ends
 from resnet_repro.diagnostics.complexity import (
     build_on_meta,

@@ -74,7 +74,7 @@ def test_published_values_are_hidden_on_other_data(degradation: Experiment, tmp_
     assert "Published" not in content["results"][0]["caption"]
     assert "9.69" not in str(content["results"])
     verdicts = {claim["name"]: claim["verdict"] for claim in content["claims"]}
-    assert (verdicts["D1"], verdicts["D3"]) == ("observed", "undecided")
+    assert (verdicts["D1"], verdicts["D3"]) == ("seen once", "not tested")
     records = only_trained(collect(tmp_path, "degradation", "quick-cifar100"))
     for spec in degradation.figures:
         drawn = spec.draw(Context(records, 391, published=False))

@@ -49,7 +49,7 @@ def test_study_writes_records_and_report(study: tuple[Path, subprocess.Completed
         assert (folder / "reports" / name).stat().st_size > 1_000, name
     assert (folder / "reports" / "degradation.pdf").read_bytes().startswith(b"%PDF")
     assert "STAND-IN DATA" in process.stdout
-    assert re.search(r"D1\s+undecided", process.stdout)
+    assert re.search(r"D1\s+not tested", process.stdout)
     assert re.search(r"plain-20 seed 0\s+finished\s+step 2/2", process.stdout)
 
 
@@ -177,7 +177,7 @@ def test_failed_run_is_named_and_sets_the_exit_code(tiny_data: Path, quartered: 
     assert re.search(r"plain-20 seed 0 failed: IsADirectoryError.*log\.txt", process.stderr)
     assert [r.arm for r in records(tmp_path)] == ["resnet-20"]
     assert (tmp_path / "reports" / "degradation.pdf").exists()
-    assert re.search(r"D4\s+undecided", process.stdout)
+    assert re.search(r"D4\s+not tested", process.stdout)
 
 
 def test_no_report_and_no_traceback_if_all_runs_fail(tiny_data: Path, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_counting_needs_no_data_and_is_not_repeated(
     assert main(arguments) == 0
     output = capsys.readouterr().out
     assert "counting 2 networks" in output
-    assert re.search(r"X2 .*undecided.*missing", output)
+    assert re.search(r"X2 .*not tested.*missing", output)
     assert {path.name for path in (tmp_path / "reports").glob("*.csv")} == {
         "complexity-layers.csv", "complexity-totals.csv",
     }  # fmt: skip

@@ -215,14 +215,14 @@ def test_command_with_a_longer_prefix_continues_a_shorter_one(
 @pytest.mark.parametrize(
     ("prefixes", "verdict", "reason"),
     [
-        ({"deep": 34_000, "shallow": 34_000}, "reproduced", ""),
-        ({"deep": 40_000, "shallow": 64_000}, "reproduced", ""),
-        ({"deep": 33_999, "shallow": 34_000}, "undecided", "PREFIX=34000"),
-        ({"deep": 34_000}, "undecided", "PREFIX=34000"),  # shallow has a compressed schedule
-        ({"shallow": 34_000, "deep": 34_000, "missing": 0}, "undecided", "missing"),
+        ({"deep": 34_000, "shallow": 34_000}, "supported", ""),
+        ({"deep": 40_000, "shallow": 64_000}, "supported", ""),
+        ({"deep": 33_999, "shallow": 34_000}, "not tested", "PREFIX=34000"),
+        ({"deep": 34_000}, "not tested", "PREFIX=34000"),  # shallow has a compressed schedule
+        ({"shallow": 34_000, "deep": 34_000, "missing": 0}, "not tested", "missing"),
     ],
 )
-def test_undecided_claim_names_the_prefix_that_decides_it(prefixes: dict[str, int], verdict: str, reason: str) -> None:
+def test_untested_claim_names_the_prefix_that_decides_it(prefixes: dict[str, int], verdict: str, reason: str) -> None:
     claim = Claim("D3", "He15", "", DEEPER_IS_WORSE.test, needs_paper_budget=True, from_prefix=34_000)
     deep = [] if prefixes.pop("missing", None) == 0 else [13.1, 13.2, 13.3]
     values = results({"deep": deep, "shallow": [9.6, 9.7, 9.8]}, short=("deep", "shallow"))
@@ -235,8 +235,8 @@ def test_short_prefix_decides_less_than_a_compressed_schedule() -> None:
     """At the published rate a deep net needs thousands of steps. A compressed schedule starts with a warm-up."""
     claim = Claim("D4", "He15", "", DEEPER_IS_WORSE.test, from_prefix=34_000)
     values = results({"deep": [13.1, 13.2, 13.3], "shallow": [9.6, 9.7, 9.8]}, short=("deep", "shallow"))
-    assert judge(claim, values).verdict == "reproduced"
-    assert judge(claim, replace(values, prefixes={"deep": 400, "shallow": 400})).verdict == "undecided"
+    assert judge(claim, values).verdict == "supported"
+    assert judge(claim, replace(values, prefixes={"deep": 400, "shallow": 400})).verdict == "not tested"
 
 
 def test_deciding_prefixes_include_the_first_division_of_the_rate() -> None:

@@ -16,7 +16,7 @@ from resnet_repro.files import write_json
 def test_published_numbers_give_the_published_verdicts(degradation: Experiment, paper_runs: Path) -> None:
     content = content_of(degradation, paper_runs)
     verdicts = {claim["name"]: claim["verdict"] for claim in content["claims"]}
-    assert verdicts == dict.fromkeys(("D1", "D2", "D3", "D4", "D6"), "reproduced") | {"D5": "not reproduced"}
+    assert verdicts == dict.fromkeys(("D1", "D2", "D3", "D4", "D6"), "supported") | {"D5": "contradicted"}
     d2 = content["claims"][1]["parts"][0]
     assert (d2["effect"], d2["seeds"]) == ("+3.50 points", "3")
     assert d2["interval"] == "+3.27 to +3.73"
@@ -65,7 +65,7 @@ def test_banners_name_standins_short_budgets_and_divergence(degradation: Experim
     assert "plain-56 seed 0 at step 7" in content["banners"][3]
     row = content["results"][0]["rows"][1]
     assert (row[0], row[1], row[3], row[-1]) == ("plain-56", "90.00", "90.00", "0 + 1 diverged")
-    assert {claim["verdict"] for claim in content["claims"]} == {"undecided"}
+    assert {claim["verdict"] for claim in content["claims"]} == {"not tested"}
     steps = {row[0]: row[4] for row in content["ran"][0]["rows"]}
     assert steps == {"plain-20": "391", "plain-56": "7 of 391"}
 
@@ -130,8 +130,8 @@ def test_counted_networks_are_listed_and_decide_without_seeds(tmp_path: Path) ->
         make_record(tmp_path, fashion, arm.name, 0, model=model, dataset=standin)
     content = content_of(fashion, tmp_path)
     claims = {claim["name"]: claim for claim in content["claims"]}
-    assert (claims["F1"]["verdict"], claims["F1"]["reason"]) == ("undecided", "stand-in data")
-    assert (claims["F3"]["verdict"], claims["F3"]["parts"][0]["seeds"]) == ("reproduced", "counted")
+    assert (claims["F1"]["verdict"], claims["F1"]["reason"]) == ("not tested", "stand-in data")
+    assert (claims["F3"]["verdict"], claims["F3"]["parts"][0]["seeds"]) == ("supported", "counted")
     rows = {row[0]: row for row in content["ran"][0]["rows"]}
     assert rows["basic-wide (control)"][4:8] == ["counted", "–", "–", "–"]
     assert "2 networks counted" in content["summary"]

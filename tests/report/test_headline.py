@@ -74,7 +74,7 @@ def test_clauses_without_their_numbers_are_omitted(degradation: Experiment, tmp_
 
 def test_experiment_without_answers_counts_its_verdicts(degradation: Experiment, paper_runs: Path) -> None:
     assert answers(replace(degradation, answers=()), paper_runs) == [
-        "Of 6 claims: 5 reproduced (D1, D2, D3, D4, D6); 1 not reproduced (D5)."
+        "Of 6 claims: 5 supported (D1, D2, D3, D4, D6); 1 contradicted (D5)."
     ]
 
 

@@ -90,10 +90,10 @@ def test_the_readmes_findings_are_those_of_the_records(content: dict) -> None:
         [cell.strip() for cell in line.strip("| ").split("|")] for line in text.splitlines() if line.startswith("| ")
     ]
     header, _, *findings = rows
-    assert header == ["claim", "finding", "verdict", "effect", "95 % interval", "seeds", "iterations"]
+    assert header == ["claim", "finding", "verdict", "grade", "effect", "95 % interval", "seeds"]
     assert len(findings) >= 6
     for name, _, *columns in findings:
-        keys = ("verdict", "effect", "interval", "seeds", "steps")
+        keys = ("verdict", "grade", "effect", "interval", "seeds")
         assert columns == [claims[name][key] for key in keys], name
 
 
@@ -162,7 +162,7 @@ def test_the_readme_links_to_every_guide() -> None:
     assert {f"docs/{page.name}" for page in (REPO / "docs").glob("*.md")} <= linked
 
 
-KINDS = dict(zip(ORDER, ("decided", "decided", "observed", "observed", "open", "open"), strict=True))
+KINDS = dict(zip(ORDER, ("decided", "decided", "seen once", "seen once", "open", "open"), strict=True))
 
 
 EVIDENCE = re.compile(r'\[([^\]]+)\]\((?:reports/)?reference/([^\s)]+) "([^"]+)"\)')

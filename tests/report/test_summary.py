@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
-from made_records import make_record
+from made_records import CIFAR100, make_record
 
+from resnet_repro.claims import history as claims_history
+from resnet_repro.claims.history import Version, digest
+from resnet_repro.claims.judge import judge_all
+from resnet_repro.claims.results import Results
 from resnet_repro.design.budgets import Budget
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.design.registry import experiment_names, load_experiment
+from resnet_repro.records.record import collect, only_trained
 from resnet_repro.report.markdown import summary_page
-from resnet_repro.report.summary import summary_content, write_summary
+from resnet_repro.report.summary import _shown_comparison, summary_content, write_summary
+from resnet_repro.report.verdicts import grade_of
 from resnet_repro.report.write import budgets_with_records
 
 
@@ -20,15 +29,19 @@ def test_summary_has_every_claim_of_every_experiment(degradation: Experiment, pa
     content = summary_content(experiments, {"degradation": ["paper"]}, paper_runs)
     rows = {row["name"]: row for section in content["experiments"] for row in section["claims"]}
     assert set(rows) == {claim.name for experiment in experiments for claim in experiment.claims}
-    assert (rows["D1"]["verdict"], rows["D1"]["effect"], rows["D1"]["seeds"]) == ("reproduced", "+1.75 points", "3")
-    assert rows["P1"]["verdict"] == "not run"
+    assert (rows["D1"]["verdict"], rows["D1"]["effect"], rows["D1"]["seeds"]) == ("supported", "+1.75 points", "3")
+    assert (rows["P1"]["verdict"], rows["P1"]["grade"]) == ("not tested", "–")
+    assert (rows["D1"]["grade"], rows["D1"]["claimed"]) == ("published, reproduced", "> 0 points")
     section = next(s for s in content["experiments"] if s["name"] == "depth")
     assert section["budget"] == "not run: make depth"
     section = next(s for s in content["experiments"] if s["name"] == "degradation")
     assert section["budget"] == "paper: 64,000 of 64,000 iterations, 10 runs missing, CIFAR-10"
-    counts = {count["verdict"]: int(count["claims"]) for count in content["counts"]}
-    assert sum(counts.values()) == len(rows)
-    assert (counts["reproduced"], counts["not reproduced"]) == (5, 1)
+    counts = {count["verdict"]: count for count in content["counts"]}
+    assert int(counts.pop("all")["claims"]) == sum(int(count["claims"]) for count in counts.values()) == len(rows)
+    assert [counts["supported"][key] for key in ("claims", "published", "exact", "own", "reproduced")] == [
+        "5", "5", "–", "0", "5",
+    ]  # fmt: skip
+    assert counts["contradicted"]["claims"] == "1"
 
 
 def test_summary_is_reproducible_byte_for_byte(degradation: Experiment, paper_runs: Path, tmp_path: Path) -> None:
@@ -40,11 +53,14 @@ def test_summary_is_reproducible_byte_for_byte(degradation: Experiment, paper_ru
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
-def test_weakest_of_several_comparisons_is_shown(degradation: Experiment, paper_runs: Path, tmp_path: Path) -> None:
+def test_least_certain_of_several_comparisons_is_shown(
+    degradation: Experiment, paper_runs: Path, tmp_path: Path
+) -> None:
     rows = {r["name"]: r for r in summary_content([degradation], {"degradation": ["paper"]}, paper_runs)["claims"]}
     # D4: resnet-20 is 0.9 points below plain-20, resnet-56 6.2 below plain-56. D5: a decay of 0.1 is closer to the claimed -1.
-    assert rows["D4"]["effect"] == "−0.90 points, weakest of 2"
-    assert rows["D5"]["effect"] == "+3.00 decades, weakest of 2"
+    assert (rows["D4"]["effect"], rows["D4"]["claimed"]) == ("−0.90 points", "< 0 points")
+    assert rows["D4"]["quantity"] == "test error: resnet-20 − plain-20, least certain of 2"
+    assert (rows["D5"]["effect"], rows["D5"]["claimed"]) == ("1,000 times", "< 1 times")
     complexity = load_experiment("complexity")
     assert summary_content([complexity], {}, tmp_path)["claims"][0]["effect"] == "–"
 
@@ -57,11 +73,11 @@ def test_longest_budget_that_can_decide_counts(degradation: Experiment, paper_ru
     assert budgets == ["96000it", "paper"]
     content = summary_content([degradation], {"degradation": budgets}, paper_runs)
     longest, paper = ({row["name"]: row for row in section["claims"]} for section in content["experiments"])
-    assert (longest["D1"]["verdict"], paper["D1"]["verdict"]) == ("not observed", "reproduced")
+    assert (longest["D1"]["verdict"], paper["D1"]["verdict"]) == ("not seen", "supported")
     claims = {row["name"]: row for row in content["claims"]}
     assert list(claims) == [claim.name for claim in degradation.claims]
-    assert (claims["D1"]["verdict"], claims["D1"]["steps"]) == ("reproduced", "64,000 of 64,000")
-    assert sum(int(count["claims"]) for count in content["counts"]) == len(degradation.claims)
+    assert (claims["D1"]["verdict"], claims["D1"]["steps"]) == ("supported", "64,000 of 64,000")
+    assert content["counts"][-1]["claims"] == str(len(degradation.claims))
     page = summary_page(content)
     assert page.partition("## What was run")[2].count("| D1 |") == 2
     assert (
@@ -85,12 +101,12 @@ def test_choice_of_budget_ignores_the_verdict(degradation: Experiment, tmp_path:
     assert budgets == ["8000it", "2000it", "8000it-cifar100"]
     content = summary_content([degradation], {"degradation": budgets}, tmp_path)
     verdicts = [section["claims"][0]["verdict"] for section in content["experiments"]]
-    assert verdicts == ["undecided", "reproduced", "reproduced"]
+    assert verdicts == ["inconclusive", "supported", "supported"]
     claims = {row["name"]: row for row in content["claims"]}
-    assert (claims["D1"]["verdict"], claims["D1"]["steps"]) == ("undecided", "8,000 of 64,000")
+    assert (claims["D1"]["verdict"], claims["D1"]["steps"]) == ("inconclusive", "8,000 of 64,000")
     # Without runs on its own data, those on other data count.
     content = summary_content([degradation], {"degradation": budgets[2:]}, tmp_path)
-    assert {row["name"]: row["verdict"] for row in content["claims"]}["D1"] == "reproduced"
+    assert {row["name"]: row["verdict"] for row in content["claims"]}["D1"] == "supported"
 
 
 def test_arms_with_other_seeds_have_a_separate_command(degradation: Experiment) -> None:
@@ -130,12 +146,63 @@ def test_equal_verdicts_count_at_the_longest_budget(degradation: Experiment, tmp
             make_record(tmp_path, degradation, arm, 0, budget, iterations)
     content = summary_content([degradation], {"degradation": ["8000it", "2000it"]}, tmp_path)
     claims = {row["name"]: row for row in content["claims"]}
-    assert (claims["D2"]["verdict"], claims["D2"]["steps"]) == ("observed", "8,000 of 64,000")
+    assert (claims["D2"]["verdict"], claims["D2"]["steps"]) == ("seen once", "8,000 of 64,000")
 
 
 def test_the_page_lists_settled_claims_once_and_names_the_others(degradation: Experiment, paper_runs: Path) -> None:
     content = summary_content([degradation, load_experiment("depth")], {"degradation": ["paper"]}, paper_runs)
     settled = summary_page(content).partition("## Settled claims")[2].partition("\n## ")[0]
-    assert "| **reproduced** | +1.75 points | +1.64 to +1.86 | 3 | `degradation` 64,000 of 64,000 |" in settled
+    assert (
+        "| **supported** | published, reproduced | training error: plain-56 − plain-20 | > 0 points | +1.75 points | "
+        in settled
+    )
     assert "| P1 |" not in settled and settled.count("| D1 |") == 1
-    assert "Undecided or not run, 3 of 9: P1, P2, P3." in settled
+    assert "Inconclusive or not tested, 3 of 9: P1, P2, P3." in settled
+
+
+def test_seeds_that_differ_from_the_plan_are_shown(degradation: Experiment, paper_runs: Path) -> None:
+    for arm in ("plain-20", "plain-56"):
+        make_record(paper_runs, degradation, arm, 3)
+    rows = {r["name"]: r for r in summary_content([degradation], {"degradation": ["paper"]}, paper_runs)["claims"]}
+    assert (rows["D1"]["seeds"], rows["D3"]["seeds"]) == ("4 (3 planned)", "3")
+
+
+def test_counted_claims_show_their_numbers(counted: Results) -> None:
+    complexity = load_experiment("complexity")
+    judgements = {j.claim.name: j for j in judge_all(complexity.claims, counted)}
+    rows = {name: _shown_comparison(judgements[name]) for name in ("X5", "X13")}
+    assert rows["X5"]["effect"] == "3 of 3 hold: 6.87 ×, 13.95 ×, 19.54 ×"
+    assert rows["X13"]["effect"] == "20 of 20 hold"
+
+
+@pytest.mark.parametrize(
+    ("changes", "grade"),
+    [
+        ({}, "published"),
+        ({"budget": "8000it", "iterations": 8_000}, "compressed 12.5 %"),
+        ({"budget": "quick", "iterations": 391}, "compressed 0.611 %"),
+        ({"budget": "prefix34000", "prefix": 34_000}, "prefix 53.1 %"),
+        ({"dataset": CIFAR100}, "substitute"),
+    ],
+)
+def test_grade_follows_length_and_data(degradation: Experiment, tmp_path: Path, changes: dict, grade: str) -> None:
+    make_record(tmp_path, degradation, "plain-20", 0, **changes)
+    budget = changes.get("budget", "paper")
+    (record,) = only_trained(collect(tmp_path, "degradation", budget))
+    assert str(grade_of(record, dataset="cifar10")) == grade
+    assert grade_of(record, resolution=224) == grade_of(record)
+    smaller = msgspec.structs.replace(record, settings=replace(record.settings, resolution=64))
+    assert str(grade_of(smaller, resolution=224)) == "substitute"
+
+
+def test_claims_younger_than_their_runs_are_marked(
+    degradation: Experiment, paper_runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The made-up runs took an hour and ended at the start of 2030."""
+    (d1,) = (claim for claim in degradation.claims if claim.name == "D1")
+    for since, mark in (("2029-12-31T22:59:00Z", ""), ("2029-12-31T23:01:00Z", " †")):
+        versions = {"D1": [Version("other", datetime(2020, 1, 1, tzinfo=UTC))]}
+        versions["D1"].append(Version(digest(d1.test), datetime.fromisoformat(since)))
+        monkeypatch.setattr(claims_history, "history", lambda versions=versions: versions)
+        rows = {r["name"]: r for r in summary_content([degradation], {"degradation": ["paper"]}, paper_runs)["claims"]}
+        assert (rows["D1"]["grade"], rows["D2"]["grade"]) == (f"published, reproduced{mark}", "published, reproduced")

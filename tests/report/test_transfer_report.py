@@ -14,7 +14,8 @@ from made_reports import count
 from made_results import judge
 
 from resnet_repro.claims.claim import Claim
-from resnet_repro.claims.comparisons import Results, higher
+from resnet_repro.claims.comparisons import higher
+from resnet_repro.claims.results import Results
 from resnet_repro.config.arm import Weights
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.design.registry import load_experiment
@@ -65,7 +66,7 @@ def test_torchvision_weights_at_full_resolution_decide_claims(transfer: Experime
     make_runs(tmp_path, transfer, 224, substitute=False)
     content = content_of(transfer, tmp_path)
     by_claim = verdicts(content)
-    assert (by_claim["T1"][0], by_claim["T2"][0], by_claim["T5"][0]) == ("reproduced", "reproduced", "not reproduced")
+    assert (by_claim["T1"][0], by_claim["T2"][0], by_claim["T5"][0]) == ("supported", "supported", "contradicted")
     banners = " ".join(content["banners"])
     assert "SUBSTITUTE" not in banners and "RESOLUTION" not in banners and "OTHER DATA" not in banners
     assert "pretrained" not in banners, "a run that only trains substitutes is not missing"
@@ -81,8 +82,8 @@ def test_substitute_weights_are_first_banner_and_decide_nothing(transfer: Experi
     assert not any(text.startswith(("SHORT BUDGET", "OTHER DATA")) for text in content["banners"])
     by_claim = verdicts(content)
     for claim in ("T1", "T2", "T2c", "T3"):
-        assert by_claim[claim] == ("undecided", "substitute weights")
-    assert by_claim["T5"] == ("not reproduced", "")
+        assert by_claim[claim] == ("not tested", "substitute weights")
+    assert by_claim["T5"] == ("contradicted", "")
 
 
 def test_summary_names_experiments_with_substitute_weights(transfer: Experiment, tmp_path: Path) -> None:
@@ -101,7 +102,7 @@ def test_feature_claim_is_judged_with_any_weights(transfer: Experiment, tmp_path
             training_seconds=seconds, feature_seconds=features, weights_from={"name": "w", "substitute": True},
         )  # fmt: skip
     claim = next(claim for claim in content_of(transfer, tmp_path, "quick")["claims"] if claim["name"] == "T6")
-    assert claim["verdict"] == "observed"
+    assert claim["verdict"] == "seen once"
     assert [part["effect"] for part in claim["parts"]] == ["−0.20 points", "+0.20 points", "−580.00 s"]
 
 
@@ -109,7 +110,7 @@ def test_low_resolution_is_below_the_published_budget(transfer: Experiment, tmp_
     make_runs(tmp_path, transfer, 64, substitute=False)
     content = content_of(transfer, tmp_path)
     assert re.match(r"LOW RESOLUTION\. .*\b64 pixels .*\b224\.$", content["banners"][0])
-    assert verdicts(content)["T1"] == ("undecided", "needs the published budget")
+    assert verdicts(content)["T1"] == ("not tested", "needs the published budget")
 
 
 def test_own_images_and_unreadable_images_have_banners(transfer: Experiment, tmp_path: Path) -> None:
@@ -145,13 +146,13 @@ def test_table_splits_parameters_into_trainable_and_frozen(transfer: Experiment,
     ]
     assert rows["total"] == ["21,335,972", "0", "51,300", "21,284,672"]
     assert rows["fc"] == ["51,300", "0", "51,300", "0"]
-    assert verdicts(content)["T4"] == ("reproduced", "")
+    assert verdicts(content)["T4"] == ("supported", "")
 
 
-def test_claims_about_weights_are_undecided_on_substitutes(tmp_path: Path) -> None:
+def test_claims_about_weights_are_not_tested_on_substitutes(tmp_path: Path) -> None:
     values = {"a": {0: {"error": 2.0}}, "b": {0: {"error": 1.0}}}
     claim = Claim("C", "", "", [higher("error", "a", than="b")])
-    for substitute, verdict in ((frozenset({"a"}), "undecided"), (frozenset({"other"}), "observed")):
+    for substitute, verdict in ((frozenset({"a"}), "not tested"), (frozenset({"other"}), "seen once")):
         assert judge(claim, Results(values, substitute=substitute)).verdict == verdict
     any_weights = replace(claim, any_weights=True)
-    assert judge(any_weights, Results(values, substitute=frozenset({"a"}))).verdict == "observed"
+    assert judge(any_weights, Results(values, substitute=frozenset({"a"}))).verdict == "seen once"

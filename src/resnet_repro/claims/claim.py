@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from resnet_repro.claims.comparisons import Comparison, Exact
+from resnet_repro.claims.comparisons import Exact, Measured
 
 
 @dataclass(frozen=True)
@@ -18,19 +18,21 @@ class Claim:
     name: str
     """Short identifier, e.g. "D1"; unique over all experiments."""
     source: str
-    """Source and section, e.g. "He15 §4.2"."""
+    """Source and section, e.g. "He15 §4.2"; "this project" first for claims of this repository."""
     text: str
     """The statement as reports print it."""
-    test: Sequence[Comparison] | Sequence[Exact]
+    test: Sequence[Measured] | Sequence[Exact]
     """The comparisons: all measured over seeds, or all counted on architectures."""
     needs_paper_budget: bool = False
-    """The statement is about fully trained nets, so shorter runs leave it undecided."""
+    """The statement is about fully trained nets, so shorter runs do not test it."""
     from_prefix: int | None = None
     """Steps from which a prefix of the published schedule decides the claim. None: prefixes are judged like other budgets."""
     refuted_early: bool = False
     """With `needs_paper_budget`: shorter runs can still refute the claim, since learning is not undone later."""
     any_weights: bool = False
-    """The claim holds for any initial weights. False: it is undecided on substitute weights."""
+    """The claim holds for any initial weights. False: substitute weights do not test it."""
+    seeds: int = 3
+    """Number of seeds planned before the runs. Reports show if the runs have more or fewer."""
     note: str = ""
     """What the reader must know to interpret the effect."""
 
@@ -41,6 +43,16 @@ class Claim:
             raise ValueError(
                 f"claim {self.name} mixes counted and measured comparisons: expected one claim for each kind"
             )
+
+    @property
+    def own(self) -> bool:
+        """Whether the claim is this project's and not a source's."""
+        return self.source.startswith("this project")
+
+    @property
+    def arms(self) -> list[str]:
+        """The compared arms, each once."""
+        return list(dict.fromkeys(arm for comparison in self.test for arm in comparison.arms))
 
     @property
     def exact(self) -> bool:

@@ -2,100 +2,58 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, replace
 
-from resnet_repro.claims.statistics import Interval, contrast_interval, mean_interval
-
-Verdict = Literal["reproduced", "not reproduced", "undecided", "observed", "not observed"]
+from resnet_repro.claims.results import Part, Results, Verdict
+from resnet_repro.claims.statistics import Interval, contrast_interval, mean_interval, share_interval
+from resnet_repro.claims.wording import BASES, claimed_side, difference_of, quantity
 
 SEEDS_TO_DECIDE = 3
 
-
-@dataclass(frozen=True)
-class Results:
-    """The results on which claims are judged."""
-
-    values: Mapping[str, Mapping[int, Mapping[str, float]]]
-    """{arm: {seed: {metric: value}}}."""
-    standin: bool = False
-    """Whether any run used stand-in data."""
-    short: frozenset[str] = frozenset()
-    """Arms with a run below its published budget."""
-    prefixes: Mapping[str, int] = field(default_factory=dict)
-    """{arm: steps} of the arms that were trained on a prefix of the published schedule."""
-    pairing_keys: Mapping[str, Mapping[int, str | None]] = field(default_factory=dict)
-    """{arm: {seed: key}}. Equal keys: the runs shared the initial weights of the main path and the data order."""
-    origins: Mapping[str, Mapping[int, str | None]] = field(default_factory=dict)
-    """{arm: {seed: key}}. Equal keys: the runs descend from the same trained net. None: the run began untrained."""
-    substitute: frozenset[str] = frozenset()
-    """Arms that began with substitutes for the intended pretrained weights."""
-
-    def of(self, arm: str, metric: str) -> dict[int, float]:
-        """Return {seed: value} of a metric, without the seeds that lack it."""
-        return {seed: row[metric] for seed, row in self.values.get(arm, {}).items() if metric in row}
-
-    def share_chance(self, arms: Sequence[str], seeds: Sequence[int]) -> bool:
-        """Whether the arms share their source of randomness at every seed, so that it cancels in a difference.
-
-        They do if their runs had the same initial weights and data order, or descend from the same trained net.
-        """
-        return any(_agree(keys, arms, seeds) for keys in (self.pairing_keys, self.origins))
-
-    def without(self, arm: str, metric: str) -> list[int]:
-        """Return the seeds whose run ended without a value of the metric."""
-        return [seed for seed, row in self.values.get(arm, {}).items() if metric not in row]
-
-
-def _agree(keys: Mapping[str, Mapping[int, str | None]], arms: Sequence[str], seeds: Sequence[int]) -> bool:
-    """Whether the arms have the same key, other than None, at every seed; False without seeds."""
-    distinct = [{keys.get(arm, {}).get(seed) for arm in arms} for seed in seeds]
-    return bool(distinct) and all(len(at_seed) == 1 and None not in at_seed for at_seed in distinct)
-
-
-@dataclass(frozen=True)
-class Part:
-    """The result of one comparison."""
-
-    statement: str
-    """The comparison in words."""
-    unit: str
-    """Unit of the effect, e.g. "points"."""
-    interval: Interval | None
-    """The effect with its interval. None: an arm has no run."""
-    seeds: int
-    """Number of common seeds if paired, otherwise of the arm with the fewest seeds. 0 for counted numbers."""
-    paired: bool
-    """Whether the interval is on the differences per seed."""
-    verdict: Verdict
-    """Verdict on this comparison alone, before any correction."""
-    exact: bool = False
-    """Whether the effect is a counted number."""
-    difference: bool = False
-    """Whether the effect is a difference between arms, so that reports print its sign."""
+FACTOR = 2.0
+"""An effect agrees with a published one if they differ by less than this factor."""
+SMALLEST = {"test_error": 0.5, "train_error": 1.0, "decades": 0.3, "doublings": 0.5}
+"""{metric or logarithmic unit: smallest effect of interest}. Smaller differences count as none."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The claim that Σ weight · mean of a metric over arms is above or below a threshold."""
+    """The claim that Σ weight · mean of a metric over arms is between two bounds.
+
+    Raises ValueError without a bound.
+    """
 
     metric: str
     """Name of the metric, as in `records.metrics`."""
     terms: tuple[tuple[str, float], ...]
     """(arm, weight) of each term of the sum."""
-    sign: int
-    """1: the sum is above the threshold. -1: below it."""
-    threshold: float
-    """In `unit`."""
+    low: float | None
+    """Lower bound in `unit`, exclusive. None: unbounded."""
+    high: float | None
+    """Upper bound in `unit`, exclusive. None: unbounded."""
     unit: str
     """Unit of the effect, e.g. "points"."""
     statement: str
-    """The comparison in words."""
+    """The quantity and the arms in words."""
+    published: float | None = None
+    """The source's effect, in `unit`. None: the source gives no number."""
+
+    def __post_init__(self) -> None:
+        if self.low is None and self.high is None:
+            raise ValueError(f"comparison '{self.statement}' has no bound: expected low, high or both")
 
     @property
     def arms(self) -> list[str]:
         return [arm for arm, _ in self.terms]
+
+    @property
+    def sides(self) -> list[tuple[float, int]]:
+        """(bound, sign) of each one-sided test: the effect is above the bound (sign 1) or below it (sign -1)."""
+        bounds = ((self.low, 1), (self.high, -1))
+        return [(bound, sign) for bound, sign in bounds if bound is not None]
 
     def judge(self, results: Results) -> Part:
         """Return the effect with its interval, paired if the arms share chance, and the uncorrected verdict."""
@@ -108,31 +66,71 @@ class Comparison:
         else:
             interval = contrast_interval([(weight, list(by_arm[arm].values())) for arm, weight in self.terms])
             seeds = min(len(values) for values in by_arm.values())
-        verdict = self._verdict(interval, seeds)
-        return Part(self.statement, self.unit, interval, seeds, paired, verdict, difference=len(self.terms) > 1)
+        difference = len(self.terms) > 1
+        return Part(
+            self.statement,
+            claimed_side(self.low, self.high, self.unit, difference),
+            self.unit,
+            interval,
+            seeds,
+            paired,
+            self._verdict(interval, seeds),
+            difference=difference,
+            published=self.published,
+            agrees=self._agrees(interval),
+        )
+
+    def p_values(self, interval: Interval) -> tuple[float, float]:
+        """Return (p for the comparison, p against it), one-sided. For: every bound must hold. Against: one may fail.
+
+        Raises ValueError if the interval has no spread.
+        """
+        supporting = [interval.p_value(bound, sign) for bound, sign in self.sides]
+        opposing = [interval.p_value(bound, -sign) for bound, sign in self.sides]
+        p_for, p_against = [p for p in supporting if p is not None], [p for p in opposing if p is not None]
+        if not p_for:
+            raise ValueError(f"no p-value of '{self.statement}': expected two seeds or more")
+        return max(p_for), min(p_against)
 
     def support(self, part: Part) -> float:
         """Return a score by which the parts of a claim are ranked; larger values support their comparison more.
 
-        The score is -p, or without a p-value the distance of the estimate from the threshold on the claimed side.
+        The score is -p, or without a p-value the distance of the estimate from the nearest bound on the claimed side.
         Raises ValueError if the part has no interval.
         """
         if part.interval is None:
             raise ValueError(f"no effect of '{self.statement}': expected a part with runs")
-        p = part.interval.p_value(self.threshold, self.sign)
-        return self.sign * (part.interval.estimate - self.threshold) if p is None else -p
+        if part.interval.error is None:
+            return min(sign * (part.interval.estimate - bound) for bound, sign in self.sides)
+        return -self.p_values(part.interval)[0]
 
     def _verdict(self, interval: Interval | None, seeds: int) -> Verdict:
         if interval is None:
-            return "undecided"
+            return "not tested"
         if seeds == 1:
-            return "observed" if self.sign * (interval.estimate - self.threshold) > 0 else "not observed"
+            holds = all(sign * (interval.estimate - bound) > 0 for bound, sign in self.sides)
+            return "seen once" if holds else "not seen"
         if seeds < SEEDS_TO_DECIDE or interval.low is None or interval.high is None:
-            return "undecided"
-        near, far = sorted(self.sign * (bound - self.threshold) for bound in (interval.low, interval.high))
-        if near > 0:
-            return "reproduced"
-        return "not reproduced" if far < 0 else "undecided"
+            return "inconclusive"
+        distances = [
+            sorted(sign * (end - bound) for end in (interval.low, interval.high)) for bound, sign in self.sides
+        ]
+        if all(near > 0 for near, _ in distances):
+            return "supported"
+        return "contradicted" if any(far < 0 for _, far in distances) else "inconclusive"
+
+    def _agrees(self, interval: Interval | None) -> bool | None:
+        """Whether the effect agrees with the published one: the interval includes it, or it is within a factor of two.
+
+        None without a published effect or without runs.
+        """
+        if self.published is None or interval is None:
+            return None
+        if interval.low is not None and interval.high is not None and interval.low <= self.published <= interval.high:
+            return True
+        if base := BASES.get(self.unit):
+            return abs(interval.estimate - self.published) <= math.log(FACTOR, base)
+        return self.published * interval.estimate > 0 and 1 / FACTOR <= interval.estimate / self.published <= FACTOR
 
 
 @dataclass(frozen=True)
@@ -153,52 +151,131 @@ class Exact:
     unit: str
     """Unit of the effect; "×" for ratios."""
     statement: str
-    """The comparison in words."""
+    """The quantity and the arms in words."""
+    claimed: str
+    """The claimed number in words, e.g. "> 5 ×"."""
 
     def judge(self, results: Results) -> Part:
-        """Return the number or ratio, and whether it is between the bounds; undecided if an arm has not been counted."""
+        """Return the number or ratio, and whether it is between the bounds; not tested if an arm has not been counted."""
         values = [next(iter(results.of(arm, self.metric).values()), None) for arm in self.arms]
         counts = [value for value in values if value is not None]
+        part = Part(self.statement, self.claimed, self.unit, None, 0, False, "not tested", exact=True)
         if len(counts) < len(values):
-            return Part(self.statement, self.unit, None, 0, False, "undecided", exact=True)
+            return part
         effect = counts[0] if len(counts) == 1 else counts[0] / counts[1]
         inside = (self.low is None or effect > self.low) and (self.high is None or effect < self.high)
-        verdict: Verdict = "reproduced" if inside else "not reproduced"
-        return Part(self.statement, self.unit, Interval(effect), 0, False, verdict, exact=True)
+        return replace(part, interval=Interval(effect), verdict="supported" if inside else "contradicted")
+
+
+@dataclass(frozen=True)
+class Frequency:
+    """The claim that a metric increases along the arms in more than a share of single comparisons, seed by seed."""
+
+    metric: str
+    """Name of the metric, as in `records.metrics`."""
+    arms: tuple[str, ...]
+    """In the claimed order, lowest value first."""
+    low: float
+    """Claimed lower bound of the share of seeds, in percent."""
+    statement: str
+    """The order in words."""
+    unit: str = "% of the seeds"
+    published: float | None = None
+    """None: no source gives a frequency."""
+
+    @property
+    def sides(self) -> list[tuple[float, int]]:
+        """(bound, sign) of the one-sided test, as in `Comparison.sides`."""
+        return [(self.low, 1)]
+
+    def judge(self, results: Results) -> Part:
+        """Return the share of seeds with the claimed order and its exact binomial interval."""
+        by_arm = [results.of(arm, self.metric) for arm in self.arms]
+        shared = sorted(set.intersection(*(set(values) for values in by_arm)))
+        claimed = claimed_side(self.low, None, self.unit, sign=False)
+        part = Part(self.statement, claimed, self.unit, None, len(shared), False, "not tested")
+        if not shared:
+            return part
+        rows = [[values[seed] for values in by_arm] for seed in shared]
+        ordered = sum(all(a < b for a, b in itertools.pairwise(row)) for row in rows)
+        interval = share_interval(ordered, len(shared))
+        if len(shared) == 1:
+            return replace(part, interval=interval, verdict="seen once" if ordered else "not seen")
+        assert interval.low is not None and interval.high is not None
+        verdict: Verdict = "inconclusive"
+        if len(shared) >= SEEDS_TO_DECIDE:
+            verdict = (
+                "supported" if interval.low > self.low else "contradicted" if interval.high < self.low else verdict
+            )
+        return replace(part, interval=interval, verdict=verdict)
+
+    def p_values(self, interval: Interval) -> tuple[float, float]:
+        """Return (p for the claim, p against it), one-sided and exact."""
+        p_for, p_against = interval.p_value(self.low, 1), interval.p_value(self.low, -1)
+        assert p_for is not None and p_against is not None
+        return p_for, p_against
+
+    def support(self, part: Part) -> float:
+        """Return a score as `Comparison.support` does."""
+        if part.interval is None:
+            raise ValueError(f"no effect of '{self.statement}': expected a part with runs")
+        return -self.p_values(part.interval)[0]
+
+
+Measured = Comparison | Frequency
 
 
 # -- constructors for experiment files -----------------------------------------------------------------------------------
 
 
-def higher(metric: str, arm: str, than: str, unit: str = "points") -> Comparison:
+def higher(metric: str, arm: str, than: str, unit: str = "points", published: float | None = None) -> Comparison:
     """`metric` is higher in `arm` than in `than`."""
-    return Comparison(metric, ((arm, 1), (than, -1)), 1, 0.0, unit, f"{_words(metric)}: {arm} above {than}")
+    return _difference(metric, arm, than, unit, 0.0, None, published)
 
 
-def lower(metric: str, arm: str, than: str, unit: str = "points") -> Comparison:
+def lower(metric: str, arm: str, than: str, unit: str = "points", published: float | None = None) -> Comparison:
     """`metric` is lower in `arm` than in `than`."""
-    return Comparison(metric, ((arm, 1), (than, -1)), -1, 0.0, unit, f"{_words(metric)}: {arm} below {than}")
+    return _difference(metric, arm, than, unit, None, 0.0, published)
 
 
-def not_higher(metric: str, arm: str, than: str, margin: float, unit: str = "points") -> Comparison:
+def not_higher(
+    metric: str, arm: str, than: str, margin: float, unit: str = "points", published: float | None = None
+) -> Comparison:
     """`metric` in `arm` exceeds that in `than` by less than `margin`, which includes being lower."""
-    statement = f"{_words(metric)}: {arm} less than {margin:g} {unit} above {than}"
-    return Comparison(metric, ((arm, 1), (than, -1)), -1, margin, unit, statement)
+    return _difference(metric, arm, than, unit, None, margin, published)
 
 
-def above(metric: str, arm: str, threshold: float, unit: str) -> Comparison:
+def same(
+    metric: str, arm: str, as_: str, by: float | None = None, unit: str = "points", published: float | None = None
+) -> Comparison:
+    """`metric` of `arm` and `as_` differs by less than `by`: an equivalence test, which is two one-sided tests.
+
+    by: by default the smallest effect of interest in `SMALLEST`. Raises ValueError if that has none for the metric.
+    """
+    margin = SMALLEST.get(metric, SMALLEST.get(unit)) if by is None else by
+    if margin is None:
+        raise ValueError(f"no smallest effect of interest of {metric} in {unit}: expected `by`")
+    return _difference(metric, arm, as_, unit, -margin, margin, published)
+
+
+def above(metric: str, arm: str, threshold: float, unit: str, published: float | None = None) -> Comparison:
     """`metric` of `arm` is above a threshold."""
-    return Comparison(metric, ((arm, 1),), 1, threshold, unit, f"{_words(metric)} of {arm} > {threshold:g} {unit}")
+    return Comparison(metric, ((arm, 1),), threshold, None, unit, f"{quantity(metric)}: {arm}", published)
 
 
-def below(metric: str, arm: str, threshold: float, unit: str) -> Comparison:
+def below(metric: str, arm: str, threshold: float, unit: str, published: float | None = None) -> Comparison:
     """`metric` of `arm` is below a threshold."""
-    return Comparison(metric, ((arm, 1),), -1, threshold, unit, f"{_words(metric)} of {arm} < {threshold:g} {unit}")
+    return Comparison(metric, ((arm, 1),), None, threshold, unit, f"{quantity(metric)}: {arm}", published)
 
 
-def near_zero(metric: str, arm: str, by: float, unit: str) -> list[Comparison]:
-    """`metric` of `arm` is within `by` of zero, as two one-sided comparisons."""
-    return [above(metric, arm, -by, unit), below(metric, arm, by, unit)]
+def between(metric: str, arm: str, low: float, high: float, unit: str, published: float | None = None) -> Comparison:
+    """`metric` of `arm` is between two bounds: two one-sided tests."""
+    return Comparison(metric, ((arm, 1),), low, high, unit, f"{quantity(metric)}: {arm}", published)
+
+
+def near_zero(metric: str, arm: str, by: float, unit: str) -> Comparison:
+    """`metric` of `arm` is within `by` of zero."""
+    return between(metric, arm, -by, by, unit)
 
 
 def closer(
@@ -209,7 +286,7 @@ def closer(
     than_gap: (worse arm, better arm).
     """
     worse, better = than_gap
-    statement = f"{_words(metric)}: {{}} above {{}} by less than {fraction:g} × ({worse} − {better})"
+    statement = f"{quantity(metric)}: {fraction:g} × ({worse} − {better}) − ({{}} − {{}})"
     return [
         contrast(
             metric,
@@ -222,8 +299,15 @@ def closer(
     ]
 
 
-def trend(metric: str, arms: Sequence[str], sign: int, unit: str = "points per step") -> Comparison:
-    """`metric` rises (sign 1) or falls (sign -1) along the arms.
+def trend(
+    metric: str,
+    arms: Sequence[str],
+    sign: int,
+    unit: str = "points per step",
+    threshold: float = 0.0,
+    published: float | None = None,
+) -> Comparison:
+    """`metric` rises (sign 1) or falls (sign -1) along the arms, by more than `threshold` per step.
 
     The effect is the slope of the least-squares line through the arms' means, per step from one arm to the next.
     Raises ValueError for fewer than two arms.
@@ -233,8 +317,8 @@ def trend(metric: str, arms: Sequence[str], sign: int, unit: str = "points per s
     centre = (len(arms) - 1) / 2
     scale = sum((place - centre) ** 2 for place in range(len(arms)))
     weights = {arm: (place - centre) / scale for place, arm in enumerate(arms)}
-    words = "rises" if sign > 0 else "falls"
-    return contrast(metric, weights, sign, f"{_words(metric)} {words} from {arms[0]} to {arms[-1]}", unit=unit)
+    statement = f"{quantity(metric)}: slope from {arms[0]} to {arms[-1]}"
+    return contrast(metric, weights, sign, statement, threshold, unit, published)
 
 
 def contrast(
@@ -244,12 +328,26 @@ def contrast(
     statement: str,
     threshold: float = 0.0,
     unit: str = "points",
+    published: float | None = None,
 ) -> Comparison:
     """Σ weight · mean of `metric` over arms is above (sign 1) or below (sign -1) a threshold: the general comparison.
 
-    weights: {arm: weight}.
+    weights: {arm: weight}. statement: the sum in words, without the threshold.
     """
-    return Comparison(metric, tuple(weights.items()), sign, threshold, unit, statement)
+    low, high = (threshold, None) if sign > 0 else (None, threshold)
+    return Comparison(metric, tuple(weights.items()), low, high, unit, statement, published)
+
+
+def ordered(metric: str, arms: Sequence[str], more_often_than: float) -> Frequency:
+    """`metric` increases along the arms in more than a share of seeds, in percent."""
+    return Frequency(metric, tuple(arms), more_often_than, f"{quantity(metric)}: {' < '.join(arms)}")
+
+
+def _difference(
+    metric: str, arm: str, other: str, unit: str, low: float | None, high: float | None, published: float | None
+) -> Comparison:
+    statement = difference_of(metric, arm, other, unit)
+    return Comparison(metric, ((arm, 1), (other, -1)), low, high, unit, statement, published)
 
 
 def _summed(*terms: tuple[str, float]) -> dict[str, float]:
@@ -260,47 +358,50 @@ def _summed(*terms: tuple[str, float]) -> dict[str, float]:
     return {arm: weight for arm, weight in weights.items() if weight}
 
 
-def _words(metric: str) -> str:
-    return metric.replace("_", " ")
-
-
 def count_above(metric: str, arm: str, threshold: float, unit: str) -> Exact:
     """`metric`, counted on the network of `arm`, is above a threshold."""
-    return Exact(metric, (arm,), threshold, None, unit, f"{_words(metric)} of {arm} > {threshold:g} {unit}".rstrip())
+    return _count(metric, arm, threshold, None, unit, f"> {threshold:,.6g} {unit}")
 
 
 def count_below(metric: str, arm: str, threshold: float, unit: str) -> Exact:
     """`metric`, counted on the network of `arm`, is below a threshold."""
-    return Exact(metric, (arm,), None, threshold, unit, f"{_words(metric)} of {arm} < {threshold:g} {unit}".rstrip())
+    return _count(metric, arm, None, threshold, unit, f"< {threshold:,.6g} {unit}")
 
 
 def count_is(metric: str, arm: str, value: int) -> Exact:
     """`metric`, counted on the network of `arm`, equals an integer."""
-    return Exact(metric, (arm,), value - 0.5, value + 0.5, "", f"{_words(metric)} of {arm} = {value:,}")
+    return _count(metric, arm, value - 0.5, value + 0.5, "", f"= {value:,}")
 
 
 def count_equals(metric: str, arm: str, of: str) -> Exact:
     """`metric` of `arm` equals that of `of`."""
-    return Exact(metric, (arm, of), 1 - 1e-12, 1 + 1e-12, "×", f"{_words(metric)}: equal in {arm} and {of}")
+    return _ratio(metric, arm, of, 1 - 1e-12, 1 + 1e-12, "= 1 ×")
 
 
 def ratio_above(metric: str, arm: str, of: str, threshold: float = 1.0) -> Exact:
     """`metric` of `arm` is more than `threshold` times that of `of`."""
-    return Exact(metric, (arm, of), threshold, None, "×", f"{_words(metric)}: {arm} / {of} > {threshold:g}")
+    return _ratio(metric, arm, of, threshold, None, f"> {threshold:g} ×")
 
 
 def ratio_below(metric: str, arm: str, of: str, threshold: float = 1.0) -> Exact:
     """`metric` of `arm` is less than `threshold` times that of `of`."""
-    return Exact(metric, (arm, of), None, threshold, "×", f"{_words(metric)}: {arm} / {of} < {threshold:g}")
+    return _ratio(metric, arm, of, None, threshold, f"< {threshold:g} ×")
 
 
 def published_count(metric: str, arm: str, value: float, unit: str, within: float = 0.03) -> Exact:
     """`metric` of `arm` differs from a published number by less than the fraction `within` of it."""
-    statement = f"{_words(metric)} of {arm} within {100 * within:g} % of {value:,.12g} {unit}".rstrip()
-    return Exact(metric, (arm,), value * (1 - within), value * (1 + within), unit, statement)
+    claimed = f"{value:,.12g} {unit}".rstrip() + f" ± {100 * within:g} %"
+    return _count(metric, arm, value * (1 - within), value * (1 + within), unit, claimed)
 
 
 def published_ratio(metric: str, arm: str, of: str, value: float, within: float = 0.03) -> Exact:
     """The ratio of `metric` in `arm` to that in `of` differs from a published one by less than the fraction `within`."""
-    statement = f"{_words(metric)}: {arm} / {of} within {100 * within:g} % of {value:g}"
-    return Exact(metric, (arm, of), value * (1 - within), value * (1 + within), "×", statement)
+    return _ratio(metric, arm, of, value * (1 - within), value * (1 + within), f"{value:g} × ± {100 * within:g} %")
+
+
+def _count(metric: str, arm: str, low: float | None, high: float | None, unit: str, claimed: str) -> Exact:
+    return Exact(metric, (arm,), low, high, unit, f"{quantity(metric)}: {arm}", claimed.rstrip())
+
+
+def _ratio(metric: str, arm: str, of: str, low: float | None, high: float | None, claimed: str) -> Exact:
+    return Exact(metric, (arm, of), low, high, "×", f"{quantity(metric)}: {arm} ÷ {of}", claimed)

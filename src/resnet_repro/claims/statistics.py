@@ -49,6 +49,38 @@ class Interval:
         return float(stdtr(self.least_freedom, -side / self.error))
 
 
+@dataclass(frozen=True)
+class Share(Interval):
+    """An estimated share in percent, with the exact binomial interval of C. J. Clopper and E. S. Pearson, 1934."""
+
+    hits: int = 0
+    """Trials with the property."""
+    trials: int = 0
+
+    def p_value(self, threshold: float, sign: int) -> float | None:
+        """Return the exact one-sided binomial p for the true share being above the threshold (sign 1) or below it."""
+        from scipy.special import bdtr, bdtrc
+
+        if sign > 0:
+            return 1.0 if self.hits == 0 else float(bdtrc(self.hits - 1, self.trials, threshold / 100))
+        return float(bdtr(self.hits, self.trials, threshold / 100))
+
+
+def share_interval(hits: int, trials: int) -> Share:
+    """Return the share of `hits` in `trials`, in percent, with its exact 95 % interval.
+
+    Raises ValueError without trials.
+    """
+    if trials < 1:
+        raise ValueError(f"invalid number of trials {trials}: expected 1 or more")
+    from scipy.special import betaincinv
+
+    tail = (1 - CONFIDENCE) / 2
+    low = float(betaincinv(hits, trials - hits + 1, tail)) if hits else 0.0
+    high = float(betaincinv(hits + 1, trials - hits, 1 - tail)) if hits < trials else 1.0
+    return Share(100 * hits / trials, 100 * low, 100 * high, hits=hits, trials=trials)
+
+
 def mean_interval(values: Sequence[float]) -> Interval | None:
     """Return Student's t interval of a mean; None without values."""
     return contrast_interval([(1.0, values)])
@@ -92,16 +124,21 @@ def contrast_interval(samples: Sequence[tuple[float, Sequence[float]]]) -> Inter
     return Interval(estimate, estimate - half, estimate + half, error, freedom, least)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm(p_values: Sequence[float], family: int | None = None) -> list[float]:
     """Return the p-values adjusted by Holm's step-down method, in the given order.
 
+    family: number of hypotheses, of which those without a p-value count as 1; by default the number of p-values.
     Rejecting all hypotheses with an adjusted p ≤ α bounds the probability of any false rejection by α under arbitrary
     dependence (S. Holm, *A simple sequentially rejective multiple test procedure*, 1979).
+    Raises ValueError if the family is smaller than the number of p-values.
     """
+    number = len(p_values) if family is None else family
+    if number < len(p_values):
+        raise ValueError(f"invalid family of {number} hypotheses: expected at least {len(p_values)}")
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])
     adjusted = [0.0] * len(p_values)
     largest = 0.0
     for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        largest = max(largest, min(1.0, (number - rank) * p_values[index]))
         adjusted[index] = largest
     return adjusted

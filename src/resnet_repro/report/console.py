@@ -5,19 +5,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from resnet_repro.claims.history import since
 from resnet_repro.claims.judge import Judgement
+from resnet_repro.claims.results import Results
 from resnet_repro.design.experiment import Column, Experiment
 from resnet_repro.records.record import Record
 from resnet_repro.report.tables import results_table
 
+NO_RESULTS = Results({})
 FINAL_ERRORS = (Column("train_error", "train %"), Column("test_error", "test %"))
 
 
 def verdict_lines(judgements: Sequence[Judgement]) -> list[str]:
-    """Return one line per claim: its name, its verdict with the reason, and its text."""
-    rows = [(j.claim.name, f"{j.verdict} ({j.reason})" if j.reason else j.verdict, j.claim.text) for j in judgements]
+    """Return one line per claim: its name, its verdict with the reason or the grade, and its text."""
+    rows = [(j.claim.name, _verdict(j), j.claim.text) for j in judgements]
     widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
     return [f"{name:<{widths[0]}}  {verdict:<{widths[1]}}  {text}" for name, verdict, text in rows]
+
+
+def claim_lines(experiment: Experiment) -> list[str]:
+    """Return the experiment's claims with their comparisons, and when these were written down."""
+    lines = [f"{experiment.name}: {experiment.title}"]
+    for claim in experiment.claims:
+        written = since(claim.name, claim.test)
+        when = f", comparisons of {written:%Y-%m-%d %H:%M} UTC" if written else ""
+        lines.append(f"  {claim.name}  {claim.text} ({claim.source}{when})")
+        lines += [f"      {part.statement} {part.claimed}" for part in (test.judge(NO_RESULTS) for test in claim.test)]
+    return lines
+
+
+def _verdict(judgement: Judgement) -> str:
+    basis = "; ".join(text for text in (judgement.reason, str(judgement.grade or "")) if text)
+    return f"{judgement.verdict} ({basis})" if basis else judgement.verdict
 
 
 def error_lines(experiment: Experiment, records: Sequence[Record]) -> list[str]:

@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from resnet_repro.claims.comparisons import Part
 from resnet_repro.claims.judge import Judgement, rule_for
+from resnet_repro.claims.results import Part
+from resnet_repro.claims.wording import number_text, value_text
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.records.record import AnyRecord, Record, only_counted, only_trained
 from resnet_repro.report.banners import banners, is_other_data
@@ -120,13 +121,17 @@ def claim_row(judgement: Judgement) -> dict[str, Any]:
         "text": claim.text,
         "note": claim.note,
         "verdict": judgement.verdict,
+        "grade": grade_words(judgement),
+        "own": claim.own,
         "reason": judgement.reason,
         "p": "" if judgement.p is None else _corrected(judgement),
         "parts": [
             {
                 "statement": part.statement,
+                "claimed": part.claimed,
                 "effect": effect(part),
                 "interval": bounds(part),
+                "published": published_effect(part),
                 "seeds": COUNTED if part.exact else str(part.seeds) + (", paired" if part.paired else ""),
                 "verdict": part.verdict,
             }
@@ -142,33 +147,38 @@ def _corrected(judgement: Judgement) -> str:
     return f"p {p} after Holm's correction for {judgement.family} {claims}"
 
 
+def grade_words(judgement: Judgement) -> str:
+    """Return the grade with the remarks that belong to it: reproduced, own claim, changed after the data.
+
+    Empty if the claim is not tested.
+    """
+    if judgement.grade is None:
+        return ""
+    remarks = [
+        *(["reproduced"] if judgement.reproduced else []),
+        *(["other size than published"] if any(part.agrees is False for part in judgement.parts) else []),
+        *(["own claim"] if judgement.claim.own else []),
+    ]
+    return ", ".join([str(judgement.grade), *remarks]) + (" †" if judgement.changed else "")
+
+
 def effect(part: Part) -> str:
-    """Format the effect with its unit, and with its sign if it is a difference."""
+    """Format the effect with its unit, and with its sign if it is a difference. Logarithms become factors."""
     if part.interval is None:
         return "no runs"
-    return f"{number(part.interval.estimate, sign=part.difference)} {part.unit}".rstrip()
+    return value_text(part.interval.estimate, part.unit, part.difference)
 
 
 def bounds(part: Part) -> str:
     """Format the bounds of the 95 % interval; a dash without one."""
     if part.interval is None or part.interval.low is None or part.interval.high is None:
         return "–"
-    return " to ".join(number(end, sign=part.difference) for end in (part.interval.low, part.interval.high))
+    return " to ".join(number_text(end, part.unit, part.difference) for end in (part.interval.low, part.interval.high))
 
 
-def signed(value: float) -> str:
-    """Format with a sign and two decimals, or two significant digits if smaller than 0.1."""
-    text = f"{value:+.2g}" if 0 < abs(value) < 0.1 else f"{value:+.2f}"
-    return text.replace("-", "−")
-
-
-def number(value: float, sign: bool) -> str:
-    """Format with `signed`, or without a sign: integers without decimals, thousands separated."""
-    if sign:
-        return signed(value)
-    if value == int(value):
-        return f"{value:,.0f}".replace("-", "−")
-    return signed(value).removeprefix("+") if abs(value) < 1_000 else f"{value:,.1f}".replace("-", "−")
+def published_effect(part: Part) -> str:
+    """Format the source's effect with its unit; a dash without one."""
+    return "–" if part.published is None else value_text(part.published, part.unit, part.difference)
 
 
 def _step_of(record: Record) -> str:

@@ -207,7 +207,7 @@ def _seeds(answer: _Answer, by_arm: Mapping[str, Sequence[AnyRecord]]) -> str:
 
 
 def _of_verdicts(judgements: Sequence[Judgement]) -> str:
-    """Summarize the verdicts: "Of 6 claims: 4 undecided (...); 2 reproduced (D1, D2)."."""
+    """Summarize the verdicts: "Of 6 claims: 4 not tested (...); 2 supported (D1, D2)."."""
     names: dict[str, list[str]] = {}
     for judgement in judgements:
         names.setdefault(judgement.verdict, []).append(judgement.claim.name)

@@ -6,12 +6,18 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-UNSETTLED = ("undecided", "not run")
+from resnet_repro.claims.grade import KINDS
+
+UNSETTLED = ("inconclusive", "not tested")
 SETTLED_NOTE = (
     "Each claim appears once, with its verdict at the longest budget that could decide it. If a claim has several "
-    "comparisons, the table shows the weakest one. Effects in decades (×10) or doublings (×2) are logarithmic; losses "
-    "are in nats."
+    "comparisons, the table shows the least certain one. Losses are in nats. †: the comparisons were written or changed "
+    "after the first runs began."
 )
+
+
+EVIDENCE = ("quantity", "claimed", "effect", "interval", "published", "seeds")
+EVIDENCE_HEADER = ("quantity", "claimed", "effect", "95 % interval", "published effect", "seeds")
 
 
 def summary_page(content: Mapping[str, Any]) -> str:
@@ -29,7 +35,7 @@ def summary_page(content: Mapping[str, Any]) -> str:
     parts = [
         f"# {content['title']}",
         *content["banners"],
-        ", ".join(f"{count['verdict']} {count['claims']}" for count in content["counts"]) + ".",
+        counts_table(content),
         "## Settled claims",
         SETTLED_NOTE,
         settled_claims(content),
@@ -43,19 +49,25 @@ def summary_page(content: Mapping[str, Any]) -> str:
                 claim["text"],
                 claim["source"],
                 claim["verdict"] + (f" ({claim['reason']})" if claim["reason"] else ""),
-                claim["effect"],
-                claim["interval"],
-                claim["seeds"],
+                claim["grade"],
+                *(claim[key] for key in EVIDENCE),
             ]
             for claim in section["claims"]
         ]
-        header = ["claim", "statement", "source", "verdict", "effect", "95 % interval", "seeds"]
+        header = ["claim", "statement", "source", "verdict", "grade", *EVIDENCE_HEADER]
         parts += [
             f"## {section['title']}",
             f"`{section['name']}`, {_escaped(section['budget'])}",
-            table(header, rows, "llllrrr"),
+            table(header, rows, "llllllrrrrr"),
         ]
     return "\n\n".join([*parts, "## How claims are judged", content["rule"]]) + "\n"
+
+
+def counts_table(content: Mapping[str, Any]) -> str:
+    """Table of the numbers of claims by verdict, each broken down by grade."""
+    header = ["verdict", "claims", *KINDS, "of them own claims", "of them reproduced"]
+    keys = ("verdict", "claims", *KINDS, "own", "reproduced")
+    return table(header, [[count[key] for key in keys] for count in content["counts"]], "l" + "r" * (len(keys) - 1))
 
 
 def settled_claims(content: Mapping[str, Any]) -> str:
@@ -66,18 +78,19 @@ def settled_claims(content: Mapping[str, Any]) -> str:
             claim["text"],
             claim["source"],
             f"**{claim['verdict']}**",
-            claim["effect"],
-            claim["interval"],
-            claim["seeds"],
+            claim["grade"],
+            *(claim[key] for key in EVIDENCE),
             f"`{claim['experiment']}`" + ("" if claim["seeds"] == "counted" else f" {claim['steps']}"),
         ]
         for claim in content["claims"]
         if claim["verdict"] not in UNSETTLED
     ]
-    header = ["claim", "statement", "source", "verdict", "effect", "95 % interval", "seeds", "experiment, steps"]
-    parts = [table(header, rows, "llllrrrl")]
+    header = ["claim", "statement", "source", "verdict", "grade", *EVIDENCE_HEADER, "experiment, steps"]
+    parts = [table(header, rows, "llllllrrrrrl")]
     if open_claims := [claim["name"] for claim in content["claims"] if claim["verdict"] in UNSETTLED]:
-        parts.append(f"Undecided or not run, {len(open_claims)} of {len(content['claims'])}: {', '.join(open_claims)}.")
+        parts.append(
+            f"Inconclusive or not tested, {len(open_claims)} of {len(content['claims'])}: {', '.join(open_claims)}."
+        )
     return "\n\n".join(parts)
 
 

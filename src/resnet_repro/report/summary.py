@@ -8,33 +8,42 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from resnet_repro.claims.comparisons import Comparison
+from resnet_repro.claims.claim import Claim
+from resnet_repro.claims.comparisons import Exact
+from resnet_repro.claims.grade import KINDS
 from resnet_repro.claims.judge import Judgement, rule_for
+from resnet_repro.claims.results import Part
+from resnet_repro.claims.statements import statements
 from resnet_repro.design.budgets import Budget
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.errors import UserError
 from resnet_repro.records.record import AnyRecord, Record, collect, only_trained
 from resnet_repro.report.banners import has_substitute_weights, schedules
-from resnet_repro.report.content import COUNTED, bounds, effect
+from resnet_repro.report.content import COUNTED, bounds, effect, grade_words, published_effect
 from resnet_repro.report.markdown import summary_page
+from resnet_repro.report.statements import PAGE as STATEMENTS_PAGE
+from resnet_repro.report.statements import statements_page
 from resnet_repro.report.typeset import ABSENT, all_printable, can_typeset, typeset
 from resnet_repro.report.verdicts import judged
 from resnet_repro.report.what_was_run import all_of
 
 PDF, PAGE = "summary.pdf", "summary.md"
-ORDER = ("reproduced", "not reproduced", "observed", "not observed", "undecided", "not run")
-DECIDABLE, OBSERVED, UNJUDGED, ABSENT_RUNS = range(4)  # precedence of a verdict among budgets, highest first
+ORDER = ("supported", "contradicted", "seen once", "not seen", "inconclusive", "not tested")
+DECIDABLE, SEEN, UNJUDGED, ABSENT_RUNS = range(4)  # precedence of a verdict among budgets, highest first
 
 
 def write_summary(content: dict[str, Any], reports_dir: Path) -> list[str]:
     """Write `reports_dir/summary.md` and, if typst is installed, summary.pdf; return lines for the console.
 
-    content: from `summary_content`. Raises UserError if the folder cannot be written.
+    content: from `summary_content`. statements.md is written as well, with the verdicts of the content's claims. Raises
+    UserError if the folder cannot be written.
     """
     shown, lines = (PDF, []) if can_typeset() else (PAGE, [ABSENT])
     try:
         reports_dir.mkdir(parents=True, exist_ok=True)
         (reports_dir / PAGE).write_text(summary_page(all_printable(content)), encoding="utf-8")
+        page = statements_page(statements(), content["claims"])
+        (reports_dir / STATEMENTS_PAGE).write_text(page, encoding="utf-8")
         if shown == PDF:
             with tempfile.TemporaryDirectory(dir=reports_dir, prefix=".summary-") as folder:
                 typeset("summary.typ", content, Path(folder), PDF)
@@ -70,11 +79,10 @@ def summary_content(
             own_data = Budget.parse(budget).dataset is None
             sections.append(_section(experiment, _budget(experiment, budget, records), steps, ran, claims, own_data))
         if not budgets.get(experiment.name):
-            claims = [_absent_row(claim.name, claim.text, claim.source) for claim in experiment.claims]
+            claims = [_absent_row(claim) for claim in experiment.claims]
             line = f"not run: {Budget.parse(experiment.profiles[0].name).command(experiment)}"
             sections.append(_section(experiment, line, "", None, claims))
     claims = _counting(sections)
-    counts = Counter(claim["verdict"] for claim in claims)
     return {
         "title": "Every claim and its verdict",
         "source": "He15, He16, and lecture notes and blog posts about them",
@@ -86,11 +94,28 @@ def summary_content(
             )
             if names
         ],
-        "counts": [{"verdict": verdict, "claims": str(counts[verdict])} for verdict in ORDER if counts[verdict]],
+        "counts": _counts(claims),
         "experiments": sections,
         "claims": claims,
         "rule": rule_for([claim for experiment in experiments for claim in experiment.claims]),
     }
+
+
+def _counts(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Return the number of claims by verdict, each broken down by grade; last the number of all."""
+    rows = []
+    for verdict in (*ORDER, "all"):
+        of_verdict = [claim for claim in claims if verdict in (claim["verdict"], "all")]
+        grades = Counter(claim["kind"] for claim in of_verdict)
+        rows.append(
+            {"verdict": verdict, "claims": str(len(of_verdict))}
+            | {kind: str(grades[kind]) if grades[kind] else "–" for kind in KINDS}
+            | {
+                "own": str(sum(claim["own"] for claim in of_verdict)),
+                "reproduced": str(sum(claim["reproduced"] for claim in of_verdict)),
+            }
+        )
+    return [row for row in rows if row["claims"] != "0"]
 
 
 def _section(
@@ -109,8 +134,8 @@ def _section(
 def _counting(sections: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return every claim once, with the verdict that counts; the choice never depends on the outcome.
 
-    It is the verdict at the longest budget that could decide the claim, otherwise at the longest at which it was observed
-    or not observed. Runs on other data count only if the experiment has none on its own data.
+    It is the verdict at the longest budget that could decide the claim, otherwise at the longest at which it was seen
+    once or not seen. Runs on other data count only if the experiment has none on its own data.
     """
     chosen: dict[str, dict[str, Any]] = {}
     own = {section["name"] for section in sections if section["own_data"]}
@@ -164,33 +189,44 @@ def _budget(experiment: Experiment, budget: str, records: Sequence[AnyRecord]) -
 
 
 def _judged_row(judgement: Judgement) -> dict[str, Any]:
-    claim, parts = judgement.claim, judgement.parts
-    seeds = sorted({part.seeds for part in parts})
-    shown, interval = _weakest(judgement)
+    claim = judgement.claim
     return {
         "name": claim.name,
         "text": claim.text,
         "source": claim.source,
         "verdict": judgement.verdict,
+        "grade": grade_words(judgement) or "–",
+        "kind": judgement.grade.kind if judgement.grade else "",
+        "own": claim.own,
+        "reproduced": judgement.reproduced,
         "reason": judgement.reason,
-        "effect": shown,
-        "interval": interval,
-        "seeds": COUNTED if claim.exact else str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]}-{seeds[-1]}",
+        **_shown_comparison(judgement),
+        "seeds": _seeds(judgement),
         "weight": _weight(judgement),
     }
 
 
+def _seeds(judgement: Judgement) -> str:
+    """Format the number of seeds of the comparisons, and the planned number if it differs."""
+    claim = judgement.claim
+    if claim.exact:
+        return COUNTED
+    seeds = sorted({part.seeds for part in judgement.parts})
+    text = "-".join(str(number) for number in dict.fromkeys((seeds[0], seeds[-1])))
+    return text if seeds == [claim.seeds] or not seeds[-1] else f"{text} ({claim.seeds} planned)"
+
+
 def _weight(judgement: Judgement) -> int:
-    if judgement.verdict in ("observed", "not observed"):
-        return OBSERVED
-    judged_at_all = judgement.verdict != "undecided" or (judgement.p is not None and not judgement.is_too_early)
-    return DECIDABLE if judged_at_all else UNJUDGED
+    if judgement.verdict in ("seen once", "not seen"):
+        return SEEN
+    decided = judgement.verdict in ("supported", "contradicted")
+    return DECIDABLE if decided or (judgement.p is not None and not judgement.is_too_early) else UNJUDGED
 
 
-def _weakest(judgement: Judgement) -> tuple[str, str]:
-    """Return (effect, interval) of the comparison that supports the claim least, which decides its verdict.
+def _shown_comparison(judgement: Judgement) -> dict[str, str]:
+    """Return the cells of the comparison that supports the claim least, which decides its verdict.
 
-    For several counted comparisons: how many hold, and no interval.
+    For several counted comparisons: how many hold, and their numbers.
     """
     pairs = [
         (comparison, part)
@@ -198,18 +234,43 @@ def _weakest(judgement: Judgement) -> tuple[str, str]:
         if part.interval is not None
     ]
     if not pairs:
-        return "no runs", "–"
+        return _cells(judgement.parts[0]) | {"effect": "no runs"}
     if len(pairs) == 1:
-        return effect(pairs[0][1]), bounds(pairs[0][1])
+        return _cells(pairs[0][1])
     if judgement.claim.exact:
-        held = sum(part.verdict == "reproduced" for _, part in pairs)
-        return f"{held} of {len(pairs)} hold", "–"
-    weakest = min((c.support(part), i, part) for i, (c, part) in enumerate(pairs) if isinstance(c, Comparison))[2]
-    return f"{effect(weakest)}, weakest of {len(pairs)}", bounds(weakest)
+        parts = [part for _, part in pairs]
+        held = sum(part.verdict == "supported" for part in parts)
+        words = f"{held} of {len(parts)} hold" + _numbers(parts)
+        return {"quantity": "counts and ratios", "claimed": "–", "effect": words, "interval": "–", "published": "–"}
+    weakest = min((c.support(part), i, part) for i, (c, part) in enumerate(pairs) if not isinstance(c, Exact))[2]
+    cells = _cells(weakest)
+    return cells | {"quantity": f"{cells['quantity']}, least certain of {len(pairs)}"}
 
 
-def _absent_row(name: str, text: str, source: str) -> dict[str, Any]:
+def _cells(part: Part) -> dict[str, str]:
     return {
-        "name": name, "text": text, "source": source, "verdict": "not run", "reason": "", "effect": "–", "interval": "–",
+        "quantity": part.statement,
+        "claimed": part.claimed,
+        "effect": effect(part),
+        "interval": bounds(part),
+        "published": published_effect(part),
+    }
+
+
+def _numbers(parts: Sequence[Part]) -> str:
+    """List counted effects after a colon; if there are more than six, their range, or nothing for several units."""
+    if len(parts) <= 6:
+        return ": " + ", ".join(effect(part) for part in parts)
+    if len({part.unit for part in parts}) > 1:
+        return ""
+    by_size = sorted(parts, key=lambda part: part.interval.estimate if part.interval else 0.0)
+    return f": {effect(by_size[0])} to {effect(by_size[-1])}"
+
+
+def _absent_row(claim: Claim) -> dict[str, Any]:
+    return {
+        "name": claim.name, "text": claim.text, "source": claim.source, "verdict": "not tested", "grade": "–", "kind": "",
+        "own": claim.own,
+        "reproduced": False, "reason": "", "quantity": "–", "claimed": "–", "effect": "–", "interval": "–", "published": "–",
         "seeds": "0", "weight": ABSENT_RUNS,
     }  # fmt: skip

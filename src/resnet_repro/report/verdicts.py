@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 
-from resnet_repro.claims.comparisons import Results
+from resnet_repro.claims.grade import PUBLISHED, SUBSTITUTE, Grade, weakest
 from resnet_repro.claims.judge import Judgement, judge_all
+from resnet_repro.claims.results import Results
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.records.metrics import metrics_of
 from resnet_repro.records.record import AnyRecord, Record, only_trained
 from resnet_repro.report.banners import has_substitute_weights, is_coarse
 
 
-def results_of(records: Sequence[AnyRecord], resolution: int | None = None) -> Results:
+def results_of(records: Sequence[AnyRecord], resolution: int | None = None, dataset: str | None = None) -> Results:
     """Return the results on which claims are judged.
 
-    resolution: the published one, in pixels per side; arms with runs at a lower one count as below the budget.
+    resolution: the published one, in pixels per side; arms with runs at a lower one count as below the budget. dataset:
+    the published one; arms with runs on another have the grade of a substitute.
     """
     values: dict[str, dict[int, dict[str, float]]] = defaultdict(dict)
     pairing_keys: dict[str, dict[int, str | None]] = defaultdict(dict)
@@ -25,7 +28,12 @@ def results_of(records: Sequence[AnyRecord], resolution: int | None = None) -> R
     runs = {(record.settings.experiment, record.arm, record.seed): record for record in trained}
     for record in records:
         values[record.arm][record.seed] = metrics_of(record)
+    begun: dict[str, datetime] = {}
+    grades: dict[str, list[Grade]] = defaultdict(list)
     for record in trained:
+        start = datetime.fromisoformat(record.finished_at) - timedelta(seconds=record.seconds)
+        begun[record.arm] = min(start, begun.get(record.arm, start))
+        grades[record.arm].append(grade_of(record, resolution, dataset))
         pairing_keys[record.arm][record.seed] = record.pairing_key
         origins[record.arm][record.seed] = _origin(record, runs)
     return Results(
@@ -36,7 +44,23 @@ def results_of(records: Sequence[AnyRecord], resolution: int | None = None) -> R
         substitute=frozenset(r.arm for r in trained if has_substitute_weights(r)),
         pairing_keys=pairing_keys,
         origins=origins,
+        grades={arm: weakest(of_arm) for arm, of_arm in grades.items()},
+        begun={arm: start.isoformat() for arm, start in begun.items()},
     )
+
+
+def grade_of(record: Record, resolution: int | None = None, dataset: str | None = None) -> Grade:
+    """Return the basis that a run gives to a verdict, by its data, resolution and length, see `results_of`."""
+    is_other = dataset is not None and record.settings.arm.dataset is None and record.dataset.name != dataset
+    if is_other or is_coarse(record, resolution):
+        return SUBSTITUTE
+    steps, published = record.schedule
+    settings = record.settings
+    if settings.stretch is not None:
+        return Grade("prefix", 100 * settings.stretch / published)
+    if steps >= published:
+        return PUBLISHED
+    return Grade("compressed" if settings.prefix is None else "prefix", 100 * steps / published)
 
 
 def _origin(record: Record, runs: Mapping[tuple[str, str, int], Record]) -> str | None:
@@ -57,4 +81,5 @@ def _is_short(record: Record) -> bool:
 
 def judged(experiment: Experiment, records: Sequence[AnyRecord]) -> list[Judgement]:
     """Return the verdicts on the experiment's claims, given these records."""
-    return judge_all(experiment.claims, results_of(records, experiment.published_resolution))
+    results = results_of(records, experiment.published_resolution, experiment.dataset)
+    return judge_all(experiment.claims, results)
