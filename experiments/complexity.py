@@ -3,7 +3,7 @@
     make complexity                  counts every network from its modules: a minute, no data
     make complexity PROFILE=paper    the same
 Expected: VGG-16 has 27 times AlexNet's memory, 2.3 times its parameters and 22 times its operations. The lecture has 25,
-2.3 and 19.4, for a VGG-16 that lacks a layer. He15's FLOPs are met at every depth. Six sentences on the structure of
+2.3 and 19.4, for a VGG-16 that lacks a layer. He15's FLOPs are met at every depth. Seven sentences on the structure of
 networks are wrong, among them two of notes-B's on VGG-16.
 """
 
@@ -32,6 +32,7 @@ ZFNET_FILTERS = {3: 512, 4: 1024, 5: 512}  # by convolution, counted from 1
 CLASSICS = ("lenet-5", "alexnet", "alexnet-torchvision", "zfnet", "vgg-16", "vgg-19", "googlenet")
 IMAGENET = ("plain-34", *(f"resnet-{depth}" for depth in (18, 34, 50, 101, 152)))
 HE15_BOTTLENECKS = tuple(f"resnet-{depth}-he15" for depth in (50, 101, 152))
+CIFAR_IMAGE = (3, 32, 32)
 CIFAR = ("plain-20", "plain-56", *(f"resnet-{depth}" for depth in (20, 32, 44, 56, 110, 1202)))
 
 # He15 table 1 and section 3.3. FLOPs there are multiply-adds.
@@ -412,13 +413,15 @@ def residual_claims() -> list[Claim]:
         Claim(
             "X41",
             source="impl-D",
-            text="The original and the proposed ResNet have 31 convolutions and one linear layer each.",
+            text="Each of the three nets of impl-D has 31 convolutions and one linear layer.",
             test=[
                 comparison
-                for kind in ("original", "preact")
+                for kind in ("original", "preact", "plain")
                 for comparison in all_counts(f"impl-d-{kind}", conv_layers=31, fc_layers=1, depth=32)
             ],
-            note="The source says the same of its CNN, for which the report has no complete code.",
+            note=(
+                "True of both residual nets. The CNN of the linked notebook has 24 connected convolutions and two linear layers."
+            ),
         ),
     ]
 
@@ -441,7 +444,7 @@ def single_layers() -> list[CountedArm]:
 
 
 def residual_parts() -> list[CountedArm]:
-    """The pair of blocks of He15 figure 5 and the residual nets of impl-D."""
+    """The pair of blocks of He15 figure 5 and the nets of impl-D."""
     return [
         *(
             part(
@@ -450,9 +453,10 @@ def residual_parts() -> list[CountedArm]:
             for kind, channels in (("basic", 64), ("bottleneck", 256))
         ),
         *(
-            part(f"impl-d-{kind}", "impl_d.impl_d_net", (3, 32, 32), classes=10, kind=kind)
+            part(f"impl-d-{kind}", "impl_d.residual_net", CIFAR_IMAGE, classes=10, kind=kind)
             for kind in ("original", "preact")
         ),
+        part("impl-d-plain", "impl_d.plain_net", CIFAR_IMAGE, classes=10),
     ]
 
 

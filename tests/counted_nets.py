@@ -23,7 +23,7 @@ COUNTED = (
     "inception-3a-without-bottlenecks", "vgg-19", "resnet-152", "plain-20", "conv-1x1", "conv-3x3-stride-1",
     "conv-3x3-stride-2", "conv-3x3-stride-3", "pool-2x2", "mnist-conv-padding-0", "mnist-conv-padding-1",
     "mnist-conv-8-channels", "mnist-cnn", "mnist-lenet", "block-basic-64", "block-bottleneck-256", "impl-d-original",
-    "impl-d-preact",
+    "impl-d-preact", "impl-d-plain",
 )  # fmt: skip
 
 

@@ -70,4 +70,4 @@ def test_warm_up_threshold_scales_with_chance_level() -> None:
 
 def test_impl_d_has_a_constant_rate_for_fifty_epochs() -> None:
     assert IMPL_D.iterations == 50 * (50_000 - IMPL_D.validation_images) // IMPL_D.batch_size
-    assert {learning_rate(IMPL_D, 20_000, step) for step in (0, 10_000, 19_999)} == {0.005}
+    assert {learning_rate(IMPL_D, 22_500, step) for step in (0, 10_000, 22_499)} == {0.003}

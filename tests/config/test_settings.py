@@ -35,3 +35,13 @@ def test_run_stops_at_the_end_of_its_share_or_stretch(settings: RunSettings, deg
 def test_settings_of_another_version_are_rejected() -> None:
     with pytest.raises(UserError, match="version"):
         RunSettings.from_json({"arm": {}})
+
+
+def test_settings_from_before_orders_and_precisions_of_arms_are_read_as_they_were_trained(
+    settings: RunSettings,
+) -> None:
+    stored = settings.to_json()
+    del stored["arm"]["recipe"]["order"], stored["arm"]["precision"]
+    restored = RunSettings.from_json(stored)
+    assert restored == settings
+    assert (restored.arm.recipe.order, restored.arm.precision) == ("shuffled", None)

@@ -68,6 +68,22 @@ def test_labels_stay_with_their_images() -> None:
         assert [n % 10 for n in indices(images, data.normalization)] == labels.tolist()
 
 
+def test_a_fixed_order_is_the_same_in_every_epoch_and_at_every_seed() -> None:
+    recipe = replace(RECIPE, order="fixed", scaling="none", validation_images=20)
+    for seed in (0, 1):
+        data = in_memory(numbered(300), recipe, seed, stop=6)
+        batches = list(data.train_dataloader())
+        for epoch in (batches[:3], batches[3:]):
+            assert [n for x, _, _ in epoch for n in indices(x, data.normalization)] == list(range(280))
+
+
+def test_a_fixed_order_keeps_the_draws_of_crops_and_mirrors() -> None:
+    shuffled, fixed = (draw_epoch(100, 3, 5, 4, True, 0.1, shuffle) for shuffle in (True, False))
+    assert fixed.order.tolist() == list(range(100))
+    for name in ("dy", "dx", "flip", "colors"):
+        assert torch.equal(getattr(shuffled, name), getattr(fixed, name))
+
+
 @pytest.mark.parametrize("start", [1, 2, 3, 5])
 def test_resumed_stream_gives_the_same_batches(start: int) -> None:
     data = in_memory(numbered(300), HE15_CIFAR, seed=1, stop=7)
@@ -131,6 +147,8 @@ def test_scalings_of_the_recipes(channels: int) -> None:
     assert centred.pow(2).mean().item() == pytest.approx(1, abs=1e-4)
     assert centred.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(Normalization.of(split, CPU, "unit")(pixels), pixels / 255)
+    raw = Normalization.of(split, CPU, "none")(pixels)
+    assert torch.equal(raw, pixels.float()), "the exact pixels, 0 to 255"
     standard = Normalization.of(split, CPU, "standard")(pixels)
     assert standard.mean((0, 2, 3)).abs().max().item() < 1e-4
     assert standard.std((0, 2, 3), correction=0).tolist() == pytest.approx([1.0] * channels, abs=1e-4)

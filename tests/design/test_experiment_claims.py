@@ -38,10 +38,6 @@ def together(*tables: Values) -> Values:
     return merged
 
 
-def impl_d(variant: str, row: Mapping[str, Mapping[str, float]]) -> Values:
-    return {f"{kind}-32-{variant}": values for kind, values in row.items()}
-
-
 def overfitting(loss: float, rise: float = 0.5, lowest_at: float = 40.0) -> dict[str, float]:
     return {
         "mean_validation_loss": loss,
@@ -50,8 +46,9 @@ def overfitting(loss: float, rise: float = 0.5, lowest_at: float = 40.0) -> dict
     }
 
 
-def thirds(start: float, middle: float, end: float) -> dict[str, float]:
-    return {f"validation_error_{name}": v for name, v in (("start", start), ("middle", middle), ("end", end))}
+def ladder(*errors: float) -> Values:
+    arms = ("plain-8-layers", "plain-14-layers", "plain-20-layers", "plain-as-written")
+    return {arm: {"train_error": error} for arm, error in zip(arms, errors, strict=True)}
 
 
 def normed(batch_4: float, batch_128: float, group_4: float, group_128: float) -> Values:
@@ -142,16 +139,16 @@ def first_and_last(kind: str, first: float, last: float, variant: str = "as-writ
 
 def impl_d_cases(suffix: str, variant: str) -> dict[tuple[str, str], tuple[Values, Sequence[Values]]]:
     def pair(original: Mapping[str, float], preact: Mapping[str, float]) -> Values:
-        return impl_d(variant, {"original": original, "preact": preact})
+        return {f"original-{variant}": original, f"preact-{variant}": preact}
 
     return {
         ("block", f"B1{suffix}"): (
-            impl_d(variant, {"plain": {"train_error_of_guessing": 99.0}}),
-            [impl_d(variant, {"plain": {"train_error_of_guessing": 70.0}})],
+            {f"plain-{variant}": {"train_error": 89.0}},
+            [{f"plain-{variant}": {"train_error": 60.0}}],
         ),
         ("block", f"B2{suffix}"): (
-            pair({"train_loss": 0.5}, {"train_loss": 0.3}),
-            [pair({"train_loss": 0.3}, {"train_loss": 0.5})],
+            pair({"mean_train_loss": 0.7}, {"mean_train_loss": 0.5}),
+            [pair({"mean_train_loss": 0.5}, {"mean_train_loss": 0.7})],
         ),
         ("block", f"B3{suffix}"): (
             pair(overfitting(1.2), overfitting(1.1)),
@@ -164,8 +161,8 @@ def impl_d_cases(suffix: str, variant: str) -> dict[tuple[str, str], tuple[Value
             ],
         ),
         ("block", f"B4{suffix}"): (
-            pair(thirds(40, 30, 25), thirds(35, 25, 20)),
-            [pair(thirds(40, 30, 20), thirds(35, 25, 25)), pair(thirds(35, 25, 20), thirds(40, 30, 25))],
+            pair({"mean_validation_error": 38.0}, {"mean_validation_error": 35.0}),
+            [pair({"mean_validation_error": 35.0}, {"mean_validation_error": 38.0})],
         ),
     }
 
@@ -184,13 +181,32 @@ CASES: dict[tuple[str, str], tuple[Values, Sequence[Values]]] = {
         ],
     ),
     **impl_d_cases("", "as-written"),
-    **impl_d_cases("-scaling", "as-written-standard"),
     **impl_d_cases("c", "corrected"),
-    ("block", "B1d"): (
-        of("train_error", plain_32_as_written=90, original_32_corrected=10, plain_32_corrected=30),
+    ("block", "B0"): (
+        of("train_loss_least_fall", original_as_written=0.1, preact_as_written=0.1),
         [
-            of("train_error", plain_32_as_written=90, original_32_corrected=10, plain_32_corrected=70),
-            of("train_error", plain_32_as_written=30, original_32_corrected=60, plain_32_corrected=40),
+            of("train_loss_least_fall", original_as_written=0.0, preact_as_written=0.1),
+            of("train_loss_least_fall", original_as_written=0.1, preact_as_written=-0.1),
+        ],
+    ),
+    ("block", "B0-rate"): (
+        {"original-as-written-0.005": {"train_error": 90.0}},
+        [{"original-as-written-0.005": {"train_error": 40.0}}],
+    ),
+    ("block", "B1-depth"): (ladder(30, 50, 85, 90), [ladder(90, 90, 90, 89), ladder(30, 50, 50, 40), ladder(85, 88, 89, 90)]),
+    ("block", "B1-gradients"): (
+        of("first_gradient", plain_as_written=-6.0, original_as_written=1.0),
+        [of("first_gradient", plain_as_written=-1.0, original_as_written=1.0)],
+    ),
+    ("block", "B1-decay"): (
+        of("first_gradient_decay", plain_as_written=-2.0),
+        [of("first_gradient_decay", plain_as_written=-0.5)],
+    ),
+    ("block", "B1d"): (
+        of("train_error", plain_as_written=90, original_corrected=10, plain_corrected=30),
+        [
+            of("train_error", plain_as_written=90, original_corrected=10, plain_corrected=70),
+            of("train_error", plain_as_written=30, original_corrected=60, plain_corrected=40),
         ],
     ),
     **{

@@ -69,11 +69,29 @@ def test_only_the_deepest_nets_of_he15_table_6_have_a_warm_up() -> None:
     assert warmed_up == ["resnet-110", "resnet-1202"]
 
 
-def test_impl_d_nets_as_written_use_frozen_statistics() -> None:
+def test_impl_d_nets_differ_from_those_as_written_in_statistics_or_rate_only() -> None:
     block = load_experiment("block")
     for kind in ("plain", "original", "preact"):
-        for variant, statistics in (("as-written", "frozen"), ("corrected", "batch")):
-            assert block.arm(f"{kind}-32-{variant}").model.options["statistics"] == statistics
+        written, corrected = block.arm(f"{kind}-as-written"), block.arm(f"{kind}-corrected")
+        frozen = replace(corrected.model, options={**corrected.model.options, "statistics": "frozen"})
+        assert corrected.model.options["statistics"] == "batch"
+        assert replace(corrected, name=written.name, model=frozen) == written
+        faster = block.arm(f"{kind}-as-written-0.005")
+        assert (written.recipe.learning_rate, faster.recipe.learning_rate) == (0.003, 0.005)
+        recipe = replace(faster.recipe, name=written.recipe.name, learning_rate=0.003)
+        assert replace(faster, name=written.name, recipe=recipe) == written
+
+
+def test_impl_d_is_trained_as_in_its_notebook() -> None:
+    """45,000 images in a fixed order, of pixels 0 to 255, in float32, one evaluation at the end of each of 50 epochs."""
+    block = load_experiment("block")
+    for arm in (arm for arm in block.arms if "impl_d" in arm.model.builder):
+        recipe = arm.recipe
+        assert (recipe.optimizer, recipe.batch_size, recipe.iterations, recipe.milestones) == ("adam", 100, 22_500, ())
+        assert (recipe.scaling, recipe.order, recipe.padding, recipe.flip) == ("none", "fixed", 0, False)
+        assert (50_000 - recipe.validation_images) / recipe.batch_size == 450
+        assert arm.precision == "fp32"
+        assert block.profile("paper").evaluate_every(22_500) == 450
 
 
 def test_small_batches_see_the_same_images_at_a_proportional_rate() -> None:

@@ -73,3 +73,13 @@ def test_the_early_gradient_covers_the_first_tenth_of_the_steps(tmp_path: Path) 
     for step, norm in ((1, 1.0), (10, 0.01), (11, 1e-9), (100, 1e-9)):
         table.append({"iteration": step, "layer": i, "name": "conv", "norm": norm} for i in range(1, 10))
     assert gradient_diagnostics(table.path, iterations=100)["early_gradient"] == pytest.approx(-1)
+
+
+def test_the_first_gradient_is_that_of_the_first_step(tmp_path: Path) -> None:
+    table = Table(tmp_path / "gradients.csv", ("layer", "name", "norm"))
+    table.rewind(0)
+    for step, norms in ((1, [1e-4] * 3 + [1e-3] * 3 + [1e-2] * 3), (10, [1.0] * 9)):
+        table.append({"iteration": step, "layer": i, "name": "conv", "norm": norm} for i, norm in enumerate(norms, 1))
+    diagnosed = gradient_diagnostics(table.path, iterations=100)
+    assert diagnosed["first_gradient"] == pytest.approx(-4)
+    assert diagnosed["first_gradient_decay"] == pytest.approx(-2)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from made_records import CIFAR100, TEST_ERROR, content_of, make_record
 
 from resnet_repro.design.experiment import Experiment
+from resnet_repro.design.registry import load_experiment
 from resnet_repro.figures.curves import error_curves
 from resnet_repro.figures.figure import Context
+from resnet_repro.figures.published import ImplDCurves
 from resnet_repro.figures.style import PAPER_GREY
+from resnet_repro.files import Table
 from resnet_repro.records.record import collect, only_trained
 
 
@@ -83,3 +87,39 @@ def test_published_values_are_hidden_on_other_data(degradation: Experiment, tmp_
         assert labels
         assert not any(str(label).startswith("He15") for label in labels), spec.name
         assert "He15" not in drawn[1]
+
+
+@pytest.mark.parametrize(("budget", "iterations", "is_behind"), [("paper", 22_500, True), ("quick", 450, False)])
+def test_impl_d_is_laid_under_our_losses(budget: str, iterations: int, is_behind: bool, tmp_path: Path) -> None:
+    block = load_experiment("block")
+    for arm in ("original-as-written", "plain-as-written", "original-corrected"):
+        folder = make_record(tmp_path, block, arm, 0, budget, iterations)
+        table = Table(folder / "metrics.csv", ("train_loss", "validation_loss"))
+        table.rewind(-1)
+        table.append(
+            {"iteration": step, "train_loss": 1.0, "validation_loss": 2.0} for step in (iterations // 2, iterations)
+        )
+    (spec,) = [spec for spec in block.figures if spec.name == "losses"]
+    drawn = spec.draw(Context(only_trained(collect(tmp_path, "block", budget)), iterations))
+    assert drawn is not None
+    figure, caption = drawn
+    lines = [line for ax in figure.axes for line in ax.get_lines() if str(line.get_label()).startswith("impl-D")]
+    nets = ("original-as-written", "plain-as-written")
+    assert {line.get_label() for line in lines} == {
+        f"impl-D {net} {split}" for net in nets for split in ("train", "validation")
+    }
+    assert all((line.get_color() == PAPER_GREY) == is_behind for line in lines)
+    assert all(line.get_xdata()[-1] == 22_500 for line in lines)  # type: ignore[index]
+    assert {ax.get_yscale() for ax in figure.axes} == {"log"}
+    assert len([ax for ax in figure.axes if ax.get_visible()]) == (2 if is_behind else 3)
+    assert "the curves of impl-D" in caption
+    first = next(line for line in lines if line.get_label() == "impl-D original-as-written train")
+    assert first.get_ydata()[0] == pytest.approx(1.815489)  # type: ignore[index]
+
+
+def test_impl_ds_errors_are_those_of_its_accuracies() -> None:
+    epochs, errors = ImplDCurves("error").curves("preact-as-written")["validation"]
+    assert (len(epochs), epochs[0], epochs[-1]) == (50, 450, 22_500)
+    assert errors[0] == pytest.approx(63.8)
+    assert errors[-1] == pytest.approx(31.82)
+    assert ImplDCurves("error").curves("preact-corrected") == {}

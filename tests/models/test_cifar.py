@@ -11,7 +11,7 @@ from resnet_repro.diagnostics.complexity import describe, parameter_count
 from resnet_repro.errors import UserError
 from resnet_repro.models.blocks import PadShortcut
 from resnet_repro.models.cifar import cifar_net
-from resnet_repro.models.impl_d import impl_d_net
+from resnet_repro.models.impl_d import residual_net
 from resnet_repro.models.inspect import main_path_convolutions
 from resnet_repro.models.weights import map_keys, state_sha256
 
@@ -58,9 +58,9 @@ def test_multiply_adds_of_resnet_20() -> None:
 
 @pytest.mark.parametrize(("depth", "nearest"), [(21, "20 or 26"), (55, "50 or 56"), (2, "8"), (-4, "8"), (7, "8")])
 def test_invalid_depths_are_rejected_with_the_nearest_valid_ones(depth: int, nearest: str) -> None:
-    for builder in (cifar_net, impl_d_net):
+    for builder, kind in ((cifar_net, "plain"), (residual_net, "original")):
         with pytest.raises(UserError, match=rf"depth {depth}: .* {nearest}$"):
-            builder("plain", depth)
+            builder(kind, depth)  # type: ignore[arg-type]
 
 
 def test_residual_blocks_add_their_input_and_plain_blocks_do_not() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from resnet_repro.models.cifar import CifarNet, Kind, cifar_net
 from resnet_repro.models.construction import deepen
 from resnet_repro.models.he16 import he16_net
-from resnet_repro.models.impl_d import impl_d_net
+from resnet_repro.models.impl_d import plain_net, residual_net
 from resnet_repro.models.recompute import frozen_statistics, recompute_activations, stored_bytes
 
 
@@ -109,7 +109,7 @@ def test_added_residual_blocks_receive_gradients() -> None:
         (cifar_net("plain", 14), cifar_net("plain", 8)),
         (cifar_net("plain", 8, norm="none"), cifar_net("plain", 14, norm="none")),
         (cifar_net("resnet", 8, span=1), cifar_net("resnet", 14, span=1)),
-        (impl_d_net("plain", 8), impl_d_net("plain", 14)),
+        (plain_net(8), plain_net(14)),
     ],
 )
 def test_incompatible_nets_are_rejected(parent: nn.Module, child: nn.Module) -> None:
@@ -125,7 +125,8 @@ def test_plain_nets_need_batches() -> None:
 NETS = {
     "resnet": lambda: cifar_net("resnet", 26, seed=1),
     "preact": lambda: he16_net("preact", 29, "bottleneck", seed=1),
-    "impl-d": lambda: impl_d_net("plain", 14, "batch", seed=1),
+    "impl-d": lambda: residual_net("original", 14, "batch", seed=1),
+    "impl-d plain": lambda: plain_net(14, "batch", seed=1),
 }
 
 

@@ -35,7 +35,8 @@ HE_INITIALIZED: list[tuple[str, dict[str, Any], tuple[int, int, int]]] = [
 ]
 OTHERS: list[tuple[str, dict[str, Any], tuple[int, int, int]]] = [
     ("four_layers.four_layers", {"activation": "tanh"}, (3, 32, 32)),
-    ("impl_d.impl_d_net", {"kind": "original", "depth": 8}, (3, 32, 32)),
+    ("impl_d.plain_net", {"depth": 8}, (3, 32, 32)),
+    ("impl_d.residual_net", {"kind": "original", "depth": 8}, (3, 32, 32)),
     *(("mnist.mnist_net", {"kind": kind}, (1, 28, 28)) for kind in ("mlp", "cnn", "lenet")),
 ]
 
@@ -128,8 +129,10 @@ def test_parameter_free_shortcuts_subsample_and_pad_with_zeros(shortcut: nn.Modu
         ("imagenet.imagenet_net", {"depth": 20}, "depth 20"),
         ("imagenet.imagenet_net", {"shortcut": "D"}, "shortcut option 'D'"),
         ("imagenet.imagenet_net", {"stride_at": "7x7"}, "stride_at '7x7'"),
-        ("impl_d.impl_d_net", {"kind": "dense"}, "kind 'dense'"),
-        ("impl_d.impl_d_net", {"kind": "plain", "statistics": "none"}, "statistics 'none'"),
+        ("impl_d.plain_net", {"depth": 5}, "depth 5"),
+        ("impl_d.plain_net", {"statistics": "none"}, "statistics 'none'"),
+        ("impl_d.residual_net", {"kind": "plain"}, "kind 'plain'"),
+        ("impl_d.residual_net", {"kind": "preact", "statistics": "none"}, "statistics 'none'"),
         ("mnist.mnist_net", {"kind": "vgg"}, "kind 'vgg'"),
         ("mnist.mnist_net", {"kind": "mlp", "output": "odds"}, "output 'odds'"),
         ("transfer.transfer_net", {"output": "softmax"}, "output 'softmax'"),

@@ -120,3 +120,12 @@ def test_resolution_without_runs_is_an_error(tmp_path: Path, capfd: pytest.Captu
             "no finished runs of degradation with this PROFILE, ITERATIONS, PREFIX, RESOLUTION"
             in capfd.readouterr().err
         )
+
+
+def test_an_arm_with_a_precision_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    arms = {"original-as-written": "fp32", "preact-110": "bf16"}
+    request = request_for(f"block --arms {','.join(arms)} --seeds 0 --profile paper", monkeypatch)
+    facts = DatasetFacts("cifar10", "some images", ("a", "b"), (3, 32, 32), 50_000, 10_000, {})
+    located = LocatedDataset(facts, "0" * 64, Path("images"))
+    settings = expand(request, "paper", dict.fromkeys(arms, located), "bf16", "cpu")
+    assert {each.arm.name: each.precision for each in settings} == arms

@@ -186,6 +186,7 @@ def test_the_pairing_key_depends_on_initialization_and_data_order_only(tiny_data
         cifar_arm("plain", 20, replace(HE15_CIFAR, padding=0)),
         cifar_arm("plain", 20, replace(HE15_CIFAR, flip=False)),
         cifar_arm("plain", 20, replace(HE15_CIFAR, validation_images=100)),
+        cifar_arm("plain", 20, replace(HE15_CIFAR, order="fixed")),
     ]
     for arm in other:
         assert pairing_key(net_of(arm), settings_of(arm, tiny_data)) != key, arm

@@ -205,7 +205,7 @@ def test_a_bf16_run_keeps_float32_weights(tiny_data: Path, tmp_path: Path) -> No
 def test_a_run_with_adam_and_a_validation_split_resumes(tiny_data: Path, tmp_path: Path) -> None:
     recipe = replace(IMPL_D, batch_size=25, validation_images=200, train_images=200)  # 8 steps per epoch
     arm = Arm(
-        "original-8", ModelSpec("impl_d.impl_d_net", {"kind": "original", "depth": 8, "statistics": "batch"}), recipe
+        "original-8", ModelSpec("impl_d.residual_net", {"kind": "original", "depth": 8, "statistics": "batch"}), recipe
     )
     folders = [prepare_run(tmp_path / name, make_settings(tiny_data, 20, arm), tiny_data) for name in ("a", "b")]
     assert run_here(folders[0]) == "finished"
@@ -227,7 +227,7 @@ def test_a_run_with_adam_and_a_validation_split_resumes(tiny_data: Path, tmp_pat
     assert record.value("validation_error_start") is None
     assert record.value("validation_loss_lowest_at") == (50 if losses[0] <= losses[1] else 100)
     assert record.value("validation_loss_rise") == pytest.approx(losses[-1] - min(losses))
-    assert {row["learning_rate"] for row in rows} == {"0.005"}
+    assert {row["learning_rate"] for row in rows} == {"0.003"}
 
 
 @pytest.mark.slow

@@ -78,12 +78,16 @@ class Recipe:
     optimizer: Literal["sgd", "adam"] = "sgd"
     warm_up: WarmUp | None = None
     """Lower rate for the first steps. None: no warm-up."""
-    scaling: Literal["pixel-mean", "unit", "standard", "imagenet"] = "pixel-mean"
+    scaling: Literal["pixel-mean", "unit", "standard", "imagenet", "none"] = "pixel-mean"
     """Normalization of the pixels.
 
     "pixel-mean": subtract the per-pixel mean of the training images, and divide by the standard deviation of all pixels.
     "unit": divide by 255. "standard": mean 0 and variance 1 per channel over the training images. "imagenet": channel
-    statistics of ImageNet-1k, which torchvision's weights require.
+    statistics of ImageNet-1k, which torchvision's weights require. "none": pixels stay in 0..255.
+    """
+    order: Literal["shuffled", "fixed"] = "shuffled"
+    """Order of the training images. "shuffled": drawn anew for each epoch. "fixed": the data's order in every epoch, which
+    is the same for all seeds.
     """
     validation_images: int = 0
     """Number of training images to hold out for validation: they are scored but never trained on."""
@@ -198,6 +202,8 @@ class Arm:
     """For frozen backbones: compute features at every step, or once before training ("once" requires a recipe without
     augmentation).
     """
+    precision: Literal["bf16", "fp32"] | None = None
+    """Arithmetic of the arm's runs. None: that of the other runs, chosen by the user or the hardware."""
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:

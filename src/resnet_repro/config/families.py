@@ -6,7 +6,7 @@ from typing import Any
 
 from resnet_repro.config.arm import Arm, CountedArm, ModelSpec, Recipe
 
-ARM_FIELDS = ("control", "share", "length", "start", "watch", "activations", "dataset", "features")
+ARM_FIELDS = ("control", "share", "length", "start", "watch", "activations", "dataset", "features", "precision")
 
 
 def cifar_arm(kind: str, depth: int, recipe: Recipe, *, name: str | None = None, **options: Any) -> Arm:

@@ -281,6 +281,7 @@ class FolderStream(TrainStream):
         for step in range(first, self.config.stop):
             if step // self.steps_per_epoch != epoch:
                 epoch = step // self.steps_per_epoch
-                order = draw_epoch(self.images, self.config.seed, epoch, padding=0, flip=False).order.tolist()
+                shuffle = self.config.recipe.order == "shuffled"
+                order = draw_epoch(self.images, self.config.seed, epoch, 0, False, shuffle=shuffle).order.tolist()
             part, _ = self.part(step)
             yield [Job(index, epoch) for index in order[part]]

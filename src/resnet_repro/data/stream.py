@@ -24,6 +24,12 @@ from resnet_repro.errors import UserError
 EVALUATION_IMAGES = 10_000  # training images that are evaluated during training
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of pixels in [0, 1], as used to train torchvision's weights
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# {scaling: (mean, scale) per channel, of pixels in [0, 1]}
+FIXED_SCALINGS = {
+    "none": ((0.0,), (1 / 255,)),
+    "unit": ((0.0,), (1.0,)),
+    "imagenet": (IMAGENET_MEAN, IMAGENET_STD),
+}
 
 
 @dataclass(frozen=True)
@@ -52,17 +58,21 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device, non_blocking=device.type == "cuda")
 
 
-def draw_epoch(images: int, seed: int, epoch: int, padding: int, flip: bool, color: float = 0.0) -> Draw:
+def draw_epoch(
+    images: int, seed: int, epoch: int, padding: int, flip: bool, color: float = 0.0, shuffle: bool = True
+) -> Draw:
     """Draw the random choices of an epoch, on the CPU so that they are the same for every device.
 
     padding: pixels; crop offsets are in 0..2·padding.
     flip: mirror crops with probability 0.5.
     color: standard deviation of the components of the colour shift; 0 for no shift.
+    shuffle: draw the order of the images; otherwise they keep theirs. The other choices are the same in both cases.
     """
     state = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0]
     generator = torch.Generator().manual_seed(int(state >> np.uint64(1)))
+    order = torch.randperm(images, generator=generator)
     return Draw(
-        order=torch.randperm(images, generator=generator),
+        order=order if shuffle else torch.arange(images),
         dy=torch.randint(0, 2 * padding + 1, (images,), generator=generator),
         dx=torch.randint(0, 2 * padding + 1, (images,), generator=generator),
         flip=torch.randint(0, 2, (images,), generator=generator).bool() & flip,
@@ -83,12 +93,14 @@ class Normalization:
     def fixed(cls, scaling: str, device: torch.device) -> Normalization:
         """Return a scaling that does not depend on the training images.
 
-        "unit": from 0..255 to 0..1. "imagenet": by mean and standard deviation of ImageNet-1k's channels.
-        Raises UserError for other scalings.
+        "none": pixels stay as they are. "unit": from 0..255 to 0..1. "imagenet": by mean and standard deviation of
+        ImageNet-1k's channels. Raises UserError for other scalings.
         """
-        if scaling not in ("unit", "imagenet"):
-            raise UserError(f"scaling {scaling!r} needs images in memory: expected unit or imagenet for class folders")
-        mean, scale = ((0.0,), (1.0,)) if scaling == "unit" else (IMAGENET_MEAN, IMAGENET_STD)
+        if scaling not in FIXED_SCALINGS:
+            raise UserError(
+                f"scaling {scaling!r} needs images in memory: expected {', '.join(FIXED_SCALINGS)} for class folders"
+            )
+        mean, scale = FIXED_SCALINGS[scaling]
         return cls(*(255 * torch.tensor(values, device=device).reshape(-1, 1, 1) for values in (mean, scale)))
 
     @classmethod
@@ -98,7 +110,7 @@ class Normalization:
         "pixel-mean": subtract the mean of each pixel (He15 section 4.2) and divide by the standard deviation of all centred
         pixels. The division is our choice; the paper gives none. "standard": mean and standard deviation of each channel.
         """
-        if scaling in ("unit", "imagenet"):
+        if scaling in FIXED_SCALINGS:
             return cls.fixed(scaling, device)
         count = len(split)
         total = np.zeros(split.images.shape[1:], np.int64)
@@ -213,7 +225,8 @@ class TensorStream(TrainStream):
         while self.step < config.stop:
             if draw is None or self.step // self.steps_per_epoch != epoch:
                 epoch = self.step // self.steps_per_epoch
-                draw = draw_epoch(self.images, config.seed, epoch, recipe.padding, recipe.flip, recipe.color)
+                shuffle = recipe.order == "shuffled"
+                draw = draw_epoch(self.images, config.seed, epoch, recipe.padding, recipe.flip, recipe.color, shuffle)
                 draw = draw.to(config.device)
             part, weight = self.part(self.step)
             self.step += 1

@@ -18,6 +18,8 @@ def gradient_diagnostics(path: Path, iterations: int) -> dict[str, float]:
     `iterations`. Arms of any share train this part.
     gradient_decay: level of the first third minus level of the last third, mean over all recorded steps. -1 means that
     gradients are ten times smaller in the first layers.
+    first_gradient, first_gradient_decay: the level of the first third, and that level minus the level of the last third,
+    at the first step.
     """
     by_step: dict[int, list[float]] = {}
     for row in read_rows(path):
@@ -28,10 +30,13 @@ def gradient_diagnostics(path: Path, iterations: int) -> dict[str, float]:
     for step, norms in by_step.items():
         third = max(1, len(norms) // 3)
         first[step], last[step] = _level(norms[:third]), _level(norms[-third:])
+    start = min(by_step)
     beginning = [level for step, level in first.items() if step <= max(1, iterations // 10)]
     return {
         "early_gradient": mean(beginning),
         "gradient_decay": mean(first[step] - last[step] for step in by_step),
+        "first_gradient": first[start],
+        "first_gradient_decay": first[start] - last[start],
     }
 
 

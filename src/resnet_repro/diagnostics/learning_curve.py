@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 from statistics import mean
 
 from resnet_repro.files import read_rows, series
 
 REACHED = 25.0  # percent, as in Krizhevsky 2012 figure 1
+FIFTHS = 5  # parts of the schedule between which a steady loss falls
 WINDOW = 5  # readings of the running error that are averaged, so that a single lucky one does not count
 
 
@@ -20,9 +22,11 @@ def along_the_way(path: Path, iterations: int) -> dict[str, float]:
     means twice as many steps. Left out if the run never reaches 25 %.
     With a validation split also:
     validation_error_start, _middle, _end: mean over the evaluations in each third of the schedule.
-    mean_validation_loss: mean over all evaluations.
+    mean_train_loss, mean_validation_loss, mean_validation_error: mean over all evaluations.
     validation_loss_rise: last loss minus the lowest loss.
     validation_loss_lowest_at: step of the lowest loss, in percent of the schedule.
+    train_loss_least_fall: smallest fall of the mean training loss, in nats, from one fifth of the schedule to the next;
+    negative if it rises once. Left out if a fifth has no evaluation.
     """
     rows = read_rows(path)
     steps, errors = series(rows, "running_train_error")
@@ -49,6 +53,7 @@ def _validation(rows: list[dict[str, str]], iterations: int) -> dict[str, float]
         return {}
     statistics = {
         "mean_validation_loss": mean(losses),
+        "mean_validation_error": mean(errors),
         "validation_loss_rise": losses[-1] - min(losses),
         "validation_loss_lowest_at": 100 * loss_steps[losses.index(min(losses))] / iterations,
     }
@@ -56,4 +61,18 @@ def _validation(rows: list[dict[str, str]], iterations: int) -> dict[str, float]
         in_part = [error for step, error in zip(steps, errors, strict=True) if (3 * step - 1) // iterations == part]
         if in_part:
             statistics[f"validation_error_{name}"] = mean(in_part)
+    return statistics | _training(rows, iterations)
+
+
+def _training(rows: list[dict[str, str]], iterations: int) -> dict[str, float]:
+    steps, losses = series(rows, "train_loss")
+    if not losses:
+        return {}
+    fifths: list[list[float]] = [[] for _ in range(FIFTHS)]
+    for step, loss in zip(steps, losses, strict=True):
+        fifths[min(FIFTHS * max(0, step - 1) // iterations, FIFTHS - 1)].append(loss)
+    statistics = {"mean_train_loss": mean(losses)}
+    if all(fifths):
+        means = [mean(fifth) for fifth in fifths]
+        statistics["train_loss_least_fall"] = min(before - after for before, after in pairwise(means))
     return statistics

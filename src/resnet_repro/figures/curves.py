@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +21,7 @@ from resnet_repro.figures.panels import (
     seeds_entry,
     shown_panels,
 )
-from resnet_repro.figures.published import HE15_FIGURE_6, PublishedCurves, he15_error_curves
+from resnet_repro.figures.published import HE15_FIGURE_6, Published
 from resnet_repro.figures.seeds import Curve, draw_seeds, every, of_seeds
 from resnet_repro.figures.style import PAPER_GREY, looks
 from resnet_repro.files import series
@@ -32,57 +35,79 @@ TRAINING_POINTS = 60  # approximate number of points to which the running error 
 ERROR_LINES = (("training, running", {"linestyle": "--"}), ("test", {"linestyle": "-"}))
 
 
-def error_curves(panels: Panels, paper: PublishedCurves = HE15_FIGURE_6) -> FigureSpec:
+def error_curves(panels: Panels, paper: Published = HE15_FIGURE_6) -> FigureSpec:
     """Training (dashed) and test (solid) error against iterations, one panel per group of arms, as in the paper's figure.
 
     The paper's curves of the same nets are grey behind ours if the schedules are equal, which prefixes satisfy too;
     otherwise they are in panels below.
     """
+    caption = "Training error (dashed: running, on the training batches) and test error (solid, with markers)."
+    lines = Lines("running_train_error", "test_error", "error (%)", caption, ERROR_LINES)
+    return FigureSpec("error_curves", partial(_beside_published, panels, lines, paper))
 
-    def draw(context: Context) -> tuple[Figure, str] | None:
-        shown = shown_panels(context, panels)
-        if not shown:
-            return None
-        same_schedule = _longest(context, shown) == paper.iterations
-        published_arms = {
-            title: [arm.name for arm in arms if he15_error_curves(arm.name, paper)] if context.published else []
-            for title, arms in shown.items()
-        }
-        behind = same_schedule and any(published_arms.values())
-        below = not same_schedule and any(published_arms.values())
-        figure, rows = panel_grid(shown, extra_rows=1 if below else 0)
-        for ax, (title, arms) in zip(panel_axes(rows, shown), shown.items(), strict=True):
+
+@dataclass(frozen=True)
+class Lines:
+    """Two columns of metrics.csv that are drawn against iterations."""
+
+    dashed: str
+    solid: str
+    label: str
+    """Of the vertical axis."""
+    caption: str
+    key: Sequence[tuple[str, Mapping[str, Any]]]
+    """(label, properties) of the line styles."""
+    log: bool = False
+    """Whether the vertical axis is logarithmic."""
+
+
+def _beside_published(panels: Panels, lines: Lines, paper: Published, context: Context) -> tuple[Figure, str] | None:
+    """Draw our curves with the published ones of the same nets: grey behind ours, or below if the schedules differ."""
+    shown = shown_panels(context, panels)
+    if not shown:
+        return None
+    same_schedule = _longest(context, shown) == paper.iterations
+    published_arms = {
+        title: [arm.name for arm in arms if paper.curves(arm.name)] if context.published else []
+        for title, arms in shown.items()
+    }
+    behind = same_schedule and any(published_arms.values())
+    below = not same_schedule and any(published_arms.values())
+    figure, rows = panel_grid(shown, extra_rows=1 if below else 0)
+    for ax, (title, arms) in zip(panel_axes(rows, shown), shown.items(), strict=True):
+        style = looks([arm.name for arm in arms])
+        for arm in arms:
+            _our_lines(ax, context.of(arm.name), style[arm.name], arm.name, lines.dashed, lines.solid)
+        ax.set_title(title + (f" (grey: {paper.source})" if same_schedule and published_arms[title] else ""))
+        if same_schedule:
+            for name in published_arms[title]:
+                _published(ax, name, paper, style[name] | {"color": PAPER_GREY})
+            if paper.limits:
+                bottom, top = paper.limits
+                ax.set_ylim(bottom, max(top, 1.1 * _worst(context, shown)))
+        legend_below(ax, list(style), style, len(rows[0]))
+    if below:
+        for ax, (title, arms) in zip(rows[1], shown.items(), strict=True):
             style = looks([arm.name for arm in arms])
-            for arm in arms:
-                _our_lines(ax, context.of(arm.name), style[arm.name], arm.name, "running_train_error", "test_error")
-            ax.set_title(title + (" (grey: He15)" if same_schedule and published_arms[title] else ""))
-            if same_schedule:
-                for name in published_arms[title]:
-                    _published(ax, name, paper, style[name] | {"color": PAPER_GREY})
-                ax.set_ylim(paper.bottom, max(paper.top, 1.1 * _worst(context, shown)))
-            legend_below(ax, list(style), style, len(rows[0]))
-        if below:
-            for ax, (title, arms) in zip(rows[1], shown.items(), strict=True):
-                style = looks([arm.name for arm in arms])
-                for name in published_arms[title]:
-                    _published(ax, name, paper, style[name])
-                ax.set_title(f"{paper.name}: {title},\n{paper.length:,} iterations")
-                ax.set_ylim(paper.bottom, paper.top)
-        label_axes(rows, "error (%)")
-        every_arm = [arm for arms in shown.values() for arm in arms]
-        key = [*ERROR_LINES, *seeds_entry(context, every_arm), *([paper_entry(paper.name)] if behind else [])]
-        line_key(figure, key)
-        caption = (
-            "Training error (dashed: running, on the training batches) and test error (solid, with markers). "
-            f"{of_seeds([len(context.of(arm.name)) for arm in every_arm])}"
-        )
-        if behind:
-            caption += f" Grey: the curves of {paper.name}."
-        elif below:
-            caption += f" Below: the curves of {paper.name} over {paper.length:,} iterations, on different axes."
-        return figure, caption
-
-    return FigureSpec("error_curves", draw)
+            for name in published_arms[title]:
+                _published(ax, name, paper, style[name])
+            ax.set_title(f"{paper.name}: {title},\n{paper.length:,} iterations")
+            if paper.limits:
+                ax.set_ylim(*paper.limits)
+            ax.set_visible(bool(published_arms[title]))
+    if lines.log:
+        for ax in figure.axes:
+            ax.set_yscale("log")
+    label_axes(rows, lines.label)
+    every_arm = [arm for arms in shown.values() for arm in arms]
+    key = [*lines.key, *seeds_entry(context, every_arm), *([paper_entry(paper.name)] if behind else [])]
+    line_key(figure, key)
+    caption = f"{lines.caption} {of_seeds([len(context.of(arm.name)) for arm in every_arm])}"
+    if behind:
+        caption += f" Grey: the curves of {paper.name}."
+    elif below:
+        caption += f" Below: the curves of {paper.name} over {paper.length:,} iterations, on different axes."
+    return figure, caption
 
 
 def _worst(context: Context, shown: Panels) -> float:
@@ -91,11 +116,25 @@ def _worst(context: Context, shown: Panels) -> float:
     return max((error for record in runs if (error := record.value("test_error")) is not None), default=0.0)
 
 
-def curves(name: str, panels: Panels, dashed: str, solid: str, label: str, log: bool = False) -> FigureSpec:
+def curves(
+    name: str,
+    panels: Panels,
+    dashed: str,
+    solid: str,
+    label: str,
+    log: bool = False,
+    published: Published | None = None,
+) -> FigureSpec:
     """Two columns of metrics.csv against iterations, one panel per group of arms.
 
     name: of the figure. dashed, solid: the columns. label: of the vertical axis. log: whether that axis is logarithmic.
+    published: published curves of these columns, drawn as by `error_curves`.
     """
+    caption = f"{_words(dashed).capitalize()} (dashed) and {_words(solid)} (solid, with markers)."
+    key = ((_words(dashed), {"linestyle": "--"}), (_words(solid), {"linestyle": "-"}))
+    if published is not None:
+        lines = Lines(dashed, solid, label, caption, key, log)
+        return FigureSpec(name, partial(_beside_published, panels, lines, published))
 
     def paint(ax: Axes, runs: Sequence[Record], look: dict[str, Any], arm: str) -> bool:
         _our_lines(ax, runs, look, arm, dashed, solid)
@@ -103,8 +142,6 @@ def curves(name: str, panels: Panels, dashed: str, solid: str, label: str, log: 
             ax.set_yscale("log")
         return True
 
-    caption = f"{_words(dashed).capitalize()} (dashed) and {_words(solid)} (solid, with markers)."
-    key = ((_words(dashed), {"linestyle": "--"}), (_words(solid), {"linestyle": "-"}))
     return _panelled(name, panels, paint, label, caption, key)
 
 
@@ -201,8 +238,8 @@ def _to_the_end(record: Record, column: str) -> Curve:
     return x, y
 
 
-def _published(ax: Axes, arm: str, paper: PublishedCurves, look: dict) -> None:
-    for split, (x, y) in he15_error_curves(arm, paper).items():
+def _published(ax: Axes, arm: str, paper: Published, look: dict) -> None:
+    for split, (x, y) in paper.curves(arm).items():
         dashed = split == "train"
         ax.plot(
             x,
@@ -213,7 +250,7 @@ def _published(ax: Axes, arm: str, paper: PublishedCurves, look: dict) -> None:
             marker=None if dashed else look["marker"],
             markersize=3,
             markevery=every(x),
-            label=f"He15 {arm} {split}",
+            label=f"{paper.source} {arm} {split}",
             zorder=1,
         )
 
@@ -234,4 +271,4 @@ def _mean_by_iteration(rows: Sequence[Mapping[str, str]], column: str) -> Curve:
 
 
 def _words(column: str) -> str:
-    return column.replace("_", " ").replace("running train", "running training")
+    return re.sub(r"\btrain\b", "training", column.replace("_", " "))

@@ -1,25 +1,52 @@
-"""Curves of He15, read from the vector paths of its figures (±0.04 points)."""
+"""Published curves: He15's, read from the vector paths of its figures (±0.04 points), and impl-D's table of results."""
 
 from __future__ import annotations
 
 import json
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
 Curve = tuple[list[float], list[float]]
 
 
-@dataclass(frozen=True)
-class PublishedCurves:
-    """A published figure of error curves."""
+class Published(ABC):
+    """Published curves of nets on a schedule."""
 
     name: str
-    """As captions print it, e.g. "He15 figure 6"."""
+    """As captions print it, e.g. "He15 figure 6"; begins with the source's short name."""
     iterations: int
     """Length of the schedule in steps."""
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """Range of the published vertical axis. None: that of the curves."""
+        return None
+
+    @property
+    def source(self) -> str:
+        """Short name of the source."""
+        return self.name.partition(" ")[0]
+
+    @property
+    def length(self) -> int:
+        """Number of iterations that the curves cover."""
+        return self.iterations
+
+    @abstractmethod
+    def curves(self, arm: str) -> dict[str, Curve]:
+        """Return {split: (iterations, values)} of a net, "train" first; empty if it is not shown."""
+
+
+@dataclass(frozen=True)
+class PublishedCurves(Published):
+    """A published figure of error curves, in percent."""
+
+    name: str
+    iterations: int
     bottom: float
     """Lower end of the error axis, in percent."""
     top: float
@@ -33,8 +60,14 @@ class PublishedCurves:
 
     @property
     def length(self) -> int:
-        """Number of iterations that the curves cover."""
         return self.drawn_to or self.iterations
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        return self.bottom, self.top
+
+    def curves(self, arm: str) -> dict[str, Curve]:
+        return he15_error_curves(arm, self)
 
 
 HE15_STEPS = 64_000  # of the nets for CIFAR-10, in figures 6 and 7 and table 6
@@ -98,6 +131,37 @@ def he15_layer_responses(arm: str) -> Curve | None:
     """Return (layers, standard deviations of their responses) of He15 figure 7, in the layers' order; None if not shown."""
     responses = _figures()["fig7_layer_response_std"].get(arm)
     return _columns(responses["original_order"]) if responses else None
+
+
+IMPL_D_EPOCH = 450  # steps
+IMPL_D_NETS = {"original-as-written": "original", "preact-as-written": "proposed", "plain-as-written": "cnn"}
+
+
+@dataclass(frozen=True)
+class ImplDCurves(Published):
+    """The course of impl-D's nets, evaluated after each of 50 epochs: the losses in nats, or the errors in percent."""
+
+    quantity: Literal["loss", "error"]
+    name: str = "impl-D"
+    iterations: int = 50 * IMPL_D_EPOCH
+
+    def curves(self, arm: str) -> dict[str, Curve]:
+        if arm not in IMPL_D_NETS:
+            return {}
+        table = _impl_d()["curves"][IMPL_D_NETS[arm]]
+        curves = {}
+        for split in ("train", "validation"):
+            if self.quantity == "loss":
+                values = table[f"{split}_loss"]
+            else:
+                values = [100 * (1 - accuracy) for accuracy in table[f"{split}_accuracy"]]
+            curves[split] = [float(IMPL_D_EPOCH * epoch) for epoch in range(1, len(values) + 1)], values
+        return curves
+
+
+@cache
+def _impl_d() -> dict[str, Any]:
+    return json.loads((files("resnet_repro.figures") / "impl_d_curves.json").read_text(encoding="utf-8"))
 
 
 def _columns(points: list[list[float]]) -> Curve:

@@ -15,11 +15,13 @@ ERRORS = (
     "test_error",
     "validation_error",
     "test_error_10crop",
+    "mean_validation_error",
     *(f"validation_error_{part}" for part in ("start", "middle", "end")),
 )
 COUNTS = ("parameters", "trainable_parameters", "multiply_adds")
 AFTER_EPOCH_1 = {error: f"{error}_epoch_1" for error in ("train_error", "test_error")}
-LOSSES = ("train_loss", "test_loss", "validation_loss", "mean_validation_loss")
+LOSSES = ("train_loss", "test_loss", "validation_loss", "mean_train_loss", "mean_validation_loss")
+FALLS = ("train_loss_least_fall",)
 
 
 def metrics_of(record: AnyRecord) -> dict[str, float]:
@@ -35,8 +37,8 @@ def metrics_of(record: AnyRecord) -> dict[str, float]:
     may score fewer images than the last evaluation.
     train_error_drop: training error after the first epoch minus the final one, in percentage points.
 
-    A diverged run gets the error (percent) and the loss (nats) of random guessing. It gets no generalization_gap, because
-    guessing would make it 0.
+    A diverged run gets the error (percent) and the loss (nats) of random guessing, which does not fall. It gets no
+    generalization_gap, because guessing would make it 0.
     """
     results = record.diagnostics if isinstance(record, CountRecord) else record.final | record.diagnostics
     row = {metric: value for metric in results if (value := record.value(metric)) is not None}
@@ -55,6 +57,7 @@ def metrics_of(record: AnyRecord) -> dict[str, float]:
         row.update((error, guessing) for error in ERRORS)
         row.update((loss, math.log(classes)) for loss in LOSSES)
         row.update((error, guessing) for error in AFTER_EPOCH_1.values() if error not in row)
+        row.update((fall, 0.0) for fall in FALLS)
     if "test_error" in row:
         row["test_error_of_guessing"] = 100 * row["test_error"] / guessing
     if "train_error" in row:

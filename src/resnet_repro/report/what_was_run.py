@@ -11,6 +11,7 @@ from resnet_repro.records.record import AnyRecord, Record, only_trained
 
 SCALINGS = {
     "pixel-mean": "per-pixel mean subtracted",
+    "none": "pixels in 0 to 255",
     "unit": "pixels in [0, 1]",
     "standard": "channels of zero mean and unit variance",
     "imagenet": "channels scaled by ImageNet's statistics",
@@ -86,6 +87,8 @@ def _recipe(records: Sequence[Record]) -> str:
         SCALINGS[recipe.scaling],
         _augmentation(recipe, in_folders=dataset.class_images is not None),
     ]
+    if recipe.order == "fixed":
+        parts.append("images in the same order in every epoch")
     if recipe.train_images and "train" in dataset.used:
         parts.append(f"{dataset.used['train']:,} of the training images used")
     if recipe.validation_images:

@@ -142,7 +142,8 @@ def _plan_line(request: Request, executor: Executor, pending: Sequence[Run], pla
     elif executor.kind == "cpu":
         steps += ", compiled if that saves time"
     runs = f"{plural(len(pending), 'run')} of up to {plural(longest, 'step')}"
-    return f"{request.experiment.name}: {runs}, {placement}, {executor.precision}, {steps}"
+    precisions = " and ".join(sorted({run.settings.precision for run in pending}))
+    return f"{request.experiment.name}: {runs}, {placement}, {precisions}, {steps}"
 
 
 def _execute_watched(

@@ -48,7 +48,7 @@ def expand(
     """The settings of all runs of a request, seed by seed.
 
     data: the data set of each arm, by the arm's name.
-    precision: "bf16" or "fp32".
+    precision: "bf16" or "fp32", for the arms that don't set theirs.
     device: the kind of device, e.g. "cuda".
     weights: pretrained weights for arms that start from a backbone; None if these are trained.
     """
@@ -78,7 +78,7 @@ def expand(
                     evaluate_every=profile.evaluate_every(iterations),
                     dataset=located.facts.name,
                     dataset_digest=located.digest,
-                    precision=precision,
+                    precision=arm.precision or precision,
                     device=device,
                     stretch=profile.stretches.get(arm.name),
                     resolution=profile.resolution,

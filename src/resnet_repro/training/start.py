@@ -126,4 +126,6 @@ def pairing_key(net: nn.Module, settings: RunSettings) -> str:
     options = (recipe.train_images, recipe.scale, recipe.color, settings.resolution)
     if any(options):  # without them, digests stay comparable with those of older records
         digest.update(str(options).encode())
+    if recipe.order != "shuffled":  # for the same reason
+        digest.update(recipe.order.encode())
     return digest.hexdigest()

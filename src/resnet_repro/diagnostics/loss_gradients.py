@@ -1,0 +1,160 @@
+"""Gradients of the loss by layer and by image: how they grow towards the input, and whether images agree on them.
+
+Both diagnostics use a fixed batch of training images, without augmentation, in training mode, so that batch normalization
+normalizes by the batch. Running statistics are not updated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import mean
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, vjp, vmap
+
+from resnet_repro.diagnostics.diagnostic import Diagnostic, DiagnosticContext
+from resnet_repro.files import Table, read_rows
+from resnet_repro.models.inspect import in_mode, main_path_convolutions
+from resnet_repro.models.recompute import frozen_statistics
+
+GROWTH_IMAGES = 128
+ALIGNED_IMAGES = 64
+AT_ONCE = 4  # images whose gradients are computed together, which bounds the memory
+SMALLEST_NORM = 1e-38
+
+
+class Growth(Diagnostic):
+    """How the gradient norms of the weights of the convolutions grow from layer to layer towards the input, by stage.
+
+    growth_1, growth_2, growth_3: the slope of log10 of the norm against the layer within the first, second and third
+    stage, counted towards the input, on the network at the end (for an untrained arm: at initialization). In decades per
+    layer: 0.083 means that the gradient is multiplied by 1.21 from each layer to the one before it.
+    later_growth_1, ...: the median slope over the measurements after the first tenth of the steps.
+    first_growth_1, ...: the slope before the first step.
+    The table growth.csv has the norms at each measurement.
+    """
+
+    def __init__(self, context: DiagnosticContext) -> None:
+        super().__init__(context)
+        self.tables = [Table(context.folder / "growth.csv", ("layer", "name", "norm"))]
+
+    def along(self, net: nn.Module, step: int) -> None:
+        rows = [
+            {"iteration": step, "layer": layer, "name": name, "norm": norm}
+            for layer, (name, norm) in enumerate(self._norms(net), start=1)
+        ]
+        self.tables[0].append(rows)
+
+    def finish(self, net: nn.Module) -> dict[str, float]:
+        values = {f"growth_{stage}": slope for stage, slope in stage_slopes(self._norms(net)).items()}
+        by_step: dict[int, list[tuple[str, float]]] = {}
+        for row in read_rows(self.tables[0].path):
+            by_step.setdefault(int(row["iteration"]), []).append((row["name"], float(row["norm"])))
+        slopes = {step: stage_slopes(norms) for step, norms in by_step.items()}
+        settings = self.context.settings
+        if 0 in slopes:
+            values |= {f"first_growth_{stage}": slope for stage, slope in slopes[0].items()}
+        later = [of_step for step, of_step in slopes.items() if step > settings.iterations / 10]
+        if later:
+            values |= {f"later_growth_{stage}": float(np.median([s[stage] for s in later])) for stage in later[0]}
+        return values
+
+    def _norms(self, net: nn.Module) -> list[tuple[str, float]]:
+        """Return (convolution, norm of the gradient of its weights) in the order of the layers."""
+        layers = main_path_convolutions(net)
+        ((images, labels),) = self.context.data.batches("train", GROWTH_IMAGES, size=GROWTH_IMAGES)
+        with in_mode(net, training=True), frozen_statistics(net):
+            with self.context.autocast():
+                loss = F.cross_entropy(net(images), labels)
+            gradients = torch.autograd.grad(loss, [layer.weight for _, layer in layers])
+        return [(name, float(g.norm())) for (name, _), g in zip(layers, gradients, strict=True)]
+
+
+def stage_slopes(norms: Sequence[tuple[str, float]]) -> dict[int, float]:
+    """Return {stage: growth of the gradient norm per layer towards the input, in decades}, for stages of several layers.
+
+    norms: (name, norm) in forward order; layers of stage s are named `layer<s>.`. The slope is that of the least-squares
+    line. Norms that are zero or not finite count as 1e-38.
+    """
+    slopes = {}
+    for stage in (1, 2, 3):
+        levels = [
+            math.log10(max(norm, SMALLEST_NORM) if math.isfinite(norm) else SMALLEST_NORM)
+            for name, norm in norms
+            if name.startswith(f"layer{stage}.")
+        ]
+        if len(levels) > 1:
+            slopes[stage] = -float(np.polyfit(range(len(levels)), levels, 1)[0])
+    return slopes
+
+
+class Alignment(Diagnostic):
+    """Whether the gradients of different images point in one direction.
+
+    alignment_1, alignment_2, alignment_3: mean cosine between the gradients of the losses of 64 training images with
+    respect to the weights of the convolutions of a stage; alignment: of all convolutions. 0: the images have nothing in
+    common; 1: they agree. The loss of an image depends on the whole batch through batch normalization, and its gradient
+    includes that. D. Balduzzi et al., *The Shattered Gradients Problem*, 2017; K. Sankararaman et al., *The Impact of
+    Neural Network Overparameterization on Gradient Confusion*, 2020.
+    The table alignment.csv has the cosines at each measurement.
+    """
+
+    def __init__(self, context: DiagnosticContext) -> None:
+        super().__init__(context)
+        self.tables = [Table(context.folder / "alignment.csv", ("stage", "cosine"))]
+
+    def along(self, net: nn.Module, step: int) -> None:
+        cosines = self._cosines(net)
+        self.tables[0].append([{"iteration": step, "stage": stage, "cosine": cos} for stage, cos in cosines.items()])
+
+    def finish(self, net: nn.Module) -> dict[str, float]:
+        return {f"alignment{f'_{stage}' if stage != 'all' else ''}": c for stage, c in self._cosines(net).items()}
+
+    def _cosines(self, net: nn.Module) -> dict[str, float]:
+        ((images, labels),) = self.context.data.batches("train", ALIGNED_IMAGES, size=ALIGNED_IMAGES)
+        names = [f"{name}.weight" for name, _ in main_path_convolutions(net)]
+        with in_mode(net, training=True), frozen_statistics(net):
+            gradients = image_gradients(net, images, labels, names)
+        groups = {str(stage): [n for n in names if n.startswith(f"layer{stage}.")] for stage in (1, 2, 3)}
+        groups["all"] = names
+        return {
+            group: mean_cosine(torch.cat([gradients[name] for name in members], 1))
+            for group, members in groups.items()
+            if members
+        }
+
+
+def image_gradients(net: nn.Module, images: Tensor, labels: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+    """Return {parameter: (N, size) gradients of the N images' losses}, in float32, for the named parameters.
+
+    images: (N, C, H, W). labels: (N,). The network is called once, in its present mode, and the pulled-back gradients of
+    the N losses are taken from this call.
+    """
+    parameters = {name: parameter.detach() for name, parameter in net.named_parameters()}
+    fixed = {name: value for name, value in parameters.items() if name not in names} | {
+        name: value.clone() for name, value in net.named_buffers()
+    }
+
+    def losses(chosen: dict[str, Tensor]) -> Tensor:
+        return F.cross_entropy(functional_call(net, fixed | chosen, (images,)), labels, reduction="none")
+
+    values, pull_back = vjp(losses, {name: parameters[name] for name in names})
+    (gradients,) = vmap(pull_back, chunk_size=AT_ONCE)(torch.eye(len(values), dtype=values.dtype, device=values.device))
+    return {name: gradient.flatten(1) for name, gradient in gradients.items()}
+
+
+def mean_cosine(vectors: Tensor) -> float:
+    """Return the mean cosine between the rows of an (N, size) tensor, over all pairs; rows of zeros have cosine 0.
+
+    Raises ValueError for fewer than two rows.
+    """
+    count = len(vectors)
+    if count < 2:
+        raise ValueError(f"no cosine between {count} vectors: expected two or more")
+    unit = F.normalize(vectors.double(), dim=1)
+    own = float(unit.square().sum())  # 1 for each row that is not zero
+    return (float(unit.sum(0).square().sum()) - own) / (count * (count - 1))
