@@ -420,7 +420,7 @@ def residual_claims() -> list[Claim]:
                 for comparison in all_counts(f"impl-d-{kind}", conv_layers=31, fc_layers=1, depth=32)
             ],
             note=(
-                "True of both residual nets. The CNN of the linked notebook has 24 connected convolutions and two linear layers."
+                "True of both residual nets. In the linked notebook, the CNN connects 24 convolutions and two linear layers."
             ),
         ),
     ]
