@@ -4,7 +4,7 @@
     make complexity PROFILE=paper    the same
 Expected: VGG-16 has 27 times AlexNet's memory, 2.3 times its parameters and 22 times its operations. The lecture has 25,
 2.3 and 19.4, for a VGG-16 that lacks a layer. He15's FLOPs are met at every depth. Seven sentences on the structure of
-networks are wrong, among them two of notes-B's on VGG-16.
+networks are wrong, among them three of notes-B's on VGG.
 """
 
 from collections.abc import Callable

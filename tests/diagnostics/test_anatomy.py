@@ -8,11 +8,12 @@ from counted_nets import counts_of
 from torch import Tensor, nn
 
 from resnet_repro.claims.results import Results
-from resnet_repro.diagnostics.anatomy import measures, receptive_field, stage_ends
+from resnet_repro.diagnostics.anatomy import measures, receptive_field
 from resnet_repro.diagnostics.complexity import (
     build_on_meta,
     layer_costs,
 )
+from resnet_repro.diagnostics.structure import stage_ends
 from resnet_repro.models.catalogue import NETS
 from resnet_repro.models.fragments import stack
 

@@ -28,11 +28,8 @@ _ACTIVATIONS = (
     torch.ops.aten.sigmoid,
     torch.ops.aten.sigmoid_,
 )
-_WEIGHTED = (
-    "ConvolutionBackward",
-    "AddmmBackward",
-    "MmBackward",
-)  # convolutions, linear layers with and without biases
+# Names of autograd's nodes: convolutions, linear layers with biases, and without.
+_WEIGHTED = ("ConvolutionBackward", "AddmmBackward", "MmBackward")
 
 
 @dataclass(frozen=True)
