@@ -29,8 +29,14 @@ def number_text(value: float, unit: str, sign: bool) -> str:
     """Format an effect without its unit. sign: print the sign of positive values; factors have none."""
     if unit not in BASES:
         return number(value, sign)
-    factor = BASES[unit] ** value
-    return f"{factor:,.0f}" if factor >= 100 else f"{factor:.2g}"
+    return factor_text(BASES[unit] ** value)
+
+
+def factor_text(factor: float) -> str:
+    """Format a factor with two decimals near 1, otherwise with two significant digits."""
+    if 0.5 < factor < 2:
+        return f"{factor:.2f}"
+    return f"{factor:,.0f}" if factor >= 10 else f"{factor:.2g}"
 
 
 def claimed_side(low: float | None, high: float | None, unit: str, sign: bool) -> str:

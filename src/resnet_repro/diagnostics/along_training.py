@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_repro.diagnostics.diagnostic import Diagnostic, DiagnosticContext
+from resnet_repro.diagnostics.loss_gradients import Alignment, Growth
 from resnet_repro.diagnostics.shifts import Shifts
 from resnet_repro.files import Table, read_rows
 from resnet_repro.models.inspect import forward_hooks, in_mode, main_path_convolutions
@@ -126,6 +127,8 @@ def _features(context: DiagnosticContext) -> Diagnostic:
 
 
 DIAGNOSTICS: dict[str, Callable[[DiagnosticContext], Diagnostic]] = {
+    "alignment": Alignment,
+    "growth": Growth,
     "inputs": InputShift,
     "distance": Distance,
     "modes": Modes,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import mean
 
 import numpy as np
 import torch
@@ -50,6 +49,9 @@ class Growth(Diagnostic):
         self.tables[0].append(rows)
 
     def finish(self, net: nn.Module) -> dict[str, float]:
+        if not self.context.settings.iterations:  # an untrained arm has no other measurement
+            self.tables[0].rewind(-1)
+            self.along(net, 0)
         values = {f"growth_{stage}": slope for stage, slope in stage_slopes(self._norms(net)).items()}
         by_step: dict[int, list[tuple[str, float]]] = {}
         for row in read_rows(self.tables[0].path):
@@ -64,14 +66,21 @@ class Growth(Diagnostic):
         return values
 
     def _norms(self, net: nn.Module) -> list[tuple[str, float]]:
-        """Return (convolution, norm of the gradient of its weights) in the order of the layers."""
-        layers = main_path_convolutions(net)
         ((images, labels),) = self.context.data.batches("train", GROWTH_IMAGES, size=GROWTH_IMAGES)
-        with in_mode(net, training=True), frozen_statistics(net):
-            with self.context.autocast():
-                loss = F.cross_entropy(net(images), labels)
-            gradients = torch.autograd.grad(loss, [layer.weight for _, layer in layers])
-        return [(name, float(g.norm())) for (name, _), g in zip(layers, gradients, strict=True)]
+        with self.context.autocast():
+            return weight_gradient_norms(net, images, labels)
+
+
+def weight_gradient_norms(net: nn.Module, images: Tensor, labels: Tensor) -> list[tuple[str, float]]:
+    """Return (convolution, norm of the gradient of the mean loss with respect to its weights) in the order of the layers.
+
+    images: (N, C, H, W). labels: (N,). The mode and the running statistics of `net` do not change.
+    """
+    layers = main_path_convolutions(net)
+    with in_mode(net, training=True), frozen_statistics(net):
+        loss = F.cross_entropy(net(images), labels)
+    gradients = torch.autograd.grad(loss, [layer.weight for _, layer in layers])
+    return [(name, float(gradient.norm())) for (name, _), gradient in zip(layers, gradients, strict=True)]
 
 
 def stage_slopes(norms: Sequence[tuple[str, float]]) -> dict[int, float]:
@@ -105,21 +114,22 @@ class Alignment(Diagnostic):
 
     def __init__(self, context: DiagnosticContext) -> None:
         super().__init__(context)
-        self.tables = [Table(context.folder / "alignment.csv", ("stage", "cosine"))]
+        self.tables = [Table(context.folder / "alignment.csv", ("name", "cosine"))]
 
     def along(self, net: nn.Module, step: int) -> None:
         cosines = self._cosines(net)
-        self.tables[0].append([{"iteration": step, "stage": stage, "cosine": cos} for stage, cos in cosines.items()])
+        self.tables[0].append([{"iteration": step, "name": layers, "cosine": cos} for layers, cos in cosines.items()])
 
     def finish(self, net: nn.Module) -> dict[str, float]:
-        return {f"alignment{f'_{stage}' if stage != 'all' else ''}": c for stage, c in self._cosines(net).items()}
+        names = {"all": "alignment"} | {f"stage {stage}": f"alignment_{stage}" for stage in (1, 2, 3)}
+        return {names[layers]: cosine for layers, cosine in self._cosines(net).items()}
 
     def _cosines(self, net: nn.Module) -> dict[str, float]:
         ((images, labels),) = self.context.data.batches("train", ALIGNED_IMAGES, size=ALIGNED_IMAGES)
         names = [f"{name}.weight" for name, _ in main_path_convolutions(net)]
-        with in_mode(net, training=True), frozen_statistics(net):
+        with in_mode(net, training=True):
             gradients = image_gradients(net, images, labels, names)
-        groups = {str(stage): [n for n in names if n.startswith(f"layer{stage}.")] for stage in (1, 2, 3)}
+        groups = {f"stage {stage}": [n for n in names if n.startswith(f"layer{stage}.")] for stage in (1, 2, 3)}
         groups["all"] = names
         return {
             group: mean_cosine(torch.cat([gradients[name] for name in members], 1))
@@ -131,19 +141,20 @@ class Alignment(Diagnostic):
 def image_gradients(net: nn.Module, images: Tensor, labels: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
     """Return {parameter: (N, size) gradients of the N images' losses}, in float32, for the named parameters.
 
-    images: (N, C, H, W). labels: (N,). The network is called once, in its present mode, and the pulled-back gradients of
-    the N losses are taken from this call.
+    images: (N, C, H, W). labels: (N,). The network is called once, in its present mode, and the gradients of the N losses are
+    pulled back through this call. Running statistics do not change.
     """
     parameters = {name: parameter.detach() for name, parameter in net.named_parameters()}
-    fixed = {name: value for name, value in parameters.items() if name not in names} | {
-        name: value.clone() for name, value in net.named_buffers()
-    }
+    fixed = {name: value for name, value in parameters.items() if name not in names}
+    with frozen_statistics(net):
+        fixed |= {name: value.clone() for name, value in net.named_buffers()}
 
-    def losses(chosen: dict[str, Tensor]) -> Tensor:
-        return F.cross_entropy(functional_call(net, fixed | chosen, (images,)), labels, reduction="none")
+        def losses(chosen: dict[str, Tensor]) -> Tensor:
+            return F.cross_entropy(functional_call(net, fixed | chosen, (images,)), labels, reduction="none")
 
-    values, pull_back = vjp(losses, {name: parameters[name] for name in names})
-    (gradients,) = vmap(pull_back, chunk_size=AT_ONCE)(torch.eye(len(values), dtype=values.dtype, device=values.device))
+        values, pull_back = vjp(losses, {name: parameters[name] for name in names})
+        cotangents = torch.eye(len(values), dtype=values.dtype, device=values.device)
+        (gradients,) = vmap(pull_back, chunk_size=AT_ONCE)(cotangents)
     return {name: gradient.flatten(1) for name, gradient in gradients.items()}
 
 

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from resnet_repro.claims.judge import Judgement
+from resnet_repro.claims.wording import factor_text
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.parsing import plural
 from resnet_repro.records.metrics import metrics_of
@@ -161,18 +162,13 @@ def _formatted(numbers: Mapping[str, float], form: str) -> dict[str, str]:
     if form == "count":
         return {name: f"{value:,.0f}" for name, value in numbers.items()}
     if form == "doublings":
-        return {name: _short(2**value) for name, value in numbers.items()}
+        return {name: factor_text(2**value) for name, value in numbers.items()}
     if form == "decades":
-        return {name: _short(10**value) for name, value in numbers.items()}
+        return {name: factor_text(10**value) for name, value in numbers.items()}
     if form:
         raise ValueError(f"invalid form {form!r} of a number in an answer: expected count, decades or doublings")
     digits = decimals(list(numbers.values()))
     return {name: f"{value:,.{digits}f}".replace("-", "−") for name, value in numbers.items()}
-
-
-def _short(value: float) -> str:
-    """Format with two significant digits, or as an integer from 10 on."""
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def decimals(values: Sequence[float]) -> int:

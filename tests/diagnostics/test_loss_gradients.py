@@ -1,0 +1,135 @@
+"""Gradients by layer and by image, on cases whose answer is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from trained_runs import diagnostic_context
+
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.config.recipes import HE15_CIFAR
+from resnet_repro.diagnostics.loss_gradients import (
+    Alignment,
+    Growth,
+    image_gradients,
+    mean_cosine,
+    stage_slopes,
+    weight_gradient_norms,
+)
+from resnet_repro.files import read_rows
+from resnet_repro.models import build
+from resnet_repro.theory import MEAN_FIELD_GROWTH
+
+
+def test_slopes_are_per_layer_towards_the_input_and_by_stage() -> None:
+    norms = [("conv1", 7.0), *[(f"layer1.{i}.conv1", 1.21**-i) for i in range(6)], ("layer2.0.conv1", 3.0)]
+    norms += [(f"layer3.{i}.conv1", 10.0**i) for i in range(3)]
+    slopes = stage_slopes(norms)
+    assert slopes == {1: pytest.approx(torch.tensor(1.21).log10().item()), 3: pytest.approx(-1.0)}
+    dead = stage_slopes([("layer1.0.conv1", float("nan")), ("layer1.0.conv2", 0.0), ("layer1.1.conv1", 1.0)])
+    assert dead[1] == pytest.approx(-19.0)  # levels -38, -38, 0
+
+
+@pytest.mark.parametrize(
+    ("vectors", "cosine"),
+    [
+        ([[1.0, 2.0], [2.0, 4.0], [0.5, 1.0]], 1.0),
+        ([[1.0, 0.0], [0.0, 3.0]], 0.0),
+        ([[1.0, 0.0], [-5.0, 0.0]], -1.0),
+        ([[1.0, 0.0], [1.0, 1.0], [0.0, 2.0]], (2**0.5 / 2 + 2**0.5 / 2 + 0.0) / 3),
+        ([[1.0, 0.0], [0.0, 0.0]], 0.0),
+    ],
+)
+def test_mean_cosine_over_all_pairs(vectors: list[list[float]], cosine: float) -> None:
+    assert mean_cosine(torch.tensor(vectors)) == pytest.approx(cosine, abs=1e-6)
+
+
+def test_mean_cosine_needs_two_vectors() -> None:
+    with pytest.raises(ValueError, match="1 vectors"):
+        mean_cosine(torch.ones(1, 3))
+
+
+def test_image_gradients_of_a_linear_net_are_outer_products() -> None:
+    """The gradient of the cross-entropy of W x with respect to W is (softmax - one-hot) xᵀ."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 4, bias=False))
+    images, labels = torch.randn(5, 3, 2, 2, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 3, 0])
+    (gradients,) = image_gradients(net, images, labels, ["1.weight"]).values()
+    x = images.flatten(1)
+    error = net(images).detach().softmax(1) - torch.eye(4)[labels]
+    assert torch.allclose(gradients, torch.einsum("no,ni->noi", error, x).flatten(1), atol=1e-6)
+
+
+def test_image_gradients_average_to_the_gradient_of_the_batch_and_leave_the_net_alone() -> None:
+    net = build(cifar_arm("plain", 8, HE15_CIFAR).model, 10, seed=0).train()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    images, labels = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(6)
+    names = ["conv1.weight", "layer2.0.conv1.weight"]
+    gradients = image_gradients(net, images, labels, names)
+    parameters = dict(net.named_parameters())
+    whole = torch.autograd.grad(nn.functional.cross_entropy(net(images), labels), [parameters[name] for name in names])
+    for name, of_batch in zip(names, whole, strict=True):
+        assert gradients[name].shape == (6, of_batch.numel())
+        assert torch.allclose(gradients[name].mean(0), of_batch.flatten(), atol=1e-5)
+    net.load_state_dict(before)
+    image_gradients(net.eval(), images, labels, names)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+
+
+class WideNet(nn.Module):
+    """Random layers of 256 units, each with batch normalization and ReLU, or with neither."""
+
+    def __init__(self, normalized: bool, layers: int = 12, width: int = 256) -> None:
+        super().__init__()
+        blocks: list[nn.Module] = []
+        for layer in range(layers):
+            block = nn.Sequential()
+            block.add_module("conv1", nn.Conv2d(3 if layer == 0 else width, width, 1, bias=False))
+            if normalized:
+                block.add_module("bn1", nn.BatchNorm2d(width))
+                block.add_module("relu", nn.ReLU())
+            blocks.append(block)
+        self.layer1 = nn.Sequential(*blocks)
+        self.fc = nn.Linear(width, 10)
+        generator = torch.Generator().manual_seed(0)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                if normalized:
+                    nn.init.normal_(module.weight, std=0.3, generator=generator)
+                else:
+                    nn.init.orthogonal_(module.weight, generator=generator)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.layer1(x).mean((2, 3)))
+
+
+@pytest.mark.parametrize(("normalized", "growth", "tolerance"), [(True, MEAN_FIELD_GROWTH, 0.03), (False, 1.0, 0.02)])
+def test_growth_in_wide_random_nets_is_that_of_theory(normalized: bool, growth: float, tolerance: float) -> None:
+    """Batch normalization with ReLU: sqrt(π/(π - 1)), at any variance of the weights. Orthogonal linear layers: 1."""
+    generator = torch.Generator().manual_seed(1)
+    images, labels = torch.randn(256, 3, 1, 1, generator=generator), torch.randint(10, (256,), generator=generator)
+    norms = weight_gradient_norms(WideNet(normalized), images, labels)
+    assert 10 ** stage_slopes(norms[2:])[1] == pytest.approx(growth, abs=tolerance)
+
+
+def test_measurements_along_a_training_keep_the_net_and_its_statistics(tiny_data: Path, tmp_path: Path) -> None:
+    arm = cifar_arm("resnet", 14, HE15_CIFAR, watch=("growth", "alignment"))
+    context = diagnostic_context(tmp_path, tiny_data, arm)
+    net = build(arm.model, 10, seed=0)
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    values: dict[str, float] = {}
+    for diagnostic in (Growth(context), Alignment(context)):
+        diagnostic.tables[0].rewind(-1)
+        for step in (0, context.settings.iterations):
+            diagnostic.along(net, step)
+        values |= diagnostic.finish(net)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+    assert values["growth_1"] == values["first_growth_1"] == values["later_growth_1"]
+    assert {name for name in values if name.startswith("alignment")} == {
+        "alignment", "alignment_1", "alignment_2", "alignment_3",
+    }  # fmt: skip
+    assert all(-1 / 63 - 1e-6 <= values[name] <= 1 for name in values if name.startswith("alignment"))
+    cosines = [float(row["cosine"]) for row in read_rows(tmp_path / "alignment.csv")]
+    assert len(cosines) == 8 and cosines[:4] == cosines[4:]
