@@ -112,7 +112,7 @@ normalization: ## compare kinds of normalization, at their best rates and with r
 construction: ## build a deeper net from a trained shallow one, and continue training (quick: 23 minutes)
 features: ## measure what layers of plain and residual nets represent, and what a block is worth (quick: 20 minutes)
 complexity: ## count the cost of LeNet to ResNet-152, layer by layer (half a minute, no data)
-mnist: ## compare perceptron, CNN and LeNet, as published in a post and corrected (9 minutes)
+mnist: ## compare perceptron, CNN and LeNet, as published in a post and corrected (11 minutes)
 fashion: ## compare bottleneck ResNets with few and many blocks with a VGG (quick: 20 minutes)
 auxiliary: ## test GoogLeNet's auxiliary heads, without batch normalization (quick: 15 minutes)
 activation: ## compare ReLU, tanh, sigmoid and dropout, each at its best learning rate (quick: 17 minutes)

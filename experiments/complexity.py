@@ -1,11 +1,13 @@
-"""What the architectures cost: memory, parameters and operations, layer by layer.  notes-B; He15 table 1; blog-E.
+"""What the architectures are and cost: layers, memory, parameters, operations.  notes-B; He15 table 1; blog-E.
 
-    make complexity                  counts every network from its modules: under a minute, no data
+    make complexity                  counts every network from its modules: a minute, no data
     make complexity PROFILE=paper    the same
 Expected: VGG-16 has 27 times AlexNet's memory, 2.3 times its parameters and 22 times its operations. The lecture has 25,
-2.3 and 19.4, for a VGG-16 that lacks a layer. He15's FLOPs are met at every depth.
+2.3 and 19.4, for a VGG-16 that lacks a layer. He15's FLOPs are met at every depth. Seven sentences on the structure of
+networks are wrong, among them three of notes-B's on VGG.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from resnet_repro.claims.claim import Claim
@@ -30,6 +32,7 @@ ZFNET_FILTERS = {3: 512, 4: 1024, 5: 512}  # by convolution, counted from 1
 CLASSICS = ("lenet-5", "alexnet", "alexnet-torchvision", "zfnet", "vgg-16", "vgg-19", "googlenet")
 IMAGENET = ("plain-34", *(f"resnet-{depth}" for depth in (18, 34, 50, 101, 152)))
 HE15_BOTTLENECKS = tuple(f"resnet-{depth}-he15" for depth in (50, 101, 152))
+CIFAR_IMAGE = (3, 32, 32)
 CIFAR = ("plain-20", "plain-56", *(f"resnet-{depth}" for depth in (20, 32, 44, 56, 110, 1202)))
 
 # He15 table 1 and section 3.3. FLOPs there are multiply-adds.
@@ -83,7 +86,10 @@ def catalogued_arm(name: str) -> CountedArm:
 
 
 def part(name: str, builder: str, shape: tuple[int, int, int], **options: Any) -> CountedArm:
-    """A part or variant of a network that serves a claim. The tables of networks leave it out."""
+    """A part or variant of a network that serves a claim. The tables of networks leave it out.
+
+    options: `classes`, and arguments of the builder.
+    """
     return counted_arm(name, builder, shape, control=True, **options)
 
 
@@ -98,6 +104,359 @@ def lecture_ratios(net: str) -> list[Exact]:
         published_ratio("weighted_memory_kib", net, "alexnet", 25),
         published_ratio("params", net, "alexnet", 2.3),
         published_ratio("macs", net, "alexnet", 19.4),
+    ]
+
+
+def all_counts(net: str, **counts: int) -> list[Exact]:
+    """Comparisons: each metric, counted on `net`, equals its value."""
+    return [count_is(metric, net, value) for metric, value in counts.items()]
+
+
+def costs(compare: Callable[..., Exact], arm: str, of: str, threshold: float = 1.0) -> list[Exact]:
+    """Comparisons of the memory, the parameters and the operations of two networks, each with the same threshold."""
+    return [compare(metric, arm, of, threshold) for metric in ("memory_kib", "params", "macs")]
+
+
+def vgg_claims() -> list[Claim]:
+    return [
+        Claim(
+            "X14",
+            source="notes-B",
+            text="In VGG, all convolutions are 3×3 with stride 1 and padding 1, and all max poolings 2×2 with stride 2.",
+            test=[
+                comparison
+                for net in ("vgg-16", "vgg-19")
+                for comparison in all_counts(
+                    net,
+                    smallest_conv_kernel=3,
+                    largest_conv_kernel=3,
+                    largest_conv_stride=1,
+                    smallest_conv_padding=1,
+                    largest_conv_padding=1,
+                    smallest_pool_kernel=2,
+                    largest_pool_kernel=2,
+                    smallest_pool_stride=2,
+                    largest_pool_stride=2,
+                )
+            ],
+        ),
+        Claim(
+            "X15",
+            source="notes-B",
+            text="In VGG, the channels double after every pooling.",
+            test=[count_is(f"stage{stage}_growth", "vgg-16", 2) for stage in (2, 3, 4, 5)],
+            note="After the fourth pooling they stay at 512. After the fifth there is no convolution.",
+        ),
+        Claim(
+            "X16",
+            source="notes-B",
+            text="VGG-16 has five stages of two convolutions and one pooling; stages 4 and 5 have one convolution more.",
+            test=[
+                *all_counts("vgg-16", stages=5, pool_layers=5),
+                *(
+                    count_is(f"stage{stage}_convs", "vgg-16", convolutions)
+                    for stage, convolutions in enumerate((2, 2, 2, 3, 3), start=1)
+                ),
+            ],
+            note="Stage 3 has three convolutions as well. The lecture's totals lack that convolution too: see X4b.",
+        ),
+        Claim(
+            "X17",
+            source="notes-B",
+            text="VGG-16 is far larger than AlexNet in memory, parameters and operations.",
+            test=costs(ratio_above, "vgg-16", "alexnet", 2),
+            note="Far larger: more than twice.",
+        ),
+        Claim(
+            "X18",
+            source="notes-B",
+            text="VGG-16 has five fully connected stages and three fully connected layers.",
+            test=[count_above("fc_layers", "vgg-16", 7, "")],
+            note="Five stages of a layer or more, and three layers, are at least eight. A slip: the stages hold convolutions.",
+        ),
+    ]
+
+
+def alexnet_claims() -> list[Claim]:
+    return [
+        Claim(
+            "X19",
+            source="notes-B",
+            text="AlexNet takes 227×227 images and has five convolutions, max pooling, three linear layers, and ReLU.",
+            test=[
+                *all_counts("alexnet", input_side=227, conv_layers=5, fc_layers=3, relus=7),
+                count_above("max_pools", "alexnet", 0, ""),
+            ],
+            note="ReLU: after all layers with weights but the last.",
+        ),
+        Claim(
+            "X20",
+            source="notes-B",
+            text="From AlexNet to ZFNet to VGG, networks got ever larger.",
+            test=[*costs(ratio_above, "zfnet", "alexnet"), *costs(ratio_above, "vgg-16", "zfnet")],
+        ),
+        Claim(
+            "X21",
+            source="notes-B",
+            text="AlexNet's memory is largest at the first convolution, then falls; linear layers need little.",
+            test=[
+                *all_counts("alexnet", memory_peak_depth=0, conv_memory_rises=0),
+                count_below("fc_memory_share", "alexnet", 5, "%"),
+            ],
+            note="Little: less than 5 % of the memory.",
+        ),
+        Claim(
+            "X22",
+            source="notes-B",
+            text="AlexNet's parameters are few in convolutions, jump at the first linear layer, then fall.",
+            test=[
+                count_above("fc_jump", "alexnet", 10, "×"),
+                count_is("fc_params_rises", "alexnet", 0),
+            ],
+            note="Few, and a jump: every convolution has less than a tenth of the first linear layer's parameters.",
+        ),
+        Claim(
+            "X23",
+            source="notes-B",
+            text="AlexNet's operations are most where the filters are many and the data large.",
+            test=all_counts("alexnet", macs_peak_conv=2, filters_data_peak_conv=2),
+            note=(
+                "The second convolution has the most operations, and the largest product of filters and output numbers. The "
+                "first has larger data, and the third more filters."
+            ),
+        ),
+    ]
+
+
+def googlenet_claims() -> list[Claim]:
+    return [
+        Claim(
+            "X24",
+            source="notes-B",
+            text="GoogLeNet aims at efficiency: it is lighter than VGG-16 in memory, parameters and operations.",
+            test=costs(ratio_below, "googlenet", "vgg-16"),
+        ),
+        Claim(
+            "X25",
+            source="notes-B",
+            text="An Inception module has four parallel branches with kernels of different sizes.",
+            test=all_counts("inception-3a", branches=4, smallest_conv_kernel=1, largest_conv_kernel=5),
+        ),
+        Claim(
+            "X26",
+            source="notes-B",
+            text="GoogLeNet's last tensor has 1024 channels of 7×7, and average pooling makes it a vector of 1024 numbers.",
+            test=all_counts("googlenet", last_channels=1024, last_side=7, fc_inputs=1024),
+        ),
+    ]
+
+
+def layer_claims() -> list[Claim]:
+    """Claims on single layers, and on the classical networks that have them."""
+    return [
+        Claim(
+            "X27",
+            source="notes-B",
+            text="A 1×1 convolution keeps the map and changes the channels, as from 64×56×56 to 32×56×56.",
+            test=all_counts("conv-1x1", last_channels=32, last_side=56),
+        ),
+        Claim(
+            "X28",
+            source="notes-B",
+            text="Pooling windows generally do not overlap, since the stride is the size of the kernel.",
+            test=[
+                count_is("overlapping_pools", net, 0) for net in ("lenet-5", "alexnet", "zfnet", "vgg-16", "googlenet")
+            ],
+            note="Two of the five networks that the source describes have such pooling. The others pool 3×3 with stride 2.",
+        ),
+        Claim(
+            "X29",
+            source="notes-B",
+            text="A strided convolution shrinks the map as well, but has parameters; pooling has none and is fast.",
+            test=[
+                count_equals("last_side", "conv-3x3-stride-2", of="pool-2x2"),
+                count_above("params", "conv-3x3-stride-2", 0, ""),
+                count_is("pool_params", "pool-2x2", 0),
+                ratio_below("operations", "pool-2x2", "conv-3x3-stride-2", 0.1),
+            ],
+            note="Fast: a tenth of the operations, if a comparison counts as one. On 64 channels of 56×56 pixels.",
+        ),
+        Claim(
+            "X30",
+            source="notes-B",
+            text="LeNet-5 is a sequence of convolution, ReLU and pooling, twice, and then of linear layers.",
+            test=[
+                count_above("pool_layers", "lenet-5", 1, ""),
+                count_above("fc_layers", "lenet-5", 1, ""),
+                count_above("relus", "lenet-5", 1, ""),
+            ],
+            note="LeNet-5 of 1998 has tanh. ReLU came with AlexNet, in 2012.",
+        ),
+        Claim(
+            "X31",
+            source="blog-E",
+            text="The larger the stride, the smaller the map.",
+            test=[
+                ratio_below("last_side", f"conv-3x3-stride-{stride}", of=f"conv-3x3-stride-{stride - 1}")
+                for stride in (2, 3)
+            ],
+        ),
+        Claim(
+            "X32",
+            source="blog-E",
+            text="Padding keeps the map of a convolution from getting smaller; without it, 28 pixels become 26 and then 24.",
+            test=[
+                count_is("last_side", "mnist-conv-padding-1", 28),
+                count_is("last_side", "mnist-conv-padding-0", 26),
+                count_is("last_side", "mnist-cnn", 24),
+            ],
+            note=(
+                "3×3 convolutions. The post lists “zero padding (0)” among the kinds of padding; the padding=0 of its CNN is "
+                "none at all."
+            ),
+        ),
+        Claim(
+            "X33",
+            source="blog-E",
+            text="Pooling halves the map, has no parameters and keeps the number of channels.",
+            test=[
+                comparison
+                for net, poolings in (("mnist-lenet", 2), ("vgg-16", 5))
+                for comparison in all_counts(
+                    net, pool_layers=poolings, halving_pools=poolings, pool_params=0, pool_channel_changes=0
+                )
+            ],
+            note="For 2×2 windows, as in the post's LeNet. AlexNet's 3×3 windows make 27 of 56 pixels.",
+        ),
+        Claim(
+            "X34",
+            source="blog-E",
+            text="More output channels cost more.",
+            test=costs(ratio_above, "mnist-conv-8-channels", "mnist-conv-padding-0"),
+            note="Eight channels against four. The sentence's other halves, more features and overfitting, are not counted.",
+        ),
+    ]
+
+
+def residual_claims() -> list[Claim]:
+    """Claims on residual networks and their blocks."""
+    return [
+        Claim(
+            "X35",
+            source="blog-A",
+            text="Before ResNet, networks had at most about 22 layers; ResNet has 152.",
+            test=[
+                *all_counts("googlenet", depth=22),
+                *(
+                    count_below("depth", net, 23, "layers")
+                    for net in ("lenet-5", "alexnet", "zfnet", "vgg-16", "vgg-19")
+                ),
+                count_is("depth", "resnet-152", 152),
+            ],
+            note="Of the networks counted here: highway networks of the same year were trained with 100 layers.",
+        ),
+        Claim(
+            "X36",
+            source="blog-A",
+            text="A plain net of 56 layers has very many more parameters than one of 20.",
+            test=[ratio_above("params", "plain-56", of="plain-20", threshold=2)],
+            note="Very many more: more than twice.",
+        ),
+        Claim(
+            "X37",
+            source="blog-A",
+            text="ResNet shrinks maps by convolutions with stride 2 and has no max pooling.",
+            test=[
+                *(count_is("largest_conv_stride", net, 2) for net in ("resnet-34", "resnet-56")),
+                *(count_is("max_pools", net, 0) for net in ("resnet-34", "resnet-56")),
+            ],
+            note="True of He15's nets for CIFAR. Its nets for ImageNet have one max pooling, after the first convolution.",
+        ),
+        Claim(
+            "X38",
+            source="blog-A, impl-D",
+            text="Along ResNet, the number of filters doubles from stage to stage.",
+            test=[
+                *(count_is(f"stage{stage}_growth", "resnet-34", 2) for stage in (3, 4, 5)),
+                *(count_is(f"stage{stage}_growth", "resnet-56", 2) for stage in (2, 3)),
+            ],
+            note="Where a block has stride 2. The first two stages of resnet-34, divided by its max pooling, have 64 channels.",
+        ),
+        Claim(
+            "X39",
+            source="He15 figure 5, blog-C, blog-E",
+            text="A bottleneck has fewer parameters and operations than a block of two 3×3 convolutions.",
+            test=[
+                count_is("conv_params", "block-basic-64", 73_728),
+                count_is("conv_params", "block-bottleneck-256", 69_632),
+                *(
+                    ratio_below(metric, "block-bottleneck-256", of="block-basic-64")
+                    for metric in ("conv_params", "macs")
+                ),
+            ],
+            note=(
+                "The pair of figure 5: 64 channels against 256, so the bottleneck has four times the channels outside. The "
+                "paper calls their cost similar."
+            ),
+        ),
+        Claim(
+            "X40",
+            source="blog-E",
+            text="A bottleneck has one layer more, and more activation functions.",
+            test=[
+                *all_counts("block-basic-64", depth=2, activations=2),
+                *all_counts("block-bottleneck-256", depth=3, activations=3),
+                ratio_above("activations", "resnet-50", of="resnet-34"),
+            ],
+            note="resnet-50 has bottlenecks in place of resnet-34's blocks.",
+        ),
+        Claim(
+            "X41",
+            source="impl-D",
+            text="Each of the three nets of impl-D has 31 convolutions and one linear layer.",
+            test=[
+                comparison
+                for kind in ("original", "preact", "plain")
+                for comparison in all_counts(f"impl-d-{kind}", conv_layers=31, fc_layers=1, depth=32)
+            ],
+            note=(
+                "True of both residual nets. In the linked notebook, the CNN connects 24 convolutions and two linear layers."
+            ),
+        ),
+    ]
+
+
+def single_layers() -> list[CountedArm]:
+    """Layers, and the networks of blog-E's post, that serve claims."""
+
+    def conv(name: str, shape: tuple[int, int, int], **options: int) -> CountedArm:
+        return part(name, "fragments.conv", shape, in_channels=shape[0], **options)
+
+    large, mnist = (64, 56, 56), (1, 28, 28)
+    return [
+        conv("conv-1x1", large, channels=32, kernel=1),
+        *(conv(f"conv-3x3-stride-{s}", large, channels=64, kernel=3, stride=s, padding=1) for s in (1, 2, 3)),
+        part("pool-2x2", "fragments.pool", large),
+        *(conv(f"mnist-conv-padding-{p}", mnist, channels=4, kernel=3, padding=p) for p in (0, 1)),
+        conv("mnist-conv-8-channels", mnist, channels=8, kernel=3),
+        *(part(f"mnist-{kind}", "mnist.mnist_net", mnist, classes=10, kind=kind) for kind in ("cnn", "lenet")),
+    ]
+
+
+def residual_parts() -> list[CountedArm]:
+    """The pair of blocks of He15 figure 5 and the nets of impl-D."""
+    return [
+        *(
+            part(
+                f"block-{kind}-{channels}", "fragments.residual_block", (channels, 56, 56), kind=kind, channels=channels
+            )
+            for kind, channels in (("basic", 64), ("bottleneck", 256))
+        ),
+        *(
+            part(f"impl-d-{kind}", "impl_d.residual_net", CIFAR_IMAGE, classes=10, kind=kind)
+            for kind in ("original", "preact")
+        ),
+        part("impl-d-plain", "impl_d.plain_net", CIFAR_IMAGE, classes=10),
     ]
 
 
@@ -130,11 +489,14 @@ def complexity() -> Experiment:
     return Experiment(
         name="complexity",
         title="Complexity: what the architectures cost",
-        question="Which layers of well-known architectures hold the memory, parameters and operations? What made them cheaper?",
-        source="notes-B; He15 table 1 and section 3.3; blog-E",
+        question=(
+            "Which layers of well-known architectures hold the memory, parameters and operations? What made them cheaper? Are "
+            "they built as the sources say?"
+        ),
+        source="notes-B; EECS 498 lecture 8; He15 table 1, figure 5 and section 3.3; blog-A; blog-C; blog-E; impl-D",
         dataset="none",
         arms=[],
-        networks=[*nets, *stems, *stacks, *stages, *inceptions, *variants],
+        networks=[*nets, *stems, *stacks, *stages, *inceptions, *variants, *single_layers(), *residual_parts()],
         profiles=[
             Profile("quick", iterations=0, seeds=(0,), evaluations=1, dataset="none"),
             Profile("paper", iterations=0, seeds=(0,), evaluations=1, dataset="none"),
@@ -171,7 +533,7 @@ def complexity() -> Experiment:
             ),
             Claim(
                 "X4",
-                source="notes-B",
+                source="EECS 498 lecture 8",
                 text="VGG-16 has 25 times AlexNet's memory, 2.3 times its parameters and 19.4 times its operations.",
                 test=lecture_ratios("vgg-16"),
                 note=(
@@ -326,6 +688,11 @@ def complexity() -> Experiment:
                     "and Inception modules reduce the channels, and AlexNet goes from 384 to 256."
                 ),
             ),
+            *vgg_claims(),
+            *alexnet_claims(),
+            *googlenet_claims(),
+            *layer_claims(),
+            *residual_claims(),
         ],
         answers=[
             "VGG-16 needs {vgg-16.weighted_memory_kib / alexnet.weighted_memory_kib} times AlexNet's memory, "

@@ -20,7 +20,10 @@ COUNTED = (
     "lenet-5", "alexnet", "vgg-16", "zfnet", "googlenet", "plain-34", "resnet-34", "resnet-34-A", "resnet-50",
     "plain-56", "resnet-56", "vgg-16-without-conv3-3", "googlenet-stem", "vgg-16-stem", "two-3x3", "one-5x5", "three-3x3",
     "one-7x7", "stage-64-on-224", "stage-128-on-112", "stage-256-on-56", "inception-3a",
-    "inception-3a-without-bottlenecks",
+    "inception-3a-without-bottlenecks", "vgg-19", "resnet-152", "plain-20", "conv-1x1", "conv-3x3-stride-1",
+    "conv-3x3-stride-2", "conv-3x3-stride-3", "pool-2x2", "mnist-conv-padding-0", "mnist-conv-padding-1",
+    "mnist-conv-8-channels", "mnist-cnn", "mnist-lenet", "block-basic-64", "block-bottleneck-256", "impl-d-original",
+    "impl-d-preact", "impl-d-plain",
 )  # fmt: skip
 
 

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from resnet_repro.claims.results import Results
 from resnet_repro.config.arm import ModelSpec
-from resnet_repro.diagnostics.anatomy import measures, receptive_field, stage_ends
+from resnet_repro.diagnostics.anatomy import measures, receptive_field
 from resnet_repro.diagnostics.complexity import (
     build_on_meta,
     layer_costs,
 )
+from resnet_repro.diagnostics.structure import stage_ends
 from resnet_repro.models.catalogue import NETS
 from resnet_repro.models.fragments import stack
 
@@ -98,3 +99,29 @@ def test_measures_of_linear_layers_distinguish_pooling_and_flattening() -> None:
     assert flat["conv_macs_share"] == pytest.approx(100 * 64 * 36 / (64 * 36 + 256 * 16 + 160))
     assert (pooled["fc_layers"], pooled["pool_params"]) == (1, 0)
     assert pooled["fc_params_saved"] == pytest.approx(100 * 2520 / 2570)
+
+
+def test_the_course_of_costs_from_layer_to_layer() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1),  # 512 numbers, 80 parameters, 4,608 multiply-adds
+        nn.MaxPool2d(2),
+        nn.Conv2d(8, 16, 3, padding=1),  # 256 numbers, 1,168 parameters, 18,432 multiply-adds
+        nn.Conv2d(16, 32, 1),  # 512 numbers, 544 parameters, 8,192 multiply-adds
+        nn.Flatten(),
+        nn.Linear(512, 10),  # 5,130 parameters
+        nn.Linear(10, 1000),  # 11,000 parameters
+    )
+    values = counts_of(net, (1, 8, 8))
+    assert (values["conv_memory_rises"], values["fc_params_rises"]) == (1, 1)
+    assert (values["macs_peak_conv"], values["filters_data_peak_conv"]) == (2, 3)
+    assert values["fc_jump"] == 5130 / 1168
+    assert values["fc_inputs"] == 512
+    pooled = 8 * 4 * 4 * 4
+    assert values["operations"] == 4608 + 18_432 + 8192 + 5120 + 10_000 + pooled
+    assert values["fc_memory_share"] == pytest.approx(100 * 1010 / (512 + 128 + 256 + 512 + 1010))
+
+
+def test_a_part_without_parameters_has_no_shares_of_them() -> None:
+    values = counts_of(nn.Sequential(nn.MaxPool2d(2)), (4, 8, 8))
+    assert not {"fc_params_share", "conv_macs_share", "conv_memory_rises"} & set(values)
+    assert (values["operations"], values["pool_params"], values["depth"]) == (4 * 4 * 4 * 4, 0, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -54,3 +55,19 @@ def test_counting_needs_no_data_and_is_not_repeated(
     assert main([*arguments, "--no-report"]) == 0
     assert "counting" not in capsys.readouterr().out
     assert record.read_text() == before
+
+
+def test_a_record_without_a_metric_of_a_claim_is_counted_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Records of earlier versions lack the measures that later claims compare."""
+    arguments = ["run", "complexity", "--arms", "alexnet,lenet-5", "--no-report", "--runs-dir", str(tmp_path)]
+    assert main(arguments) == 0
+    path = tmp_path / "complexity" / "quick" / "alexnet" / "seed0" / "record.json"
+    whole = json.loads(path.read_text())
+    older = {**whole, "diagnostics": {k: v for k, v in whole["diagnostics"].items() if k != "fc_jump"}}
+    path.write_text(json.dumps(older))
+    capsys.readouterr()
+    assert main(arguments) == 0
+    assert "counting 1 network" in capsys.readouterr().out
+    assert json.loads(path.read_text())["diagnostics"] == whole["diagnostics"]

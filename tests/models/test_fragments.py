@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
 from measured_nets import multiply_adds, on_meta
 
 from resnet_repro.diagnostics.complexity import parameter_count
+from resnet_repro.errors import UserError
 from resnet_repro.models.classics import Classic, vgg
-from resnet_repro.models.fragments import googlenet_stem, inception, stack, stage, vgg_16_stem
+from resnet_repro.models.fragments import (
+    conv,
+    googlenet_stem,
+    inception,
+    pool,
+    residual_block,
+    stack,
+    stage,
+    vgg_16_stem,
+)
 from resnet_repro.models.googlenet import TABLE_1, googlenet
 from resnet_repro.models.weights import state_sha256
 
@@ -61,3 +72,30 @@ def test_stems_are_the_first_layers_of_their_nets() -> None:
     assert isinstance(net, Classic)
     layers = list(on_meta(vgg_16_stem).named_children())
     assert [(n, repr(m)) for n, m in layers] == [(n, repr(m)) for n, m in net.named_children()][: len(layers)]
+
+
+@pytest.mark.parametrize(("stride", "padding", "side"), [(1, 0, 26), (1, 1, 28), (2, 1, 14), (3, 1, 10)])
+def test_sides_of_a_convolutions_map(stride: int, padding: int, side: int) -> None:
+    net = on_meta(conv, 2, 5, 3, stride=stride, padding=padding)
+    assert net(torch.empty(1, 2, 28, 28, device="meta")).shape == (1, 5, side, side)
+    assert parameter_count(net) == 5 * (9 * 2 + 1)
+
+
+def test_pooling_takes_the_largest_number_of_each_window() -> None:
+    x = torch.arange(16.0).reshape(1, 1, 4, 4)
+    assert pool(2)(x).tolist() == [[[[5, 7], [13, 15]]]]
+
+
+def test_blocks_of_figure_5_have_the_papers_weights_and_an_identity_shortcut() -> None:
+    basic, bottleneck = on_meta(residual_block, "basic", 64), on_meta(residual_block, "bottleneck", 256)
+    assert multiply_adds(basic, (64, 56, 56)) == 56 * 56 * 2 * 9 * 64 * 64
+    assert multiply_adds(bottleneck, (256, 56, 56)) == 56 * 56 * (256 * 64 + 9 * 64 * 64 + 64 * 256)
+    for kind in ("basic", "bottleneck"):
+        block = residual_block(kind, 8).eval()
+        for name, parameter in block.named_parameters():
+            if "conv" in name:
+                torch.nn.init.zeros_(parameter)
+        x = torch.randn(2, 8, 4, 4)
+        assert torch.equal(block(x), x.relu())
+    with pytest.raises(UserError, match="multiple of 4"):
+        residual_block("bottleneck", 66)

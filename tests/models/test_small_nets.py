@@ -10,6 +10,7 @@ from torch import nn
 
 from resnet_repro.config.arm import ModelSpec
 from resnet_repro.diagnostics.complexity import parameter_count
+from resnet_repro.errors import UserError
 from resnet_repro.models import build
 from resnet_repro.models.inspect import forward_hooks, gradient_layers, main_path_layers
 
@@ -21,6 +22,25 @@ def net_of(builder: str, classes: int = 10, seed: int = 0, **options: object) ->
 @pytest.mark.parametrize(("kind", "parameters"), [("mlp", 203_530), ("cnn", 222_058), ("lenet", 44_426)])
 def test_mnist_nets_have_the_published_parameter_counts(kind: str, parameters: int) -> None:
     assert parameter_count(net_of("mnist.mnist_net", kind=kind)) == parameters
+
+
+def test_pooling_decides_how_large_the_linear_layer_of_mnist_nets_is() -> None:
+    # Two 3×3 convolutions and two halvings leave 5×5 of 28×28 pixels; 5×5, 5×5 and 4×4 convolutions alone leave 17×17.
+    pooled_cnn = (9 + 1) * 4 + (9 * 4 + 1) * 8 + (8 * 5 * 5 + 1) * 48 + 49 * 10
+    lenet = (25 + 1) * 6 + (25 * 6 + 1) * 16 + (16 * 16 + 1) * 120 + (120 * 17 * 17 + 1) * 84 + 85 * 10
+    for kind, pooling, parameters in (("cnn", True, pooled_cnn), ("lenet", False, lenet)):
+        net = net_of("mnist.mnist_net", kind=kind, pooling=pooling)
+        assert parameter_count(net) == parameters
+        assert net(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+    for kind, pooling in (("cnn", False), ("lenet", True), ("mlp", False)):
+        as_written, explicit = (
+            net_of("mnist.mnist_net", kind=kind),
+            net_of("mnist.mnist_net", kind=kind, pooling=pooling),
+        )
+        images = torch.randn(2, 1, 28, 28)
+        assert torch.equal(as_written(images), explicit(images))
+    with pytest.raises(UserError, match="no maps to pool"):
+        net_of("mnist.mnist_net", kind="mlp", pooling=True)
 
 
 def test_probabilities_are_the_softmax_of_the_logits() -> None:

@@ -190,6 +190,10 @@ class Experiment:
         """Whether the experiment only counts networks, and so needs no data."""
         return not self.arms
 
+    def compared_metrics(self, arm: str) -> set[str]:
+        """The metrics of an arm or network that claims compare."""
+        return {comparison.metric for claim in self.claims for comparison in claim.test if arm in comparison.arms}
+
     def runs_of(self, profile: Profile, seeds: Sequence[int]) -> list[tuple[str, int]]:
         """(arm, seed) of all runs of a profile at these seeds, counted networks included."""
         trained = [(arm.name, seed) for arm in self.arms_of(profile) for seed in seeds]

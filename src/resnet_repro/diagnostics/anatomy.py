@@ -6,24 +6,30 @@ from collections.abc import Sequence
 from itertools import pairwise
 from math import ceil, prod
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from resnet_repro.diagnostics.complexity import LayerCost, copy_on_meta, parameter_count
-from resnet_repro.models.inspect import forward_hooks, main_path
-
-Shape = tuple[int, int, int]
+from resnet_repro.diagnostics.complexity import LayerCost, parameter_count
+from resnet_repro.diagnostics.structure import SPATIAL, Shape, side_of, stage_ends, structure, watched_pass
 
 
 def measures(net: nn.Module, rows: Sequence[LayerCost], shape: Shape) -> dict[str, float]:
     """Measures of `net` by name, from its `rows` (`complexity.layer_costs`) and one pass of an image of `shape` (C, H, W).
 
     Shares are percentages of the network without auxiliary heads. A measure that does not apply to `net` is left out.
+    Besides those of `structure.structure`:
 
     memory_peak_depth: position of the layer with the largest output (the first such layer); 0: first layer, 100: last.
     early_memory_share: share of memory in the first third of the convolutions, rounded up.
     fc_params_share, conv_macs_share: share of parameters in linear layers, of multiply-adds in convolutions.
+    fc_memory_share: share of memory in linear layers.
+    operations: multiply-adds of convolutions and linear layers, and numbers that pooling compares or adds.
+    conv_memory_rises: convolutions with a larger output than the convolution before.
+    macs_peak_conv: place among the convolutions, counted from 1, of the one with the most multiply-adds.
+    filters_data_peak_conv: the same for the largest product of filters and numbers in the output.
     fc_layers: number of linear layers.
+    fc_inputs: inputs of the first linear layer.
+    fc_jump: parameters of the first linear layer divided by those of the largest convolution.
+    fc_params_rises: linear layers with more parameters than the one before.
     fc_params_saved: parameters that linear layers save because the last map is pooled before them, in percent of the
     parameters that they would have without pooling.
     first_kernel, first_stride: of the first convolution, along one side, in pixels.
@@ -38,14 +44,17 @@ def measures(net: nn.Module, rows: Sequence[LayerCost], shape: Shape) -> dict[st
     running_statistics: means and variances of training images that normalization layers keep for evaluation.
     """
     trunk = [row for row in rows if not row.in_heads]
-    path, in_a_row = _walk(net, shape)
+    seen = watched_pass(net, shape)
+    found = structure(seen, shape)
     return (
         _shares(trunk)
-        | _linear(trunk, path)
+        | _course(trunk)
+        | _linear(trunk, seen.path)
         | _first(net, trunk)
-        | (_field(net, trunk) if in_a_row else {})
+        | (_field(net, trunk) if found["branches"] <= 1 else {})
         | _free_parts(net, trunk)
-        | _path_measures(path)
+        | _path_measures(seen.path)
+        | found
         | {"running_statistics": _running_statistics(net)}
     )
 
@@ -63,18 +72,10 @@ def receptive_field(layers: Sequence[nn.Module]) -> int:
     """
     field, step = 1, 1
     for layer in layers:
-        kernel, stride, dilation = (_side(layer, name, 1) for name in ("kernel_size", "stride", "dilation"))
+        kernel, stride, dilation = (side_of(layer, name, 1) for name in ("kernel_size", "stride", "dilation"))
         field += (kernel - 1) * dilation * step
         step *= stride
     return field
-
-
-def stage_ends(path: Sequence[Shape]) -> list[Shape]:
-    """The last map of each spatial size, which is the end of a stage.
-
-    Channels go up and down inside bottlenecks and Inception modules; only the output of a stage's last module counts.
-    """
-    return [shape for shape, after in pairwise(path) if shape[1:] != after[1:]] + list(path[-1:])
 
 
 def _shares(trunk: Sequence[LayerCost]) -> dict[str, float]:
@@ -85,19 +86,48 @@ def _shares(trunk: Sequence[LayerCost]) -> dict[str, float]:
     largest = max(range(len(layers)), key=lambda place: layers[place].memory_kib)
     convolutions = [row for row in trunk if row.kind == "conv"]
     early = convolutions[: ceil(len(convolutions) / 3)]
-    return {
+    values = {
         "memory_peak_depth": 100 * largest / max(1, len(layers) - 1),
         "early_memory_share": 100 * sum(row.memory_kib for row in early) / memory,
-        "fc_params_share": 100 * sum(row.params for row in trunk if row.kind == "fc") / params,
-        "conv_macs_share": 100 * macs["conv"] / sum(macs.values()),
+        "fc_memory_share": 100 * sum(row.memory_kib for row in trunk if row.kind == "fc") / memory,
+        "operations": sum(row.macs for row in trunk),
     }
+    if params:
+        values["fc_params_share"] = 100 * sum(row.params for row in trunk if row.kind == "fc") / params
+        values["conv_macs_share"] = 100 * macs["conv"] / sum(macs.values())
+    return values
+
+
+def _course(trunk: Sequence[LayerCost]) -> dict[str, float]:
+    """How costs go from layer to layer."""
+    convolutions = [row for row in trunk if row.kind == "conv"]
+    linear = [row for row in trunk if row.kind == "fc"]
+    values: dict[str, float] = {}
+    if convolutions:
+        products = [row.output[0] * prod(row.output) for row in convolutions]
+        macs = [row.macs for row in convolutions]
+        values["conv_memory_rises"] = _rises([row.memory_kib for row in convolutions])
+        values["macs_peak_conv"] = 1 + macs.index(max(macs))
+        values["filters_data_peak_conv"] = 1 + products.index(max(products))
+    if linear:
+        values["fc_params_rises"] = _rises([row.params for row in linear])
+    if convolutions and linear:
+        values["fc_jump"] = linear[0].params / max(row.params for row in convolutions)
+    return values
+
+
+def _rises(values: Sequence[float]) -> int:
+    return sum(after > before for before, after in pairwise(values))
 
 
 def _linear(trunk: Sequence[LayerCost], path: Sequence[Shape]) -> dict[str, float]:
     linear = [row for row in trunk if row.kind == "fc"]
     values: dict[str, float] = {"fc_layers": len(linear)}
-    if linear and path:
+    if linear:
         inputs, outputs = linear[0].macs // linear[0].output[0], linear[0].output[0]
+        values["fc_inputs"] = inputs
+        if not path:
+            return values
         saved = (prod(path[-1]) - inputs) * outputs
         values["fc_params_saved"] = 100 * saved / (saved + sum(row.params for row in linear))
     return values
@@ -108,7 +138,7 @@ def _first(net: nn.Module, trunk: Sequence[LayerCost]) -> dict[str, float]:
     if not convolutions:
         return {}
     conv = net.get_submodule(convolutions[0].name)
-    values: dict[str, float] = {"first_kernel": _side(conv, "kernel_size"), "first_stride": _side(conv, "stride")}
+    values: dict[str, float] = {"first_kernel": side_of(conv, "kernel_size"), "first_stride": side_of(conv, "stride")}
     return values | {
         f"conv{place}_filters": convolutions[place - 1].output[0] for place in (3, 4, 5) if place <= len(convolutions)
     }
@@ -117,7 +147,7 @@ def _first(net: nn.Module, trunk: Sequence[LayerCost]) -> dict[str, float]:
 def _field(net: nn.Module, trunk: Sequence[LayerCost]) -> dict[str, float]:
     modules = dict(net.named_modules())
     main = [modules[row.name] for row in trunk if row.name in modules and "downsample" not in row.name.split(".")]
-    return {"receptive_field": receptive_field([m for m in main if isinstance(m, _SPATIAL)])}
+    return {"receptive_field": receptive_field([m for m in main if isinstance(m, SPATIAL)])}
 
 
 def _free_parts(net: nn.Module, trunk: Sequence[LayerCost]) -> dict[str, float]:
@@ -143,42 +173,3 @@ def _path_measures(path: Sequence[Shape]) -> dict[str, float]:
         "map_shrinkage": path[0][1] / path[-1][1],
         "channel_growth": ends[-1][0] / ends[0][0],
     }
-
-
-_SPATIAL = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
-
-
-def _side(layer: nn.Module, name: str, default: int | None = None) -> int:
-    """An attribute of a layer with square kernels, such as its kernel size, along one side."""
-    value = getattr(layer, name) if default is None else getattr(layer, name, default)
-    if isinstance(value, int):
-        return value
-    assert len(set(value)) == 1, f"{name} of {layer} is not square"
-    return value[0]
-
-
-def _walk(net: nn.Module, shape: Shape) -> tuple[list[Shape], bool]:
-    """(maps along the main path up to global pooling, whether its layers are in a row, without branches).
-
-    A module with submodules is one step of the path, unless it is a container such as `nn.Sequential`. Layers that take
-    the same map are branches; shortcuts are not on the main path.
-    """
-    net = copy_on_meta(net).eval()
-    path: list[Shape] = []
-    inputs: list[Tensor] = []
-
-    def look(on_path: bool, module: nn.Module, x: Tensor, output: Tensor) -> None:
-        if on_path and output.dim() == 4:
-            path.append((output.shape[1], output.shape[2], output.shape[3]))
-        if isinstance(module, _SPATIAL):
-            inputs.append(x)
-
-    modules = []
-    for name, module in main_path(net)[1:]:
-        parts = name.split(".")
-        above = [net.get_submodule(".".join(parts[:end])) for end in range(1, len(parts))]
-        is_skipped = isinstance(module, nn.Sequential | nn.ModuleDict | nn.ModuleList | nn.AdaptiveAvgPool2d)
-        modules.append((not is_skipped and all(isinstance(m, nn.Sequential) for m in above), module))
-    with forward_hooks(modules, look), torch.no_grad():
-        net(torch.empty(1, *shape, device="meta"))
-    return path, len({id(x) for x in inputs}) == len(inputs)

@@ -1,4 +1,4 @@
-"""Parts of networks for counting and comparison: stacks of convolutions, Inception modules, stages, stems.
+"""Parts of networks for counting and comparison: single layers, stacks, blocks, Inception modules, stages, stems.
 
 Inputs and outputs are maps (N, C, H, W). Every builder takes `classes`, which has no effect on such parts.
 """
@@ -6,17 +6,55 @@ Inputs and outputs are maps (N, C, H, W). Every builder takes `classes`, which h
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 
 from torch import nn
 
 from resnet_repro.errors import UserError
+from resnet_repro.models.blocks import EXPANSION, BasicBlock, Bottleneck
 from resnet_repro.models.classics import VGG_CONVOLUTIONS, Classic, vgg, vgg_stages
 from resnet_repro.models.googlenet import STEM_CHANNELS, TABLE_1, Inception, googlenet_stem_layers, modules_of
 from resnet_repro.models.initialization import he_initialize
+from resnet_repro.models.norms import BatchNorm
 from resnet_repro.parsing import choice
 
 Part = TypeVar("Part", bound=nn.Module)
+BlockKind = Literal["basic", "bottleneck"]
+
+
+def conv(
+    in_channels: int,
+    channels: int,
+    kernel: int,
+    stride: int = 1,
+    padding: int = 0,
+    classes: int = 0,
+    seed: int = 0,
+) -> nn.Sequential:
+    """Return one kernel×kernel convolution with biases.
+
+    (N, in_channels, H, W) → (N, channels, H', W') with H' = floor((H + 2·padding - kernel) / stride) + 1.
+    """
+    layer = nn.Conv2d(in_channels, channels, kernel, stride=stride, padding=padding)
+    return _initialized(nn.Sequential(OrderedDict(conv=layer)), seed)
+
+
+def pool(kernel: int = 2, classes: int = 0, seed: int = 0) -> nn.Sequential:
+    """Return a max pooling whose windows do not overlap: (N, C, H, W) → (N, C, H/kernel, W/kernel)."""
+    return nn.Sequential(OrderedDict(pool=nn.MaxPool2d(kernel)))
+
+
+def residual_block(kind: BlockKind, channels: int, classes: int = 0, seed: int = 0) -> nn.Module:
+    """Return a block of He15 figure 5 with an identity shortcut: (N, channels, H, W) → (N, channels, H, W).
+
+    kind: "basic" has two 3×3 convolutions. "bottleneck" has 1×1, 3×3 and 1×1 convolutions, the inner ones with a quarter of
+    the channels. Raises UserError for unknown kinds, and for a bottleneck whose channels are not a multiple of 4.
+    """
+    if choice(kind, get_args(BlockKind), "kind") == "basic":
+        return _initialized(BasicBlock(channels, channels, 1, BatchNorm, nn.Identity()), seed)
+    if channels % EXPANSION:
+        raise UserError(f"invalid channels {channels}: expected a multiple of {EXPANSION}")
+    return _initialized(Bottleneck(channels, channels // EXPANSION, 1, BatchNorm, nn.Identity()), seed)
 
 
 def stack(kernel: int, count: int, channels: int, classes: int = 0, seed: int = 0) -> nn.Sequential:

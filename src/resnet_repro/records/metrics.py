@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
 
+from resnet_repro.files import read_rows
 from resnet_repro.records.gradients import decay_by_phase
-from resnet_repro.records.record import AnyRecord, CountRecord
+from resnet_repro.records.record import AnyRecord, CountRecord, Record
 
 ERRORS = (
     "train_error",
@@ -16,6 +20,7 @@ ERRORS = (
     *(f"validation_error_{part}" for part in ("start", "middle", "end")),
 )
 COUNTS = ("parameters", "trainable_parameters", "multiply_adds")
+AFTER_EPOCH_1 = {error: f"{error}_epoch_1" for error in ("train_error", "test_error")}
 LOSSES = ("train_loss", "test_loss", "validation_loss", "mean_train_loss", "mean_validation_loss")
 FALLS = ("train_loss_least_fall",)
 
@@ -30,6 +35,9 @@ def metrics_of(record: AnyRecord) -> dict[str, float]:
     on it holds for any number of classes.
     gradient_decay_start, _plateau, _rest: `gradients.decay_by_phase`, from the run's table.
     generalization_gap: test error minus training error, in percentage points.
+    train_error_epoch_1, test_error_epoch_1: error in percent at the evaluation after the first epoch, if there is one. It
+    may score fewer images than the last evaluation.
+    train_error_drop: training error after the first epoch minus the final one, in percentage points.
 
     A diverged run gets the error (percent) and the loss (nats) of random guessing, which does not fall. It gets no
     generalization_gap, because guessing would make it 0.
@@ -46,11 +54,13 @@ def metrics_of(record: AnyRecord) -> dict[str, float]:
         row["training_seconds"] = record.training_seconds + (record.feature_seconds or 0.0)
     if record.settings.iterations:
         row.update(decay_by_phase(record.folder / "gradients.csv", record.settings.iterations))
+    row.update(_after_first_epoch(record))
     classes = record.dataset.classes
     guessing = 100 * (1 - 1 / classes)
     if record.status == "diverged":
         row.update((error, guessing) for error in ERRORS)
         row.update((loss, math.log(classes)) for loss in LOSSES)
+        row.update((error, guessing) for error in AFTER_EPOCH_1.values() if error not in row)
         row.update((fall, 0.0) for fall in FALLS)
     if "test_error" in row:
         row["test_error_of_guessing"] = 100 * row["test_error"] / guessing
@@ -58,4 +68,25 @@ def metrics_of(record: AnyRecord) -> dict[str, float]:
         row["train_error_of_guessing"] = 100 * row["train_error"] / guessing
         if "test_error" in row and record.status != "diverged":
             row["generalization_gap"] = row["test_error"] - row["train_error"]
+        if (first := row.get(AFTER_EPOCH_1["train_error"])) is not None:
+            row["train_error_drop"] = first - row["train_error"]
     return row
+
+
+def _after_first_epoch(record: Record) -> Mapping[str, float]:
+    """The errors at the evaluation after the first epoch, from the run's table. Records of all versions have it."""
+    path = record.folder / "metrics.csv"
+    try:
+        state = path.stat()
+    except OSError:
+        return {}
+    return _at_epoch_1(path, (state.st_mtime_ns, state.st_size))
+
+
+@lru_cache(maxsize=4096)
+def _at_epoch_1(path: Path, version: tuple[int, int]) -> Mapping[str, float]:
+    """The errors in the row of metrics.csv whose epoch is 1. version: time of the last change and size, for the cache."""
+    for row in read_rows(path):
+        if row.get("epoch") and abs(float(row["epoch"]) - 1) < 0.01 and any(row.get(error) for error in AFTER_EPOCH_1):
+            return {metric: float(row[error]) for error, metric in AFTER_EPOCH_1.items() if row.get(error)}
+    return {}

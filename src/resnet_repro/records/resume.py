@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import zipfile
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from resnet_repro.config.settings import RunSettings, as_json
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_json
 from resnet_repro.records.layout import CHECKPOINT, RECORD, RUN, candidate_folders, parent_folder
+from resnet_repro.records.metrics import metrics_of
 from resnet_repro.records.record import Record, find_any_record, find_record
 
 
@@ -42,14 +44,17 @@ def state_of(folder: Path, settings: RunSettings) -> str:
     return "started"
 
 
-def is_counted(folder: Path, network: CountedArm) -> bool:
-    """Whether a folder has the record of this network. Raises UserError if it has that of another network or of a run."""
+def is_counted(folder: Path, network: CountedArm, metrics: Iterable[str] = ()) -> bool:
+    """Whether a folder has a record of this network with these metrics, which older versions may not have counted.
+
+    Raises UserError if it has that of another network or of a run.
+    """
     record = find_any_record(folder)
     if isinstance(record, Record):
         raise UserError(f"{folder} holds a run, not a counted network: use another RUNS_DIR, or delete {folder}")
     if record:
         _check_same(folder, network, record.network)
-    return record is not None
+    return record is not None and set(metrics) <= set(metrics_of(record))
 
 
 def _check_same(folder: Path, asked: RunSettings | CountedArm, stored: RunSettings | CountedArm) -> None:

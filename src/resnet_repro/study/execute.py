@@ -110,11 +110,15 @@ def carry_out(request: Request, mirror: Mirror, console: Console) -> Study:
 
 
 def _count(request: Request, budget: str) -> list[EndedRun]:
-    """Count the networks that have no record yet. Runs in this process, since counting takes little time."""
+    """Count the networks that have no record yet, or one without a metric of the experiment's claims.
+
+    Runs in this process, since counting takes little time.
+    """
     name, networks = request.experiment.name, request.networks
     folders = [run_folder(request.runs_dir, name, budget, network.name, COUNTED_SEED) for network in networks]
     pairs = list(zip(networks, folders, strict=True))
-    pending = [(network, folder) for network, folder in pairs if not is_counted(folder, network)]
+    metrics = {network.name: request.experiment.compared_metrics(network.name) for network in networks}
+    pending = [(network, folder) for network, folder in pairs if not is_counted(folder, network, metrics[network.name])]
     if pending:
         log.info(f"counting {plural(len(pending), 'network')}")
     for network, folder in pending:
