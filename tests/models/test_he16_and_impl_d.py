@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from measured_nets import on_meta
 from torch import Tensor, nn
 
+from resnet_repro.data.catalogue import STANDIN_TINY
+from resnet_repro.data.standin import generate
 from resnet_repro.diagnostics.complexity import parameter_count
 from resnet_repro.diagnostics.responses import layer_responses
 from resnet_repro.models.cifar import cifar_net
@@ -193,6 +195,19 @@ def test_the_plain_net_of_impl_d_is_that_of_its_notebook() -> None:
         expected = hidden @ net.fc2.weight.T + net.fc2.bias
         assert hidden.shape == (2, 1_000)
         assert torch.allclose(net(images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_first_losses_on_raw_pixels_are_of_the_size_that_impl_d_logs() -> None:
+    """Its notebook logs 441.7 (original), 208.4 (proposed) and 2.303 (plain) for the first batch; the nets vary by seed."""
+    split = generate(STANDIN_TINY)["train"]
+    images, labels = torch.from_numpy(split.images[:100]).float(), torch.from_numpy(split.labels[:100]).long()
+    for seed in range(3):
+        losses = {
+            k: F.cross_entropy(impl_d(k, seed=seed)(images), labels).item() for k in ("original", "preact", "plain")
+        }
+        assert 50 < losses["original"] < 1_000
+        assert 50 < losses["preact"] < 1_000
+        assert losses["plain"] == pytest.approx(2.303, abs=0.005)
 
 
 @pytest.mark.parametrize(("depth", "stages"), [(6, [1, 1, 1]), (8, [2, 2, 1]), (14, [4, 4, 3]), (20, [7, 7, 3])])
