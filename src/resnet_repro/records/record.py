@@ -361,4 +361,4 @@ def collect(runs_dir: Path, experiment: str, budget: str) -> list[AnyRecord]:
 
 def _seed(folder: Path) -> int:
     number = folder.name.removeprefix("seed")
-    return int(number) if number.isdigit() else -1
+    return int(number) if number.isdecimal() else -1
