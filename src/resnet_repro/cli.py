@@ -20,6 +20,7 @@ from resnet_repro.hardware import PRECISIONS
 from resnet_repro.interrupts import INTERRUPTED, LINE, end_at_once, is_command_line, raise_again
 from resnet_repro.launch.options import add_launch_flags, launch_options
 from resnet_repro.parsing import given, number, plural
+from resnet_repro.records.failures import is_no_space, no_space
 from resnet_repro.surroundings import check_matplotlibrc, make_independent
 
 DEFAULT_DATA_DIR = "data"
@@ -154,6 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:
+        _check_working_directory()
         commands = {
             "run": _run,
             "report": _report,
@@ -168,6 +170,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"resnet-repro: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if not is_no_space(error):
+            raise
+        print(no_space(error.filename or "standard output"), file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(LINE, file=sys.stderr)
         return INTERRUPTED
@@ -176,6 +183,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             end_at_once()
         log.removeHandler(handler)
         log.setLevel(logging.NOTSET)
+
+
+def _check_working_directory() -> None:
+    """Raise UserError if the working directory was deleted: libraries search it, and end the process."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UserError("the working directory no longer exists: change to another folder") from error
 
 
 def _run(options: argparse.Namespace, console: Console) -> int:

@@ -6,10 +6,11 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from made_jobs import SMALL_LOAD, executor
+from made_jobs import SMALL_LOAD, executor, job
 
 from resnet_repro.errors import UserError
-from resnet_repro.launch import ExecutorSpec, LaunchOptions, Load, ray_cluster
+from resnet_repro.launch import ExecutorSpec, LaunchOptions, Load, Slot, ray_cluster
+from resnet_repro.records.failures import NO_SPACE
 
 
 def test_missing_ray_package_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,3 +92,8 @@ def test_processes_of_a_run_divide_its_threads(gpus: float, threads: int, expect
     slot = on_cluster._slot()
     assert (slot.processes, slot.threads, slot.share) == expected
     assert slot.environment["OMP_NUM_THREADS"] == str(slot.threads) == str(slot.workers)
+
+
+def test_lines_that_a_full_disk_keeps_from_the_log_return_to_the_launcher(tmp_path: Path) -> None:
+    outcome, lost = ray_cluster._execute(job(tmp_path / "one", f"raise SystemExit({NO_SPACE})"), Slot("cpu", "Ray", 1))
+    assert outcome == "failed" and "No space left on device" in lost[-1]
