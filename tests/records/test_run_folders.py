@@ -84,6 +84,14 @@ def test_record_with_invalid_content_is_rejected(changes: dict[str, object], end
         read_record(ended.folder)
 
 
+def test_record_with_an_impossible_length_is_rejected(ended: Run) -> None:
+    stored = json.loads((ended.folder / RECORD).read_text())
+    stored["settings"]["arm"]["length"] = 1e308
+    write_json(ended.folder / RECORD, stored)
+    with pytest.raises(UserError, match=r"record\.json .*settings\.arm\.length is 1e\+308"):
+        read_record(ended.folder)
+
+
 def test_record_with_settings_of_another_version_is_rejected(ended: Run) -> None:
     data = json.loads((ended.folder / RECORD).read_text())
     change(ended.folder / RECORD, settings=data["settings"] | {"colour": "red"})
