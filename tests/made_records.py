@@ -99,7 +99,8 @@ def make_record(
     folder = run_folder(runs, experiment.name, budget, arm, seed)
     folder.mkdir(parents=True)
     error = TEST_ERROR.get(arm, 90.0) + 0.1 * seed
-    metrics = Table(folder / "metrics.csv", ("running_train_error", "test_error"))
+    columns = (f"{part}_{kind}" for part in ("running_train", "test", "validation") for kind in ("loss", "error"))
+    metrics = Table(folder / "metrics.csv", tuple(columns))
     metrics.rewind(0)
     metrics.append(
         {"iteration": step * iterations // 8, "running_train_error": error / step, "test_error": error + 8 - step}

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPO, cli, one_sentence
+from conftest import REPO, cli, cli_process, one_sentence
 from made_records import make_record
 
 from resnet_repro.design.experiment import Experiment
@@ -83,3 +83,9 @@ def test_unreadable_matplotlibrc_is_an_error_that_names_it(tmp_path: Path, degra
     (tmp_path / "matplotlibrc").write_bytes(b"# caf\xe9\n")
     message = one_sentence(cli("report", "degradation", "--runs-dir", "runs", cwd=tmp_path))
     assert f"{tmp_path}/matplotlibrc cannot be read" in message
+
+
+@pytest.mark.slow
+def test_lines_are_printed_on_a_terminal_without_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "0")
+    assert "degradation " in cli_process("list").stdout

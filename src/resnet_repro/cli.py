@@ -19,7 +19,8 @@ from resnet_repro.errors import UserError
 from resnet_repro.hardware import PRECISIONS
 from resnet_repro.interrupts import INTERRUPTED, LINE, end_at_once, is_command_line, raise_again
 from resnet_repro.launch.options import add_launch_flags, launch_options
-from resnet_repro.parsing import number, plural
+from resnet_repro.parsing import given, number, plural
+from resnet_repro.records.failures import is_no_space, no_space
 from resnet_repro.surroundings import check_matplotlibrc, make_independent
 
 DEFAULT_DATA_DIR = "data"
@@ -56,15 +57,17 @@ def build_parser() -> argparse.ArgumentParser:
     dataset = (
         "auto, a name such as cifar10, or a path to class folders; auto may use a stand-in (default: the profile's)"
     )
-    run.add_argument("--dataset", help=dataset)
+    run.add_argument("--dataset", type=given, help=dataset)
     resolution = "side of the images in pixels, for experiments that scale them (default: the profile's)"
     run.add_argument("--resolution", type=number(int, example="224"), help=resolution)
-    run.add_argument("--weights", help="file of pretrained weights (default: torchvision's, if an arm needs them)")
+    run.add_argument(
+        "--weights", type=given, help="file of pretrained weights (default: torchvision's, if an arm needs them)"
+    )
     workers = "processes that decode images, per device (default: one per thread of the run)"
     run.add_argument("--workers", type=number(int, 1, 10_000), help=workers)
     broken = "stop at an unreadable image, or skip and count it (default: stop)"
     run.add_argument("--broken", choices=("stop", "skip"), default="stop", help=broken)
-    run.add_argument("--data-dir", help=f"folder of data sets and caches (default: {DEFAULT_DATA_DIR})")
+    run.add_argument("--data-dir", type=given, help=f"folder of data sets and caches (default: {DEFAULT_DATA_DIR})")
     run.add_argument("--data-mirror", help="second place to look for data: a folder or URL (default: $DATA_MIRROR)")
     _add_folders(run)
     add_launch_flags(run)
@@ -79,7 +82,9 @@ def build_parser() -> argparse.ArgumentParser:
     experiments = "names of experiments (default: all that have records)"
     report.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help=experiments)
     _add_budget(report, "the longest with records")
-    report.add_argument("--dataset", help="report runs on this data set (default: the experiment's own, else another)")
+    report.add_argument(
+        "--dataset", type=given, help="report runs on this data set (default: the experiment's own, else another)"
+    )
     resolution = "report runs on images of this side in pixels (default: that of the longest budget)"
     report.add_argument("--resolution", type=number(int, example="224"), help=resolution)
     report.add_argument("--every-budget", action="store_true", help="write one report for each budget that has records")
@@ -106,7 +111,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_budget(parser: argparse.ArgumentParser, default: str) -> None:
-    parser.add_argument("--profile", help=f"quick or paper (default: {default})")
+    parser.add_argument("--profile", type=given, help=f"quick or paper (default: {default})")
     iterations = "scale the profile's schedule to ITERATIONS steps"
     parser.add_argument("--iterations", type=number(int, example="391"), help=iterations)
     prefix = "only the first PREFIX steps of the published schedule, unscaled"
@@ -134,11 +139,11 @@ def _profile(experiment: Experiment, options: argparse.Namespace) -> Profile:
 
 def _add_folders(parser: argparse.ArgumentParser) -> None:
     _add_runs_dir(parser)
-    parser.add_argument("--reports-dir", default="reports", help="folder of reports (default: reports)")
+    parser.add_argument("--reports-dir", type=given, default="reports", help="folder of reports (default: reports)")
 
 
 def _add_runs_dir(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--runs-dir", default="runs", help="folder of runs (default: runs)")
+    parser.add_argument("--runs-dir", type=given, default="runs", help="folder of runs (default: runs)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -155,6 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:
+        _check_working_directory()
         commands = {
             "run": _run,
             "report": _report,
@@ -170,6 +176,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"resnet-repro: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if not is_no_space(error):
+            raise
+        print(no_space(error.filename or "standard output"), file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(LINE, file=sys.stderr)
         return INTERRUPTED
@@ -178,6 +189,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             end_at_once()
         log.removeHandler(handler)
         log.setLevel(logging.NOTSET)
+
+
+def _check_working_directory() -> None:
+    """Raise UserError if the working directory was deleted: libraries search it, and end the process."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UserError("the working directory no longer exists: change to another folder") from error
 
 
 def _run(options: argparse.Namespace, console: Console) -> int:

@@ -228,6 +228,9 @@ def _kind_of(column: str, row: Mapping[str, str]) -> type[int] | type[float] | N
 
 
 def series(rows: Iterable[Mapping[str, str]], column: str) -> tuple[list[int], list[float]]:
-    """Extract a column as (iterations, values); rows without a value are left out."""
-    pairs = [(int(row["iteration"]), float(row[column])) for row in rows if row.get(column)]
+    """Extract a column as (iterations, values); rows without a value are left out.
+
+    Raises UserError if the file that `read_rows` has read lacks the column.
+    """
+    pairs = [(int(row["iteration"]), float(row[column])) for row in rows if row[column]]
     return [p[0] for p in pairs], [p[1] for p in pairs]

@@ -74,6 +74,13 @@ def number(
     return parse
 
 
+def given(text: str) -> str:
+    """Take any text but an empty one, which is the value of a variable that was not set. An argparse type."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a value, or leave it out")
+    return text
+
+
 def _short(text: str) -> str:
     return repr(text if len(text) <= 40 else f"{text[:40]}…")
 

@@ -31,6 +31,8 @@ def make_independent(encoding: str | None = None) -> None:
     """
     os.environ.update(ENVIRONMENT)
     os.environ.pop("SOURCE_DATE_EPOCH", None)  # numpy and matplotlib read it, though no file here has a date
+    if not os.environ.get("COLUMNS", "").strip("0"):
+        os.environ.pop("COLUMNS", None)  # rich prints nothing on a terminal without columns
     codecs.register_error(_HANDLER, _ascii_for)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -122,6 +122,60 @@ def test_scale_of_tiff_files_is_that_of_their_tags(tmp_path: Path) -> None:
     assert read_picture(file)[0, 0].tolist() == [255, 255 - (30_000 >> 8), 0]
 
 
+def test_premultiplied_grey_is_composed_on_white(tmp_path: Path) -> None:
+    file = save(tmp_path / "image.tif", mode="LA", color=(50, 128))
+    plain, premultiplied = (struct.pack("<HHII", 338, 3, 1, kind) for kind in (2, 1))
+    assert file.read_bytes().count(plain) == 1
+    file.write_bytes(file.read_bytes().replace(plain, premultiplied))
+    assert middle(read_picture(file)) == pytest.approx((50 + 127,) * 3, abs=1)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "I;16"])
+def test_turned_tiff_files_are_upright(tmp_path: Path, mode: str) -> None:
+    """Pillow maps these modes into memory, with width and height exchanged."""
+    values = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
+    grey = Image.fromarray(values)
+    image = Image.fromarray(values * np.uint16(257)) if mode == "I;16" else grey.convert(mode)
+    for orientation, upright in ((6, np.rot90(values, -1)), (8, np.rot90(values))):
+        image.save(tmp_path / "image.tif", tiffinfo={0x0112: orientation})
+        assert read_picture(tmp_path / "image.tif")[0].tolist() == upright.tolist()
+
+
+@pytest.mark.parametrize(("bits", "values", "transparent"), [(2, [0, 1, 2, 3], 1), (4, [0, 1, 9, 15], 9)])
+def test_transparent_grey_of_few_bits_becomes_white(
+    tmp_path: Path, bits: int, values: list[int], transparent: int
+) -> None:
+    row = int("".join(f"{value:0{bits}b}" for value in values), 2).to_bytes(bits * 4 // 8, "big")
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", 4, 1, bits, 0, 0, 0, 0)),
+        (b"tRNS", struct.pack(">H", transparent)),
+        (b"IDAT", zlib.compress(b"\0" + row)),
+        (b"IEND", b""),
+    ]
+    parts = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    ]
+    (tmp_path / "image.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    expected = [255 if value == transparent else value * 255 // (2**bits - 1) for value in values]
+    assert read_picture(tmp_path / "image.png")[0, 0].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "told"),
+    [
+        (np.linspace(0, 1, 4, dtype="<f8"), 3, "1 × float64 per pixel"),
+        (np.linspace(0, 1, 4, dtype="<f2"), 3, "1 × float16 per pixel"),
+        (np.arange(4, dtype="<u8"), 1, "1 × uint64 per pixel"),
+    ],
+)
+def test_types_that_pillow_does_not_know_are_named(tmp_path: Path, values: np.ndarray, kind: int, told: str) -> None:
+    file = write_tiff(tmp_path / "image.tif", values.tobytes(), len(values), 8 * values.itemsize, kind=kind)
+    with pytest.raises(
+        BrokenPicture, match=rf"image\.tif cannot be read as an image \(TIFF of {told}.*: expected unsigned"
+    ):
+        read_picture(file)
+
+
 @pytest.mark.parametrize(
     ("values", "kind", "extent"),
     [

@@ -61,6 +61,15 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("run complexity --executor slurm --dry-run", "EXECUTOR=slurm .* complexity"),
         ("run complexity --weights some.pth", "WEIGHTS=some.pth .* complexity"),
         ("run degradation --wandb-mode maybe", "WANDB_MODE 'maybe'"),
+        *(
+            (f"run degradation --{name} ''", f"invalid {variable} '': expected a value")
+            for name, variable in (("dataset", "DATASET"), ("runs-dir", "RUNS_DIR"), ("profile", "PROFILE"))
+        ),
+        ("report --reports-dir ''", "invalid REPORTS_DIR '': expected a value"),
+        *(
+            (f"run {name} --workers 2 --broken skip", "WORKERS=2 and BROKEN=skip apply to class folders only")
+            for name in ("degradation", "plain-vs-resnet --dataset cifar10", "complexity", "mnist --executor slurm --dry-run")
+        ),
         ("run degradation --runs-dir {files}/file", "RUNS_DIR=.*/file cannot be written"),
         ("run degradation --reports-dir {files}/file", "REPORTS_DIR=.*/file cannot be written"),
         ("report --runs-dir /nowhere", "RUNS_DIR=/nowhere does not exist"),

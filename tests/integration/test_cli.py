@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import cli, cli_process, command_line, one_sentence
+from conftest import REPO, cli, cli_process, command_line, one_sentence
 
 from resnet_repro.records.record import Record, collect, only_trained
 
@@ -221,3 +222,22 @@ def test_same_command_resumes_after_ctrl_c(tiny_data: Path, quartered: Path, tmp
     assert again.returncode == 0, again.stderr
     assert "resuming plain-20 seed 0" in (folder / "log.txt").read_text()
     assert json.loads((folder / "record.json").read_text())["iterations"] == 40
+
+
+@pytest.mark.slow
+def test_full_disk_behind_standard_output_is_one_sentence() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*command_line(REPO), "list"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert re.fullmatch(
+        r"resnet-repro: standard output cannot be written \(No space left on device\): .*\n", done.stderr
+    )
+
+
+@pytest.mark.slow
+def test_deleted_working_directory_is_one_sentence(tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    command = f"rmdir {folder}; exec {shlex.join(command_line(REPO))} run degradation --dataset standin-tiny"
+    done = subprocess.run(["sh", "-c", command], cwd=folder, capture_output=True, text=True)
+    assert "the working directory no longer exists" in one_sentence(done)

@@ -1,4 +1,4 @@
-"""Files in the working directory do not replace modules of the processes that commands start."""
+"""Files in the working directory do not replace modules of the processes that commands start, nor do Python's variables."""
 
 from __future__ import annotations
 
@@ -64,3 +64,13 @@ def test_a_study_runs_beside_such_files(full_of_modules: Path, tiny_data: Path) 
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr + done.stdout
+
+
+def test_pythons_variables_neither_hold_nor_end_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With PYTHONINSPECT, a process waits for input after its last line."""
+    monkeypatch.setenv("PYTHONINSPECT", "1")
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
+    script = "import pathlib, sys, warnings; warnings.warn('old'); (pathlib.Path(sys.argv[1]) / 'done').touch()"
+    one = job(tmp_path / "run", script)
+    process = one.start(Slot("cpu", "cpu", 1))
+    assert process.wait(30) == 0 and one.marker.exists(), one.log.read_text()

@@ -6,10 +6,11 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from made_jobs import SMALL_LOAD, executor
+from made_jobs import SMALL_LOAD, executor, job
 
 from resnet_repro.errors import UserError
-from resnet_repro.launch import ExecutorSpec, LaunchOptions, Load, ray_cluster
+from resnet_repro.launch import ExecutorSpec, LaunchOptions, Load, Slot, ray_cluster
+from resnet_repro.records.failures import NO_SPACE
 
 
 def test_missing_ray_package_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,3 +104,8 @@ def test_a_worker_ended_for_lack_of_memory_is_told_in_one_sentence() -> None:
     assert ray_cluster._last_line(OutOfMemoryError(words)) == "Ray ended its worker because the node is out of memory"
     assert ray_cluster._last_line(RuntimeError("a\nthe module is missing")) == "the module is missing"
     assert ray_cluster._last_line(RuntimeError()) == "RuntimeError"
+
+
+def test_lines_that_a_full_disk_keeps_from_the_log_return_to_the_launcher(tmp_path: Path) -> None:
+    outcome, lost = ray_cluster._execute(job(tmp_path / "one", f"raise SystemExit({NO_SPACE})"), Slot("cpu", "Ray", 1))
+    assert outcome == "failed" and "No space left on device" in lost[-1]

@@ -19,6 +19,7 @@ from made_jobs import CPU, SMALL_LOAD, THIRD_TIME, executor, job
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_json, write_json
 from resnet_repro.launch import ExecutorSpec, Job, LaunchOptions, Load, executor_for, slurm
+from resnet_repro.records.failures import NO_SPACE
 
 FAKE = """#!{python}
 import json, pathlib, sys
@@ -291,6 +292,13 @@ def test_element_retries_and_returns_the_exit_code_of_a_failed_run(fake: FakeSlu
     assert element(fake, job(tmp_path / "one", THIRD_TIME), retries=2).wait(30) == 0
     assert element(fake, job(tmp_path / "two", THIRD_TIME), retries=1).wait(30) == 5
     assert fake.calls("scontrol") == []
+
+
+def test_element_prints_what_a_full_disk_keeps_from_the_log(
+    fake: FakeSlurm, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    assert element(fake, job(tmp_path / "one", f"raise SystemExit({NO_SPACE})")).wait(30) == NO_SPACE
+    assert re.search(r"one: failed\n.*/one cannot be written \(No space left on device\)", capfd.readouterr().out)
 
 
 def test_runs_of_an_element_save_and_are_requeued_together(fake: FakeSlurm, tmp_path: Path) -> None:

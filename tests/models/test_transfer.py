@@ -163,6 +163,7 @@ def checkpoints(state: dict[str, torch.Tensor], net: torch.nn.Module) -> dict[st
         "nested": {"checkpoint": {"student": {"weights": state}}},
         "ema": {"ema": prefixed("module."), "updates": 4},
         "options and numbers": {"model": state, "args": argparse.Namespace(lr=0.1), "best": np.float64(0.5)},
+        "average by torch": torch.optim.swa_utils.AveragedModel(net).state_dict(),
         "counters beside weights": {**state, "epoch": 5},
         "head beside the backbone": {"state_dict": {**prefixed("backbone."), "head.fc.weight": torch.zeros(3, 512)}},
         "loss beside the model": {"state_dict": {**prefixed("model."), "criterion.weight": torch.zeros(3)}},
@@ -237,6 +238,8 @@ def test_values_that_cannot_be_trained_are_rejected_by_name(tmp_path: Path) -> N
     ):
         with pytest.raises(UserError, match=message):
             pretrained.check_values({**good, "layer1.0.conv1.weight": tensor}, tmp_path)
+    with pytest.raises(UserError, match=r"bn1\.running_var in .* has negative values: expected variances"):
+        pretrained.check_values({**good, "bn1.running_var": torch.tensor([1.0, -1e-3])}, tmp_path)
 
 
 class Code:
@@ -256,6 +259,8 @@ def test_invalid_files_of_weights_are_rejected(tmp_path: Path, capsys: pytest.Ca
     torch.jit.script(torch.nn.Linear(1, 1)).save(str(tmp_path / "script.pt"))
     (tmp_path / "pointer.pth").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n")
     np.savez(tmp_path / "arrays.npz", a=np.zeros(3))
+    torch.save({"conv.weight": torch.zeros(100)}, tmp_path / "whole.pth")
+    (tmp_path / "half.pth").write_bytes((tmp_path / "whole.pth").read_bytes()[:600])
     for name, message in (
         ("none.pth", r"WEIGHTS=.*none\.pth does not exist"),
         ("text.pth", r"text\.pth cannot be read as weights \(neither a zip archive nor a pickle\)"),
@@ -269,6 +274,7 @@ def test_invalid_files_of_weights_are_rejected(tmp_path: Path, capsys: pytest.Ca
         ),
         ("pointer.pth", r"pointer\.pth .*Git LFS"),
         ("arrays.npz", r"arrays\.npz .*zip archive that torch\.save has not written"),
+        ("half.pth", r"half\.pth .*an incomplete zip archive; replace it"),
         ("list.pth", r"list\.pth does not hold a state dict"),
     ):
         with pytest.raises(UserError, match=message):

@@ -13,7 +13,7 @@ from made_records import make_record
 from resnet_repro.config.execution import Execution
 from resnet_repro.design.registry import load_experiment
 from resnet_repro.errors import UserError
-from resnet_repro.files import Table, read_json, read_rows, write_json
+from resnet_repro.files import Table, read_json, read_rows, series, write_json
 from resnet_repro.launch import Slot
 from resnet_repro.records.layout import CHECKPOINT, PROGRESS, RECORD, RUN
 from resnet_repro.records.record import read_record
@@ -93,6 +93,14 @@ def test_record_with_invalid_content_is_rejected(changes: dict[str, object], end
         read_record(ended.folder)
 
 
+def test_record_with_an_impossible_length_is_rejected(ended: Run) -> None:
+    stored = json.loads((ended.folder / RECORD).read_text())
+    stored["settings"]["arm"]["length"] = 1e308
+    write_json(ended.folder / RECORD, stored)
+    with pytest.raises(UserError, match=r"record\.json .*settings\.arm\.length is 1e\+308"):
+        read_record(ended.folder)
+
+
 def test_record_with_settings_of_another_version_is_rejected(ended: Run) -> None:
     data = json.loads((ended.folder / RECORD).read_text())
     change(ended.folder / RECORD, settings=data["settings"] | {"colour": "red"})
@@ -157,6 +165,9 @@ def test_missing_column_is_an_error_that_names_the_table(tmp_path: Path) -> None
     (row,) = read_rows(tmp_path / "responses.csv")
     with pytest.raises(UserError, match=r"responses\.csv has no column std"):
         _ = row["std"]
+    (tmp_path / "metrics.csv").write_text("iteration,error\n1,3.0\n")
+    with pytest.raises(UserError, match=r"metrics\.csv has no column test_error"):
+        series(read_rows(tmp_path / "metrics.csv"), "test_error")
 
 
 def test_digests_of_a_budget_are_read_from_records_and_prepared_runs(ended: Run) -> None:

@@ -13,6 +13,7 @@ from resnet_repro.design.experiment import Experiment
 from resnet_repro.design.registry import load_experiment
 from resnet_repro.errors import UserError
 from resnet_repro.figures.figure import Context
+from resnet_repro.files import read_json, write_json
 from resnet_repro.records.record import read_record
 from resnet_repro.report.summary import summary_content, write_summary
 from resnet_repro.report.write import budgets_with_records, write_report
@@ -103,3 +104,16 @@ def test_missing_and_truncated_records_are_rejected(degradation: Experiment, tmp
     path.write_text(path.read_text()[:500])
     with pytest.raises(UserError, match=r"record\.json"):
         read_record(folder)
+
+
+def test_record_of_an_unknown_arm_is_an_error_that_names_its_file(degradation: Experiment, tmp_path: Path) -> None:
+    folder = make_record(tmp_path, degradation, "plain-20", 0)
+    record = read_json(folder / "record.json")
+    assert record is not None
+    other = folder.parents[1] / "plain-21" / "seed0"
+    other.mkdir(parents=True)
+    write_json(other / "record.json", record | {"arm": "plain-21"})
+    with pytest.raises(
+        UserError, match=r"plain-21/seed0/record\.json belongs to the arm 'plain-21', which degradation"
+    ):
+        write_report(degradation, record["profile"], tmp_path, tmp_path / "reports")

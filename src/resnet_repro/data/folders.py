@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import re
+import stat
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -22,10 +24,8 @@ FOLDERS_PREFIX = "folders-"  # begins the names of class folders as data sets
 IMAGENET = "imagenet"  # name of ImageNet-1k as a data set, without the prefix
 IMAGENET_IMAGES = 1_281_167  # training images
 UNNAMED = "data"  # the name in budgets of folders whose own name has no letter or digit of ASCII
-LONGEST_NAME, DIGEST_DIGITS = (
-    40,
-    8,
-)  # characters of a name in budgets, and of these the digest in names that are changed
+LONGEST_NAME = 40  # characters of a name in budgets
+DIGEST_DIGITS = 8  # of these, the digest in names that are changed
 NAMED = 4  # classes that a message names
 REMEDY = "expected train/<class>/<image> and val/<class>/<image>"
 
@@ -96,8 +96,8 @@ def scan(root: Path) -> ClassFolders:
     With both test and val, val is the split "validation"; otherwise either is the split "test". ImageNet-1k is
     recognized by the names of its classes. Hidden files are ignored, and other files that are not images are counted, see
     `image_files`. Names of classes are equal if they differ only in the composition of letters in Unicode.
-    Raises UserError if a folder is missing, two folders mean the same, a class is empty, the classes of the splits differ,
-    or a file is unreadable.
+    Raises UserError if a folder is missing, two folders mean the same or are the same, a class is empty, the classes of the
+    splits differ, or a file is unreadable.
     """
     try:
         return _scan(root)
@@ -112,9 +112,13 @@ def _scan(root: Path) -> ClassFolders:
         raise UserError(f"DATASET={root} is not a folder: expected a folder that holds train and val")
     present = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not is_hidden(entry.name))
     by_name = {
-        split: _only(root, [name for name in names if (root / name).is_dir()]) for split, names in SPLIT_FOLDERS.items()
+        split: _only(root, [name for name in names if _is_folder(root / name)])
+        for split, names in SPLIT_FOLDERS.items()
     }
     used = [folder for folder in by_name.values() if folder]
+    for one, other in itertools.combinations(used, 2):
+        if os.path.samefile(one, other):
+            raise UserError(f"{one} and {other} are the same folder: expected other images in each, or one of them")
     unknown = tuple(name for name in present if not any(os.path.samefile(root / name, folder) for folder in used))
     others = f"; it holds {_some(unknown)}" if unknown else ""
     if by_name["train"] is None:
@@ -168,11 +172,11 @@ def folders_name(root: Path) -> str:
     It is short and has only lower-case ASCII. A digest takes the place of what is left out of other names, so that these
     stay different.
     """
-    name = printable(root.resolve().name)
+    name = _composed(printable(root.resolve().name))
     slug = _slug(name)
     if name.isascii() and slug and len(slug) <= LONGEST_NAME:
         return FOLDERS_PREFIX + slug
-    digest = hashlib.sha256(unicodedata.normalize("NFC", name).encode()).hexdigest()[:DIGEST_DIGITS]
+    digest = hashlib.sha256(name.encode()).hexdigest()[:DIGEST_DIGITS]
     start = slug[: LONGEST_NAME - DIGEST_DIGITS - 1].rstrip("-._") or UNNAMED
     return f"{FOLDERS_PREFIX}{start}-{digest}"
 
@@ -216,6 +220,13 @@ def _only(root: Path, names: Sequence[str]) -> Path | None:
     return root / names[0] if names else None
 
 
+def _is_folder(path: str | Path) -> bool:
+    """Whether a path is a folder. Raises OSError for a link to nothing, which may have been a folder."""
+    if os.path.islink(path):
+        os.stat(path)
+    return os.path.isdir(path)
+
+
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more
@@ -223,7 +234,7 @@ def _some(names: Sequence[str]) -> str:
 
 def _class_names(folder: Path) -> list[str]:
     entries = [entry for entry in os.scandir(folder) if not is_hidden(entry.name)]
-    classes = sorted(entry.name for entry in entries if entry.is_dir())
+    classes = sorted(entry.name for entry in entries if _is_folder(entry.path))
     if not classes:
         contents = (
             "images and no class folders" if any(is_image(entry.name) for entry in entries) else "no class folders"
@@ -265,7 +276,15 @@ def _images(root: Path, folder: Path, classes: Sequence[str], left_out: list[str
                 f"{folder / name} holds no images ({', '.join(SUFFIXES)}){held}: add images or remove the folder"
             )
         left_out += others
-        yield from (File(os.path.relpath(path, root), os.stat(path).st_size, label) for path in paths)
+        yield from (File(os.path.relpath(path, root), _size(path), label) for path in paths)
+
+
+def _size(path: str) -> int:
+    """Return the bytes of a file. Raises UserError for pipes and devices, which might never end."""
+    facts = os.stat(path)
+    if not stat.S_ISREG(facts.st_mode):
+        raise UserError(f"{path} is not a regular file: remove it")
+    return facts.st_size
 
 
 def _image_paths(folder: Path, others: list[str]) -> Iterator[str]:

@@ -24,6 +24,7 @@ _SYSTEM_NAMES = frozenset(
         *("@eadir", "@recycle", "@__thumb", "@recently-snapshot", "#recycle", "#snapshot", "@tmp"),
         *("__macosx", "icon\r", "temporary items", "network trash folder"),
         *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin", "system volume information"),
+        *("recycler", "recycled", "found.000", "lost.dir", "_vti_cnf", "~snapshot", "@sharebin"),
         *("lost+found", "__pycache__"),
     ]
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
@@ -19,6 +19,8 @@ CROP = 224  # side of the crop to which `Recipe.scale` refers, in pixels
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
 WHITE_IS_ZERO = 0  # value of PHOTOMETRIC
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3  # values of SAMPLE_FORMAT
+TYPES = {UNSIGNED: "uint", SIGNED: "int", FLOAT: "float"}
+READ_TYPES = "expected unsigned integers of 8 or 16 bits"
 
 
 class BrokenPicture(Exception):
@@ -39,16 +41,19 @@ def read_picture(path: Path) -> Tensor:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # only the error counts, see MOST_PIXELS
-            with Image.open(path, formats=FORMATS) as file:
+            # A file object, since Pillow maps a path into memory, which garbles TIFF files with an EXIF orientation over 4.
+            with path.open("rb") as stream, Image.open(stream, formats=FORMATS) as file:
+                _scale_transparency(file)
                 upright = ImageOps.exif_transpose(file)
                 _check_range(upright, file)
                 picture = _to_rgb(_eight_bits(upright, file) if file.mode[0] == "I" else upright)
+    except UnidentifiedImageError as error:
+        raise BrokenPicture(path, _unidentified(path)) from error
     except (
         OSError,
         ValueError,
         SyntaxError,
         EOFError,
-        UnidentifiedImageError,
         MemoryError,
         ZeroDivisionError,
         struct.error,  # damaged EXIF data
@@ -64,8 +69,39 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def _unidentified(path: Path) -> str:
+    """Say why Pillow does not know a file: of TIFF files the type of their values."""
+    reason = f"it is not a complete image in one of the formats {', '.join(FORMATS)}"
+    try:
+        with path.open("rb") as file:
+            tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
+            file.seek(tags.next)
+            tags.load(file)
+            bits, kinds = tags[BITS_PER_SAMPLE], tags.get(SAMPLE_FORMAT, (UNSIGNED,))
+            order = ", big-endian" if tags.prefix == b"MM" else ""
+            inverted = " with 0 as white" if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else ""
+            return f"TIFF of {len(bits)} × {TYPES[kinds[0]]}{bits[0]} per pixel{inverted}{order} is not supported: {READ_TYPES}"
+    except (OSError, SyntaxError, LookupError, ValueError, TypeError, struct.error):
+        return reason
+
+
+def _scale_transparency(file: Image.Image) -> None:
+    """Bring the transparent grey of a PNG file that is not yet decoded to the scale of the decoded values.
+
+    Raises ValueError for a transparent colour of 16 bits, since decoded colours have 8.
+    """
+    transparent = file.info.get("transparency")
+    packing = file.tile[0].args if file.format == "PNG" and file.tile else None
+    if isinstance(transparent, int) and packing in ("L;2", "L;4"):
+        file.info["transparency"] = transparent * (85 if packing == "L;2" else 17)
+    if isinstance(transparent, tuple) and packing == "RGB;16B":
+        raise ValueError("it has a transparent colour of 16 bits: expected 8 bits, or an alpha channel")
+
+
 def _to_rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode in ("LA", "PA", "La", "RGBA", "RGBa") or "transparency" in picture.info:
+    if picture.mode == "La":
+        picture = picture.convert("LA")
+    if picture.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
         over = picture.convert("RGBA")
         page = Image.new("RGBA", over.size, (255, 255, 255, 255))
         page.alpha_composite(over)
@@ -94,10 +130,8 @@ def _check_range(picture: Image.Image, file: Image.Image) -> None:
     if kind != FLOAT:
         extent = f"from {finite.min()} to {finite.max()}"
     more = "" if finite.size in (0, values.size) else ", some of them not finite"
-    name = {UNSIGNED: "uint", SIGNED: "int", FLOAT: "float"}[kind]
     raise ValueError(
-        f"its values are {name}{bits} {extent}{more}, and this type does not say which value is white: expected unsigned "
-        "integers of 8 or 16 bits"
+        f"its values are {TYPES[kind]}{bits} {extent}{more}, and this type does not say which value is white: {READ_TYPES}"
     )
 
 

@@ -188,7 +188,7 @@ class RayExecutor:
                 for reference in ended:
                     index = pending.pop(reference)
                     try:
-                        outcomes[index] = ray.get(reference)
+                        outcomes[index], jobs[index].lost[:] = ray.get(reference)
                     except ray.exceptions.RayError as error:
                         outcomes[index] = "stopped" if interrupts.count else "failed"
                         if not interrupts.count:
@@ -240,8 +240,11 @@ def _look(path: str, kind: str | None) -> tuple[str | None, dict[str, Any]]:
     return content, json.loads(answer.stdout) if answer.returncode == 0 else {}
 
 
-def _execute(job: Job, slot: Slot) -> Outcome:
-    """The Ray task: start the run's process on this node and wait for it. If cancelled, let the process save and stop."""
+def _execute(job: Job, slot: Slot) -> tuple[Outcome, list[str]]:
+    """The Ray task: start the run's process on this node and wait for it. If cancelled, let the process save and stop.
+
+    Returns the outcome, and the lines that could not be added to the log (see `Job.lost`).
+    """
     process = job.start(slot)
     try:
         while process.poll() is None:
@@ -249,13 +252,13 @@ def _execute(job: Job, slot: Slot) -> Outcome:
                 process.wait(POLL_SECONDS)  # with a timeout, because Ray can only cancel between two waits
     except KeyboardInterrupt:
         stop(process)
-        return "stopped"
+        return "stopped", []
     finally:
         if process.poll() is None:
             process.kill()
             process.wait()
         close(process)
-    return job.outcome(process.returncode)
+    return job.outcome(process.returncode), job.lost
 
 
 # -- helpers -----------------------------------------------------------------------------------------------------------

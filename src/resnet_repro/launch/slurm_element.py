@@ -72,7 +72,7 @@ def _report(jobs: Sequence[Job], outcomes: Sequence[tuple[Outcome, int]], notice
     ended = [(job, outcome) for job, (outcome, _) in zip(jobs, outcomes, strict=True) if outcome != "stopped"]
     stopped = [job for job, (outcome, _) in zip(jobs, outcomes, strict=True) if outcome == "stopped"]
     for job, outcome in ended:
-        print(f"{job.name}: {outcome}", flush=True)
+        print("\n".join([f"{job.name}: {outcome}", *job.lost]), flush=True)
     if stopped and notice.time_is_over:
         return _requeue(stopped) if is_main else 0
     for job in stopped:

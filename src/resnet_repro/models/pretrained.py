@@ -41,6 +41,7 @@ WRAPPERS = (
     "ema", "model_ema", "state_dict_ema", "ema_state_dict",
 )  # fmt: skip
 DEEPEST_WRAPPER = 3  # dicts around a state dict
+VARIANCE = ".running_var"
 NAMED = 4  # entries that a message names
 TRAINABLE_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # Types beside the weights in checkpoints of training scripts: their options, and numbers of numpy. They hold values only.
@@ -113,7 +114,7 @@ def read_state(path: Path, quiet: bool = False) -> dict[str, Tensor]:
             f"{path} holds objects other than weights{_foreign_types(path)}, which are not loaded: expected a state dict "
             "alone, saved with torch.save or safetensors"
         ) from error
-    except (OSError, RuntimeError, ValueError, SafetensorError, zipfile.BadZipFile) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"{path} cannot be read as weights ({reason}): expected a file of torch.save or safetensors"
@@ -139,6 +140,8 @@ def check_values(state: Mapping[str, Tensor], path: Path) -> None:
             raise UserError(
                 f"{key} in {path} has {plural(broken, 'value')} that are NaN or infinite: expected finite numbers"
             )
+        if key.endswith(VARIANCE) and bool((tensor < 0).any()):
+            raise UserError(f"{key} in {path} has negative values: expected variances")
 
 
 def _state_dict(loaded: object, path: Path, quiet: bool) -> dict[str, Tensor]:
@@ -206,8 +209,11 @@ def _load(path: Path) -> object:
     if not start.startswith(FIRST_BYTES):
         raise ValueError("neither a zip archive nor a pickle")
     if start.startswith(ZIP):
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+        except zipfile.BadZipFile as error:
+            raise ValueError("it is an incomplete zip archive; replace it with a complete copy") from error
         if any(name.endswith("/constants.pkl") for name in names):
             raise ValueError(
                 "it is a TorchScript archive, which holds a program; save the state dict of its network instead"

@@ -24,11 +24,16 @@ _KEY_MAP: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"\.shortcut\.", ".downsample."),
     (r"^(linear|last_linear|classifier|head)\.", "fc."),
 )
+AVERAGED = "n_averaged"
 _LAYERS = re.compile(r"(conv|bn|layer|stage|block|fc)?\d*")
 
 
 def map_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return `state` with this project's keys: without a prefix that all have, `linear` → `fc`, `shortcut` → `downsample`."""
+    """Return `state` with this project's keys: without a prefix that all have, `linear` → `fc`, `shortcut` → `downsample`.
+
+    The counter of torch's averaged models is left out.
+    """
+    state = {key: tensor for key, tensor in state.items() if key != AVERAGED}
     prefix = _common_prefix(list(state))
     mapped = {}
     for key, tensor in state.items():

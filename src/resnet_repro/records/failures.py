@@ -41,10 +41,10 @@ class EndedRun:
         return f"{SAID}{self.reason}" in lines
 
 
-def no_space(folder: Path) -> str:
-    """The line of a run that ends because the disk of its folder is full."""
+def no_space(place: Path | str) -> str:
+    """The line of a command or a run that ends because the disk of a file or a folder is full."""
     return (
-        f"{SAID}{folder} cannot be written ({os.strerror(errno.ENOSPC)}): make room, and run the same command to resume"
+        f"{SAID}{place} cannot be written ({os.strerror(errno.ENOSPC)}): make room, and run the same command to resume"
     )
 
 

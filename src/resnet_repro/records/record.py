@@ -329,6 +329,8 @@ def _contradiction(record: Record) -> str | None:
     ):
         if value < least:
             return f"{name} is {value}: expected at least {least}"
+    if not math.isfinite(settings.arm.recipe.iterations * settings.arm.length):
+        return f"settings.arm.length is {settings.arm.length}: expected a number of schedules"
     if record.status == "diverged" and record.diverged_at is None:
         return "status is diverged, and diverged_at is missing"
     if record.search and record.search.chosen not in record.search.candidates:
@@ -363,4 +365,4 @@ def collect(runs_dir: Path, experiment: str, budget: str) -> list[AnyRecord]:
 
 def _seed(folder: Path) -> int:
     number = folder.name.removeprefix("seed")
-    return int(number) if number.isdigit() else -1
+    return int(number) if number.isdecimal() else -1

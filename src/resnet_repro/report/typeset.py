@@ -26,13 +26,14 @@ def typeset(template: str, content: Mapping[str, Any], folder: Path, name: str) 
     """Typeset `content` with a template of this package as `folder`/`name`; image paths are relative to `folder`."""
     import typst
 
+    text = json.dumps(all_printable(content), ensure_ascii=False)
     with _laid_out(template, folder) as source:
         pdf = typst.compile(
             source,
             root=source.parent,
-            ignore_system_fonts=True,
+            ignore_system_fonts=has_glyphs(text),
             timestamp=0,  # equal records give equal bytes
-            sys_inputs={"content": json.dumps(all_printable(content))},
+            sys_inputs={"content": text},
         )
     (folder / name).write_bytes(pdf)
 
@@ -41,16 +42,29 @@ def query(template: str, content: Mapping[str, Any], folder: Path, label: str) -
     """Return the metadata values that the template stores under a label for `content`, in document order."""
     import typst
 
+    text = json.dumps(all_printable(content), ensure_ascii=False)
     with _laid_out(template, folder) as source:
         values = typst.query(
             source,
             f"<{label}>",
             field="value",
             root=source.parent,
-            ignore_system_fonts=True,
-            sys_inputs={"content": json.dumps(all_printable(content))},
+            ignore_system_fonts=has_glyphs(text),
+            sys_inputs={"content": text},
         )
     return json.loads(values)
+
+
+def has_glyphs(text: str) -> bool:
+    """Whether typst's own fonts have all characters, as for most alphabets. Chinese needs a font of this machine."""
+    if text.isascii():
+        return True
+    from matplotlib import get_data_path
+    from matplotlib.ft2font import FT2Font
+
+    # The one of typst's fonts with the most characters.
+    known = FT2Font(f"{get_data_path()}/fonts/ttf/DejaVuSansMono.ttf").get_charmap()
+    return all(ord(character) in known for character in text)
 
 
 def all_printable(content: Any) -> Any:

@@ -13,6 +13,7 @@ from resnet_repro.design.experiment import Experiment
 from resnet_repro.errors import UserError
 from resnet_repro.figures.figure import Context
 from resnet_repro.figures.style import report_style
+from resnet_repro.records.layout import RECORD
 from resnet_repro.records.record import collect, only_counted, only_trained
 from resnet_repro.report.banners import is_other_data, schedules
 from resnet_repro.report.console import error_lines, verdict_lines
@@ -72,6 +73,12 @@ def write_report(
         raise UserError(
             f"{runs_dir}/{experiment.name}/{budget} holds no finished run; run {Budget.parse(budget).command(experiment)} first"
         )
+    for record in records:
+        if record.arm not in experiment.names:
+            raise UserError(
+                f"{record.folder / RECORD} belongs to the arm {record.arm!r}, which {experiment.name} does not have: move "
+                f"{record.folder} to another RUNS_DIR, or delete it"
+            )
     trained, counted = only_trained(records), only_counted(records)
     longest = max((record.settings.iterations for record in trained), default=0)
     context = Context(trained, longest, not is_other_data(experiment, trained), counted)

@@ -28,7 +28,7 @@ from resnet_repro.records.resume import check_sources, is_counted
 from resnet_repro.study.cost import expected_costs, heaviest, with_descendants
 from resnet_repro.study.expand import counted_budget, runs_of
 from resnet_repro.study.inputs import check_parents, find_inputs
-from resnet_repro.study.request import Request
+from resnet_repro.study.request import Request, check_decoding
 from resnet_repro.study.run import Run, missing_runs, tell_of_siblings
 from resnet_repro.tracking.mirror import Mirror
 from resnet_repro.training.count_network import count_network
@@ -63,6 +63,7 @@ def carry_out(request: Request, mirror: Mirror, console: Console) -> Study:
     is_main = group is None or group.dist.is_main
     if not is_main:
         logging.getLogger("resnet_repro").setLevel(logging.WARNING)
+    check_decoding(request)
     _check_writable(request.runs_dir, "RUNS_DIR")
     _check_writable(request.reports_dir, "REPORTS_DIR")
     if request.experiment.is_counted:

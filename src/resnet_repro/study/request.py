@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_repro.config.arm import Arm, CountedArm
+from resnet_repro.data.folders import names_folders
 from resnet_repro.data.sources import DataSources
 from resnet_repro.design.experiment import Experiment, Profile
 from resnet_repro.errors import UserError
@@ -51,6 +52,18 @@ class Request:
     """Skip and count unreadable images instead of failing."""
     weights: str | None = None
     """Path of a file of pretrained weights. None: torchvision's weights."""
+
+
+def check_decoding(request: Request) -> None:
+    """Raise UserError for options of class folders if the runs train on other data, which are kept in memory."""
+    is_folders = names_folders(request.dataset) and not request.experiment.is_counted
+    given = [f"WORKERS={request.workers}"] if request.workers is not None else []
+    given += ["BROKEN=skip"] if request.skip_broken else []
+    if given and not is_folders:
+        verb = "apply" if len(given) > 1 else "applies"
+        raise UserError(
+            f"{' and '.join(given)} {verb} to class folders only: leave it out, or set DATASET to their path"
+        )
 
 
 def scaled_profile(experiment: Experiment, name: str, iterations: int | None) -> Profile:
