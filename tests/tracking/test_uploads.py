@@ -34,8 +34,9 @@ def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[Double]:
     with Double() as server:
         monkeypatch.setenv("WANDB_API_KEY", KEY)
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
-        monkeypatch.setattr(mirror, "FINISH_SECONDS", 25.0)
-        monkeypatch.setattr(sync, "FINISH_SECONDS", 15.0)
+        # Healthy uploads end by themselves; a busy machine needs a minute to import the client.
+        monkeypatch.setattr(mirror, "FINISH_SECONDS", 200.0)
+        monkeypatch.setattr(sync, "FINISH_SECONDS", 200.0)
         yield server
 
 
@@ -154,7 +155,7 @@ def test_rows_that_the_server_did_not_take_arrive_by_one_sync(
     began = time.monotonic()
     problem = mirrored(tmp_path, [folder])
     assert problem and "1 run did not arrive" in problem and "make sync" in problem
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60  # the client itself would try for ten minutes
     double.heal()
     assert sync.sync(tmp_path) == 0
     assert_whole(double)
@@ -435,7 +436,7 @@ def test_rows_whose_answer_is_lost_arrive_once(
 def test_figures_whose_files_are_refused_arrive_by_sync(
     tmp_path: Path, tiny_data: Path, double: Double, monkeypatch: pytest.MonkeyPatch, fault: int
 ) -> None:
-    monkeypatch.setattr(mirror, "FINISH_SECONDS", 60.0 if fault == 403 else 12.0)
+    monkeypatch.setattr(mirror, "FINISH_SECONDS", 20.0)
     folder = make_run(tmp_path, tiny_data)
     train(folder, 1, STEPS)
     end(folder, tiny_data)

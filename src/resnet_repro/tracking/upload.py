@@ -142,7 +142,7 @@ class Upload:
                 raise _Taken("it was deleted there") from error
             raise
         self.report("opened", url=run.url, project_url=run.project_url)
-        if remote is not None:
+        if remote is not None and record is None:  # a finished run stays one while its record is sent again
             run.summary["status"] = "running"
         rows, ending, record = self._send(run, stop_at, remote.last_step + 1 if remote is not None else 0)
         self._finish(run, ending, record)
