@@ -53,6 +53,8 @@ class Double:
         """Projects that the key may not write."""
         self.keys = {KEY}
         self.requests: list[tuple[str, str]] = []
+        self.unknown: set[str] = set()
+        """Words that a query must not have, as fields that the server does not know."""
         self.bodies: list[str] = []
         self.headers: list[str] = []
         self.lock = threading.RLock()
@@ -236,6 +238,8 @@ class _Handler(BaseHTTPRequestHandler):
             return 200, {"exitcode": None, "limits": {}}
         if path != "/graphql":
             return 404, _error("not found")
+        if words := [word for word in state.unknown if word in body.get("query", "")]:
+            return 400, _error(f"Cannot query field {words[0]!r}")
         variables = body.get("variables") or {}
         if (variables.get("project") or variables.get("projectName")) in state.forbidden:
             return 403, _error("permission denied")

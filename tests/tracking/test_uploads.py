@@ -499,6 +499,15 @@ def test_a_finished_run_that_wandb_shows_as_crashed_is_finished_by_sync(
     assert_whole(double)
 
 
+def test_a_server_that_tells_no_state_gets_runs_all_the_same(tmp_path: Path, tiny_data: Path, double: Double) -> None:
+    double.unknown = {"historyTail state"}
+    folder = make_run(tmp_path, tiny_data)
+    train(folder, 1, STEPS)
+    end(folder, tiny_data)
+    assert sync.sync(tmp_path) == 0
+    assert_whole(double)
+
+
 def test_a_run_arrives_whole_in_the_project_that_is_named_now(
     tmp_path: Path, tiny_data: Path, double: Double, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,7 +108,13 @@ class Server:
 
     def find_run(self, project: str, name: str) -> RemoteRun | None:
         """The run with this id; None if the server has none. Raises ServerError."""
-        answer = self._ask("RunResumeStatus", _RUN, {"project": project, "entity": self.entity, "name": name})
+        asked = {"project": project, "entity": self.entity, "name": name}
+        try:
+            answer = self._ask("RunResumeStatus", _RUN, asked)
+        except (Refused, Unanswered):
+            raise
+        except ServerError:  # a server that does not tell the state of a bucket
+            answer = self._ask("RunResumeStatus", _RUN.replace(" state }", " }"), asked)
         bucket = (answer.get("model") or {}).get("bucket")
         if not bucket:
             return None
