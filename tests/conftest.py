@@ -228,7 +228,7 @@ def cli_process(*arguments: str | Path, cwd: Path = REPO) -> subprocess.Complete
         env=os.environ,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
 
 

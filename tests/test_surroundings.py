@@ -22,7 +22,7 @@ NOTEBOOK = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "MPLCONFI
 def command(environment: dict[str, str], *arguments: str | Path, cwd: Path = REPO) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", "resnet_repro.cli", *map(str, arguments)],
-        cwd=cwd, env=os.environ | environment, capture_output=True, encoding="utf-8", timeout=300,
+        cwd=cwd, env=os.environ | environment, capture_output=True, encoding="utf-8", timeout=600,
     )  # fmt: skip
 
 

@@ -52,7 +52,7 @@ def content(folder: Path) -> dict[str, object]:
     return tables | {key: record[key] for key in entries}
 
 
-def wait_for(condition, seconds: float = 120.0) -> None:
+def wait_for(condition, seconds: float = 300.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "timeout"

@@ -1,7 +1,8 @@
 """A double of the W&B server on loopback, for the real client: runs in memory, faults on demand.
 
 History is kept by offset, as the client sends it. A fault applies to a GraphQL operation ("UpsertBucket"), to
-"file_stream", to "storage", or to "all": a status code, or "hang" for no answer.
+"file_stream", to "storage", or to "all": a status code, "hang" for no answer, "deaf" for no answer to a request that is
+carried out, or "drop" for a closed connection. `limited` counts requests that are answered with 429 first.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 KEY = "k" * 40
-ENTITY = "someone"
+ENTITY, PROJECT = "someone", "resnet-repro"
 
 
 @dataclass
@@ -30,7 +31,9 @@ class DoubleRun:
     params: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
+    sizes: dict[str, int] = field(default_factory=dict)
     exit_codes: list[int] = field(default_factory=list)
+    state: str = "running"
     overwritten: int = 0
 
     @property
@@ -44,10 +47,16 @@ class Double:
     def __init__(self) -> None:
         self.runs: dict[str, DoubleRun] = {}
         self.faults: dict[str, int | str] = {}
+        self.limited: dict[str, int] = {}
         self.deleted: set[str] = set()
+        self.forbidden: set[str] = set()
+        """Projects that the key may not write."""
         self.keys = {KEY}
         self.requests: list[tuple[str, str]] = []
+        self.unknown: set[str] = set()
+        """Words that a query must not have, as fields that the server does not know."""
         self.bodies: list[str] = []
+        self.headers: list[str] = []
         self.lock = threading.RLock()
         self.healed = threading.Event()
         self.port = 0
@@ -98,7 +107,7 @@ class Double:
         entity = variables.get("entity") or variables.get("entityName") or ENTITY
         project = variables.get("project") or variables.get("projectName")
         about = {"id": "p", "name": project, "entity": {"id": "e", "name": entity}}
-        name = str(variables.get("name") or variables.get("run"))
+        name = _key(project, str(variables.get("name") or variables.get("run")))
         if operation == "Viewer":
             viewer = {
                 "id": "u",
@@ -115,13 +124,19 @@ class Double:
         if operation == "UpsertBucket":
             is_new = name not in self.runs
             run = self.runs.setdefault(name, DoubleRun())
+            run.state = "running"
             run.params |= {key: value for key, value in variables.items() if value is not None and key != "config"}
             run.config = json.loads(variables.get("config") or "null") or run.config
             bucket = _bucket(name, run) | {"project": about, "description": None, "sweepName": None}
             return {"upsertBucket": {"bucket": bucket, "inserted": is_new}}
         if operation == "CreateRunFiles":
-            urls = [{"name": file, "uploadUrl": f"{self.url}/storage/{name}/{file}"} for file in variables["files"]]
+            place = f"{self.url}/storage/{quote(name, safe='')}"
+            urls = [{"name": file, "uploadUrl": f"{place}/{file}"} for file in variables["files"]]
             return {"createRunFiles": {"runID": name, "uploadHeaders": [], "files": urls}}
+        if operation == "RunFiles":
+            sizes = self.runs[name].sizes if name in self.runs else {}
+            nodes = [{"name": file, "sizeBytes": sizes[file]} for file in variables["fileNames"] if file in sizes]
+            return {"project": {"run": {"files": {"edges": [{"node": node} for node in nodes]}}}}
         raise KeyError(operation)
 
     def take_stream(self, name: str, body: dict[str, Any]) -> None:
@@ -136,12 +151,18 @@ class Double:
                 run.summary = rows[-1]
         if "complete" in body:
             run.exit_codes.append(int(body["exitcode"]))
+            run.state = {0: "finished", 255: "killed"}.get(run.exit_codes[-1], "failed")
+
+
+def _key(project: str | None, name: str) -> str:
+    return name if project in (None, PROJECT) else f"{project}/{name}"
 
 
 def _bucket(name: str, run: DoubleRun) -> dict[str, Any]:
     last = [json.dumps(run.history[offset]) for offset in sorted(run.history)[-1:]]
     return {
-        "id": name, "name": name, "displayName": run.params.get("displayName"), "config": json.dumps(run.config),
+        "id": name, "name": name.rpartition("/")[2], "state": run.state,
+        "displayName": run.params.get("displayName"), "config": json.dumps(run.config),
         "summaryMetrics": json.dumps(run.summary), "tags": run.params.get("tags") or [], "notes": None,
         "historyLineCount": len(run.history), "eventsLineCount": 0, "logLineCount": 0,
         "historyTail": json.dumps(last), "eventsTail": "[]", "wandbConfig": json.dumps({"t": 1}),
@@ -160,6 +181,7 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     state: Double
     protocol_version = "HTTP/1.1"
+    is_deaf = False
 
     def log_message(self, format: str, *args: Any) -> None:
         """Print nothing."""
@@ -175,40 +197,73 @@ class _Handler(BaseHTTPRequestHandler):
         with state.lock:
             state.requests.append((kind, path))
             state.bodies.append(data.decode(errors="replace"))
+            state.headers.append(str(self.headers))
             fault, healed = state.faults.get(kind) or state.faults.get("all"), state.healed
+            if state.limited.get(kind, 0) > 0:
+                state.limited[kind] -= 1
+                fault = 429
         if fault == "hang":
             healed.wait()
             self.close_connection = True
             return
+        if fault == "drop":
+            self.close_connection = True
+            self.connection.close()
+            return
+        self.is_deaf = fault == "deaf"
         if isinstance(fault, int):
-            return self._send(fault, {"errors": [{"message": f"fault {fault}"}]})
+            return self._send(fault, _error(f"fault {fault}"))
         password = base64.b64decode((self.headers.get("Authorization") or " ").partition(" ")[2]).decode()
         if kind != "storage" and password.partition(":")[2] not in state.keys:
-            return self._send(401, {"errors": [{"message": "user is not logged in"}]})
+            return self._send(401, _error("user is not logged in"))
         with state.lock:
-            if kind == "storage":
-                _, _, name, file = path.split("/", 3)
-                state.runs[name].files.append(file)
-                return self._send(200, {})
-            if path.endswith("/file_stream"):
-                state.take_stream(path.split("/")[4], body)
-                return self._send(200, {"exitcode": None, "limits": {}})
-            if path != "/graphql":
-                return self._send(404, {"error": "not found"})
-            variables = body.get("variables") or {}
-            if operation == "UpsertBucket" and variables.get("name") in state.deleted:
-                return self._send(409, {"errors": [{"message": "run was previously created and deleted"}]})
-            return self._send(200, {"data": state.answer_graphql(operation, variables)})
+            status, answer = self._carry_out(path, operation, body, len(data))
+        self._send(status, answer)
+
+    def _carry_out(self, path: str, operation: str, body: dict[str, Any], size: int) -> tuple[int, dict[str, Any]]:
+        state = self.state
+        if path.startswith("/storage/"):
+            _, _, name, file = urlsplit(self.path).path.split("/", 3)
+            if run := state.runs.get(unquote(name)):
+                run.files.append(unquote(file))
+                run.sizes[unquote(file)] = size
+            return 200, {}
+        if path.endswith("/file_stream"):
+            _, _, _, project, name, _ = map(unquote, urlsplit(self.path).path.split("/"))
+            if project in state.forbidden:
+                return 403, _error("permission denied")
+            if _key(project, name) not in state.runs:
+                return 404, _error("run not found")
+            state.take_stream(_key(project, name), body)
+            return 200, {"exitcode": None, "limits": {}}
+        if path != "/graphql":
+            return 404, _error("not found")
+        if words := [word for word in state.unknown if word in body.get("query", "")]:
+            return 400, _error(f"Cannot query field {words[0]!r}")
+        variables = body.get("variables") or {}
+        if (variables.get("project") or variables.get("projectName")) in state.forbidden:
+            return 403, _error("permission denied")
+        if operation == "UpsertBucket" and variables.get("name") in state.deleted:
+            return 409, _error("run was previously created and deleted")
+        return 200, {"data": state.answer_graphql(operation, variables)}
 
     do_GET = do_PUT = do_POST
 
     def _send(self, status: int, answer: dict[str, Any]) -> None:
+        if self.is_deaf:
+            self.state.healed.wait()
+            self.close_connection = True
+            return
         data = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+
+def _error(message: str) -> dict[str, Any]:
+    return {"errors": [{"message": message}]}
 
 
 def _operation(query: str) -> str | None:

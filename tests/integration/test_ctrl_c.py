@@ -32,7 +32,7 @@ def test_ctrl_c_while_the_command_starts_is_one_line(delay: float, tmp_path: Pat
     assert process.stdout is not None and process.stdout.readline() == "begun\n"
     time.sleep(delay)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=300)
     assert (process.returncode, stderr) == (130, "interrupted: run the same command to resume\n")
 
 

@@ -40,7 +40,7 @@ def test_two_processes_train_together_on_class_folders(folders: Path, tmp_path: 
         *("-m", "resnet_repro.cli", "run", "plain-vs-resnet", "--dataset", str(folders), *flags.split()),
         *("--reports-dir", str(tmp_path / "reports"), "--precision", "fp32", "--data-dir", str(tmp_path / "data")),
     ]
-    ended = subprocess.run(command, cwd=REPO, env=os.environ, capture_output=True, text=True, timeout=300)
+    ended = subprocess.run(command, cwd=REPO, env=os.environ, capture_output=True, text=True, timeout=600)
     assert ended.returncode == 0, ended.stderr[-2000:] + ended.stdout
     assert ended.stdout.count("report: ") == 1 and ended.stdout.count("I1 ") == 1
     record = record_in(tmp_path / "runs", "plain-vs-resnet", "2it-32px-folders-my-flowers", "resnet-18")

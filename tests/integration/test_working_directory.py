@@ -50,7 +50,7 @@ def test_upload_process_imports_none(full_of_modules: Path) -> None:
     assert process.stdin is not None and process.stdout is not None
     process.stdin.close()
     assert b"recording offline" in process.stdout.read()
-    assert process.wait(60) == 0, (full_of_modules / "log" / mirror.LOG).read_text()
+    assert process.wait(300) == 0, (full_of_modules / "log" / mirror.LOG).read_text()
 
 
 @pytest.mark.slow

@@ -231,7 +231,7 @@ SAVES = """
         sys.exit(0)
     signal.signal(signal.SIGTERM, save)
     (folder / "runs").touch()
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
@@ -252,7 +252,7 @@ def element(fake: FakeSlurm, *jobs: Job, retries: int = 0, each: int = 1) -> sub
 
 
 def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not path.exists():
         assert time.monotonic() < deadline, path
         time.sleep(0.05)
@@ -269,12 +269,12 @@ def test_run_saves_and_is_requeued_before_the_time_limit(
     process = element(fake, run)
     wait_for(tmp_path / "one" / "runs")
     process.send_signal(number)
-    assert process.wait(30) == code
+    assert process.wait(300) == code
     assert (tmp_path / "one" / "saved").exists()
     assert fake.calls("scontrol") == requeued
     status = json.loads((tmp_path / "one" / "progress.json").read_text())["status"]
     assert status == ("waiting" if requeued else "stopped")
-    assert element(fake, run).wait(30) == 0  # after the requeue
+    assert element(fake, run).wait(300) == 0  # after the requeue
     assert run.marker.exists()
 
 
@@ -289,8 +289,8 @@ def test_element_is_requeued_if_the_signal_comes_before_its_run_starts(fake: Fak
 
 
 def test_element_retries_and_returns_the_exit_code_of_a_failed_run(fake: FakeSlurm, tmp_path: Path) -> None:
-    assert element(fake, job(tmp_path / "one", THIRD_TIME), retries=2).wait(30) == 0
-    assert element(fake, job(tmp_path / "two", THIRD_TIME), retries=1).wait(30) == 5
+    assert element(fake, job(tmp_path / "one", THIRD_TIME), retries=2).wait(300) == 0
+    assert element(fake, job(tmp_path / "two", THIRD_TIME), retries=1).wait(300) == 5
     assert fake.calls("scontrol") == []
 
 
@@ -310,11 +310,11 @@ def test_runs_of_an_element_save_and_are_requeued_together(fake: FakeSlurm, tmp_
     for run in jobs[:2]:
         wait_for(run.log.parent / "runs")
     process.send_signal(signal.SIGUSR1)
-    assert process.wait(30) == 0
+    assert process.wait(300) == 0
     assert [(run.log.parent / "saved").exists() for run in jobs] == [True, True, False]
     assert fake.calls("scontrol") == [["requeue", "77"]]
     assert [read_json(run.log.parent / "progress.json")["status"] for run in jobs[:2]] == ["waiting"] * 2  # type: ignore[index]
     jobs[0].marker.touch()
     (tmp_path / "one" / "saved").unlink()
-    assert element(fake, *jobs, each=2).wait(30) == 0
+    assert element(fake, *jobs, each=2).wait(300) == 0
     assert [run.marker.exists() for run in jobs] == [True, True, False]

@@ -91,7 +91,8 @@ def _steps(recording: Path) -> list[int]:
 
 
 @pytest.mark.slow
-def test_resumed_run_has_one_curve(tmp_path: Path, tiny_data: Path) -> None:
+def test_resumed_run_has_one_curve(tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "FINISH_SECONDS", 200.0)
     runs = tmp_path / "runs"
     folder = prepare_run(runs, make_settings(tiny_data, 10), tiny_data)
     _write_metrics(folder, range(1, 8))

@@ -91,7 +91,7 @@ def test_a_run_stops_when_its_launcher_ends(tiny_data: Path, tmp_path: Path) -> 
     wait_for(lambda: (folder / "metrics.csv").exists())
     assert process.stdin is not None
     process.stdin.close()  # as the kernel does when a launcher is killed
-    assert process.wait(30) == 143
+    assert process.wait(300) == 143
     assert (folder / "checkpoint.ckpt").exists()
 
 

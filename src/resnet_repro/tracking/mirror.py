@@ -30,15 +30,21 @@ FINISH_SECONDS = 60.0
 RUN_SECONDS = 600.0  # a run that has ended waits so long for a server that fails, while others go on
 LOG = "mirror.log"
 IN_TABLES = "the curves are in each run's metrics.csv"
-# Read by the client, and meant for runs that a program starts itself.
-_FOREIGN = (
-    "WANDB_MODE",
-    "WANDB_RUN_ID",
-    "WANDB_RESUME",
-    "WANDB_NAME",
-    "WANDB_RUN_GROUP",
-    "WANDB_JOB_TYPE",
-    "WANDB_TAGS",
+# The client reads any of its settings from a variable WANDB_*. The others are meant for runs that a program starts itself:
+# they would change ids, modes, and what is sent.
+_HONOURED = (
+    "WANDB_API_KEY",
+    "WANDB_BASE_URL",
+    "WANDB_APP_URL",
+    "WANDB_ENTITY",
+    "WANDB_PROJECT",
+    "WANDB_HOST",
+    "WANDB_CONFIG_DIR",
+    "WANDB_CACHE_DIR",
+    "WANDB_DATA_DIR",
+    "WANDB_HTTP_TIMEOUT",
+    "WANDB_INSECURE_DISABLE_SSL",
+    "WANDB_X_EXTRA_HTTP_HEADERS",
 )
 
 
@@ -131,13 +137,20 @@ class Mirror:
         arrived = [event for event in runs.values() if event["outcome"] in ("arrived", "current")]
         if arrived:
             log.info(f"Weights & Biases: {plural(len(arrived), 'run')} arrived at {arrived[0]['project_url']}")
+        for event in self.events:
+            if "report" in event and event["outcome"] in ("arrived", "current"):
+                log.info(f"Weights & Biases: the report's figures arrived at {event['url']}")
         missing = [
             f for f in self.folders if runs.get(str(f), {"outcome": "missing"})["outcome"] in ("missing", "busy")
         ]
         if missing:
             why = "in time" if is_late else f"(see {self.directory / LOG})"
             return f"Weights & Biases: {plural(len(missing), 'run')} did not arrive {why}; make sync uploads them"
-        lost = [event["reason"] for event in self.events if "report" in event and event["outcome"] == "missing"]
+        lost = [
+            event.get("reason", "another process uploads them")
+            for event in self.events
+            if "report" in event and event["outcome"] in ("missing", "busy")
+        ]
         if lost or is_late:
             why = lost[0] if lost else "no answer in time"
             return f"Weights & Biases: the report's figures did not arrive ({why}); make sync uploads them"
@@ -167,14 +180,17 @@ def start_process(directory: Path, mode: str, client_files: Path, finish_seconds
     finish_seconds: longest wait for a run's last requests.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    environment = {key: value for key, value in child_environment().items() if key not in _FOREIGN}
+    environment = {
+        key: value for key, value in child_environment().items() if not key.startswith("WANDB_") or key in _HONOURED
+    }
+    ours = {"WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true"}
     with (directory / LOG).open("ab") as errors:
         return subprocess.Popen(
             [sys.executable, "-m", "resnet_repro.tracking.process", str(client_files), mode, str(finish_seconds)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env=environment | {"WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true"},
+            env=environment | ours,
             start_new_session=True,
         )
 

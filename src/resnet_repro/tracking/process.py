@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import queue
 import sys
 import threading
 from collections.abc import Sequence
@@ -61,7 +62,7 @@ class Process:
             self.text(f"Weights & Biases: recording offline; {LATER}")
             return mode
         try:
-            self.server = server_of_this_machine()
+            self.server = server_of_this_machine(is_asked=mode != "auto")
             if self.server is None:
                 reason = "no API key is configured; run wandb login"
             else:
@@ -92,7 +93,7 @@ class Process:
             if self.is_sync and self.server is not None:
                 try:
                     receipt = is_current(folder, self.server)
-                except (ValueError, OSError):  # the upload itself will name the trouble
+                except Exception:  # noqa: BLE001  the upload itself will name the trouble
                     receipt = None
                 if receipt is not None:
                     self.say(folder=str(folder), outcome="current", url=receipt.url, project_url=receipt.project_url)
@@ -139,10 +140,13 @@ def main(arguments: Sequence[str]) -> int:
     if process.is_sync:
         process.slots = threading.BoundedSemaphore(MOST_UPLOADS)
         process.stop.set()
+    messages: queue.SimpleQueue[str] = queue.SimpleQueue()
+    # Read at once: a long list of runs fills the pipe, and the launcher would wait for the server.
+    threading.Thread(target=_read, args=(messages,), daemon=True).start()
     if process.start(mode) == "error":
         return 1
     reports = []
-    for line in sys.stdin:
+    while line := messages.get():
         message = json.loads(line)
         for folder in message.get("follow", ()):
             process.follow(Path(folder))
@@ -153,6 +157,13 @@ def main(arguments: Sequence[str]) -> int:
     for thread in [*process.threads, *reports]:
         thread.join()
     return 0
+
+
+def _read(messages: queue.SimpleQueue[str]) -> None:
+    """Pass on the lines of standard input, and an empty one at its end."""
+    for line in sys.stdin:
+        messages.put(line)
+    messages.put("")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ class Receipt(msgspec.Struct, frozen=True):
     """State of the run when it was uploaded."""
     result: str = ""
     """Digest of the weights of a finished run."""
+    summary: str = ""
+    """Digest of the summary of a finished run."""
     url: str = ""
     """Address of the run."""
     project_url: str = ""
@@ -35,7 +37,7 @@ class Receipt(msgspec.Struct, frozen=True):
 
     def covers(self, other: Receipt) -> bool:
         """Whether nothing of `other` is left to send."""
-        what = ("server", "project", "id", "rows", "ending", "result")
+        what = ("server", "project", "id", "rows", "ending", "result", "summary")
         return all(getattr(self, name) == getattr(other, name) for name in what)
 
 

@@ -6,11 +6,14 @@ no matter how often training or upload was interrupted, and uploading twice send
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import shutil
+import json
+import re
+import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,14 +22,25 @@ from resnet_repro.records.layout import RECORD
 from resnet_repro.records.lock import hold
 from resnet_repro.records.record import Record, read_record
 from resnet_repro.records.state import run_state
-from resnet_repro.tracking.receipt import LOCK, Ending, Receipt, read_receipt, write_receipt
+from resnet_repro.tracking.receipt import LOCK, RECEIPT, Ending, Receipt, read_receipt, write_receipt
 from resnet_repro.tracking.server import Refused, RemoteRun, Server, ServerError, Unanswered
-from resnet_repro.tracking.wandb_run import curve_rows, init_arguments, open_run, project, run_info, summary_of
+from resnet_repro.tracking.wandb_run import (
+    curve_rows,
+    digest_of,
+    init_arguments,
+    open_run,
+    project,
+    remove_recordings,
+    run_info,
+    summary_of,
+)
 
 POLL_SECONDS = 3.0
 RETRY_SECONDS = (5.0, 10.0, 20.0, 40.0)
 VERIFY_SECONDS = 20.0
 METRICS = "metrics.csv"
+MOST_NAMES = 9  # ids of a run: its own, and others for results that W&B cannot take under it
+DELETED = "previously created and deleted"  # the server's answer to the id of a run that was deleted there
 KILLED = 255  # exit code that W&B shows as killed, not failed
 _EXIT_CODES: Mapping[Ending, int] = {"finished": 0, "failed": 1, "interrupted": KILLED, "running": 0}
 
@@ -62,13 +76,29 @@ class Upload:
         facts: dict[str, Any] = {}
         outcome: Outcome
         try:
-            with hold(self.folder / LOCK) as is_held:
+            with self._hold() as is_held:
                 outcome, facts = self._copy() if is_held else ("busy", {})
         except Exception as error:  # noqa: BLE001  one run's trouble must not stop the other uploads
             outcome = "missing"
             facts = {"reason": str(error) if isinstance(error, ServerError) else in_a_line(error)}
             facts |= {"unanswered": True} if isinstance(error, Unanswered) else {}
         self.report("ended", outcome=outcome, **facts)
+
+    @contextlib.contextmanager
+    def _hold(self) -> Iterator[bool]:
+        """Hold the lock of the run's uploads; False if another process keeps it.
+
+        The process of an earlier experiment still sends its last rows when a run is resumed at once, and so may another
+        `sync`: that is waited for. What is training now keeps the lock for long.
+        """
+        while True:
+            is_over = self.stop.is_set()
+            may_wait = is_over and not (self.may_train and _is_training(self.folder))
+            with hold(self.folder / LOCK, self.finish_seconds if may_wait else 0.0) as is_held:
+                if is_held or is_over:
+                    yield is_held
+                    return
+            self.stop.wait(POLL_SECONDS)
 
     def _copy(self) -> tuple[Outcome, dict[str, Any]]:
         if not self._wait_for_rows():
@@ -77,28 +107,57 @@ class Upload:
         arguments = init_arguments(info, settings)
         if self.server is None:
             return self._record(arguments, settings.stop_at)
-        server = self.server
-        remote = self._find_remote(server, arguments["id"])
-        rows, ending, record = _state(self.folder, settings.stop_at)
+        if self.may_train and (receipt := is_current(self.folder, self.server)):  # by the process that held the lock
+            return "current", _facts(receipt)
+        number = _number(self.folder, self.server, arguments["id"])
+        while True:
+            name = arguments["id"] if number == 1 else f"{arguments['id']}-{number}"
+            try:
+                return self._copy_to(self.server, {**arguments, "id": name}, settings.stop_at)
+            except _Taken as error:
+                if number == MOST_NAMES:
+                    raise ServerError(f"W&B does not take this run under any of {number} ids ({error})") from error
+                number += 1
+
+    def _copy_to(self, server: Server, arguments: Mapping[str, Any], stop_at: int) -> tuple[Outcome, dict[str, Any]]:
+        """Copy the run to this id. Raises _Taken if the id cannot become a copy of this run."""
+        name = arguments["id"]
+        remote = self._find_remote(server, name)
+        rows, ending, record = _state(self.folder, stop_at)
         if remote is not None and remote.is_finished:
+            while record is None and not self.stop.wait(POLL_SECONDS):  # trained again: maybe with the same result
+                rows, ending, record = _state(self.folder, stop_at)
             if record is None:
                 raise ServerError("W&B has this run finished, and this folder is an older copy of it")
-            if remote.rows >= len(rows) and remote.summary.get("weights_sha256") == record.weights_sha256:
-                receipt = _receipt(server, arguments["id"], len(rows), ending, record)
-                write_receipt(self.folder, receipt)
-                return "current", _facts(receipt)
+            if not _is_result(remote, record):
+                raise _Taken("another result is there")
+            if remote.rows >= len(rows) and _has_summary(remote, record) and remote.is_shown_as(ending):
+                return "current", _facts(self._sign(server, name, len(rows), ending, record))
         # A run that trains without a mirror, as under Slurm, stays "running" at W&B after what it has so far is sent.
         self.is_snapshot = ending == "running" and self.may_train
-        run = self._open(arguments, True, x_update_finish_state=not self.is_snapshot)
+        try:
+            run = self._open(arguments, True, x_update_finish_state=not self.is_snapshot)
+        except Exception as error:
+            if DELETED in str(error):
+                raise _Taken("it was deleted there") from error
+            raise
         self.report("opened", url=run.url, project_url=run.project_url)
-        if remote is not None:
+        if remote is not None and record is None:  # a finished run stays one while its record is sent again
             run.summary["status"] = "running"
-        rows, ending, record = self._send(run, settings.stop_at)
+        rows, ending, record = self._send(run, stop_at, remote.last_step + 1 if remote is not None else 0)
         self._finish(run, ending, record)
-        self._verify(server, arguments["id"], len(rows), ending, record)
-        receipt = _receipt(server, arguments["id"], len(rows), ending, record)
-        write_receipt(self.folder, receipt)
-        return "arrived", _facts(receipt) | {"sent": self.sent}
+        self._verify(server, name, len(rows), ending, record)
+        return "arrived", _facts(self._sign(server, name, len(rows), ending, record)) | {"sent": self.sent}
+
+    def _sign(self, server: Server, name: str, rows: int, ending: Ending, record: Record | None) -> Receipt:
+        """Write the receipt. Without it, e.g. on a full disk, the next `sync` asks the server what it has."""
+        receipt = _receipt(server, name, rows, ending, record)
+        try:
+            write_receipt(self.folder, receipt)
+        except OSError as error:
+            with contextlib.suppress(OSError):  # the log is on the same disk
+                print(f"{self.folder / RECEIPT} cannot be written ({error.strerror})", file=sys.stderr)
+        return receipt
 
     def _wait_for_rows(self) -> bool:
         while not self._has_rows():
@@ -135,29 +194,35 @@ class Upload:
 
     def _record(self, arguments: Mapping[str, Any], stop_at: int) -> tuple[Outcome, dict[str, Any]]:
         """Record the run offline from its first row on, in place of earlier recordings."""
-        for old in (self.client_files / "wandb").glob(f"offline-run-*-{arguments['id']}"):
-            shutil.rmtree(old)
+        remove_recordings(self.client_files, arguments["id"])
         run = self._open(arguments, False)
-        rows, ending, record = self._send(run, stop_at)
+        rows, ending, record = self._send(run, stop_at, 0)
         self._finish(run, ending, record)
         return "recorded", {"rows": len(rows)}
 
-    def _send(self, run: Any, stop_at: int) -> tuple[list[tuple[int, dict[str, float]]], Ending, Record | None]:
-        """Log new rows until the run has ended or `stop` is set; what was there at the end."""
-        first = run.step  # rows before it have arrived earlier
-        logged = -1
+    def _send(
+        self, run: Any, stop_at: int, first: int
+    ) -> tuple[list[tuple[int, dict[str, float]]], Ending, Record | None]:
+        """Log new rows until the run has ended or `stop` is set; what was there at the end.
+
+        first: first step that has not arrived earlier.
+        """
+        logged = seen = -1
         while True:
             is_last = self.stop.is_set()
             rows, ending, record = _state(self.folder, stop_at)
+            is_over = record is not None or is_last
             for step, values in rows:
-                if step > logged:
+                # W&B takes each step once, and a row that was there at the last look is complete by now.
+                if step > logged and (step <= seen or is_over):
                     logged = step
                     if step >= first:
                         run.log(values, step=step)
                         self.sent += 1
-            if record is not None or is_last:
+            if is_over:
                 ended: Ending = "interrupted" if ending == "running" and not self.is_snapshot else ending
                 return rows, ended, record
+            seen = rows[-1][0] if rows else -1
             self.stop.wait(POLL_SECONDS)
 
     def _finish(self, run: Any, ending: Ending, record: Record | None) -> None:
@@ -171,15 +236,21 @@ class Upload:
     def _verify(self, server: Server, name: str, rows: int, ending: Ending, record: Record | None) -> None:
         """Raise ServerError unless the server has the rows and the run's state."""
         status = record.status if record is not None else ending
-        has_arrived, remote = server.wait_for(
-            project(),
-            name,
-            lambda remote: remote.rows >= rows and remote.summary.get("status") == status,
-            min(VERIFY_SECONDS, self.finish_seconds),
-        )
-        if not has_arrived:
-            arrived = remote.rows if remote is not None else 0
-            raise ServerError(f"only {arrived} of {rows} rows have arrived at {server.url}")
+
+        def has_arrived(remote: RemoteRun) -> bool:
+            return remote.rows >= rows and remote.summary.get("status") == status and remote.is_shown_as(ending)
+
+        is_there, remote = server.wait_for(project(), name, has_arrived, min(VERIFY_SECONDS, self.finish_seconds))
+        if is_there:
+            return
+        if remote is not None and remote.rows >= rows:
+            raise ServerError(f"all rows have arrived at {server.url}, but not that the run is {status}")
+        arrived = remote.rows if remote is not None else 0
+        raise ServerError(f"only {arrived} of {rows} rows have arrived at {server.url}")
+
+
+class _Taken(Exception):
+    """The run's id cannot become a copy of this run. The message says why."""
 
 
 def is_current(folder: Path, server: Server) -> Receipt | None:
@@ -188,9 +259,41 @@ def is_current(folder: Path, server: Server) -> Receipt | None:
     if receipt is None:
         return None
     info, settings = run_info(folder)
+    if not _is_name(receipt.id, info["id"]):
+        return None
     rows, ending, record = _state(folder, settings.stop_at)
-    wanted = _receipt(server, info["id"], len(rows), ending, record)
+    wanted = _receipt(server, receipt.id, len(rows), ending, record)
     return receipt if receipt.covers(wanted) and ending != "running" else None
+
+
+def _number(folder: Path, server: Server, name: str) -> int:
+    """Number of the id under which the run was last uploaded to this project; 1 is the id itself."""
+    receipt = read_receipt(folder)
+    if receipt is None or (receipt.server, receipt.project) != (server.url, f"{server.entity}/{project()}"):
+        return 1
+    return int(receipt.id.rpartition("-")[2]) if receipt.id != name and _is_name(receipt.id, name) else 1
+
+
+def _is_name(candidate: str, name: str) -> bool:
+    return re.fullmatch(rf"{re.escape(name)}(-[2-9])?", candidate) is not None
+
+
+def _is_result(remote: RemoteRun, record: Record) -> bool:
+    """Whether the finished run at the server is that of the record, and not another training."""
+    return (remote.summary.get("status"), remote.summary.get("weights_sha256")) == (
+        record.status,
+        record.weights_sha256,
+    )
+
+
+def _has_summary(remote: RemoteRun, record: Record) -> bool:
+    """Whether the server has the numbers of the record, which may have been renewed since."""
+    ours = json.loads(json.dumps(summary_of(record)))
+    return all(remote.summary.get(name) == value for name, value in ours.items())
+
+
+def _is_training(folder: Path) -> bool:
+    return run_state(folder, folder.parent.name, _seed(folder), time.time()).state in ("running", "silent")
 
 
 def _state(folder: Path, stop_at: int) -> tuple[list[tuple[int, dict[str, float]]], Ending, Record | None]:
@@ -214,6 +317,7 @@ def _receipt(server: Server, name: str, rows: int, ending: Ending, record: Recor
         rows=rows,
         ending=ending,
         result=(record.weights_sha256 or record.status) if record is not None else "",
+        summary=digest_of(record) if record is not None else "",
         url=server.run_url(project(), name),
         project_url=server.project_url(project()),
     )

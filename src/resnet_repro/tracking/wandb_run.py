@@ -5,7 +5,10 @@ The page `docs/running.md` lists all of it for users; nothing else about the mac
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -43,27 +46,32 @@ _CURVES = {
 
 
 def curve_rows(folder: Path) -> list[tuple[int, dict[str, float]]]:
-    """(step, {curve: value}) of each row of a run's tables, in order of steps."""
-    speed = {row["iteration"]: row["images_per_second"] for row in read_rows(folder / "speed.csv")}
-    norms: dict[str, dict[str, float]] = {}
+    """(step, {curve: value}) of each step that a run's tables hold up to the last row of metrics.csv, in order.
+
+    While the run trains, the last step may lack values: its rows reach one table after the other.
+    """
+    metrics = {int(row["iteration"]): row for row in read_rows(folder / "metrics.csv")}
+    last = max(metrics, default=0)
+    values: dict[int, dict[str, float]] = {}
+    for step, row in metrics.items():
+        values[step] = {_CURVES[key]: float(value) for key, value in row.items() if key in _CURVES and value}
+    for row in read_rows(folder / "speed.csv"):
+        values.setdefault(int(row["iteration"]), {})["images_per_second"] = float(row["images_per_second"])
     for row in read_rows(folder / "gradients.csv"):
         name = f"per_layer/gradient_norm_{int(row['layer']):03d}"
-        norms.setdefault(row["iteration"], {})[name] = float(row["norm"])
-    return [
-        (
-            int(row["iteration"]),
-            {_CURVES[key]: float(value) for key, value in row.items() if key in _CURVES and value}
-            | ({"images_per_second": float(speed[row["iteration"]])} if row["iteration"] in speed else {})
-            | norms.get(row["iteration"], {}),
-        )
-        for row in read_rows(folder / "metrics.csv")
-    ]
+        values.setdefault(int(row["iteration"]), {})[name] = float(row["norm"])
+    return [(step, values[step]) for step in sorted(values) if step <= last]
 
 
 def summary_of(record: Record) -> dict[str, Any]:
     """The summary of a finished run."""
     summary = {name: getattr(record, name) for name in _SUMMARY}
     return summary | ({"search": msgspec.to_builtins(record.search)} if record.search else {})
+
+
+def digest_of(record: Record) -> str:
+    """Digest of the summary of a finished run."""
+    return hashlib.sha256(json.dumps(summary_of(record), sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def run_info(folder: Path) -> tuple[Mapping[str, Any], RunSettings]:
@@ -99,6 +107,12 @@ def init_arguments(info: Mapping[str, Any], settings: RunSettings) -> dict[str, 
             "versions": {name: version(name) for name in ("torch", "pytorch-lightning", "numpy", "wandb")},
         },
     }
+
+
+def remove_recordings(client_files: Path, name: str) -> None:
+    """Delete what was recorded offline of a run before."""
+    for old in (client_files / "wandb").glob(f"offline-run-*-{name}"):
+        shutil.rmtree(old)
 
 
 def project() -> str:
