@@ -235,10 +235,10 @@ def block() -> Experiment:
                     name,
                     source="He16 table 3",
                     text=f"At {depth} layers, pre-activation has the lower test error.",
-                    test=[lower("test_error", f"preact-{depth}", than=f"resnet-{depth}")],
+                    test=[lower("test_error", f"preact-{depth}", than=f"resnet-{depth}", published=effect)],
                     needs_paper_budget=True,
                 )
-                for name, depth in (("B5", 110), ("B6", 164), ("B7", 1001))
+                for name, depth, effect in (("B5", 110, -0.24), ("B6", 164, -0.47), ("B7", 1001, -2.69))
             ],
         ],
         answers=[

@@ -76,14 +76,14 @@ def degradation() -> Experiment:
                 "D1",
                 source="He15 §1, §4.2, blog-A; denied by blog-E, which names overfitting as a cause",
                 text="The deeper plain net has the higher training error, so its failure is not overfitting.",
-                test=[higher("train_error", "plain-56", than="plain-20")],
+                test=[higher("train_error", "plain-56", than="plain-20", published=4.5)],
                 from_prefix=PAST_FIRST_DIVISION,
             ),
             Claim(
                 "D2",
                 source="He15 §4.2, blog-A, blog-C, blog-E",
                 text="The deeper plain net has the higher test error.",
-                test=[higher("test_error", "plain-56", than="plain-20")],
+                test=[higher("test_error", "plain-56", than="plain-20", published=3.54)],
                 from_prefix=PAST_FIRST_DIVISION,
             ),
             Claim(
@@ -92,7 +92,7 @@ def degradation() -> Experiment:
                 text="With shortcuts, depth helps: resnet-56 has the lower training and test error.",
                 test=[
                     lower("train_error", "resnet-56", than="resnet-20"),
-                    lower("test_error", "resnet-56", than="resnet-20"),
+                    lower("test_error", "resnet-56", than="resnet-20", published=-1.78),
                 ],
                 needs_paper_budget=True,
                 from_prefix=PAST_FIRST_DIVISION,
@@ -102,8 +102,8 @@ def degradation() -> Experiment:
                 source="He15 §4.2, blog-C",
                 text="Each residual net beats its plain twin.",
                 test=[
-                    lower("test_error", "resnet-20", than="plain-20"),
-                    lower("test_error", "resnet-56", than="plain-56"),
+                    lower("test_error", "resnet-20", than="plain-20", published=-0.94),
+                    lower("test_error", "resnet-56", than="plain-56", published=-6.26),
                 ],
                 from_prefix=PAST_FIRST_DIVISION,
             ),
@@ -150,8 +150,8 @@ def degradation() -> Experiment:
                 source="He15 §4.2, figure 7",
                 text="Residual nets have smaller layer responses than plain nets.",
                 test=[
-                    lower("mean_response", "resnet-20", than="plain-20", unit="(std)"),
-                    lower("mean_response", "resnet-56", than="plain-56", unit="(std)"),
+                    lower("mean_response", "resnet-20", than="plain-20", unit="(std)", published=-0.2),
+                    lower("mean_response", "resnet-56", than="plain-56", unit="(std)", published=-0.39),
                 ],
                 needs_paper_budget=True,
                 from_prefix=PAST_FIRST_DIVISION,

@@ -56,7 +56,7 @@ def depth() -> Experiment:
                 "P1",
                 source="He15 table 6, blog-C",
                 text="The test error falls from 20 to 110 layers.",
-                test=[trend("test_error", [arm.name for arm in (*shallow, deep[0])], -1)],
+                test=[trend("test_error", [arm.name for arm in (*shallow, deep[0])], -1, published=-0.48)],
                 needs_paper_budget=True,
                 from_prefix=PAST_FIRST_DIVISION,
                 note="Judged by the mean change in error from each depth to the next.",
@@ -73,7 +73,7 @@ def depth() -> Experiment:
                 source="He15 §4.2, table 6; blog-C",
                 text="1202 layers have a higher test error than 110, because they overfit.",
                 test=[
-                    higher("test_error", "resnet-1202", than="resnet-110"),
+                    higher("test_error", "resnet-1202", than="resnet-110", published=1.32),
                     not_higher("train_error", "resnet-1202", than="resnet-110", margin=0.5),
                 ],
                 needs_paper_budget=True,
