@@ -12,7 +12,7 @@ from resnet_repro.files import Table
 
 
 def metrics(path: Path, errors: list[float]) -> Path:
-    table = Table(path / "metrics.csv", ("running_train_error",))
+    table = Table(path / "metrics.csv", ("running_train_error", "validation_error", "validation_loss"))
     table.rewind(-1)
     table.append({"iteration": 16 * i, "running_train_error": error} for i, error in enumerate(errors, start=1))
     return path / "metrics.csv"

@@ -91,7 +91,8 @@ def _scale_transparency(file: Image.Image) -> None:
     Raises ValueError for a transparent colour of 16 bits, since decoded colours have 8.
     """
     transparent = file.info.get("transparency")
-    packing = file.tile[0].args if file.format == "PNG" and file.tile else None
+    tiles = getattr(file, "tile", [])
+    packing = tiles[0].args if file.format == "PNG" and tiles else None
     if isinstance(transparent, int) and packing in ("L;2", "L;4"):
         file.info["transparency"] = transparent * (85 if packing == "L;2" else 17)
     if isinstance(transparent, tuple) and packing == "RGB;16B":
