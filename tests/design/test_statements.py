@@ -13,16 +13,6 @@ from resnet_repro.design.registry import experiment_names, load_experiment
 
 SOURCES = ("blog-A", "blog-C", "blog-E", "impl-D", "notes-B")
 
-# Claims that statements name and that no experiment has yet.
-PENDING = {
-    "A0", "A0-he", "A1-he", "A2", "A2-he", "D5-start",
-    "D5-plateau", "D5-rest", "D7", "D8", "F0", "F4", "N2-others", "N4-cause", "R2-deep", "R2-learns", "S1-20", "S2-two",
-    "T1-test", "T1s", "T2-test", "T2s", "T3s", "T5-forward", "Z3",
-}  # fmt: skip
-
-# Claims whose source does not make the statement; they are about to name another one.
-LEAVING = {"R1"}
-
 
 @pytest.fixture(scope="module")
 def claims() -> dict[str, Claim]:
@@ -31,8 +21,7 @@ def claims() -> dict[str, Claim]:
 
 def test_every_named_claim_is_a_claim_of_an_experiment(claims: dict[str, Claim]) -> None:
     named = {name for statement in statements() for name in statement.claims}
-    assert named - set(claims) <= PENDING
-    assert not PENDING - named, "listed as pending without need"
+    assert not named - set(claims)
 
 
 def test_every_claim_on_one_of_the_sources_tests_a_statement_of_it(claims: dict[str, Claim]) -> None:
@@ -40,7 +29,7 @@ def test_every_claim_on_one_of_the_sources_tests_a_statement_of_it(claims: dict[
     missing = [
         (claim.name, source)
         for claim in claims.values()
-        if not claim.own and claim.name not in LEAVING
+        if not claim.own
         for source in SOURCES
         if source in claim.source.partition("denied by")[0] and (claim.name, source) not in tested
     ]

@@ -152,7 +152,7 @@ def image_gradients(net: nn.Module, images: Tensor, labels: Tensor, names: Seque
         def losses(chosen: dict[str, Tensor]) -> Tensor:
             return F.cross_entropy(functional_call(net, fixed | chosen, (images,)), labels, reduction="none")
 
-        values, pull_back = vjp(losses, {name: parameters[name] for name in names})
+        values, pull_back, *_ = vjp(losses, {name: parameters[name] for name in names})
         cotangents = torch.eye(len(values), dtype=values.dtype, device=values.device)
         (gradients,) = vmap(pull_back, chunk_size=AT_ONCE)(cotangents)
     return {name: gradient.flatten(1) for name, gradient in gradients.items()}
