@@ -1,0 +1,277 @@
+"""The commands of the command line: each takes the parsed options and returns an exit code.
+
+Modules that take long to import are imported where a command needs them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from resnet_repro.design.experiment import Experiment, Profile
+from resnet_repro.errors import UserError
+from resnet_repro.interrupts import INTERRUPTED, raise_again
+from resnet_repro.launch.options import launch_options
+from resnet_repro.parsing import plural
+from resnet_repro.surroundings import check_matplotlibrc
+
+DEFAULT_DATA_DIR = "data"
+
+
+def _profile(experiment: Experiment, options: argparse.Namespace) -> Profile:
+    """The profile selected by the options, before the resolution applies. Raises UserError for conflicting options."""
+    from resnet_repro.study.request import scaled_profile
+
+    iterations, prefix = options.iterations, options.prefix
+    if prefix is None:
+        return scaled_profile(experiment, options.profile or experiment.profiles[0].name, iterations)
+    if iterations:
+        raise UserError(
+            f"PREFIX={prefix} cannot be combined with ITERATIONS={iterations}: PREFIX trains the start of the published "
+            "schedule, ITERATIONS a scaled version of the whole schedule"
+        )
+    if options.profile not in (None, experiment.published_profile.name):
+        raise UserError(
+            f"PREFIX={prefix} cannot be combined with PROFILE={options.profile}: a prefix is part of the published budget"
+        )
+    return experiment.prefix(prefix)
+
+
+def run(options: argparse.Namespace, console: Console) -> int:
+    from resnet_repro.data.sources import DataSources
+    from resnet_repro.design.registry import load_experiment, registry
+    from resnet_repro.parsing import parse_seeds
+    from resnet_repro.records.failures import are_bad_input, failure_lines
+    from resnet_repro.study.request import Request, at_resolution, check_prefix, select_arms
+    from resnet_repro.tracking.mirror import Mirror, parse_mode
+
+    check_matplotlibrc()
+    experiment = load_experiment(options.experiment)
+    if sentence := registry().unusable.get(options.experiment):
+        print(sentence, file=sys.stderr)
+    profile = at_resolution(experiment, _profile(experiment, options), options.resolution)
+    if options.prefix:
+        check_prefix(experiment, options.prefix)
+    arms, networks = select_arms(experiment, profile, options.arms)
+    request = Request(
+        experiment=experiment,
+        profile=profile,
+        arms=arms,
+        networks=networks,
+        seeds=parse_seeds(options.seeds) if options.seeds is not None else profile.seeds,
+        dataset=profile.dataset if options.dataset is None else options.dataset,
+        sources=DataSources(
+            Path(options.data_dir or DEFAULT_DATA_DIR),
+            options.data_mirror or os.environ.get("DATA_MIRROR") or None,
+            data_dir_named=options.data_dir is not None,
+        ),
+        runs_dir=Path(options.runs_dir),
+        reports_dir=Path(options.reports_dir),
+        launch=launch_options(options),
+        precision=options.precision,
+        checkpoint_seconds=options.checkpoint_seconds,
+        wandb_mode=parse_mode(options.wandb_mode or os.environ.get("WANDB_MODE", "auto")),
+        workers=options.workers,
+        skip_broken=options.broken == "skip",
+        weights=options.weights,
+    )
+    # Importing torch takes seconds, so invalid flags are reported before.
+    from resnet_repro.study.execute import carry_out
+
+    raise_again()
+    with Mirror(request.wandb_mode, request.runs_dir) as mirror:
+        study = carry_out(request, mirror, console)
+        outcomes = {run.outcome for run in study.runs}
+        stopped, failed = study.named("stopped"), study.named("failed") + study.named("blocked")
+        if study.is_main:
+            for line in failure_lines(study.runs):
+                print(line, file=sys.stderr)
+            if stopped:
+                unfinished = f"{plural(len(stopped), 'run')} {'is' if len(stopped) == 1 else 'are'} unfinished"
+                print(f"stopped: {unfinished}, run the same command to resume", file=sys.stderr)
+            elif {"done"} <= outcomes <= {"done", "failed", "blocked"} and not options.no_report:
+                mirror.report = _write(experiment.name, study.budget, options, console, failed)
+    if stopped:
+        return INTERRUPTED
+    if failed:
+        return 2 if are_bad_input(study.runs) else 1
+    return 0
+
+
+def _write(
+    name: str,
+    budget: str,
+    options: argparse.Namespace,
+    console: Console,
+    failed: Sequence[str] = (),
+    stem: str | None = None,
+):
+    """Write one report. Returns the part of it that the W&B mirror shows: group, budget, paths of figures by caption."""
+    from resnet_repro.design.registry import load_experiment
+    from resnet_repro.report.write import write_report
+
+    folders = Path(options.runs_dir), Path(options.reports_dir)
+    written = write_report(load_experiment(name), budget, *folders, failed, stem)
+    for line in written.lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return {"group": name, "budget": budget, "images": {c: str(p) for c, p in written.images.items()}}
+
+
+def report(options: argparse.Namespace, console: Console) -> int:
+    from resnet_repro.design.registry import load_experiment
+    from resnet_repro.report.summary import summary_content, write_summary
+
+    check_matplotlibrc()
+    runs_dir = existing_runs_dir(options)
+    experiments = list(map(load_experiment, options.experiments)) or _all_experiments()
+    budgets = {e.name: _budgets_to_report(e, options, runs_dir) for e in experiments}
+    if not any(budgets.values()):
+        names = f" of {', '.join(options.experiments)}" if options.experiments else ""
+        budget = " with this PROFILE, ITERATIONS, PREFIX, RESOLUTION or DATASET" if _selects_budget(options) else ""
+        example = options.experiments[0] if options.experiments else "degradation"
+        raise UserError(
+            f"RUNS_DIR={runs_dir} contains no finished runs{names}{budget}; run an experiment first, e.g. make {example}"
+        )
+    for experiment in experiments:
+        for rank, budget in enumerate(budgets[experiment.name]):
+            stem = f"{experiment.name}-{budget}" if rank else None
+            _write(experiment.name, budget, options, console, stem=stem)
+        if options.experiments and not budgets[experiment.name]:
+            raise UserError(
+                f"RUNS_DIR={runs_dir} contains no finished runs of {experiment.name}; run make {experiment.name} first"
+            )
+    if not options.experiments:
+        content = summary_content(experiments, budgets, runs_dir)
+        for line in write_summary(content, Path(options.reports_dir)):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def _all_experiments() -> list[Experiment]:
+    """All experiments that can be loaded. Prints a sentence on standard error for each file that cannot."""
+    from resnet_repro.design.registry import load_experiment, registry
+
+    known, experiments = registry(), []
+    for sentence in known.unusable.values():
+        print(sentence, file=sys.stderr)
+    for name in known.files:
+        try:
+            experiments.append(load_experiment(name))
+        except UserError as error:
+            print(error, file=sys.stderr)
+    return experiments
+
+
+def _selects_budget(options: argparse.Namespace) -> bool:
+    return any((options.profile, options.iterations, options.prefix, options.resolution, options.dataset))
+
+
+def _budgets_to_report(experiment: Experiment, options: argparse.Namespace, runs_dir: Path) -> list[str]:
+    """The budgets that have records and match the options; only the first one without `--every-budget`.
+
+    Budgets on the experiment's own data set come first, and of these the longest.
+    """
+    from resnet_repro.data.folders import earlier_name, names_folders, names_in_budgets, title_of
+    from resnet_repro.design.budgets import Budget
+    from resnet_repro.records.record import collect, only_trained
+    from resnet_repro.report.write import budgets_with_records
+
+    budgets = budgets_with_records(runs_dir, experiment.name)
+    resolution = options.resolution
+    if options.profile or options.iterations or options.prefix:
+        profile = _profile(experiment, options)
+        if resolution and resolution != profile.resolution:
+            profile = profile.at(resolution)
+        budgets = [budget for budget in budgets if Budget.parse(budget).profile_name == profile.name]
+    elif resolution:
+        profiles = {budget: Budget.parse(budget).profile_of(experiment) for budget in budgets}
+        budgets = [budget for budget, profile in profiles.items() if profile and profile.resolution == resolution]
+    if options.dataset:
+        root = Path(options.dataset) if names_folders(options.dataset) else None
+        names = names_in_budgets(root) if root else [options.dataset]
+        earlier = earlier_name(root) if root else None
+
+        def is_asked_for(budget: str) -> bool:
+            name = Budget.parse(budget).dataset or experiment.dataset
+            return name in names or (name == earlier and root is not None and has_title(budget, title_of(root)))
+
+        def has_title(budget: str, title: str) -> bool:
+            records = only_trained(collect(runs_dir, experiment.name, budget))
+            return any(record.dataset.title == title for record in records)
+
+        budgets = [budget for budget in budgets if is_asked_for(budget)]
+    return budgets if options.every_budget else budgets[:1]
+
+
+def existing_runs_dir(options: argparse.Namespace) -> Path:
+    runs_dir = Path(options.runs_dir)
+    if not runs_dir.is_dir():
+        problem = "is not a folder" if runs_dir.exists() else "does not exist"
+        raise UserError(f"RUNS_DIR={runs_dir} {problem}; run an experiment first")
+    return runs_dir
+
+
+def show_status(options: argparse.Namespace, console: Console) -> int:
+    from resnet_repro.study.status import status_lines
+
+    for line in status_lines(options.experiments, existing_runs_dir(options)):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def show_complexity(options: argparse.Namespace, console: Console) -> int:
+    from resnet_repro.diagnostics.complexity import build_on_meta, format_shape, layer_costs, layer_lines
+    from resnet_repro.models.catalogue import catalogued, parse_shape
+
+    net = catalogued(options.net)
+    shape = net.shape if options.input is None else parse_shape(options.input)
+    try:
+        rows = layer_costs(build_on_meta(net.model, net.classes), shape)
+    except RuntimeError as error:  # torch's answer to a size that a layer cannot process
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UserError(
+            f"{options.net} cannot process images of {format_shape(shape)} ({reason}): expected {format_shape(net.shape)}"
+        ) from error
+    for line in (f"{options.net}, one image of {format_shape(shape)}", "", *layer_lines(rows)):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def show_claims(options: argparse.Namespace, console: Console) -> int:
+    from datetime import UTC, datetime
+
+    from resnet_repro.claims.history import register
+    from resnet_repro.design.registry import load_experiment
+    from resnet_repro.report.console import claim_lines
+
+    experiments = list(map(load_experiment, options.experiments)) or _all_experiments()
+    if options.register:
+        claims = {claim.name: claim.test for experiment in experiments for claim in experiment.claims}
+        lines = [f"{name}: its comparisons are new or changed" for name in register(claims, datetime.now(UTC))]
+    else:
+        lines = [line for experiment in experiments for line in claim_lines(experiment)]
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def upload(options: argparse.Namespace, console: Console) -> int:
+    from resnet_repro.tracking.sync import sync
+
+    return sync(existing_runs_dir(options))
+
+
+def list_experiments(options: argparse.Namespace, console: Console) -> int:
+    from resnet_repro.design.registry import registry, summary
+
+    known = registry()
+    for name in known.files:
+        console.print(f"{name:<16} {summary(name)}", highlight=False, markup=False, soft_wrap=True)
+    for sentence in known.unusable.values():
+        print(sentence, file=sys.stderr)
+    return 0
