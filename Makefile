@@ -115,7 +115,7 @@ complexity: ## count the cost of LeNet to ResNet-152, layer by layer (half a min
 mnist: ## compare perceptron, CNN and LeNet, as published in a post and corrected (11 minutes)
 fashion: ## compare bottleneck ResNets with few and many blocks with a VGG (quick: 20 minutes)
 auxiliary: ## test GoogLeNet's auxiliary heads, without batch normalization (quick: 15 minutes)
-activation: ## compare ReLU, tanh, sigmoid and dropout, each at its best learning rate (quick: 17 minutes)
+activation: ## compare ReLU, tanh, sigmoid and dropout, each at its best learning rate (quick: 20 minutes)
 plain-vs-resnet: ## compare plain-18/34 with ResNet-18/34, on ImageNet or your class folders (quick: 21 minutes)
 transfer: ## freeze or fine-tune ResNet-34, on CIFAR-100 or your class folders (quick: 35 minutes)
 

@@ -1,6 +1,6 @@
 """Transfer learning against fine-tuning of a ResNet-34, as written in a post and corrected.  blog-E.
 
-    make transfer                            CIFAR-100 at 64×64, 6 of 10 epochs: 30 minutes on two CPU cores
+    make transfer                            CIFAR-100 at 64×64, 6 of 10 epochs: 35 minutes on two CPU cores
     make transfer PROFILE=paper              10 epochs at 224×224, five seeds: needs a GPU
     make transfer PROFILE=paper RESOLUTION=32 SEEDS=0-2 ARMS=half-frozen-as-written,half-fine-tuned-as-written,\
 half-frozen-corrected,half-fine-tuned-corrected,half-from-scratch

@@ -146,7 +146,9 @@ def augmented(with_14: float, without_14: float, with_50: float, without_50: flo
     }
 
 
-def heads(with_gradient: float, with_error: float, without_gradient: float, without_error: float, arms: str) -> Values:
+def heads(values: Sequence[float], arms: str) -> Values:
+    """values: early gradient and mean running error with the heads, then both without them."""
+    with_gradient, with_error, without_gradient, without_error = values
     return {
         f"with-heads{arms}": {"early_gradient": with_gradient, "mean_running_error": with_error},
         f"without-heads{arms}": {"early_gradient": without_gradient, "mean_running_error": without_error},
@@ -447,7 +449,7 @@ CASES: dict[tuple[str, str], tuple[Values, Sequence[Values]]] = {
         [of("gradient_decay", without_heads=-1.5)],
     ),
     **{
-        ("auxiliary", f"{claim}{he}"): (heads(*holds, arms), [heads(*values, arms) for values in fails])
+        ("auxiliary", f"{claim}{he}"): (heads(holds, arms), [heads(values, arms) for values in fails])
         for he, arms in (("", "-caffe"), ("-he", ""))
         for claim, holds, fails in (
             ("A1", (-2, 65, -3, 60), [(-3, 60, -2, 65), (-2.8, 60, -3, 65)]),
