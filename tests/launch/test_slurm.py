@@ -165,6 +165,12 @@ def test_paths_in_the_script_may_have_any_name(tmp_path: Path, caplog: pytest.Lo
     assert shlex.split(lines[-1])[-1].startswith(str(folder))
 
 
+def test_a_folder_with_a_line_break_does_not_become_a_line_of_the_script(tmp_path: Path) -> None:
+    slurm_executor = executor(LaunchOptions("slurm", dry_run=True), tmp_path / "runs\n#SBATCH --account=other")
+    with pytest.raises(UserError, match=r"RUNS_DIR=.*line break"):
+        slurm_executor.execute([job(tmp_path / "a", "")], lambda: None)
+
+
 def test_runs_on_several_nodes_are_started_with_srun(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     options = LaunchOptions("slurm", gpus=8, nodes=2, threads=4, dry_run=True)
     slurm_executor = executor(options, tmp_path / "runs", spread=True)

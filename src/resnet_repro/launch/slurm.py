@@ -171,7 +171,10 @@ class SlurmExecutor:
         return queued
 
     def script(self, folder: Path, runs: int, before: Sequence[str] = ()) -> str:
-        """The batch script of an array with files in `folder`, which starts after the arrays `before` have ended."""
+        """The batch script of an array with files in `folder`, which starts after the arrays `before` have ended.
+
+        Raises UserError for a folder with a line break, whose rest would become a line of the script.
+        """
         options, tasks = self.options, self.nodes * max(1, self.gpus)
         lead = options.signal_seconds or SIGNAL_SECONDS
         is_group = tasks > 1
@@ -191,6 +194,8 @@ class SlurmExecutor:
             "signal": f"{'' if is_group else 'B:'}USR1@{lead}",
             "dependency": f"afterany:{':'.join(before)}" if before else None,
         }
+        if len(str(folder).splitlines()) > 1:
+            raise UserError(f"RUNS_DIR={str(self.runs_dir)!r} has a line break: expected a name that Slurm can read")
         lines = ["#!/bin/bash"]
         lines += [f"#SBATCH --{name}={_escaped(str(value))}" for name, value in headers.items() if value is not None]
         lines += ["#SBATCH --requeue"]
