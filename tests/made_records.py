@@ -99,7 +99,8 @@ def make_record(
     folder = run_folder(runs, experiment.name, budget, arm, seed)
     folder.mkdir(parents=True)
     error = TEST_ERROR.get(arm, 90.0) + 0.1 * seed
-    columns = (f"{part}_{kind}" for part in ("running_train", "test", "validation") for kind in ("loss", "error"))
+    parts = ("running_train", "train", "test", "validation")
+    columns = (f"{part}_{kind}" for part in parts for kind in ("loss", "error"))
     metrics = Table(folder / "metrics.csv", tuple(columns))
     metrics.rewind(0)
     metrics.append(

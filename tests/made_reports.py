@@ -39,6 +39,14 @@ def add_tables(folder: Path, experiment: Experiment, arm: str) -> None:
     if "distance" in watch:
         rows = [{"iteration": step, "distance": 0.01 * step} for step in (0, 10, 20)]
         fill(Table(folder / "distance.csv", ("distance",)), rows)
+    if "blocks" in watch:
+        fill(
+            Table(folder / "blocks.csv", ("place", "name", "changes_size", "error")),
+            [
+                {"iteration": 0, "place": place, "name": name, "changes_size": 0, "error": 10.0 + place}
+                for place, name in enumerate(("all", "layer1.0", "layer1.1", "layer2.1"))
+            ],
+        )
     if "features" in watch:
         names = ("conv1", "layer1.0", "layer2.0")
         fill(
@@ -87,15 +95,14 @@ def make_study(runs: Path, experiment: Experiment, seeds: int = 1) -> list[Recor
 def found_search(experiment: Experiment, arm: Arm) -> dict:
     """The entry `search` of a record: the second candidate was the best, and the last one diverged."""
     assert arm.search is not None
-    errors = [40.0, 30.0, 35.0, 45.0, None]
-    rates = [experiment.arm(name).recipe.learning_rate for name in arm.search.arms]
+    names, metric = arm.search.arms, arm.search.metric
+    errors = [40.0, 30.0, *(35.0 + 10 * i for i in range(len(names) - 3)), None]
+    rates = [experiment.arm(name).recipe.learning_rate for name in names]
     candidates = {
-        name: {"learning_rate": rate, "validation_error": error, "weights_sha256": "a" * 64}
-        for name, rate, error in zip(arm.search.arms, rates, errors, strict=True)
+        name: {"learning_rate": rate, metric: error, "weights_sha256": "a" * 64}
+        for name, rate, error in zip(names, rates, errors, strict=True)
     }
-    return {
-        "chosen": arm.search.arms[1], "learning_rate": rates[1], "metric": "validation_error", "candidates": candidates,
-    }  # fmt: skip
+    return {"chosen": names[1], "learning_rate": rates[1], "metric": metric, "candidates": candidates}
 
 
 TRAINED = [name for name in experiment_names() if not load_experiment(name).is_counted]
