@@ -138,7 +138,13 @@ def live(campaign: Campaign, runs: Path, with_fault: bool) -> int:
     name = ""
     before = step_of(runs)
     if with_fault:
-        time.sleep(campaign.draw.uniform(0.1, 22.0))
+        # Half of the faults come while runs train, whatever the speed of the machine; the others while they start.
+        if campaign.draw.random() < 0.5:
+            while launcher.poll() is None and step_of(runs) == before:
+                time.sleep(0.1)
+            time.sleep(campaign.draw.uniform(0.1, 8.0))
+        else:
+            time.sleep(campaign.draw.uniform(0.1, 15.0))
         if launcher.poll() is None:
             name = inject(campaign, runs, mark)
             before = step_of(runs)
@@ -146,11 +152,17 @@ def live(campaign: Campaign, runs: Path, with_fault: bool) -> int:
     try:
         output, _ = launcher.communicate(timeout=deadline - time.monotonic())
     except subprocess.TimeoutExpired:
-        campaign.fail(f"life {campaign.lives} after {name}: the launcher did not end")
+        left = sorted(processes(mark).values())
         for pid in processes(mark):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         output, _ = launcher.communicate()
-    campaign.counts[name] += bool(name)
+        campaign.fail(
+            f"life {campaign.lives} after {name}: the launcher did not end in {LONGEST_LIFE:.0f} s; alive: {left}\n"
+            f"{output[-2_000:]}"
+        )
+    if name:
+        campaign.counts[name] += 1
     if "Traceback" in output:
         campaign.fail(f"life {campaign.lives} after {name}: traceback\n{output[-2_000:]}")
     limit = time.monotonic() + ORPHAN_SECONDS
