@@ -33,7 +33,7 @@ def more_gradient(suffix: str) -> Comparison:
         {f"with-heads{suffix}": 1, f"without-heads{suffix}": -1},
         sign=1,
         threshold=LARGER,
-        statement=f"early gradient: with-heads{suffix} − without-heads{suffix}",
+        statement=f"early gradient: with-heads{suffix} ÷ without-heads{suffix}",
         unit="decades",
     )
 

@@ -32,7 +32,7 @@ def on_fewer_images(depth: int, images: int) -> Arm:
 
 def decays_more(metric: str) -> Comparison:
     """The gradient decays more in plain-56 than in resnet-56, by at least the smallest difference of interest."""
-    statement = f"{metric.replace('_', ' ')}: plain-56 − resnet-56"
+    statement = f"{metric.replace('_', ' ')}: plain-56 ÷ resnet-56"
     return contrast(metric, {"plain-56": 1, "resnet-56": -1}, -1, statement, -SAME_DECAY, "decades")
 
 
@@ -181,7 +181,7 @@ def degradation() -> Experiment:
                         {"resnet-56": 1, "plain-56": -1},
                         sign=1,
                         threshold=SAME_DECAY,
-                        statement="gradient decay: resnet-56 − plain-56",
+                        statement="gradient decay: resnet-56 ÷ plain-56",
                         unit="decades",
                     )
                 ],
