@@ -199,7 +199,7 @@ def test_batch_without_readable_images_has_weight_zero(broken: Path) -> None:
 def test_split_without_readable_images_is_rejected_before_training(broken: Path, split: str, folder: str) -> None:
     for file in scan(broken).files[split]:
         (broken / file.path).write_bytes(b"broken")
-    message = rf"none of the \d+ images for {split} in .*broken/{folder} .*\(cannot identify .*\)"
+    message = rf"none of the \d+ images for {split} in .*broken/{folder} .*\(it is not a complete image .*\)"
     with pytest.raises(UserError, match=message):
         open_folders(broken, skip_broken=True)
     assert open_folders(broken).images(split)  # without skip_broken, the error comes during training

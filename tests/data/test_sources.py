@@ -250,7 +250,7 @@ def test_tiny_standin_of_a_grey_experiment_is_grey(tmp_path: Path) -> None:
             "standin-grey",
             "cifar100",
             r"standin-grey .*\(1, 28, 28\): .*\(3, 32, 32\).* cifar100; "
-            r".* auto, cifar10, cifar100, standin, standin-tiny$",
+            r".* auto, cifar10, cifar100, cifar100-first, cifar100-second, standin, standin-tiny$",
         ),
     ],
 )
