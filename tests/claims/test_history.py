@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def test_digest_is_that_of_the_decision_and_not_of_its_wording() -> None:
 
 
 @pytest.fixture
-def empty_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def empty_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     path = tmp_path / "history.json"
     path.write_text("{}")
     monkeypatch.setattr(claims_history, "HISTORY", path)
