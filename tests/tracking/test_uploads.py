@@ -75,6 +75,16 @@ def assert_whole(double: Double, name: str = "plain-8-seed0", steps: int = STEPS
     assert run.exit_codes[-1] == 0
 
 
+def uploaded_in_part(runs: Path, data: Path) -> Path:
+    """The folder of a finished run of which the server has the first five steps."""
+    folder = make_run(runs, data)
+    train(folder, 1, 5)
+    assert mirrored(runs, [folder]) is None
+    train(folder, 6, STEPS)
+    end(folder, data)
+    return folder
+
+
 def test_healthy_server_gets_runs_and_report_whole(
     tmp_path: Path, tiny_data: Path, double: Double, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -511,11 +521,7 @@ def test_a_server_that_tells_no_state_gets_runs_all_the_same(tmp_path: Path, tin
 def test_a_run_arrives_whole_in_the_project_that_is_named_now(
     tmp_path: Path, tiny_data: Path, double: Double, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = make_run(tmp_path, tiny_data)
-    train(folder, 1, 5)
-    assert mirrored(tmp_path, [folder]) is None
-    train(folder, 6, STEPS)
-    end(folder, tiny_data)
+    uploaded_in_part(tmp_path, tiny_data)
     monkeypatch.setenv("WANDB_PROJECT", "other")
     assert sync.sync(tmp_path) == 0
     assert double.runs["other/run0"].steps == list(range(1, STEPS + 1))
@@ -571,11 +577,7 @@ def test_a_run_of_changing_modes_has_one_curve(tmp_path: Path, tiny_data: Path, 
 def test_a_receipt_is_a_help_and_no_condition(
     tmp_path: Path, tiny_data: Path, double: Double, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = make_run(tmp_path, tiny_data)
-    train(folder, 1, 5)
-    assert mirrored(tmp_path, [folder]) is None
-    train(folder, 6, STEPS)
-    end(folder, tiny_data)
+    folder = uploaded_in_part(tmp_path, tiny_data)
     receipt = folder / "upload.json"
     for damage in (b"", b"[]", b'{"server": 1}', b"\x00\xff", None):
         if damage is None:

@@ -19,8 +19,59 @@ SMALLEST = {"test_error": 0.5, "train_error": 1.0, "decades": 0.3, "doublings": 
 """{metric or logarithmic unit: smallest effect of interest}. Smaller differences count as none."""
 
 
+class _OneSidedTests:
+    """What comparisons of measured values share: they hold if the effect is on the claimed side of each of their bounds."""
+
+    statement: str
+
+    @property
+    def sides(self) -> list[tuple[float, int]]:
+        """(bound, sign) of each one-sided test: the effect is above the bound (sign 1) or below it (sign -1)."""
+        raise NotImplementedError
+
+    def p_values(self, interval: Interval) -> tuple[float, float]:
+        """Return (p for the comparison, p against it), one-sided. For: every bound must hold. Against: one may fail.
+
+        Raises ValueError if the interval has no spread.
+        """
+        supporting = [interval.p_value(bound, sign) for bound, sign in self.sides]
+        opposing = [interval.p_value(bound, -sign) for bound, sign in self.sides]
+        p_for, p_against = [p for p in supporting if p is not None], [p for p in opposing if p is not None]
+        if not p_for:
+            raise ValueError(f"no p-value of '{self.statement}': expected two seeds or more")
+        return max(p_for), min(p_against)
+
+    def support(self, part: Part) -> float:
+        """Return a score by which the parts of a claim are ranked; larger values support their comparison more.
+
+        The score is -p, or without a p-value the distance of the estimate from the nearest bound on the claimed side.
+        Raises ValueError if the part has no interval.
+        """
+        if part.interval is None:
+            raise ValueError(f"no effect of '{self.statement}': expected a part with runs")
+        supporting = [part.interval.p_value(bound, sign) for bound, sign in self.sides]
+        if None in supporting:
+            return min(sign * (part.interval.estimate - bound) for bound, sign in self.sides)
+        return -self.p_values(part.interval)[0]
+
+    def _verdict(self, interval: Interval | None, seeds: int) -> Verdict:
+        if interval is None:
+            return "not tested"
+        if seeds == 1:
+            holds = all(sign * (interval.estimate - bound) > 0 for bound, sign in self.sides)
+            return "seen once" if holds else "not seen"
+        if seeds < SEEDS_TO_DECIDE or interval.low is None or interval.high is None:
+            return "inconclusive"
+        distances = [
+            sorted(sign * (end - bound) for end in (interval.low, interval.high)) for bound, sign in self.sides
+        ]
+        if all(near > 0 for near, _ in distances):
+            return "supported"
+        return "contradicted" if any(far < 0 for _, far in distances) else "inconclusive"
+
+
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(_OneSidedTests):
     """The claim that Σ weight · mean of a metric over arms is between two bounds.
 
     Raises ValueError without a bound.
@@ -51,7 +102,6 @@ class Comparison:
 
     @property
     def sides(self) -> list[tuple[float, int]]:
-        """(bound, sign) of each one-sided test: the effect is above the bound (sign 1) or below it (sign -1)."""
         bounds = ((self.low, 1), (self.high, -1))
         return [(bound, sign) for bound, sign in bounds if bound is not None]
 
@@ -79,45 +129,6 @@ class Comparison:
             published=self.published,
             agrees=self._agrees(interval),
         )
-
-    def p_values(self, interval: Interval) -> tuple[float, float]:
-        """Return (p for the comparison, p against it), one-sided. For: every bound must hold. Against: one may fail.
-
-        Raises ValueError if the interval has no spread.
-        """
-        supporting = [interval.p_value(bound, sign) for bound, sign in self.sides]
-        opposing = [interval.p_value(bound, -sign) for bound, sign in self.sides]
-        p_for, p_against = [p for p in supporting if p is not None], [p for p in opposing if p is not None]
-        if not p_for:
-            raise ValueError(f"no p-value of '{self.statement}': expected two seeds or more")
-        return max(p_for), min(p_against)
-
-    def support(self, part: Part) -> float:
-        """Return a score by which the parts of a claim are ranked; larger values support their comparison more.
-
-        The score is -p, or without a p-value the distance of the estimate from the nearest bound on the claimed side.
-        Raises ValueError if the part has no interval.
-        """
-        if part.interval is None:
-            raise ValueError(f"no effect of '{self.statement}': expected a part with runs")
-        if part.interval.error is None:
-            return min(sign * (part.interval.estimate - bound) for bound, sign in self.sides)
-        return -self.p_values(part.interval)[0]
-
-    def _verdict(self, interval: Interval | None, seeds: int) -> Verdict:
-        if interval is None:
-            return "not tested"
-        if seeds == 1:
-            holds = all(sign * (interval.estimate - bound) > 0 for bound, sign in self.sides)
-            return "seen once" if holds else "not seen"
-        if seeds < SEEDS_TO_DECIDE or interval.low is None or interval.high is None:
-            return "inconclusive"
-        distances = [
-            sorted(sign * (end - bound) for end in (interval.low, interval.high)) for bound, sign in self.sides
-        ]
-        if all(near > 0 for near, _ in distances):
-            return "supported"
-        return "contradicted" if any(far < 0 for _, far in distances) else "inconclusive"
 
     def _agrees(self, interval: Interval | None) -> bool | None:
         """Whether the effect agrees with the published one: the interval includes it, or it is within a factor of two.
@@ -168,7 +179,7 @@ class Exact:
 
 
 @dataclass(frozen=True)
-class Frequency:
+class Frequency(_OneSidedTests):
     """The claim that a metric increases along the arms in more than a share of single comparisons, seed by seed."""
 
     metric: str
@@ -185,7 +196,6 @@ class Frequency:
 
     @property
     def sides(self) -> list[tuple[float, int]]:
-        """(bound, sign) of the one-sided test, as in `Comparison.sides`."""
         return [(self.low, 1)]
 
     def judge(self, results: Results) -> Part:
@@ -199,27 +209,7 @@ class Frequency:
         rows = [[values[seed] for values in by_arm] for seed in shared]
         ordered = sum(all(a < b for a, b in itertools.pairwise(row)) for row in rows)
         interval = share_interval(ordered, len(shared))
-        if len(shared) == 1:
-            return replace(part, interval=interval, verdict="seen once" if ordered else "not seen")
-        assert interval.low is not None and interval.high is not None
-        verdict: Verdict = "inconclusive"
-        if len(shared) >= SEEDS_TO_DECIDE:
-            verdict = (
-                "supported" if interval.low > self.low else "contradicted" if interval.high < self.low else verdict
-            )
-        return replace(part, interval=interval, verdict=verdict)
-
-    def p_values(self, interval: Interval) -> tuple[float, float]:
-        """Return (p for the claim, p against it), one-sided and exact."""
-        p_for, p_against = interval.p_value(self.low, 1), interval.p_value(self.low, -1)
-        assert p_for is not None and p_against is not None
-        return p_for, p_against
-
-    def support(self, part: Part) -> float:
-        """Return a score as `Comparison.support` does."""
-        if part.interval is None:
-            raise ValueError(f"no effect of '{self.statement}': expected a part with runs")
-        return -self.p_values(part.interval)[0]
+        return replace(part, interval=interval, verdict=self._verdict(interval, len(shared)))
 
 
 Measured = Comparison | Frequency

@@ -42,17 +42,14 @@ class Growth(Diagnostic):
         self.tables = [Table(context.folder / "growth.csv", ("layer", "name", "norm"))]
 
     def along(self, net: nn.Module, step: int) -> None:
-        rows = [
-            {"iteration": step, "layer": layer, "name": name, "norm": norm}
-            for layer, (name, norm) in enumerate(self._norms(net), start=1)
-        ]
-        self.tables[0].append(rows)
+        self._append(step, self._norms(net))
 
     def finish(self, net: nn.Module) -> dict[str, float]:
+        norms_at_the_end = self._norms(net)
         if not self.context.settings.iterations:  # an untrained arm has no other measurement
             self.tables[0].rewind(-1)
-            self.along(net, 0)
-        values = {f"growth_{stage}": slope for stage, slope in stage_slopes(self._norms(net)).items()}
+            self._append(0, norms_at_the_end)
+        values = {f"growth_{stage}": slope for stage, slope in stage_slopes(norms_at_the_end).items()}
         by_step: dict[int, list[tuple[str, float]]] = {}
         for row in read_rows(self.tables[0].path):
             by_step.setdefault(int(row["iteration"]), []).append((row["name"], float(row["norm"])))
@@ -64,6 +61,12 @@ class Growth(Diagnostic):
         if later:
             values |= {f"later_growth_{stage}": float(np.median([s[stage] for s in later])) for stage in later[0]}
         return values
+
+    def _append(self, step: int, norms: Sequence[tuple[str, float]]) -> None:
+        self.tables[0].append(
+            {"iteration": step, "layer": layer, "name": name, "norm": norm}
+            for layer, (name, norm) in enumerate(norms, start=1)
+        )
 
     def _norms(self, net: nn.Module) -> list[tuple[str, float]]:
         ((images, labels),) = self.context.data.batches("train", GROWTH_IMAGES, size=GROWTH_IMAGES)
