@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -34,6 +36,38 @@ def test_fields_that_an_older_record_lacks_get_their_defaults(settings: RunSetti
         del older["arm"][name]
     read = RunSettings.from_json(older)
     assert read == settings and read.to_json() == settings.to_json()
+
+
+IN_THREADS = """
+import json, sys, threading, time
+from msgspec import _utils
+from resnet_repro.config.settings import RunSettings
+
+def slowly(read):
+    def slow(data):
+        time.sleep(0.03)
+        return read(data)
+    return slow
+
+for name in ("get_dataclass_info", "get_class_annotations"):
+    setattr(_utils, name, slowly(getattr(_utils, name)))
+stored = json.load(sys.stdin)
+read = []
+threads = [threading.Thread(target=lambda: read.append(RunSettings.from_json(stored))) for _ in range(30)]
+for thread in threads:
+    thread.start()
+    time.sleep(0.007)
+for thread in threads:
+    thread.join()
+assert len(read) == 30 and all(settings == read[0] for settings in read)
+"""
+
+
+def test_threads_may_read_settings_at_once(settings: RunSettings) -> None:
+    """msgspec prepares a type at its first use, and crashed if another thread used it meanwhile."""
+    stored = json.dumps(settings.to_json())
+    done = subprocess.run([sys.executable, "-c", IN_THREADS], input=stored, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_run_stops_at_the_end_of_its_share_or_stretch(settings: RunSettings, degradation: Experiment) -> None:

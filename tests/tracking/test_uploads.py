@@ -37,6 +37,10 @@ def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[Double]:
         # Healthy uploads end by themselves; a busy machine needs a minute to import the client.
         monkeypatch.setattr(mirror, "FINISH_SECONDS", 200.0)
         monkeypatch.setattr(sync, "FINISH_SECONDS", 200.0)
+        # The client waits 2 to 60 s before a retry.
+        for channel in ("GRAPHQL", "FILE_STREAM", "FILE_TRANSFER"):
+            monkeypatch.setenv(f"WANDB_X_{channel}_RETRY_WAIT_MIN_SECONDS", "0.2")
+            monkeypatch.setenv(f"WANDB_X_{channel}_RETRY_WAIT_MAX_SECONDS", "1")
         yield server
 
 

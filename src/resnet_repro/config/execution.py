@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-import msgspec
-
 from resnet_repro.config.settings import unknown_fields
 from resnet_repro.errors import UserError
+from resnet_repro.files import typed
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Execution:
         Raises UserError for values that this version cannot execute.
         """
         try:
-            execution = msgspec.convert(data, Execution)
+            execution = typed(data, Execution)
             if unknown := unknown_fields(data, asdict(execution)):
                 raise ValueError(f"unknown fields: {', '.join(unknown)}")
         except ValueError as error:

@@ -11,6 +11,7 @@ import msgspec
 
 from resnet_repro.config.arm import Arm, Weights
 from resnet_repro.errors import UserError
+from resnet_repro.files import typed
 
 SCORED_STEP = 500  # Images. Short budgets score a positive multiple of this number.
 SCORED_WHOLE = 2_000  # Steps. In longer budgets, scoring all images costs little compared to training.
@@ -106,7 +107,7 @@ class RunSettings:
         Raises UserError for settings that this version cannot read.
         """
         try:
-            settings = msgspec.convert(data, RunSettings)
+            settings = typed(data, RunSettings)
             if unknown := unknown_fields(data, settings.to_json()):
                 raise ValueError(f"unknown fields: {', '.join(unknown)}")
         except ValueError as error:

@@ -12,7 +12,7 @@ import msgspec
 from resnet_repro.config.arm import CountedArm, Recipe
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.errors import UserError
-from resnet_repro.files import read_json, read_rows, write_json
+from resnet_repro.files import read_json, read_rows, typed, write_json
 from resnet_repro.records.layout import RECORD
 
 FORMAT = 2
@@ -290,12 +290,12 @@ def find_any_record(folder: Path) -> AnyRecord | None:
     try:
         data = {**data, "folder": folder}
         if network := _network(data):
-            record = msgspec.convert({**data, "network": network}, CountRecord)
+            record = typed({**data, "network": network}, CountRecord)
         else:
             settings = data.get("settings")
             if isinstance(settings, dict):
                 settings = RunSettings.from_json(settings)
-            record = msgspec.convert({**data, "settings": settings}, Record)
+            record = typed({**data, "settings": settings}, Record)
         if record.format != FORMAT:
             raise ValueError(f"format {record.format}, not {FORMAT}")
         if isinstance(record, Record) and (fault := _contradiction(record)):

@@ -46,6 +46,7 @@ _HONOURED = (
     "WANDB_INSECURE_DISABLE_SSL",
     "WANDB_X_EXTRA_HTTP_HEADERS",
 )
+_HONOURED_PREFIXES = ("WANDB_X_GRAPHQL_", "WANDB_X_FILE_STREAM_", "WANDB_X_FILE_TRANSFER_")  # time limits and retries
 
 
 def parse_mode(mode: str, environment: Mapping[str, str] = os.environ) -> str:
@@ -181,7 +182,9 @@ def start_process(directory: Path, mode: str, client_files: Path, finish_seconds
     """
     directory.mkdir(parents=True, exist_ok=True)
     environment = {
-        key: value for key, value in child_environment().items() if not key.startswith("WANDB_") or key in _HONOURED
+        key: value
+        for key, value in child_environment().items()
+        if not key.startswith("WANDB_") or key in _HONOURED or key.startswith(_HONOURED_PREFIXES)
     }
     ours = {"WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true"}
     with (directory / LOG).open("ab") as errors:

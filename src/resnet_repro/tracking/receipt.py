@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from resnet_repro.files import read_json, write_json
+from resnet_repro.files import read_json, typed, write_json
 
 RECEIPT, LOCK = "upload.json", "upload.lock"
 Ending = Literal["finished", "failed", "interrupted", "running"]
@@ -45,7 +45,7 @@ def read_receipt(folder: Path) -> Receipt | None:
     """The receipt in a run's folder; None if there is none, or none that can be read."""
     try:
         data = read_json(folder / RECEIPT)
-        return msgspec.convert(data, Receipt) if data is not None else None
+        return typed(data, Receipt) if data is not None else None
     except ValueError:  # UserError and msgspec's error: the upload is repeated, and the server knows what it has
         return None
 

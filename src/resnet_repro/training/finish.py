@@ -10,7 +10,6 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import msgspec
 import torch
 
 from resnet_repro.config.settings import RunSettings
@@ -20,7 +19,7 @@ from resnet_repro.diagnostics.evaluation import evaluate
 from resnet_repro.diagnostics.gradients import gradient_diagnostics
 from resnet_repro.diagnostics.learning_curve import along_the_way
 from resnet_repro.diagnostics.responses import layer_responses
-from resnet_repro.files import Table
+from resnet_repro.files import Table, typed
 from resnet_repro.hardware import device_name
 from resnet_repro.models.weights import save_weights, state_sha256
 from resnet_repro.records.layout import WEIGHTS, parent_folder
@@ -146,7 +145,7 @@ def _record(
         search=info.search,
         weights_from=_weights_from(settings),
         pairing_key=info.pairing_key,
-        model=msgspec.convert(describe(settings.arm.model, data.classes, data.shape), ModelFacts),
+        model=typed(describe(settings.arm.model, data.classes, data.shape), ModelFacts),
         recipe=recipe,
         dataset=Dataset(**data.facts_for_record() | _left_out(broken)),
         feature_seconds=info.feature_seconds,
