@@ -2,7 +2,8 @@
 
 History is kept by offset, as the client sends it. A fault applies to a GraphQL operation ("UpsertBucket"), to
 "file_stream", to "storage", or to "all": a status code, "hang" for no answer, "deaf" for no answer to a request that is
-carried out, or "drop" for a closed connection. `limited` counts requests that are answered with 429 first.
+carried out (in a stream: one with rows), or "drop" for a closed connection. `limited` counts requests that are answered with
+429 first.
 """
 
 from __future__ import annotations
@@ -210,7 +211,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.close()
             return
-        self.is_deaf = fault == "deaf"
+        self.is_deaf = fault == "deaf" and (kind != "file_stream" or "wandb-history.jsonl" in (body.get("files") or {}))
         if isinstance(fault, int):
             return self._send(fault, _error(f"fault {fault}"))
         password = base64.b64decode((self.headers.get("Authorization") or " ").partition(" ")[2]).decode()

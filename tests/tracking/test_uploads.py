@@ -37,10 +37,11 @@ def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[Double]:
         # Healthy uploads end by themselves; a busy machine needs a minute to import the client.
         monkeypatch.setattr(mirror, "FINISH_SECONDS", 200.0)
         monkeypatch.setattr(sync, "FINISH_SECONDS", 200.0)
-        # The client waits 2 to 60 s before a retry.
+        # The client waits 2 to 60 s before a retry, and 15 s for further rows.
         for channel in ("GRAPHQL", "FILE_STREAM", "FILE_TRANSFER"):
             monkeypatch.setenv(f"WANDB_X_{channel}_RETRY_WAIT_MIN_SECONDS", "0.2")
             monkeypatch.setenv(f"WANDB_X_{channel}_RETRY_WAIT_MAX_SECONDS", "1")
+        monkeypatch.setenv("WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL", "1")
         yield server
 
 
@@ -450,7 +451,7 @@ def test_rows_whose_answer_is_lost_arrive_once(
 def test_figures_whose_files_are_refused_arrive_by_sync(
     tmp_path: Path, tiny_data: Path, double: Double, monkeypatch: pytest.MonkeyPatch, fault: int
 ) -> None:
-    monkeypatch.setattr(mirror, "FINISH_SECONDS", 20.0)
+    monkeypatch.setattr(mirror, "FINISH_SECONDS", 8.0)
     folder = make_run(tmp_path, tiny_data)
     train(folder, 1, STEPS)
     end(folder, tiny_data)
