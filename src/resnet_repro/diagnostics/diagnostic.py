@@ -35,6 +35,11 @@ class DiagnosticContext:
 class Diagnostic:
     """One diagnostic. A resumed run rewinds its `tables` and restores its `state` from the checkpoint."""
 
+    early: tuple[int, ...] = ()
+    """Further steps at which `along` is called, for what changes fast at the start of a training."""
+    only_early = False
+    """`along` is called before the first step and at the steps `early` only: for costly measurements."""
+
     def __init__(self, context: DiagnosticContext) -> None:
         self.context = context
         self.tables: list[Table] = []
@@ -44,7 +49,7 @@ class Diagnostic:
         """Called with the run's first weights, also when the run is resumed."""
 
     def along(self, net: nn.Module, step: int) -> None:
-        """Called about `POINTS` times during training, with the network after `step` steps."""
+        """Called about `POINTS` times during training and at the steps `early`, with the network after `step` steps."""
 
     def finish(self, net: nn.Module) -> dict[str, float]:
         """Called with the finished network. Returns values by name, for the record."""

@@ -37,6 +37,8 @@ class Growth(Diagnostic):
     The table growth.csv has the norms at each measurement.
     """
 
+    early = (1, 10, 100, 1_000)
+
     def __init__(self, context: DiagnosticContext) -> None:
         super().__init__(context)
         self.tables = [Table(context.folder / "growth.csv", ("layer", "name", "norm"))]
@@ -114,6 +116,9 @@ class Alignment(Diagnostic):
     Neural Network Overparameterization on Gradient Confusion*, 2020.
     The table alignment.csv has the cosines at each measurement.
     """
+
+    early = (1, 10, 100, 1_000)
+    only_early = True  # each costs as much as 64 passes through the network
 
     def __init__(self, context: DiagnosticContext) -> None:
         super().__init__(context)

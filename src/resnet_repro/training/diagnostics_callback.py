@@ -44,14 +44,15 @@ class DiagnosticsCallback(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, Classifier)
-        if trainer.global_step % self.every == 0:
-            self._along(pl_module, trainer.global_step)
+        self._along(pl_module, trainer.global_step)
 
     def _along(self, module: Classifier, step: int) -> None:
-        if not self.diagnostics:
+        regular = step % self.every == 0
+        due = [d for d in self.diagnostics.values() if step == 0 or step in d.early or (regular and not d.only_early)]
+        if not due:
             return
         begin = time.monotonic()
-        for diagnostic in self.diagnostics.values():
+        for diagnostic in due:
             diagnostic.along(module.net, step)
         self.monitor.exclude(time.monotonic() - begin)
 

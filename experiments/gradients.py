@@ -1,0 +1,184 @@
+"""Do gradients vanish, explode or lose their direction in deep plain nets?  blog-A, blog-C; Yang 2019; Balduzzi 2017.
+
+    make gradients                  untrained nets of 20 to 56 layers and one epoch of four nets, three seeds
+    make gradients PROFILE=paper    up to 110 layers, 2,000 steps, eight seeds: a core-day
+Expected at initialization: in plain nets with batch normalization the gradient norm grows by about 1.2 per layer towards the
+input, as mean-field theory predicts (1.21). Shortcuts and the absence of batch normalization prevent it.
+"""
+
+from math import log10
+
+from resnet_repro.claims.claim import Claim
+from resnet_repro.claims.comparisons import above, below, trend
+from resnet_repro.config.families import cifar_arm
+from resnet_repro.config.recipes import HE15_CIFAR, HE15_CIFAR_WITHOUT_BN
+from resnet_repro.design.experiment import Column, Experiment, Profile
+from resnet_repro.figures.curves import curves
+from resnet_repro.figures.growth import growth_by_layer, norms_after_steps
+
+DEPTHS = (20, 32, 44, 56, 110)
+WATCH = ("growth", "alignment")
+EXPLODES, STEADY = log10(1.1), log10(1.05)  # decades per layer
+LESS_ALIGNED = 0.01  # of the mean cosine, from each depth to the next
+
+
+def gradients() -> Experiment:
+    plain, residual, without_bn = (
+        [
+            cifar_arm(kind, depth, recipe, name=f"{kind}-{depth}{suffix}-untrained", norm=norm, length=0, watch=WATCH)
+            for depth in DEPTHS
+        ]
+        for kind, recipe, norm, suffix in (
+            ("plain", HE15_CIFAR, "batch", ""),
+            ("resnet", HE15_CIFAR, "batch", ""),
+            ("plain", HE15_CIFAR_WITHOUT_BN, "none", "-no-bn"),
+        )
+    )
+    trained = [
+        cifar_arm(kind, depth, HE15_CIFAR, name=f"{kind}-{depth}-watched", watch=WATCH)
+        for kind in ("plain", "resnet")
+        for depth in (20, 56)
+    ]
+    deepest = [arms[-1].name for arms in (plain, residual, without_bn)]
+    names = {kind: [arm.name for arm in arms] for kind, arms in (("plain", plain), ("residual", residual))}
+
+    return Experiment(
+        name="gradients",
+        title="Gradients: vanishing, exploding or shattered?",
+        question=(
+            "In deep plain nets with batch normalization, do the first gradients vanish or explode towards the input? Do "
+            "shortcuts prevent it, does it last, and do the gradients of different images still agree?"
+        ),
+        source="blog-A, blog-C; G. Yang et al. 2019; D. Balduzzi et al. 2017",
+        dataset="cifar10",
+        arms=[*plain, *residual, *without_bn, *trained],
+        profiles=[
+            Profile(
+                "quick",
+                iterations=391,
+                seeds=(0, 1, 2),
+                evaluations=2,
+                dataset="auto",
+                arms=tuple(arm.name for arm in (*plain, *residual, *without_bn, *trained) if arm.name not in deepest),
+            ),
+            Profile("paper", iterations=2_000, seeds=tuple(range(8)), evaluations=4, dataset="cifar10"),
+        ],
+        claims=[
+            Claim(
+                "E1",
+                source="blog-C (vanishing or exploding); Yang 2019",
+                text="In plain nets with batch normalization, the first gradients explode towards the input.",
+                test=[
+                    above(f"growth_{stage}", arm.name, EXPLODES, unit="decades")
+                    for arm in plain[:-1]
+                    for stage in (1, 2)
+                ],
+                seeds=8,
+                note="Explode: from each layer to the one before it the norm grows by more than a tenth, in stages 1 and 2.",
+            ),
+            Claim(
+                "E1-110",
+                source="blog-C (vanishing or exploding); Yang 2019",
+                text="So do those of a plain net of 110 layers.",
+                test=[above(f"growth_{stage}", deepest[0], EXPLODES, unit="decades") for stage in (1, 2)],
+                seeds=8,
+            ),
+            Claim(
+                "E2",
+                source="blog-A, He15 §3.2",
+                text="Shortcuts prevent the explosion.",
+                test=[
+                    below(f"growth_{stage}", arm.name, STEADY, unit="decades")
+                    for arm in residual[:-1]
+                    for stage in (2, 3)
+                ],
+                seeds=8,
+                note=(
+                    "Prevent: growth of less than a twentieth per layer in stages 2 and 3. The first stage is left out: its "
+                    "blocks add to a signal of the same size, which alone lets gradients grow by a few percent."
+                ),
+            ),
+            Claim(
+                "E3",
+                source="blog-C (normalization as the cure); Yang 2019",
+                text="Without batch normalization, plain nets neither explode nor vanish at initialization.",
+                test=[
+                    comparison
+                    for arm in without_bn[:-1]
+                    for stage in (1, 2)
+                    for comparison in (
+                        below(f"growth_{stage}", arm.name, EXPLODES, unit="decades"),
+                        above(f"growth_{stage}", arm.name, -EXPLODES, unit="decades"),
+                    )
+                ],
+                seeds=8,
+                note="With He's initialization. Neither: growth between 1/1.1 and 1.1 per layer in stages 1 and 2.",
+            ),
+            Claim(
+                "E4",
+                source="Yang 2019",
+                text="After some steps of training the explosion is gone.",
+                test=[below(f"later_growth_{stage}", "plain-56-watched", STEADY, unit="decades") for stage in (1, 2)],
+                seeds=8,
+                note="By the median growth over the measurements after the first tenth of the steps.",
+            ),
+            Claim(
+                "E5",
+                source="Balduzzi 2017",
+                text=(
+                    "At initialization, the gradients of different images agree ever less with depth in plain nets, and not in "
+                    "residual ones."
+                ),
+                test=[
+                    trend("alignment_1", names["plain"][:-1], -1, "per depth", threshold=-LESS_ALIGNED),
+                    trend("alignment_1", names["residual"][:-1], 1, "per depth", threshold=-LESS_ALIGNED),
+                ],
+                seeds=8,
+                note=(
+                    "By the mean cosine between the gradients of 64 images in the first stage, from 20 to 56 layers: it falls "
+                    f"by more than {LESS_ALIGNED:g} from each depth to the next, or does not."
+                ),
+            ),
+        ],
+        answers=[
+            "At initialization, the gradient norm of plain-56 grows per layer towards the input by a factor of "
+            "{plain-56-untrained.growth_1:decades} in stage 1 and {plain-56-untrained.growth_2:decades} in stage 2; in "
+            "resnet-56 by {resnet-56-untrained.growth_1:decades} and {resnet-56-untrained.growth_2:decades}; without batch "
+            "normalization by {plain-56-no-bn-untrained.growth_1:decades} and {plain-56-no-bn-untrained.growth_2:decades}.",
+            "After {plain-56-watched.steps} steps, it grows in plain-56 by {plain-56-watched.growth_1:decades} per layer of "
+            "stage 1.",
+            "The mean cosine between the gradients of two images is {plain-20-untrained.alignment_1} in stage 1 of an "
+            "untrained plain-20 and {plain-56-untrained.alignment_1} in plain-56; {resnet-20-untrained.alignment_1} in "
+            "resnet-20 and {resnet-56-untrained.alignment_1} in resnet-56.",
+        ],
+        figures=[
+            growth_by_layer({"plain": plain, "residual": residual, "plain, no normalization": without_bn}),
+            norms_after_steps(trained),
+            curves(
+                "errors",
+                {"trained for the length of the runs": trained},
+                dashed="running_train_error",
+                solid="test_error",
+                label="error (%)",
+            ),
+        ],
+        published={},
+        published_note="The sources show no numbers.",
+        columns=(
+            Column("growth_1", "growth, stage 1", 3),
+            Column("growth_2", "stage 2", 3),
+            Column("growth_3", "stage 3", 3),
+            Column("later_growth_1", "later, stage 1", 3),
+            Column("alignment_1", "alignment, stage 1", 3),
+            Column("alignment_3", "stage 3", 3),
+        ),
+        deviations=[
+            "The experiment is ours. The posts explain degradation by gradients without measuring them.",
+            "Gradients are those of the loss on 128 (growth) or 64 (alignment) fixed training images without augmentation, "
+            "with respect to the weights of the convolutions, in training mode.",
+            "Growth is the slope of the logarithm of the norm within a stage. The number of channels changes between stages, "
+            "and with it the size of the weights.",
+            "Mean-field theory is about wide fully connected nets with large batches.",
+            "Arithmetic is bf16 autocast if the hardware supports it, with float32 weights.",
+        ],
+    )
