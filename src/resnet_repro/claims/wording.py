@@ -6,7 +6,13 @@ BASES = {"decades": 10.0, "doublings": 2.0}
 """{logarithmic unit: base of the logarithm}."""
 FACTORS = {"decades": "times", "doublings": "times as long"}
 """{logarithmic unit: words after the factor it stands for}."""
-NAMES = {"train_error": "training error", "train_loss": "training loss", "step_seconds": "seconds per step"}
+NAMES = {
+    "train_error": "training error",
+    "train_loss": "training loss",
+    "step_seconds": "seconds per step",
+    "log_train_relative_mse": "relative squared error on training images",
+    "log_test_relative_mse": "relative squared error on test images",
+}
 """{metric: its name in statements}. Other metrics are named by their words."""
 
 

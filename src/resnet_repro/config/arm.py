@@ -215,6 +215,10 @@ class Arm:
     """
     precision: Literal["bf16", "fp32"] | None = None
     """Arithmetic of the arm's runs. None: that of the other runs, chosen by the user or the hardware."""
+    task: Literal["classify", "reconstruct"] = "classify"
+    """ "classify": the loss is the cross-entropy, and runs have class errors. "reconstruct": the network returns a
+    `models.reconstruction.Reconstruction`, whose relative squared error is the loss; there are no class errors.
+    """
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:

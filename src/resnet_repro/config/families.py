@@ -45,6 +45,15 @@ def imagenet_arm(kind: str, depth: int, recipe: Recipe, *, name: str | None = No
     return Arm(name or f"{kind}-{depth}" + ("" if shortcut == "B" else f"-{shortcut}"), model, recipe, **fields)
 
 
+def reconstruction_arm(kind: str, depth: int, target: str, recipe: Recipe, *, name: str | None = None, **fields: Any) -> Arm:
+    """An arm that maps feature maps to a target: plain-`depth`-`target` or residual-`depth`-`target`.
+
+    fields: fields of `Arm`. The network is that of `models.reconstruction.reconstruction_net`.
+    """
+    model = ModelSpec("reconstruction.reconstruction_net", {"kind": kind, "depth": depth, "target": target})
+    return Arm(name or f"{kind}-{depth}-{target}", model, recipe, task="reconstruct", **fields)
+
+
 def counted_arm(
     name: str, builder: str, shape: tuple[int, int, int], classes: int = 1000, *, control: bool = False, **options: Any
 ) -> CountedArm:

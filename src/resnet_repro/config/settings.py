@@ -125,6 +125,11 @@ class RunSettings:
         for name, (value, values) in known.items():
             if value not in values:
                 raise UserError(f"invalid {name} {value!r}: expected one of {', '.join(map(str, values))}")
+        if arm.task == "reconstruct":
+            if recipe.warm_up is not None and recipe.warm_up.until_error is not None:
+                raise UserError(f"invalid warm-up of {arm.name} until a class error: expected a number of steps")
+            if arm.search is not None and arm.search.metric != "validation_loss":
+                raise UserError(f"invalid search of {arm.name} by {arm.search.metric}: expected validation_loss")
         least: dict[str, tuple[float | None, float]] = {
             "seed": (self.seed, 0),
             "iterations": (self.iterations, 0),

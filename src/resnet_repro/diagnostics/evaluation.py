@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from resnet_repro.distributed import ALONE, DistContext
 from resnet_repro.hardware import autocast
 from resnet_repro.models.inspect import in_mode
+from resnet_repro.models.reconstruction import Reconstruction
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,9 @@ class Score:
     """The score of a network on a set of images."""
 
     loss: float
-    """Mean cross-entropy."""
+    """Mean cross-entropy, or relative squared error of a reconstruction."""
     error: float
-    """Top-1 error in percent."""
+    """Top-1 error in percent; NaN for a reconstruction, which has no classes."""
     images: int
     """Number of images that were scored."""
 
@@ -46,8 +47,12 @@ def evaluate(
     with in_mode(net, training=False), autocast(device.type, precision):
         for images, labels in batches:
             predicted = _predict(net, images)
-            sums[0] += F.nll_loss(predicted, labels, reduction="sum")
-            sums[1] += (predicted.argmax(1) != labels).sum()
+            if isinstance(predicted, Reconstruction):
+                sums[0] += predicted.relative_error() * len(labels)
+                sums[1] += math.nan
+            else:
+                sums[0] += F.nll_loss(predicted, labels, reduction="sum")
+                sums[1] += (predicted.argmax(1) != labels).sum()
             sums[2] += len(labels)
     loss, wrong, count = dist.all_reduce_sum(sums).tolist()
     if not count:
@@ -55,10 +60,11 @@ def evaluate(
     return Score(loss / count, 100 * wrong / count, int(count))
 
 
-def _predict(net: nn.Module, images: Tensor) -> Tensor:
-    """Log-probabilities (B, classes) in float32."""
+def _predict(net: nn.Module, images: Tensor) -> Tensor | Reconstruction:
+    """Log-probabilities (B, classes) in float32, or a reconstruction of single views."""
     if images.ndim != 5:
-        return F.log_softmax(net(images).float(), 1)
+        output = net(images)
+        return output if isinstance(output, Reconstruction) else F.log_softmax(output.float(), 1)
     views = images.shape[1]
     logits = net(images.flatten(0, 1).contiguous(memory_format=torch.channels_last)).float()
     return F.log_softmax(logits, 1).unflatten(0, (-1, views)).logsumexp(1) - math.log(views)

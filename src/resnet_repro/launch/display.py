@@ -111,7 +111,7 @@ class Display:
                 state["status"],
                 ProgressBar(total=1.0, completed=share_done(state), width=24),
                 f"{state.get('step', 0):,}/{state['steps']:,}" if "steps" in state else "",
-                _number(state.get("loss"), 3),
+                _loss(state.get("loss")),
                 _number(state.get("error"), 1),
                 _number(state.get("test_error"), 1),
                 clock(seconds_left(state)),
@@ -138,12 +138,19 @@ class Display:
             parts = [f"{run.name:<24} {status:<10}"]
             if "steps" in state:
                 parts.append(f"step {state.get('step', 0):,}/{state['steps']:,} ({100 * share:.0f} %)")
-            for key, label, digits in (("loss", "loss", 3), ("error", "error %", 1), ("test_error", "test error %", 1)):
+            if state.get("loss") is not None:
+                parts.append(f"loss {_loss(state['loss'])}")
+            for key, label in (("error", "error %"), ("test_error", "test error %")):
                 if state.get(key) is not None:
-                    parts.append(f"{label} {_number(state[key], digits)}")
+                    parts.append(f"{label} {_number(state[key], 1)}")
             if status in ("running", "evaluating") and (run_left := seconds_left(state)):
                 parts.append(f"left {clock(run_left)}" + (f", all {clock(left)}" if left is not None else ""))
             self.console.print("  ".join(parts), soft_wrap=True, highlight=False, markup=False)
+
+
+def _loss(value: float | None) -> str:
+    """Three decimals, or two significant digits for what these do not show."""
+    return f"{value:.2g}" if value is not None and abs(value) < 0.01 else _number(value, 3)
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -38,6 +38,8 @@ class RunState:
     """For readers: the step of the run, or the reason for its state."""
     test_error: float | None = None
     """Final test error in percent. None: the run has not finished, or has no test error."""
+    relative_error: float | None = None
+    """Final relative squared error of a reconstruction on the test images. None: the run has not finished, or classifies."""
     queued: bool = False
     """Whether the run was submitted to Slurm and has not started since."""
 
@@ -75,6 +77,8 @@ def _ended(record: AnyRecord, arm: str, seed: int) -> RunState:
         return RunState(arm, seed, "diverged", f"at step {record.diverged_at}")
     if record.status == "skipped":
         return RunState(arm, seed, "skipped", str(record.skipped))
+    if record.settings.arm.task == "reconstruct":
+        return RunState(arm, seed, "finished", relative_error=record.value("test_loss"))
     return RunState(arm, seed, "finished", test_error=record.value("test_error"))
 
 

@@ -42,11 +42,14 @@ def _verdict(judgement: Judgement) -> str:
 def error_lines(experiment: Experiment, records: Sequence[Record]) -> list[str]:
     """Return the table of final errors of the scored arms without controls, mean ± standard deviation over seeds.
 
-    Empty without such arms, e.g. in an experiment that only counts.
+    Arms without errors in percent have the experiment's columns. Empty without scored arms, e.g. in an experiment that only
+    counts.
     """
-    table = results_table(replace(experiment, columns=FINAL_ERRORS), records, published=False)
-    rows = [row for row in table["rows"] if any(cell != "–" for cell in row[1:-1])]
-    return aligned([table["header"], *rows]) if rows else []
+    for columns in (FINAL_ERRORS, experiment.columns):
+        table = results_table(replace(experiment, columns=columns), records, published=False)
+        if rows := [row for row in table["rows"] if any(cell != "–" for cell in row[1:-1])]:
+            return aligned([table["header"], *rows])
+    return []
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -28,9 +28,10 @@ ARMS_CAPTION = (
 FEATURES_CAPTION = " Minutes include the time to precompute features; speeds do not."
 
 RESULTS_CAPTION = (
-    "Results after the last step, mean ± standard deviation over seeds. Errors are in percent, on {} training images in "
+    "Results after the last step, mean ± standard deviation over seeds. Errors are {}, on {} training images in "
     "evaluation mode and on {} test images."
 )
+IN_PERCENT, RELATIVE = "in percent", "mean squared errors divided by the variance of the target"
 
 PREFIX_NOTE = (
     "Published: the paper's errors at the same step ({}), read from the curves of He15 figure 6. Its training error is the "
@@ -77,12 +78,13 @@ def _tables(experiment: Experiment, records: Sequence[AnyRecord], published: boo
         return {"ran": [], "results": [totals_table(experiment, counted)]}
     caption = ARMS_CAPTION + (FEATURES_CAPTION if any(r.feature_seconds for r in trained) else "")
     scored = [_scored_on(experiment, trained, split) for split in ("train", "test")]
+    kind = RELATIVE if all(arm.task == "reconstruct" for arm in experiment.arms) else IN_PERCENT
     further = [table for table in (search_table(experiment, trained), parameters_table(counted)) if table]
     return {
         "ran": [arms_table(experiment, records) | {"caption": caption}, *further],
         "results": [
             results_table(experiment, trained, published)
-            | {"caption": f"{RESULTS_CAPTION.format(*scored)} {note}".strip()}
+            | {"caption": f"{RESULTS_CAPTION.format(kind, *scored)} {note}".strip()}
         ],
     }
 

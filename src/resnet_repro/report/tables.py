@@ -133,7 +133,9 @@ def parameters_table(records: Sequence[CountRecord]) -> dict[str, Any] | None:
 
 
 def _score(value: float | None) -> str:
-    return "diverged" if value is None else f"{value:.2f}"
+    if value is None:
+        return "diverged"
+    return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.2g}"
 
 
 def result_of(record: Record, metric: str) -> float | None:

@@ -166,6 +166,10 @@ def _finished(arm: str, runs: Sequence[RunState]) -> str:
     text = f"test error {mean(errors):.2f} %" if errors else ""
     if len(errors) > 1:
         text += f" ({min(errors):.2f}-{max(errors):.2f})"
+    relative = [run.relative_error for run in runs if run.relative_error is not None]
+    if relative:
+        text = f"relative test error {mean(relative):.2g}"
+        text += f" ({min(relative):.2g}-{max(relative):.2g})" if len(relative) > 1 else ""
     return _line("finished", f"{arm} {_seeds([run.seed for run in runs])}", text)
 
 

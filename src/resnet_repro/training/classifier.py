@@ -29,6 +29,7 @@ class Classifier(pl.LightningModule):
     step_net: forward pass of the training step; compiled after `call_compiled`, otherwise that of `net`.
     captured: the step on whole batches as one graph, after `capture_steps`. A replay updates the weights inside
     `training_step`, which then returns None, so that Lightning does nothing more.
+    If the network returns a `Reconstruction`, the loss is its relative error, and the summed errors stay 0.
     Steps do not wait for the device: losses and errors are summed on it, and the monitor reads the sums.
     """
 
@@ -87,7 +88,7 @@ class Classifier(pl.LightningModule):
         checkpoint["state_dict"] = {key: value for key, value in state.items() if not key.startswith("step_net.")}
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, classes) of images (B, C, H, W)."""
+        """Output of the network, e.g. logits (B, classes), for images (B, C, H, W)."""
         return self.net(x)
 
     def on_fit_start(self) -> None:
@@ -134,7 +135,8 @@ class Classifier(pl.LightningModule):
             detached = loss.detach()
             if counts:
                 self.sums[0].add_(detached * len(labels))
-                self.sums[1].add_((logits.argmax(1) != labels).sum())
+                if logits is not None:
+                    self.sums[1].add_((logits.argmax(1) != labels).sum())
             first = (self.diverged_at < 0) & ~detached.isfinite()
             self.diverged_at.copy_(torch.where(first, self.step_number, self.diverged_at))
         return loss

@@ -38,6 +38,7 @@ class Monitor(Callback):
 
     def __init__(self, settings: RunSettings, folder: Path, data: Data, parent: Parent | None = None) -> None:
         self.settings, self.folder, self.data, self.parent = settings, folder, data, parent
+        self.has_classes = settings.arm.task == "classify"
         self.log_every = settings.arm.read_every or min(100, max(1, settings.iterations // LOG_POINTS))
         self.gradients_every = max(1, settings.iterations // GRADIENT_POINTS)
         self.metrics = Table(
@@ -191,7 +192,7 @@ class Monitor(Callback):
         self.training_seconds += time.monotonic() - self._mark
         self.training_images += images
         self.diverged_at = max(0, int(pl_module.diverged_at))
-        self.last |= {"loss": _finite(loss), "error": error}
+        self.last |= {"loss": _finite(loss), "error": error if self.has_classes else None}
 
     def _remark(self, text: str) -> None:
         if text not in self.remarks:
@@ -218,14 +219,14 @@ class Monitor(Callback):
         self.training_images += images
         rate = images / max(now - self._mark, 1e-9)
         self.diverged_at = max(0, int(module.diverged_at))
-        self.last |= {"loss": loss if math.isfinite(loss) else None, "error": error}
+        self.last |= {"loss": _finite(loss), "error": error if self.has_classes else None}
         recipe, settings = module.recipe, self.settings
         row: dict[str, Any] = {
             "iteration": step,
             "epoch": step / steps_per_epoch(self.data.images("train"), recipe.batch_size),
             "learning_rate": learning_rate(recipe, settings.iterations, step - 1, module.warmed_up_at),
             "running_train_loss": loss if math.isfinite(loss) else None,
-            "running_train_error": error,
+            "running_train_error": error if self.has_classes else None,
         }
         if module.warmed_up_at is None and self._is_whole(step):
             ends = ends_warm_up(recipe.warm_up, error, self.data.classes)
@@ -262,28 +263,34 @@ class Monitor(Callback):
     def _score(self, module: Classifier, step: int, train_images: int, others: int | None) -> dict[str, Any]:
         """Loss and error on the first `train_images` training images, un-augmented, and on `others` of each other split.
 
-        others: first images of each split. None: all of them.
+        others: first images of each split. None: all of them. Without classes there are losses only.
         """
         train = self._evaluate(module, "train", train_images)
         test = self._evaluate(module, "test", others)
         held_out: dict[str, float | None] = {}
         if "validation" in self.data.splits:
             validation = self._evaluate(module, "validation", others)
-            held_out = {"validation_loss": _finite(validation.loss), "validation_error": validation.error}
+            held_out = self._scored("validation", validation)
+        scores = {
+            **self._scored("train", train),
+            "train_images": train.images,
+            **held_out,
+            **self._scored("test", test),
+            "test_images": test.images,
+        }
+        if not self.has_classes:
+            return scores
         # A score on more images always replaces one on fewer, whose low error may be luck.
         best = self.best or {"test_error": math.inf, "test_images": 0}
         if (-test.images, test.error) < (-best.get("test_images", test.images), best["test_error"]):
             self.best = {"test_error": test.error, "iteration": step, "test_images": test.images}
         self.last["test_error"] = test.error
-        return {
-            "train_loss": _finite(train.loss),
-            "train_error": train.error,
-            "train_images": train.images,
-            **held_out,
-            "test_loss": _finite(test.loss),
-            "test_error": test.error,
-            "test_images": test.images,
-        }
+        return scores
+
+    def _scored(self, split: str, score: Score) -> dict[str, float | None]:
+        """Loss and error of a split by their columns."""
+        loss = {f"{split}_loss": _finite(score.loss)}
+        return loss | {f"{split}_error": score.error} if self.has_classes else loss
 
     def _evaluate(self, module: Classifier, split: str, limit: int | None = None) -> Score:
         data = self.data

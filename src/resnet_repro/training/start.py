@@ -17,11 +17,13 @@ from resnet_repro.errors import UserError
 from resnet_repro.models import build
 from resnet_repro.models.construction import deepen
 from resnet_repro.models.inspect import main_path_layers
+from resnet_repro.models.reconstruction import ReconstructionNet
 from resnet_repro.models.transfer import load_backbone
 from resnet_repro.records.layout import candidate_folders, parent_folder
 from resnet_repro.records.record import Candidate, FoundRate, Parent, find_record
 from resnet_repro.training.load import load_run
 
+MEASURED_IMAGES = 4_000  # images on which the statistics of fixed maps and their target are measured
 DEEPEN_IMAGES = 4_000  # images on which batch statistics of added layers are measured
 
 
@@ -37,6 +39,11 @@ def first_weights(
     The running statistics of its batch normalization are measured on data if the arm is calibrated. Raises as `_origin`.
     """
     net, parent = _origin(folder, settings, data, weights)
+    assert isinstance(net, ReconstructionNet) == (settings.arm.task == "reconstruct"), (
+        f"{settings.arm.name} has a network for another task than {settings.arm.task}"
+    )
+    if isinstance(net, ReconstructionNet) and parent is None:
+        net.fixed.measure(data.batches("train", MEASURED_IMAGES))
     if images := settings.arm.calibrated_on:
         # Statistics of batches as large as those of the training, averaged with equal weights.
         update_bn(data.batches("train", images, size=settings.arm.recipe.batch_size), net)

@@ -1,0 +1,216 @@
+"""Is F(x) = 0 easier to find than H(x) = x? Plain and residual stacks on feature maps.  He15 section 3.1, blog-C.
+
+    make identity                  100 steps and the search for the rates, one seed: 12 minutes on two CPU cores
+    make identity PROFILE=paper    500 steps, five seeds: three core-hours
+Expected: the plain stack's error grows with depth, even for the identity; the residual stack is better at every depth if the
+target is close to the identity, and loses much of its advantage if the target is far from it.
+"""
+
+from dataclasses import replace
+
+from resnet_repro.claims.claim import Claim
+from resnet_repro.claims.comparisons import contrast, lower, trend
+from resnet_repro.config.arm import Arm, Recipe, Search
+from resnet_repro.config.families import reconstruction_arm
+from resnet_repro.design.experiment import Column, Experiment, Profile
+from resnet_repro.figures.curves import curves
+from resnet_repro.figures.reconstruction import relative_errors_by_depth
+
+KINDS = ("plain", "residual")
+DEPTHS = (2, 8, 18, 36)
+CLOSE = ("identity", "perturbed")  # targets
+TARGETS = (*CLOSE, "permuted")
+RATES = (0.01, 0.03, 0.1, 0.3)
+TRAINED = "log_train_relative_mse"
+GROWS = 0.1  # decades per depth: a factor of two from 2 to 36 layers
+LARGER = 0.3  # decades: a factor of two
+
+SEARCHED = Recipe(
+    name="reconstruction",
+    source="this project",
+    iterations=500,
+    batch_size=128,
+    learning_rate=0.1,
+    milestones=(250, 375),
+    divide_by=10,
+    validation_images=5_000,
+)
+
+
+def candidates(kind: str, depth: int, target: str) -> list[Arm]:
+    """Half of the training at each rate, scored on the validation images."""
+    return [
+        reconstruction_arm(
+            kind,
+            depth,
+            target,
+            replace(SEARCHED, name=f"{SEARCHED.name} at rate {rate:g}", learning_rate=rate),
+            name=f"{kind}-{depth}-{target}-rate-{rate:g}",
+            control=True,
+            share=0.5,
+            precision="fp32",
+        )
+        for rate in RATES
+    ]
+
+
+def searched(kind: str, depth: int, target: str) -> Arm:
+    """The whole training, at the rate of the best candidate. The perturbed target takes the rate found for the identity."""
+    among = candidates(kind, depth, "permuted" if target == "permuted" else "identity")
+    search = Search(tuple(candidate.name for candidate in among), "validation_loss")
+    return reconstruction_arm(kind, depth, target, SEARCHED, watch=("input",), precision="fp32", search=search)
+
+
+def names(kind: str, target: str) -> list[str]:
+    return [f"{kind}-{depth}-{target}" for depth in DEPTHS]
+
+
+def depth_claim(name: str, target: str, to: str) -> Claim:
+    """The error of the plain stack grows with depth, that of the residual one does not."""
+    return Claim(
+        name,
+        source="He15 §3.1, blog-C",
+        text=f"Fitted to {to}, the plain stack ends worse the deeper it is; the residual stack does not.",
+        test=[
+            trend(TRAINED, names("plain", target), 1, "decades", threshold=GROWS),
+            trend(TRAINED, names("residual", target), -1, "decades", threshold=GROWS),
+        ],
+        seeds=5,
+        note=(
+            "The slope is over the depths 2, 8, 18 and 36, in factors per depth. Worse: by more than a factor of 1.26 per "
+            "depth, a factor of two in all. Not: by less, or better."
+        ),
+    )
+
+
+def identity() -> Experiment:
+    arms = {target: {kind: [searched(kind, depth, target) for depth in DEPTHS] for kind in KINDS} for target in TARGETS}
+    trained = [arm for target in TARGETS for kind in KINDS for arm in arms[target][kind]]
+    tried = [
+        arm
+        for target in ("identity", "permuted")
+        for kind in KINDS
+        for depth in DEPTHS
+        for arm in candidates(kind, depth, target)
+    ]
+
+    return Experiment(
+        name="identity",
+        title="Is the residual easier to find than the mapping?",
+        question=(
+            "Can a stack of layers learn to pass its input on? Does a shortcut make this easier, at which depths, and only if "
+            "the target is close to the input?"
+        ),
+        source="He15, section 3.1; blog-C",
+        dataset="cifar10",
+        arms=[*trained, *tried],
+        profiles=[
+            Profile("quick", iterations=100, seeds=(0,), evaluations=2, dataset="auto"),
+            Profile("paper", iterations=500, seeds=(0, 1, 2, 3, 4), evaluations=2, dataset="cifar10"),
+        ],
+        claims=[
+            depth_claim("H1", "identity", "its own input x"),
+            depth_claim("H1-perturbed", "perturbed", "x with a small perturbation"),
+            Claim(
+                "H2",
+                source="He15 §3.1, blog-C",
+                text="Close to the identity, the residual stack ends better than the plain one at every depth.",
+                test=[
+                    lower(TRAINED, f"residual-{depth}-{target}", than=f"plain-{depth}-{target}", unit="decades")
+                    for target in CLOSE
+                    for depth in DEPTHS
+                ],
+                seeds=5,
+                note="Close: x itself, and x with a perturbation of a tenth of its standard deviation.",
+            ),
+            Claim(
+                "H3",
+                source="this project, on He15 §3.1",
+                text="Far from the identity, the advantage of the residual stack is less than half as large.",
+                test=[
+                    contrast(
+                        TRAINED,
+                        {
+                            f"plain-{depth}-identity": 1,
+                            f"residual-{depth}-identity": -1,
+                            f"plain-{depth}-permuted": -1,
+                            f"residual-{depth}-permuted": 1,
+                        },
+                        1,
+                        f"relative squared error on training images, {depth} layers: plain ÷ residual for x, divided by the "
+                        "same for x permuted",
+                        threshold=LARGER,
+                        unit="decades",
+                    )
+                    for depth in DEPTHS
+                ],
+                seeds=5,
+                note=(
+                    "Far: x with its channels permuted. To a plain stack, whose initialization does not tell channels apart, "
+                    "this target is as hard as x; the difference is due to the shortcuts. Advantage: the error of the plain "
+                    "stack divided by that of the residual one."
+                ),
+            ),
+        ],
+        answers=[
+            "After {steps} steps at the best of four rates, a plain stack of 2 layers reproduces its input with a relative "
+            "squared error of {plain-2-identity.log_train_relative_mse:decades}, one of 36 layers with "
+            "{plain-36-identity.log_train_relative_mse:decades}; residual stacks with "
+            "{residual-2-identity.log_train_relative_mse:decades} and "
+            "{residual-36-identity.log_train_relative_mse:decades}. An error of 1 is that of a constant.",
+            "With a small perturbation as part of the target, whose omission costs "
+            "{plain-36-perturbed.input_relative_mse}, 36 plain layers end at "
+            "{plain-36-perturbed.log_train_relative_mse:decades} and 36 residual ones at "
+            "{residual-36-perturbed.log_train_relative_mse:decades}.",
+            "With permuted channels as the target, they end at {plain-36-permuted.log_train_relative_mse:decades} and "
+            "{residual-36-permuted.log_train_relative_mse:decades}.",
+        ],
+        figures=[
+            relative_errors_by_depth(
+                {
+                    "target: the input x": arms["identity"],
+                    "target: x, perturbed by a tenth": arms["perturbed"],
+                    "target: x, channels permuted": arms["permuted"],
+                }
+            ),
+            curves(
+                "losses",
+                {
+                    f"{kind}, target {target}": arms[target][kind]
+                    for target in ("identity", "permuted")
+                    for kind in KINDS
+                },
+                dashed="running_train_loss",
+                solid="test_loss",
+                label="squared error / variance",
+                log=True,
+            ),
+        ],
+        published={},
+        published_note="The sources give the argument without an experiment.",
+        columns=(
+            Column("train_relative_mse", "train", 5),
+            Column("test_relative_mse", "test", 5),
+            Column("input_relative_mse", "input unchanged", 4),
+        ),
+        deviations=[
+            "The experiment is ours: He15 and the post argue with the identity but do not fit it.",
+            "x are the maps of a 3×3 convolution of stride 2 with 16 channels, after normalization to mean 0 and variance 1 per "
+            "channel and ReLU. Its weights are He's, drawn for each seed and not trained; its statistics are those of 4,000 "
+            "training images. x is not negative, so that a stack that ends in ReLU can represent it.",
+            "Both kinds of stack can represent all three targets exactly in evaluation mode. In training mode a plain stack "
+            "can only come close, because the statistics of a batch differ from those of all images. Scores are in evaluation "
+            "mode.",
+            "Layers are 3×3 convolutions with 16 channels, each with batch normalization and ReLU. Residual stacks have the same "
+            "layers in pairs, with an identity shortcut around each pair that ends before its second ReLU.",
+            "The perturbation is a fixed random convolution of x, shifted to mean 0 and scaled to a tenth of the standard "
+            "deviation of x in each channel; the sum goes through ReLU. Permuted: each channel takes the place of the next.",
+            "The best rate is the one of 0.01, 0.03, 0.1 and 0.3 with the lowest validation error after half of the training, "
+            "which is the part at the full rate. It is searched for each kind, depth and seed, once for x and the perturbed x "
+            "and once for the permuted x. 5,000 training images are held out for it.",
+            "The loss is the squared error divided by the variance of the target. There is no weight decay, which would help to "
+            "find F(x) = 0, and no augmentation.",
+            "A diverged run counts with a relative error of 1, that of a constant.",
+            "Arithmetic is float32.",
+        ],
+    )
