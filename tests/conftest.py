@@ -98,7 +98,13 @@ def {name}():
     experiment = runpy.run_path({path!r})["{name}"]()
     return replace(
         experiment,
-        arms=[replace(a, recipe=replace(a.recipe, batch_size=32, train_images=250)) for a in experiment.arms],
+        arms=[replace(a, recipe=quartered(a.recipe)) for a in experiment.arms],
+    )
+
+
+def quartered(recipe):
+    return replace(
+        recipe, batch_size=32, train_images=250, validation_images=min(recipe.validation_images, 100)
     )
 '''
 

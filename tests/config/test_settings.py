@@ -32,7 +32,7 @@ def test_fields_that_an_older_record_lacks_get_their_defaults(settings: RunSetti
     older = json.loads(json.dumps(settings.to_json()))
     for name in ("stretch", "resolution", "weights", "prefix", "scored"):
         del older[name]
-    for name in ("search", "dataset", "features", "calibrated_on"):
+    for name in ("search", "dataset", "features", "calibrated_on", "task"):
         del older["arm"][name]
     read = RunSettings.from_json(older)
     assert read == settings and read.to_json() == settings.to_json()

@@ -10,8 +10,8 @@ NAMES = {
     "train_error": "training error",
     "train_loss": "training loss",
     "step_seconds": "seconds per step",
-    "log_train_relative_mse": "relative squared error on training images",
-    "log_test_relative_mse": "relative squared error on test images",
+    "train_relative_mse": "relative squared error on training images",
+    "test_relative_mse": "relative squared error on test images",
 }
 """{metric: its name in statements}. Other metrics are named by their words."""
 

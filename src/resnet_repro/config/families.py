@@ -45,7 +45,9 @@ def imagenet_arm(kind: str, depth: int, recipe: Recipe, *, name: str | None = No
     return Arm(name or f"{kind}-{depth}" + ("" if shortcut == "B" else f"-{shortcut}"), model, recipe, **fields)
 
 
-def reconstruction_arm(kind: str, depth: int, target: str, recipe: Recipe, *, name: str | None = None, **fields: Any) -> Arm:
+def reconstruction_arm(
+    kind: str, depth: int, target: str, recipe: Recipe, *, name: str | None = None, **fields: Any
+) -> Arm:
     """An arm that maps feature maps to a target: plain-`depth`-`target` or residual-`depth`-`target`.
 
     fields: fields of `Arm`. The network is that of `models.reconstruction.reconstruction_net`.

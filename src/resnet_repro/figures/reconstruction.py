@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+EXACT = 1e-6  # smaller errors, about what rounding to bf16 leaves, are drawn here
 LINES = (("train", "--", "training images"), ("test", "-", "test images"))
 
 
@@ -53,13 +54,12 @@ def relative_errors_by_depth(panels: Mapping[str, Mapping[str, Sequence[Arm]]]) 
             ax.set_title(title)
             ax.set_xlabel("layers")
         axes[0].set_ylabel("squared error / variance of the target")
-        handles, labels = zip(*[unique_legend(ax) for ax in axes], strict=True)
-        entries = dict(zip(sum(map(list, labels), []), sum(map(list, handles), []), strict=True))
+        entries = {label: handle for ax in axes for handle, label in zip(*unique_legend(ax), strict=True)}
         figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=3)
         count = of_seeds([len(runs) for lines in shown.values() for runs in lines.values()])
         return figure, (
             "Relative squared error after the last step against the number of layers: 0 is the target itself, 1 the mean of "
-            f"each channel. {count.replace('means', 'geometric means')}"
+            f"each channel. Errors below a millionth are drawn as a millionth. {count.replace('means', 'geometric means')}"
         )
 
     return FigureSpec("relative_errors", draw)
@@ -76,7 +76,7 @@ def _by_seed(context: Context, arms: Sequence[Arm]) -> list[dict[str, Curve]]:
         curve: dict[str, Curve] = {}
         for key in ("train", "test", "input"):
             pairs = [(depth, row[f"{key}_relative_mse"]) for depth, row in of_seed if f"{key}_relative_mse" in row]
-            curve[key] = [depth for depth, _ in pairs], [value for _, value in pairs]
+            curve[key] = [depth for depth, _ in pairs], [max(value, EXACT) for _, value in pairs]
         if len(curve["test"][0]):
             curves.append(curve)
     return curves
@@ -84,7 +84,7 @@ def _by_seed(context: Context, arms: Sequence[Arm]) -> list[dict[str, Curve]]:
 
 def _references(ax: Axes, inputs: Sequence[Curve]) -> None:
     ax.axhline(1, color=PAPER_GREY, linestyle=":", linewidth=1, zorder=1, label="mean of each channel")
-    values = [value for _, of_seed in inputs for value in of_seed if value]
+    values = [value for _, of_seed in inputs for value in of_seed if value > EXACT]
     if values:
         ax.axhline(
             geometric_mean(values), color=PAPER_GREY, linestyle="-.", linewidth=1, zorder=1, label="input, unchanged"

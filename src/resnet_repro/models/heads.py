@@ -10,9 +10,7 @@ from resnet_repro.models.reconstruction import Reconstruction
 HEAD_WEIGHT = 0.3  # C. Szegedy et al., Going Deeper with Convolutions, 2015, section 5
 
 
-def training_loss(
-    output: Tensor | tuple[Tensor, ...] | Reconstruction, labels: Tensor
-) -> tuple[Tensor, Tensor | None]:
+def training_loss(output: Tensor | tuple[Tensor, ...] | Reconstruction, labels: Tensor) -> tuple[Tensor, Tensor | None]:
     """Return (loss, logits (N, classes)) of a network's output for labels (N,). A reconstruction has no logits.
 
     output: logits (N, classes), or a tuple of the logits and those of each auxiliary head: the loss is the mean

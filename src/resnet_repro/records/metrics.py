@@ -24,7 +24,6 @@ AFTER_EPOCH_1 = {error: f"{error}_epoch_1" for error in ("train_error", "test_er
 LOSSES = ("train_loss", "test_loss", "validation_loss", "mean_train_loss", "mean_validation_loss")
 FALLS = ("train_loss_least_fall",)
 SPLITS = ("train", "validation", "test")
-EXACT = 1e-12  # smallest relative error whose logarithm counts
 
 
 def metrics_of(record: AnyRecord) -> dict[str, float]:
@@ -41,9 +40,8 @@ def metrics_of(record: AnyRecord) -> dict[str, float]:
     may score fewer images than the last evaluation.
     train_error_drop: training error after the first epoch minus the final one, in percentage points.
 
-    train_relative_mse, validation_relative_mse, test_relative_mse: of a reconstruction, the loss: the mean squared error divided
-    by the variance of the target. Reconstructions have no errors in percent.
-    log_train_relative_mse, ...: its logarithm to base 10.
+    train_relative_mse, validation_relative_mse, test_relative_mse: of a reconstruction, the loss: the mean squared error
+    divided by the variance of the target. Reconstructions have no errors in percent.
 
     A diverged run gets the error (percent) and the loss (nats) of random guessing, which does not fall. It gets no
     generalization_gap, because guessing would make it 0. A diverged reconstruction gets a relative error of 1, that of
@@ -83,12 +81,11 @@ def metrics_of(record: AnyRecord) -> dict[str, float]:
 
 
 def _relative_errors(record: Record) -> dict[str, float]:
-    """The relative errors of a reconstruction and their logarithms to base 10."""
+    """The relative errors of a reconstruction."""
     errors = {f"{split}_relative_mse": record.value(f"{split}_loss") for split in SPLITS}
     if record.status == "diverged":
         errors = dict.fromkeys(errors, 1.0)
-    present = {name: error for name, error in errors.items() if error is not None}
-    return present | {f"log_{name}": math.log10(max(error, EXACT)) for name, error in present.items()}
+    return {name: error for name, error in errors.items() if error is not None}
 
 
 def _after_first_epoch(record: Record) -> Mapping[str, float]:
