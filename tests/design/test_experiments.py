@@ -154,6 +154,28 @@ def test_each_activation_is_searched_among_the_same_rates() -> None:
     assert len(chosen) == 1 + 5, "the candidates are selected too"
 
 
+def test_plain_and_residual_stacks_are_searched_and_trained_alike() -> None:
+    identity = load_experiment("identity")
+    for target in ("identity", "perturbed", "permuted"):
+        for depth in (2, 8, 18, 36):
+            plain, residual = (identity.arm(f"{kind}-{depth}-{target}") for kind in ("plain", "residual"))
+            options = {**plain.model.options, "kind": "residual"}
+            model = replace(plain.model, options=options)
+            assert replace(plain, name=residual.name, model=model, search=residual.search) == residual
+            assert options == {"kind": "residual", "depth": depth, "target": target}
+            for arm in (plain, residual):
+                assert arm.search is not None
+                candidates = [identity.arm(name) for name in arm.search.arms]
+                assert [candidate.recipe.learning_rate for candidate in candidates] == [0.03, 0.1, 0.3, 1.0]
+                searched_on = "permuted" if target == "permuted" else "identity"
+                for candidate in candidates:
+                    same = replace(candidate.recipe, name=arm.recipe.name, learning_rate=arm.recipe.learning_rate)
+                    assert same == arm.recipe and candidate.share == 0.5
+                    assert candidate.model.options == {**arm.model.options, "target": searched_on}
+    assert all(arm.task == "reconstruct" and arm.precision == "fp32" for arm in identity.arms)
+    assert all(arm.recipe.weight_decay == 0 for arm in identity.arms), "decay would help to find F(x) = 0"
+
+
 def test_published_values_agree_with_published_curves(degradation: Experiment) -> None:
     for arm in ("plain-20", "plain-56"):
         curves = he15_error_curves(arm)

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from resnet_repro.launch.display import ROWS, Display, ShownRun
+from resnet_repro.records.progress import write_progress
 
 
 def shown_runs(folder: Path, statuses: list[str]) -> list[ShownRun]:
@@ -58,3 +59,15 @@ def test_ended_runs_are_not_read_again(tmp_path: Path) -> None:
         display.refresh(force=True)
         text = out.getvalue()
     assert "finished" in text and "waiting" in text and "running" not in text
+
+
+def test_small_losses_keep_two_digits_and_absent_errors_stay_empty(tmp_path: Path) -> None:
+    (run,) = shown_runs(tmp_path, ["running"])
+    progress = {"status": "running", "step": 9, "steps": 10, "seconds": 1.0, "error": None, "test_error": None}
+    console, out = terminal()
+    for loss, text in ((0.00012, "0.00012"), (0.25, "0.250")):
+        write_progress(run.folder, progress | {"loss": loss})
+        with Display([run], console):
+            pass
+        assert text in out.getvalue()
+    assert "None" not in out.getvalue()
