@@ -166,7 +166,7 @@ def test_plain_and_residual_stacks_are_searched_and_trained_alike() -> None:
             for arm in (plain, residual):
                 assert arm.search is not None
                 candidates = [identity.arm(name) for name in arm.search.arms]
-                assert [candidate.recipe.learning_rate for candidate in candidates] == [0.03, 0.1, 0.3, 1.0]
+                assert [candidate.recipe.learning_rate for candidate in candidates] == [0.03, 0.1, 0.3, 1.0, 3.0]
                 searched_on = "permuted" if target == "permuted" else "identity"
                 for candidate in candidates:
                     same = replace(candidate.recipe, name=arm.recipe.name, learning_rate=arm.recipe.learning_rate)
