@@ -166,12 +166,15 @@ def test_plain_and_residual_stacks_are_searched_and_trained_alike() -> None:
             for arm in (plain, residual):
                 assert arm.search is not None
                 candidates = [identity.arm(name) for name in arm.search.arms]
-                assert [candidate.recipe.learning_rate for candidate in candidates] == [0.03, 0.1, 0.3, 1.0, 3.0]
+                assert [candidate.recipe.learning_rate for candidate in candidates] == [0.03, 0.1, 0.3, 1.0]
                 searched_on = "permuted" if target == "permuted" else "identity"
                 for candidate in candidates:
                     same = replace(candidate.recipe, name=arm.recipe.name, learning_rate=arm.recipe.learning_rate)
                     assert same == arm.recipe and candidate.share == 0.5
                     assert candidate.model.options == {**arm.model.options, "target": searched_on}
+    at_once, warmed_up = identity.arm("residual-36-at-once"), identity.arm("residual-36-identity")
+    recipe = replace(warmed_up.recipe, name=at_once.recipe.name, warm_up=None)
+    assert replace(warmed_up, name=at_once.name, recipe=recipe, search=at_once.search) == at_once
     assert all(arm.task == "reconstruct" and arm.precision == "fp32" for arm in identity.arms)
     assert all(arm.recipe.weight_decay == 0 for arm in identity.arms), "decay would help to find F(x) = 0"
 
