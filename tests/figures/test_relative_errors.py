@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from made_records import make_record
 
@@ -39,7 +40,10 @@ def test_a_panel_per_target_has_a_line_per_kind_and_split(identity: Experiment, 
     assert [ax.get_title() for ax in axes] == ["target: the input x", "target: x, perturbed by a tenth"]
     assert all(ax.get_yscale() == "log" for ax in axes)
     lines = [
-        {str(line.get_label()): (list(line.get_xdata()), list(line.get_ydata())) for line in ax.get_lines()}
+        {
+            str(line.get_label()): (np.asarray(line.get_xdata()).tolist(), np.asarray(line.get_ydata()).tolist())
+            for line in ax.get_lines()
+        }
         for ax in axes
     ]
     assert lines[0]["plain, training images"] == ([2, 36], pytest.approx([0.04, 0.5]))
