@@ -17,7 +17,7 @@ from typing import Any, TextIO, TypeVar
 
 import msgspec
 
-from resnet_repro.errors import UserError
+from resnet_repro.errors import UserError, os_reason
 
 # Columns of the tables of all runs. The others hold numbers with a fraction.
 WORDS = ("name", "kind", "output_shape", "in_heads", "values")
@@ -73,7 +73,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): check what it is, and its permissions") from error
+        raise UserError(f"{path} cannot be read ({os_reason(error)}): check what it is, and its permissions") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error}): delete {path.parent} to train this run again") from error
     if not isinstance(data, dict):

@@ -11,7 +11,7 @@ import msgspec
 
 from resnet_repro.config.arm import CountedArm, Recipe
 from resnet_repro.config.settings import RunSettings
-from resnet_repro.errors import UserError
+from resnet_repro.errors import UserError, os_reason
 from resnet_repro.files import read_json, read_rows, typed, write_json
 from resnet_repro.records.layout import RECORD
 
@@ -162,7 +162,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, rename=OLD_NAMES):
             return read_rows(path)
         except OSError as error:
             raise UserError(
-                f"{path} cannot be read ({error.strerror}): check what it is, and its permissions"
+                f"{path} cannot be read ({os_reason(error)}): check what it is, and its permissions"
             ) from error
 
     def write(self) -> None:

@@ -16,7 +16,7 @@ from resnet_repro.claims.results import Part
 from resnet_repro.claims.statements import statements
 from resnet_repro.design.budgets import Budget
 from resnet_repro.design.experiment import Experiment
-from resnet_repro.errors import UserError
+from resnet_repro.errors import UserError, os_reason
 from resnet_repro.records.record import AnyRecord, Record, collect, only_trained
 from resnet_repro.report.banners import has_substitute_weights, schedules
 from resnet_repro.report.content import COUNTED, bounds, effect, grade_words, published_effect
@@ -50,7 +50,7 @@ def write_summary(content: dict[str, Any], reports_dir: Path) -> list[str]:
                 (Path(folder) / PDF).replace(reports_dir / PDF)
     except OSError as error:
         raise UserError(
-            f"REPORTS_DIR={reports_dir} cannot be written ({error.strerror}): use another folder"
+            f"REPORTS_DIR={reports_dir} cannot be written ({os_reason(error)}): use another folder"
         ) from error
     return [*lines, f"summary: {reports_dir / shown}"]
 
