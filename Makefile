@@ -111,7 +111,7 @@ shortcuts: ## compare shortcuts A, B and C, and shortcuts around single layers (
 normalization: ## compare kinds of normalization, at their best rates and with random moments (quick: 12 minutes)
 construction: ## build a deeper net from a trained shallow one, and continue training (quick: 23 minutes)
 features: ## measure what layers of plain and residual nets represent, and what a block is worth (quick: 20 minutes)
-gradients: ## measure how gradients grow from layer to layer, and whether those of different images agree (quick: 20 minutes)
+gradients: ## measure how gradients grow from layer to layer, and whether those of different images agree (quick: 10 minutes)
 complexity: ## count the cost of LeNet to ResNet-152, layer by layer (half a minute, no data)
 mnist: ## compare perceptron, CNN and LeNet, as published in a post and corrected (11 minutes)
 fashion: ## compare bottleneck ResNets with few and many blocks with a VGG (quick: 20 minutes)
