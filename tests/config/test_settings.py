@@ -42,7 +42,6 @@ def test_fields_that_an_older_record_lacks_get_their_defaults(settings: RunSetti
 IN_THREADS = """
 import json, sys, threading, time
 from msgspec import _utils
-from resnet_repro.config.arm import Start
 from resnet_repro.config.settings import RunSettings
 
 def slowly(read):
