@@ -12,7 +12,7 @@ from resnet_repro.config.arm import Start
 from resnet_repro.config.families import cifar_arm
 from resnet_repro.config.recipes import HE15_CIFAR_AT_ONCE
 from resnet_repro.design.experiment import Column, Experiment, Profile
-from resnet_repro.figures.curves import error_curves
+from resnet_repro.figures.curves import curves
 from resnet_repro.figures.layers import gradient_norms
 from resnet_repro.figures.points import errors_by_arm
 
@@ -80,7 +80,7 @@ def beginnings() -> Experiment:
             Claim(
                 "J2",
                 source="this project, on He15 §1",
-                text="Beginning as the identity helps: plain-56 ends with a lower training error than from He's initialization.",
+                text="From the identity, plain-56 ends with a lower training error than from He's initialization.",
                 test=[lower("train_error", "plain-56-identity", than="plain-56")],
             ),
             Claim(
@@ -89,8 +89,8 @@ def beginnings() -> Experiment:
                 text="Beginning with orthogonal kernels helps plain-56 as well.",
                 test=[lower("train_error", "plain-56-orthogonal", than="plain-56")],
                 note=(
-                    "Xiao et al. train very deep nets with such kernels, but with tanh and without batch normalization; they do "
-                    "not claim it for these nets."
+                    "Xiao et al. train very deep nets with such kernels, but with tanh and without batch normalization. They "
+                    "do not claim it for these nets."
                 ),
             ),
             Claim(
@@ -125,7 +125,7 @@ def beginnings() -> Experiment:
             Claim(
                 "J6",
                 source="Goyal et al. 2017, section 5.1",
-                text="Residual blocks whose last batch normalization begins at a scale of zero make training easier at its start.",
+                text="A scale of zero in the last batch normalization of each block makes the start of the training easier.",
                 test=[lower("mean_running_error", "resnet-56-last-0", than="resnet-56")],
                 note=(
                     "By the mean error on the training batches over all steps, which is lower if a net learns sooner. Goyal et "
@@ -154,12 +154,16 @@ def beginnings() -> Experiment:
             "with 0.1 {resnet-56-last-0.1.train_error} %, with 1 {resnet-56.train_error} %.",
         ],
         figures=[
-            error_curves(
+            curves(
+                "errors",
                 {
                     "plain nets from the start": plain,
                     "built from a trained plain-20": built,
-                    "residual nets, by first scale of their blocks": residual,
-                }
+                    "residual nets, by the first scale of their blocks": residual,
+                },
+                dashed="running_train_error",
+                solid="test_error",
+                label="error (%)",
             ),
             gradient_norms([he, *special, residual[-1], residual[0]]),
             errors_by_arm(
@@ -187,9 +191,9 @@ def beginnings() -> Experiment:
             "with the same draws in all nets of a seed.",
             "Identity: kernels pass each channel through, and batch normalization has a scale of 1 and a shift of "
             "1/√(π − 1) = 0.683, the mean of a rectified normal variable in units of its standard deviation. A stage then "
-            "passes its input on, up to a factor per channel. Dirac has the same kernels with the usual shift of 0, where batch "
-            "normalization and ReLU set the values below a channel's mean to zero, layer after layer: it is not the identity. "
-            "It is shown because it is what the kernels alone do.",
+            "passes its input on, up to a factor per channel. Dirac has the same kernels with the usual shift of 0: batch "
+            "normalization and ReLU then set the values below a channel's mean to zero, layer after layer, so it is not the "
+            "identity. It shows what the kernels alone do.",
             "Orthogonal: the middle of each kernel is a random orthogonal matrix, the rest is zero (delta-orthogonal, Xiao et "
             "al. 2018). So it differs from the identity start in a rotation of the channels, and in the shift.",
             "The net built from plain-20 has added layers whose batch normalization undoes itself, as in construction. "

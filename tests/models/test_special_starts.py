@@ -83,9 +83,7 @@ def test_orthogonal_kernels_differ_between_layers_and_seeds_and_repeat_with_the_
 @pytest.mark.parametrize("init", ["dirac", "identity", "orthogonal"])
 def test_layers_that_change_the_number_of_channels_are_he_s(init: str) -> None:
     net, he = cifar_net("plain", 14, init=init, seed=1), cifar_net("plain", 14, seed=1)  # type: ignore[arg-type]
-    changed = {
-        name for name, weight in net.state_dict().items() if not torch.equal(weight, he.state_dict()[name])
-    }
+    changed = {name for name, weight in net.state_dict().items() if not torch.equal(weight, he.state_dict()[name])}
     within = {f"layer{s}.{b}.conv{c}.weight" for s in (1, 2, 3) for b in range(BLOCKS) for c in (1, 2)}
     within -= {"layer2.0.conv1.weight", "layer3.0.conv1.weight"}
     shifts = {name.replace("conv", "bn").replace("weight", "bias") for name in within}
@@ -95,7 +93,7 @@ def test_layers_that_change_the_number_of_channels_are_he_s(init: str) -> None:
 def test_a_last_scale_of_zero_leaves_the_shortcuts_alone() -> None:
     x = rectified(2)
     for scale in (0.0, 0.1, 1.0):
-        net, usual = (cifar_net("resnet", 14, seed=1, **option).eval() for option in ({"last_scale": scale}, {}))
+        net, usual = (cifar_net("resnet", 14, seed=1, last_scale=last).eval() for last in (scale, None))
         block = stage(usual, 1)[0]
         branch = block.bn2(block.conv2(torch.relu(block.bn1(block.conv1(x)))))  # type: ignore[operator]
         assert torch.allclose(stage(net, 1)[0](x), torch.relu(x + scale * branch), atol=1e-5)

@@ -113,7 +113,10 @@ def test_a_search_by_training_error_does_not_see_validation_errors(tiny_data: Pa
     arm = replace(SEARCHED, search=Search(("low", "high"), "train_error"))
     settings = settings_of(arm, tiny_data)
     searching = run_folder(tmp_path, settings.experiment, settings.budget, arm.name, settings.seed)
-    finals = ((0.01, {"train_error": 30.0, "validation_error": 60.0}), (0.1, {"train_error": 40.0, "validation_error": 50.0}))
+    finals = (
+        (0.01, {"train_error": 30.0, "validation_error": 60.0}),
+        (0.1, {"train_error": 40.0, "validation_error": 50.0}),
+    )
     for source, (rate, final) in zip(source_folders(searching, settings), finals, strict=True):
         source.mkdir(parents=True)
         recipe = settings.to_json()["arm"]["recipe"] | {"learning_rate": rate}

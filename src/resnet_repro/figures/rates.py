@@ -53,13 +53,16 @@ def errors_by_rate(nets: Mapping[str, NetAtRates], published: float) -> FigureSp
         style = looks(list(nets))
         longer = {name: net for name, net in shown.items() if context.of(net.best.name)}
         figure = Figure(figsize=(WIDTH, 3.4))
-        axes = figure.subplots(1, 2 if longer else 1, sharey=True, squeeze=False, width_ratios=[3, 2][: 1 + bool(longer)])
+        axes = figure.subplots(
+            1, 2 if longer else 1, sharey=True, squeeze=False, width_ratios=[3, 2][: 1 + bool(longer)]
+        )
         _against_rates(axes[0][0], context, shown, style, published)
         if longer:
             _longer(axes[0][1], context, longer, style)
         axes[0][0].set_ylabel("final training error (%)")
         axes[0][0].set_ylim(0, 1.1 * axes[0][0].get_ylim()[1])  # room for the label of the published rate
-        figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=len(shown))
+        handles, labels = zip(*(pair for ax in axes[0] for pair in _entries(ax)), strict=True)
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
         return figure, _caption(context, shown, bool(longer), published)
 
     return FigureSpec("errors_by_rate", draw)
@@ -117,7 +120,10 @@ def _longer(ax: Axes, context: Context, nets: Mapping[str, NetAtRates], style: M
         del key[1:]
     for label, look in key:
         ax.plot([], [], color="#333333", marker="o", **MARK, **look, label=label)
-    ax.legend(loc="upper right")
+
+
+def _entries(ax: Axes) -> list[tuple[Any, str]]:
+    return list(zip(*ax.get_legend_handles_labels(), strict=True))
 
 
 def _chosen(runs: Sequence[Record]) -> str:

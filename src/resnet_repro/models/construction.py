@@ -36,8 +36,8 @@ def deepen(
     perturbation: factor of the child's present kernels in added plain layers, which are added to the identity. Unless it is
     0 the child computes another function. The statistics, scales and shifts are those of the unperturbed net.
 
-    Raises ValueError for a scale other than 0 in a plain net, a perturbation other than 0 in a residual net, and unless both are CIFAR nets of the same kind, with batch
-    normalization and span 2, and the child is not the shallower one.
+    Raises ValueError for a scale other than 0 in a plain net, for a perturbation other than 0 in a residual net, and unless
+    both are CIFAR nets of the same kind, with batch normalization and span 2, and the child is not the shallower one.
     """
     if not isinstance(parent, CifarNet) or not isinstance(child, CifarNet):
         raise ValueError(f"cannot build {type(child).__name__} from {type(parent).__name__}: expected two CIFAR nets")
