@@ -200,14 +200,14 @@ def rates() -> Experiment:
         columns=(Column("train_error", "train %"), Column("test_error", "test %")),
         deviations=[
             "The experiment is ours: He15 trains all nets at a first rate of 0.1, and warms up those of 110 and more layers.",
-            "The schedule is He15's in a thirty-second of its steps, and in an eighth for the longer runs: the rate is divided "
-            "by 10 after a half and after three quarters of the steps. The experiment varies the first rate.",
+            "The schedule is He15's in at most a thirty-second of its steps (2,000), and in four times as many for the longer "
+            "runs (8,000), which grades count as four schedules: the rate is divided by 10 after a half and after three "
+            "quarters of the steps. The experiment varies the first rate.",
             "Other experiments begin short schedules with 400 steps at a rate of at most 0.01. Here no arm does: each rate, "
             "also 0.1, holds from the first step on. Arms named warm-up have the paper's warm-up: 0.01 until the training "
             "error is below 80 %, as the mean over a hundredth of the steps. It does not move the divisions of the rate.",
-            "The best rate is the one of 0.003, 0.01, 0.03 and 0.1, without warm-up, with the lowest training error on all "
-            "training images after 2,000 steps. It is chosen for each net and seed. For four times as many steps, another "
-            "rate may be the best one.",
+            "The best rate is the one of 0.003, 0.01, 0.03 and 0.1, without warm-up, with the lowest training error in the "
+            "shorter runs. It is chosen for each net and seed. For four times as many steps, another rate may be the best one.",
             "A run that diverges counts with the error of guessing.",
             "Arithmetic is bf16 autocast if the hardware supports it, with float32 weights.",
         ],
