@@ -112,6 +112,8 @@ normalization: ## compare kinds of normalization, at their best rates and with r
 construction: ## build a deeper net from a trained shallow one, and continue training (quick: 23 minutes)
 features: ## measure what layers of plain and residual nets represent, and what a block is worth (quick: 20 minutes)
 gradients: ## measure how gradients grow from layer to layer, and whether those of different images agree (quick: 10 minutes)
+rates: ## compare plain and residual nets at four learning rates, with a warm-up, and each at its best rate (quick: 20 minutes)
+beginnings: ## begin deep plain nets as the identity, orthogonally or built, and residual nets with weak blocks (quick: 20 minutes)
 complexity: ## count the cost of LeNet to ResNet-152, layer by layer (half a minute, no data)
 mnist: ## compare perceptron, CNN and LeNet, as published in a post and corrected (11 minutes)
 fashion: ## compare bottleneck ResNets with few and many blocks with a VGG (quick: 20 minutes)

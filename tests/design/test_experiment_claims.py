@@ -216,6 +216,34 @@ def on_images(few_20: float, few_56: float, all_20: float, all_56: float) -> Val
     return {arm: {"test_error": error} for arm, error in errors.items()}
 
 
+def at_rates(best: tuple[float, float], published: tuple[float, float]) -> Values:
+    """Training errors of plain-20 and plain-56 at their best rates and at the published one, after the longer training."""
+    errors = (("best", best), ("long", published))
+    return {f"plain-{n}-{arm}": {"train_error": e} for arm, pair in errors for n, e in zip((20, 56), pair, strict=True)}
+
+
+def at_a_tenth(plain: tuple[float, float], resnet: tuple[float, float]) -> Values:
+    """Training errors of plain-56 and resnet-56 at the published rate, and at a tenth of it."""
+    return {
+        f"{kind}-56{suffix}": {"train_error": error}
+        for kind, pair in (("plain", plain), ("resnet", resnet))
+        for suffix, error in zip(("", "-rate-0.01"), pair, strict=True)
+    }
+
+
+def warmed_up(plain_20: float, plain_56: float) -> Values:
+    """Training errors with the warm-up, beside 40 and 80 % without it."""
+    errors = {"plain-20": 40, "plain-56": 80, "plain-20-warm-up": plain_20, "plain-56-warm-up": plain_56}
+    return {arm: {"train_error": error} for arm, error in errors.items()}
+
+
+def begun(he: float, identity: float, dirac: float, orthogonal: float, resnet: float = 30) -> Values:
+    """Training errors of plain-56 from four starts, and of resnet-56; plain-20 has 40 %."""
+    errors = {"": he, "-identity": identity, "-dirac": dirac, "-orthogonal": orthogonal}
+    plain = {f"plain-56{start}": {"train_error": error} for start, error in errors.items()}
+    return plain | {"plain-20": {"train_error": 40}, "resnet-56": {"train_error": resnet}}
+
+
 CASES: dict[tuple[str, str], tuple[Values, Sequence[Values]]] = {
     ("degradation", "D5"): (
         of("gradient_decay", plain_56=-1.5, resnet_56=-0.4),
@@ -484,6 +512,52 @@ CASES: dict[tuple[str, str], tuple[Values, Sequence[Values]]] = {
             together(gaps(5, 10), of("test_error", sigmoid=15.0)),
         ],
     ),
+    ("rates", "G1"): (
+        at_rates(best=(10, 20), published=(15, 60)),
+        [at_rates(best=(20, 10), published=(15, 60))],
+    ),
+    ("rates", "G2"): (
+        at_rates(best=(10, 20), published=(15, 60)),
+        [at_rates(best=(10, 30), published=(15, 60)), at_rates(best=(10, 11), published=(60, 15))],
+    ),
+    ("rates", "G3"): (
+        of("train_error", resnet_56_best=10, plain_56_best=20),
+        [of("train_error", resnet_56_best=20, plain_56_best=10)],
+    ),
+    ("rates", "G4"): (
+        of("train_error", resnet_56_best=10, resnet_20_best=12),
+        [of("train_error", resnet_56_best=12, resnet_20_best=10)],
+    ),
+    ("rates", "G5"): (
+        at_a_tenth(plain=(85, 60), resnet=(45, 35)),
+        [at_a_tenth(plain=(70, 60), resnet=(45, 35)), at_a_tenth(plain=(60, 85), resnet=(35, 45))],
+    ),
+    ("rates", "G6"): (warmed_up(40, 55), [warmed_up(40, 65), warmed_up(20, 55)]),
+    ("beginnings", "J1"): (
+        begun(80, 40.5, 70, 60),
+        [begun(80, 42, 70, 60), begun(80, 38, 70, 60)],
+    ),
+    ("beginnings", "J1-gradient"): (
+        of("gradient_decay_start", plain_56_identity=0.4),
+        [of("gradient_decay_start", plain_56_identity=2.2), of("gradient_decay_start", plain_56_identity=-2.2)],
+    ),
+    ("beginnings", "J2"): (begun(80, 40, 70, 60), [begun(40, 80, 70, 60)]),
+    ("beginnings", "J3"): (begun(80, 40, 70, 60), [begun(60, 40, 70, 80)]),
+    ("beginnings", "J4"): (
+        begun(80, 40, 70, 60),
+        [begun(80, 30.5, 70, 60), begun(80, 40, 70, 60, resnet=65), begun(30, 40, 70, 60)],
+    ),
+    ("beginnings", "J5"): (
+        of("train_error", plain_56_perturbed_on=50, plain_20_on=40),
+        [of("train_error", plain_56_perturbed_on=40, plain_20_on=50)],
+    ),
+    **{
+        ("beginnings", claim): (
+            of("mean_running_error", **{arm: 50, "resnet_56": 60}),
+            [of("mean_running_error", **{arm: 60, "resnet_56": 50})],
+        )
+        for claim, arm in (("J6", "resnet_56_last_0"), ("J7", "resnet_56_last_0.1"))
+    },
     ("plain-vs-resnet", "I1"): (
         of("train_error", plain_34=32, plain_18=31),
         [of("train_error", plain_34=30, plain_18=31)],

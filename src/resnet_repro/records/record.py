@@ -46,6 +46,8 @@ class Candidate(msgspec.Struct, frozen=True, omit_defaults=True):
     """Final validation loss in nats."""
     doublings_to_25: float | None = None
     """log2 of the steps until 25 % running training error."""
+    train_error: float | None = None
+    """Final training error in percent."""
 
 
 class FoundRate(msgspec.Struct, frozen=True):
@@ -55,7 +57,7 @@ class FoundRate(msgspec.Struct, frozen=True):
     """The candidate arm with the lowest metric."""
     learning_rate: float
     """The learning rate of the chosen arm."""
-    metric: Literal["validation_error", "validation_loss", "doublings_to_25"]
+    metric: Literal["validation_error", "validation_loss", "doublings_to_25", "train_error"]
     candidates: dict[str, Candidate]
     """{arm: candidate}, all with the seed of the searching run."""
 
