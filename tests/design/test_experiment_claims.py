@@ -105,6 +105,20 @@ def slowly_on(train: float, test: float) -> Values:
     }
 
 
+def untrained(kind: str, suffix: str = "", depths: Sequence[int] = DEPTHS[:-1], **values: float) -> Values:
+    """The same values for the untrained nets of these depths."""
+    return {f"{kind}-{depth}{suffix}-untrained": values for depth in depths}
+
+
+def agreement(plain: Sequence[float], residual: Sequence[float]) -> Values:
+    """Mean cosines of stage 1, from 20 to 56 layers."""
+    return {
+        f"{kind}-{depth}-untrained": {"alignment_1": cosine}
+        for kind, cosines in (("plain", plain), ("resnet", residual))
+        for depth, cosine in zip(DEPTHS, cosines, strict=False)
+    }
+
+
 def probes(trained: float, untrained: float) -> Values:
     nets = [f"{kind}-{depth}" for kind in ("plain", "resnet") for depth in (20, 56)]
     return {
@@ -558,6 +572,43 @@ CASES: dict[tuple[str, str], tuple[Values, Sequence[Values]]] = {
         )
         for claim, arm in (("J6", "resnet_56_last_0"), ("J7", "resnet_56_last_0.1"))
     },
+    ("gradients", "E1"): (
+        untrained("plain", growth_1=0.08, growth_2=0.07),
+        [untrained("plain", growth_1=0.08, growth_2=0.01), untrained("plain", growth_1=-0.08, growth_2=-0.07)],
+    ),
+    ("gradients", "E1-110"): (
+        untrained("plain", depths=(110,), growth_1=0.08, growth_2=0.07),
+        [untrained("plain", depths=(110,), growth_1=0.03, growth_2=0.07)],
+    ),
+    ("gradients", "E2"): (
+        untrained("resnet", growth_2=0.01, growth_3=-0.01),
+        [untrained("resnet", growth_2=0.05, growth_3=-0.01)],
+    ),
+    ("gradients", "E3"): (
+        untrained("plain", "-no-bn", growth_1=0.01, growth_2=-0.01),
+        [
+            untrained("plain", "-no-bn", growth_1=0.08, growth_2=-0.01),
+            untrained("plain", "-no-bn", growth_1=0.01, growth_2=-0.08),
+        ],
+    ),
+    ("gradients", "E4"): (
+        together(of("later_growth_1", plain_56_watched=0.0), of("later_growth_2", plain_56_watched=-0.02)),
+        [together(of("later_growth_1", plain_56_watched=0.08), of("later_growth_2", plain_56_watched=0.0))],
+    ),
+    ("gradients", "E5"): (
+        agreement((0.4, 0.3, 0.2, 0.1), (0.4, 0.4, 0.4, 0.4)),
+        [
+            agreement((0.4, 0.4, 0.4, 0.4), (0.4, 0.4, 0.4, 0.4)),
+            agreement((0.4, 0.3, 0.2, 0.1), (0.4, 0.3, 0.2, 0.1)),
+        ],
+    ),
+    ("gradients", "E6"): (
+        of("first_curvature", plain_56_watched=500, resnet_56_watched=20),
+        [
+            of("first_curvature", plain_56_watched=20, resnet_56_watched=20),
+            of("first_curvature", plain_56_watched=500, resnet_56_watched=60),
+        ],
+    ),
     ("plain-vs-resnet", "I1"): (
         of("train_error", plain_34=32, plain_18=31),
         [of("train_error", plain_34=30, plain_18=31)],
