@@ -12,7 +12,7 @@ import msgspec
 from resnet_repro.config.arm import CountedArm, Recipe
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.errors import UserError, os_reason
-from resnet_repro.files import read_json, read_rows, typed, write_json
+from resnet_repro.files import read_curve, read_json, read_rows, typed, write_json
 from resnet_repro.records.layout import RECORD
 
 FORMAT = 2
@@ -166,6 +166,13 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, rename=OLD_NAMES):
             raise UserError(
                 f"{path} cannot be read ({os_reason(error)}): check what it is, and its permissions"
             ) from error
+
+    def curve(self, name: str, column: str) -> tuple[list[int], list[float]]:
+        """(iterations, values) of a column of a table in the run's folder; rows without a value are left out.
+
+        Faster than `table`. Raises UserError if the file cannot be read or lacks the column.
+        """
+        return read_curve(self.folder / f"{name}.csv", column)
 
     def write(self) -> None:
         """Write the record to its folder, atomically. Raises OSError."""
