@@ -39,6 +39,8 @@ from resnet_repro.records.layout import WEIGHTS
 from resnet_repro.study.run import Run
 
 HERE = Path(__file__).resolve().parent
+PAGE = HERE / "EXECUTORS.md"
+READING = "| command on degradation"  # begins the table of `status` and `report`
 REFERENCE = HERE.parent / "reports" / "reference"
 QUEUES = (200, 2_000)
 STEPS = 3  # per training
@@ -226,6 +228,28 @@ def _rows(seconds_per_run: dict[str, list[float]]) -> list[str]:
     return lines
 
 
+def reading_table(read: dict[int, dict[str, float]]) -> list[str]:
+    few, many = QUEUES
+    return [
+        f"{READING}, s ({time.strftime('%Y-%m-%d')}) | {few:,} records | {many:,} records | ratio |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| {command} | {read[few][command]:.1f} | {read[many][command]:.1f} | "
+            f"{read[many][command] / read[few][command]:.1f} |"
+            for command in ("status", "report")
+        ),
+    ]
+
+
+def renew_reading() -> None:
+    """Measure the table of `status` and `report` anew and leave the other tables as they are."""
+    before, after = PAGE.read_text(encoding="utf-8").split(READING)
+    rest = after.partition("\n\n")[2]
+    table = "\n".join(reading_table({count: reading(count) for count in QUEUES}))
+    PAGE.write_text(f"{before}{table}\n\n{rest}", encoding="utf-8")
+    print(table)
+
+
 def page(
     fast: dict[str, list[float]],
     real: dict[str, list[float]],
@@ -254,13 +278,7 @@ def page(
         "| --- | --- | --- | --- |",
         *(f"| {name} | {a[0]:.0f} | {a[1]:.0f} | {b[1]:.0f} |" for name, (a, b) in held.items()),
         "",
-        f"| command on degradation, s | {few:,} records | {many:,} records | ratio |",
-        "| --- | --- | --- | --- |",
-        *(
-            f"| {command} | {read[few][command]:.1f} | {read[many][command]:.1f} | "
-            f"{read[many][command] / read[few][command]:.1f} |"
-            for command in ("status", "report")
-        ),
+        *reading_table(read),
         "",
         "- *Bare*: one thread per core starts processes and waits for them.",
         "- *Runs that exit immediately* only write their marker: the overhead of an executor does not depend on the run. The "
@@ -277,7 +295,10 @@ def main() -> None:
     parser.add_argument("--real-runs", type=int, default=REAL_RUNS)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--queue", nargs=2, metavar=("EXECUTOR", "RUNS"), help=argparse.SUPPRESS)
+    parser.add_argument("--reading", action="store_true", help="measure status and report only (two minutes)")
     options = parser.parse_args()
+    if options.reading:
+        return renew_reading()
     if options.queue:
         return queue_and_measure(options.queue[0], int(options.queue[1]))
     fast = times(options.runs, options.rounds, lambda folder, count: jobs_that(ENDS, folder, count))
@@ -287,7 +308,7 @@ def main() -> None:
     print(held, flush=True)
     read = {count: reading(count) for count in QUEUES}
     text = page(fast, real, held, read, options.runs, options.real_runs)
-    (HERE / "EXECUTORS.md").write_text(text)
+    PAGE.write_text(text, encoding="utf-8")
     print(text)
 
 

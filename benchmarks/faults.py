@@ -5,7 +5,8 @@
 Trains two small runs per round on stand-in data, with a double of the W&B server on loopback. In each life of the launcher a
 random process (launcher, run, upload) gets SIGKILL, SIGTERM or SIGINT, or the disk of RUNS_DIR is full for some seconds. The
 same command then continues. After each life, no process may be left and every file must be readable. After each round, weights
-and tables must equal the undisturbed run's bit for bit, and the server must have every row once. Rewrites benchmarks/FAULTS.md.
+and tables must equal the undisturbed run's bit for bit, and the server must have every row once. Renews its section of
+benchmarks/FAULTS.md.
 """
 
 from __future__ import annotations
@@ -37,11 +38,19 @@ from resnet_repro.hardware import device_name  # noqa: E402
 PAGE = Path(__file__).with_name("FAULTS.md")
 ITERATIONS = 40
 DISK = "64M"
-ORPHAN_SECONDS = 15.0
+ORPHAN_SECONDS = 60.0  # Ray's agents check only now and then whether their node still lives
 LONGEST_LIFE = 300.0
 TABLES = ("metrics.csv", "gradients.csv")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 MARK = "RESNET_REPRO_CAMPAIGN"
+HEADING = "## Executor "
+ABOUT = """# Fault campaign
+
+Written by `make test-faults`, and with `--executor ray` by `python benchmarks/faults.py`. Checked after each fault: no process
+is left, and every JSON file and table is readable. Checked after each experiment: weights, final errors, `metrics.csv` and
+`gradients.csv` equal the undisturbed ones bit for bit, and after `make sync` the W&B double has each row once and both runs
+finished. A fault may hit a process that has just ended.
+"""
 
 
 @dataclass
@@ -269,33 +278,36 @@ def play_round(campaign: Campaign, whole: dict[str, tuple[object, ...]], kills: 
                 campaign.fail(f"round {campaign.rounds}: W&B has other rows of {arm}: {copy.steps}")
 
 
-def page(campaign: Campaign, seconds: float, seed: int) -> str:
-    """The results as Markdown."""
+def section(campaign: Campaign, seconds: float, seed: int) -> str:
+    """The results with one executor as Markdown."""
     kinds = sorted(campaign.counts.items())
     failures = [f"- {failure.splitlines()[0]}" for failure in campaign.failures] or ["None."]
     return "\n".join(
         [
-            "# Fault campaign",
+            f"{HEADING}{campaign.executor}",
             "",
-            f"Written by `make test-faults` on {time.strftime('%Y-%m-%d')}: {device_name('cpu')}, executor "
-            f"{campaign.executor}, seed {seed}. {sum(campaign.counts.values())} faults in {campaign.lives} lives of the "
-            f"launcher, {campaign.rounds} experiments of two runs and {ITERATIONS} iterations, {seconds / 60:.0f} minutes.",
+            f"{time.strftime('%Y-%m-%d')}, {device_name('cpu')}, seed {seed}: {sum(campaign.counts.values())} faults in "
+            f"{campaign.lives} lives of the launcher, {campaign.rounds} experiments of two runs and {ITERATIONS} iterations, "
+            f"{seconds / 60:.0f} minutes.",
             "",
             "| fault at a random moment | times |",
             "| --- | ---: |",
             *(f"| {name} | {count} |" for name, count in kinds),
             "",
-            "Checked after each fault: no process is left, and every JSON file and table is readable. Checked after each "
-            "experiment: weights, final errors, `metrics.csv` and `gradients.csv` equal the undisturbed ones bit for bit, and "
-            "after `make sync` the W&B double has each row once and both runs finished. A fault may hit a process that has "
-            "just ended.",
-            "",
-            "## Failures",
+            "Failures:",
             "",
             *failures,
             "",
         ]
     )
+
+
+def renewed(page: str, part: str) -> str:
+    """The page with this section in place of the one with the same heading."""
+    sections = [f"{HEADING}{rest}" for rest in page.split(HEADING)[1:]]
+    heading = part.partition("\n")[0]
+    others = [section for section in sections if section.partition("\n")[0] != heading]
+    return "\n".join([ABOUT, *sorted([*(section.rstrip() + "\n" for section in others), part])])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -317,7 +329,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         shutil.rmtree(undisturbed)
         while sum(campaign.counts.values()) < options.kills and len(campaign.failures) < 20:
             play_round(campaign, whole, options.kills)
-        options.output.write_text(page(campaign, time.monotonic() - began, options.seed))
+        before = options.output.read_text(encoding="utf-8") if options.output.exists() else ""
+        part = section(campaign, time.monotonic() - began, options.seed)
+        options.output.write_text(renewed(before, part), encoding="utf-8")
     print(f"{sum(campaign.counts.values())} faults, {len(campaign.failures)} failures: {options.output}")
     return bool(campaign.failures)
 

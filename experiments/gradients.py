@@ -1,7 +1,7 @@
 """Do gradients vanish, explode or lose their direction in deep plain nets?  blog-A, blog-C; Yang 2019; Balduzzi 2017.
 
-    make gradients                  untrained nets of 20 to 56 layers and one epoch of four nets, three seeds
-    make gradients PROFILE=paper    up to 110 layers, 2,000 steps, eight seeds: a core-day
+    make gradients                  untrained nets of 20 to 56 layers, three seeds
+    make gradients PROFILE=paper    also 110 layers, and four nets over 2,000 steps, eight seeds: a core-day
 Expected at initialization: in plain nets with batch normalization the gradient norm grows by about 1.2 per layer towards the
 input, as mean-field theory predicts (1.21). Shortcuts and the absence of batch normalization prevent it.
 """
@@ -15,9 +15,12 @@ from resnet_repro.config.recipes import HE15_CIFAR, HE15_CIFAR_WITHOUT_BN
 from resnet_repro.design.experiment import Column, Experiment, Profile
 from resnet_repro.figures.curves import curves
 from resnet_repro.figures.growth import growth_by_layer, norms_after_steps
+from resnet_repro.figures.surface import curvature_along, landscapes
 
 DEPTHS = (20, 32, 44, 56, 110)
 WATCH = ("growth", "alignment")
+# Gradient descent with momentum β at rate η is stable on a quadratic loss with a curvature of at most 2 (1 + β) / η.
+STABLE = 2 * (1 + HE15_CIFAR.momentum) / HE15_CIFAR.learning_rate
 EXPLODES, STEADY = log10(1.1), log10(1.05)  # decades per layer
 LESS_ALIGNED = 0.01  # of the mean cosine, from each depth to the next
 
@@ -35,7 +38,7 @@ def gradients() -> Experiment:
         )
     )
     trained = [
-        cifar_arm(kind, depth, HE15_CIFAR, name=f"{kind}-{depth}-watched", watch=WATCH)
+        cifar_arm(kind, depth, HE15_CIFAR, name=f"{kind}-{depth}-watched", watch=(*WATCH, "curvature", "landscape"))
         for kind in ("plain", "resnet")
         for depth in (20, 56)
     ]
@@ -59,7 +62,7 @@ def gradients() -> Experiment:
                 seeds=(0, 1, 2),
                 evaluations=2,
                 dataset="auto",
-                arms=tuple(arm.name for arm in (*plain, *residual, *without_bn, *trained) if arm.name not in deepest),
+                arms=tuple(arm.name for arm in (*plain, *residual, *without_bn) if arm.name not in deepest),
             ),
             Profile("paper", iterations=2_000, seeds=tuple(range(8)), evaluations=4, dataset="cifar10"),
         ],
@@ -139,6 +142,20 @@ def gradients() -> Experiment:
                     f"by more than {LESS_ALIGNED:g} from each depth to the next, or does not."
                 ),
             ),
+            Claim(
+                "E6",
+                source="this project, after H. Li et al. 2018",
+                text="At the start, the loss of plain-56 is curved too sharply for the published rate, that of resnet-56 not.",
+                test=[
+                    above("first_curvature", "plain-56-watched", STABLE, unit=""),
+                    below("first_curvature", "resnet-56-watched", STABLE, unit=""),
+                ],
+                seeds=3,
+                note=(
+                    f"Too sharply: the largest eigenvalue of the Hessian is above {STABLE:g}, where gradient descent at rate "
+                    "0.1 and momentum 0.9 diverges on a quadratic loss."
+                ),
+            ),
         ],
         answers=[
             "At initialization, the gradient norm of plain-56 grows per layer towards the input by a factor of "
@@ -147,6 +164,8 @@ def gradients() -> Experiment:
             "normalization by {plain-56-no-bn-untrained.growth_1:decades} and {plain-56-no-bn-untrained.growth_2:decades}.",
             "After {plain-56-watched.steps} steps, it grows in plain-56 by {plain-56-watched.growth_1:decades} per layer of "
             "stage 1.",
+            "Before the first step, the largest eigenvalue of the Hessian of the loss is {plain-56-watched.first_curvature} in "
+            f"plain-56 and {{resnet-56-watched.first_curvature}} in resnet-56; at the published rate the limit is {STABLE:g}.",
             "The mean cosine between the gradients of two images is {plain-20-untrained.alignment_1} in stage 1 of an "
             "untrained plain-20 and {plain-56-untrained.alignment_1} in plain-56; {resnet-20-untrained.alignment_1} in "
             "resnet-20 and {resnet-56-untrained.alignment_1} in resnet-56.",
@@ -154,6 +173,8 @@ def gradients() -> Experiment:
         figures=[
             growth_by_layer({"plain": plain, "residual": residual, "plain, no normalization": without_bn}),
             norms_after_steps(trained),
+            curvature_along(trained, STABLE),
+            landscapes(trained),
             curves(
                 "errors",
                 {"trained for the length of the runs": trained},
@@ -171,6 +192,7 @@ def gradients() -> Experiment:
             Column("later_growth_1", "later, stage 1", 3),
             Column("alignment_1", "alignment, stage 1", 3),
             Column("alignment_3", "stage 3", 3),
+            Column("curvature", "curvature", 1),
         ),
         deviations=[
             "The experiment is ours. The posts explain degradation by gradients without measuring them.",
@@ -178,6 +200,7 @@ def gradients() -> Experiment:
             "with respect to the weights of the convolutions, in training mode.",
             "Growth is the slope of the logarithm of the norm within a stage. The number of channels changes between stages, "
             "and with it the size of the weights.",
+            "The Hessian and the landscape are those of the loss on 256 fixed training images, normalized in batches of 128.",
             "Mean-field theory is about wide fully connected nets with large batches.",
             "Arithmetic is bf16 autocast if the hardware supports it, with float32 weights.",
         ],

@@ -9,6 +9,11 @@ class UserError(ValueError):
     """
 
 
+def os_reason(error: OSError) -> str:
+    """The system's words for an error, or the error's message: numpy's errors of writing have only that."""
+    return error.strerror or str(error)
+
+
 def in_a_line(error: BaseException) -> str:
     """Describe an error by its type and the first line of its message."""
     lines = str(error).strip().splitlines()

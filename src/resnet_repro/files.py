@@ -17,7 +17,7 @@ from typing import Any, TextIO, TypeVar
 
 import msgspec
 
-from resnet_repro.errors import UserError
+from resnet_repro.errors import UserError, os_reason
 
 # Columns of the tables of all runs. The others hold numbers with a fraction.
 WORDS = ("name", "kind", "output_shape", "in_heads", "values")
@@ -73,7 +73,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): check what it is, and its permissions") from error
+        raise UserError(f"{path} cannot be read ({os_reason(error)}): check what it is, and its permissions") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error}): delete {path.parent} to train this run again") from error
     if not isinstance(data, dict):
@@ -203,6 +203,44 @@ def read_columns(path: Path, *columns: str) -> list[list[float]]:
         raise UserError(
             f"{path} is not a table of numbers ({error}): delete {path.parent} to train it again"
         ) from error
+
+
+def read_cells(path: Path, *columns: str) -> list[list[str]]:
+    """Read columns as text, faster than `read_rows`; those that the table lacks are empty. An incomplete last line is left
+    out. Raises UserError if the file is not text.
+    """
+    header, cells = _cells(path)
+    return [cells[header.index(column) :: len(header)] if column in header else [] for column in columns]
+
+
+def read_curve(path: Path, column: str) -> tuple[list[int], list[float]]:
+    """(iterations, values) of a column of a table; rows without a value are left out. Empty if the file does not exist.
+
+    Raises UserError if the file cannot be read, lacks the column, or has something else than numbers there.
+    """
+    try:
+        steps, values = read_cells(path, "iteration", column)
+        if len(values) != len(steps):
+            raise UserError(f"{path} has no column {column}: delete {path.parent} to train this run again")
+        pairs = [(int(step), float(value)) for step, value in zip(steps, values, strict=True) if value]
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({os_reason(error)}): check what it is, and its permissions") from error
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(
+            f"{path} is not a table of numbers ({error}): delete {path.parent} to train it again"
+        ) from error
+    return [step for step, _ in pairs], [value for _, value in pairs]
+
+
+def version_of(path: Path) -> tuple[int, int] | None:
+    """Time of the last change in ns, and size in bytes: a key for caches of what was read. None without the file."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_mtime_ns, state.st_size
 
 
 def _cells(path: Path) -> tuple[list[str], list[str]]:

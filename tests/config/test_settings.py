@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from resnet_repro.config.arm import Start
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.design.registry import experiment_names, load_experiment
@@ -89,3 +90,14 @@ def test_settings_from_before_orders_and_precisions_of_arms_are_read_as_they_wer
     restored = RunSettings.from_json(stored)
     assert restored == settings
     assert (restored.arm.recipe.order, restored.arm.precision) == ("shuffled", None)
+
+
+def test_starts_from_before_perturbations_are_read_as_exact_ones(settings: RunSettings) -> None:
+    start = Start("plain-20", "deepen")
+    built = replace(settings, arm=replace(settings.arm, start=start))
+    stored = built.to_json()
+    del stored["arm"]["start"]["perturbation"]
+    assert RunSettings.from_json(stored) == built
+    noisy = replace(built, arm=replace(built.arm, start=replace(start, perturbation=-0.1)))
+    with pytest.raises(UserError, match=r"perturbation of .* -0\.1: expected a number of at least 0"):
+        RunSettings.from_json(noisy.to_json())

@@ -210,6 +210,17 @@ def test_unwritable_data_folder_is_named(small: DatasetFacts, tmp_path: Path) ->
         obtain("standin-tiny", DataSources(tmp_path / "file"))
 
 
+def test_full_disk_under_the_data_is_named(
+    small: DatasetFacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(*arguments: object) -> None:
+        raise OSError("3072 requested and 0 written")  # as numpy does
+
+    monkeypatch.setattr("numpy.save", save)
+    with pytest.raises(UserError, match=r"cannot be written \(3072 requested and 0 written\): free some space"):
+        obtain("standin-tiny", DataSources(tmp_path))
+
+
 def test_contents_with_another_digest_are_not_cached(small: DatasetFacts, tmp_path: Path) -> None:
     splits = made_splits(small)
     splits["train"] = Split(splits["train"].images ^ 1, splits["train"].labels)

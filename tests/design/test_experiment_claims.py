@@ -105,6 +105,20 @@ def slowly_on(train: float, test: float) -> Values:
     }
 
 
+def untrained(kind: str, suffix: str = "", depths: Sequence[int] = DEPTHS[:-1], **values: float) -> Values:
+    """The same values for the untrained nets of these depths."""
+    return {f"{kind}-{depth}{suffix}-untrained": values for depth in depths}
+
+
+def agreement(plain: Sequence[float], residual: Sequence[float]) -> Values:
+    """Mean cosines of stage 1, from 20 to 56 layers."""
+    return {
+        f"{kind}-{depth}-untrained": {"alignment_1": cosine}
+        for kind, cosines in (("plain", plain), ("resnet", residual))
+        for depth, cosine in zip(DEPTHS, cosines, strict=False)
+    }
+
+
 def probes(trained: float, untrained: float) -> Values:
     nets = [f"{kind}-{depth}" for kind in ("plain", "resnet") for depth in (20, 56)]
     return {
@@ -214,6 +228,34 @@ def on_images(few_20: float, few_56: float, all_20: float, all_56: float) -> Val
     """Test errors of plain-20 and plain-56 on 5,000 and on all training images."""
     errors = {"plain-20-5k": few_20, "plain-56-5k": few_56, "plain-20": all_20, "plain-56": all_56}
     return {arm: {"test_error": error} for arm, error in errors.items()}
+
+
+def at_rates(best: tuple[float, float], published: tuple[float, float]) -> Values:
+    """Training errors of plain-20 and plain-56 at their best rates and at the published one, after the longer training."""
+    errors = (("best", best), ("long", published))
+    return {f"plain-{n}-{arm}": {"train_error": e} for arm, pair in errors for n, e in zip((20, 56), pair, strict=True)}
+
+
+def at_a_tenth(plain: tuple[float, float], resnet: tuple[float, float]) -> Values:
+    """Training errors of plain-56 and resnet-56 at the published rate, and at a tenth of it."""
+    return {
+        f"{kind}-56{suffix}": {"train_error": error}
+        for kind, pair in (("plain", plain), ("resnet", resnet))
+        for suffix, error in zip(("", "-rate-0.01"), pair, strict=True)
+    }
+
+
+def warmed_up(plain_20: float, plain_56: float) -> Values:
+    """Training errors with the warm-up, beside 40 and 80 % without it."""
+    errors = {"plain-20": 40, "plain-56": 80, "plain-20-warm-up": plain_20, "plain-56-warm-up": plain_56}
+    return {arm: {"train_error": error} for arm, error in errors.items()}
+
+
+def begun(he: float, identity: float, dirac: float, orthogonal: float, resnet: float = 30) -> Values:
+    """Training errors of plain-56 from four starts, and of resnet-56; plain-20 has 40 %."""
+    errors = {"": he, "-identity": identity, "-dirac": dirac, "-orthogonal": orthogonal}
+    plain = {f"plain-56{start}": {"train_error": error} for start, error in errors.items()}
+    return plain | {"plain-20": {"train_error": 40}, "resnet-56": {"train_error": resnet}}
 
 
 CASES: dict[tuple[str, str], tuple[Values, Sequence[Values]]] = {
@@ -482,6 +524,89 @@ CASES: dict[tuple[str, str], tuple[Values, Sequence[Values]]] = {
             gaps(10, 5),
             together(gaps(5, 10), of("generalization_gap", tanh=3.0)),
             together(gaps(5, 10), of("test_error", sigmoid=15.0)),
+        ],
+    ),
+    ("rates", "G1"): (
+        at_rates(best=(10, 20), published=(15, 60)),
+        [at_rates(best=(20, 10), published=(15, 60))],
+    ),
+    ("rates", "G2"): (
+        at_rates(best=(10, 20), published=(15, 60)),
+        [at_rates(best=(10, 30), published=(15, 60)), at_rates(best=(10, 11), published=(60, 15))],
+    ),
+    ("rates", "G3"): (
+        of("train_error", resnet_56_best=10, plain_56_best=20),
+        [of("train_error", resnet_56_best=20, plain_56_best=10)],
+    ),
+    ("rates", "G4"): (
+        of("train_error", resnet_56_best=10, resnet_20_best=12),
+        [of("train_error", resnet_56_best=12, resnet_20_best=10)],
+    ),
+    ("rates", "G5"): (
+        at_a_tenth(plain=(85, 60), resnet=(45, 35)),
+        [at_a_tenth(plain=(70, 60), resnet=(45, 35)), at_a_tenth(plain=(60, 85), resnet=(35, 45))],
+    ),
+    ("rates", "G6"): (warmed_up(40, 55), [warmed_up(40, 65), warmed_up(20, 55)]),
+    ("beginnings", "J1"): (
+        begun(80, 40.5, 70, 60),
+        [begun(80, 42, 70, 60), begun(80, 38, 70, 60)],
+    ),
+    ("beginnings", "J1-gradient"): (
+        of("gradient_decay_start", plain_56_identity=0.4),
+        [of("gradient_decay_start", plain_56_identity=2.2), of("gradient_decay_start", plain_56_identity=-2.2)],
+    ),
+    ("beginnings", "J2"): (begun(80, 40, 70, 60), [begun(40, 80, 70, 60)]),
+    ("beginnings", "J3"): (begun(80, 40, 70, 60), [begun(60, 40, 70, 80)]),
+    ("beginnings", "J4"): (
+        begun(80, 40, 70, 60),
+        [begun(80, 30.5, 70, 60), begun(80, 40, 70, 60, resnet=65), begun(30, 40, 70, 60)],
+    ),
+    ("beginnings", "J5"): (
+        of("train_error", plain_56_perturbed_on=50, plain_20_on=40),
+        [of("train_error", plain_56_perturbed_on=40, plain_20_on=50)],
+    ),
+    **{
+        ("beginnings", claim): (
+            of("mean_running_error", **{arm: 50, "resnet_56": 60}),
+            [of("mean_running_error", **{arm: 60, "resnet_56": 50})],
+        )
+        for claim, arm in (("J6", "resnet_56_last_0"), ("J7", "resnet_56_last_0.1"))
+    },
+    ("gradients", "E1"): (
+        untrained("plain", growth_1=0.08, growth_2=0.07),
+        [untrained("plain", growth_1=0.08, growth_2=0.01), untrained("plain", growth_1=-0.08, growth_2=-0.07)],
+    ),
+    ("gradients", "E1-110"): (
+        untrained("plain", depths=(110,), growth_1=0.08, growth_2=0.07),
+        [untrained("plain", depths=(110,), growth_1=0.03, growth_2=0.07)],
+    ),
+    ("gradients", "E2"): (
+        untrained("resnet", growth_2=0.01, growth_3=-0.01),
+        [untrained("resnet", growth_2=0.05, growth_3=-0.01)],
+    ),
+    ("gradients", "E3"): (
+        untrained("plain", "-no-bn", growth_1=0.01, growth_2=-0.01),
+        [
+            untrained("plain", "-no-bn", growth_1=0.08, growth_2=-0.01),
+            untrained("plain", "-no-bn", growth_1=0.01, growth_2=-0.08),
+        ],
+    ),
+    ("gradients", "E4"): (
+        together(of("later_growth_1", plain_56_watched=0.0), of("later_growth_2", plain_56_watched=-0.02)),
+        [together(of("later_growth_1", plain_56_watched=0.08), of("later_growth_2", plain_56_watched=0.0))],
+    ),
+    ("gradients", "E5"): (
+        agreement((0.4, 0.3, 0.2, 0.1), (0.4, 0.4, 0.4, 0.4)),
+        [
+            agreement((0.4, 0.4, 0.4, 0.4), (0.4, 0.4, 0.4, 0.4)),
+            agreement((0.4, 0.3, 0.2, 0.1), (0.4, 0.3, 0.2, 0.1)),
+        ],
+    ),
+    ("gradients", "E6"): (
+        of("first_curvature", plain_56_watched=500, resnet_56_watched=20),
+        [
+            of("first_curvature", plain_56_watched=20, resnet_56_watched=20),
+            of("first_curvature", plain_56_watched=500, resnet_56_watched=60),
         ],
     ),
     ("plain-vs-resnet", "I1"): (

@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import REPO, cli
 
-from resnet_repro.config.arm import Start
+from resnet_repro.config.arm import Start, WarmUp
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.design.registry import experiment_names, load_experiment, summary
 from resnet_repro.diagnostics.along_training import DIAGNOSTICS
@@ -33,6 +33,10 @@ def test_claims_and_published_values_refer_to_existing_arms(name: str) -> None:
     assert summary(name)
 
 
+# Seeds and steps of the longest profile of experiments of this project, which have no published length.
+OWN_LENGTHS = {"gradients": (8, 2_000), "rates": (3, 2_000), "beginnings": (3, 2_000)}
+
+
 @pytest.mark.parametrize("name", experiment_names())
 def test_profiles_train_existing_arms_and_all_arms_of_claims(name: str) -> None:
     experiment = load_experiment(name)
@@ -41,7 +45,8 @@ def test_profiles_train_existing_arms_and_all_arms_of_claims(name: str) -> None:
     if experiment.is_counted:
         assert (paper.seeds, paper.dataset) == ((0,), experiment.dataset)
     else:
-        assert (paper.seeds, paper.dataset) == ((0, 1, 2, 3, 4), experiment.dataset)
+        seeds, _ = OWN_LENGTHS.get(name, (5, None))
+        assert (paper.seeds, paper.dataset) == (tuple(range(seeds)), experiment.dataset)
     for profile in experiment.profiles:
         chosen = [arm.name for arm in experiment.arms_of(profile)]
         assert set(profile.arms or ()) <= {arm.name for arm in experiment.arms}
@@ -51,7 +56,9 @@ def test_profiles_train_existing_arms_and_all_arms_of_claims(name: str) -> None:
     for claim in experiment.claims:
         for comparison in claim.test:
             assert set(comparison.arms) <= full, claim.name
-    assert all(paper.steps(arm) >= arm.recipe.iterations * arm.length for arm in experiment.arms)
+    for arm in experiment.arms:
+        published = OWN_LENGTHS[name][1] if name in OWN_LENGTHS else arm.recipe.iterations
+        assert paper.steps(arm) >= published * arm.length, arm.name
 
 
 @pytest.mark.slow
@@ -130,6 +137,45 @@ def test_acting_blocks_differ_in_their_first_scale_only() -> None:
         assert on == same
     fast, slow = construction.arm("plain-20-on"), construction.arm("plain-20-on-slow")
     assert fast.start == slow.start and fast.recipe.learning_rate == 10 * slow.recipe.learning_rate
+
+
+def test_each_net_is_searched_among_its_own_rates_by_training_error() -> None:
+    """Nothing but the rate differs, so that the best run and its candidates are the same training at another length."""
+    rates = load_experiment("rates")
+    for net in ("plain-20", "plain-56", "resnet-20", "resnet-56"):
+        best = rates.arm(f"{net}-best")
+        assert best.search is not None and best.search.metric == "train_error" and best.length == 4
+        candidates = [rates.arm(name) for name in best.search.arms]
+        assert [candidate.recipe.learning_rate for candidate in candidates] == [0.003, 0.01, 0.03, 0.1]
+        for arm in (*candidates, rates.arm(f"{net}-warm-up")):
+            assert arm.model == best.model and arm.length == 1 and not arm.control
+            assert arm.recipe.at(2_000) == arm.recipe, "no warm-up of compressed schedules"
+            same = replace(arm.recipe, name=best.recipe.name, learning_rate=best.recipe.learning_rate, warm_up=None)
+            assert same == best.recipe
+    for net in ("plain-20", "plain-56"):
+        long, short, best = (rates.arm(f"{net}{suffix}") for suffix in ("-long", "", "-best"))
+        assert replace(long, name=net, length=1) == short and long.length == best.length
+    assert rates.arm("plain-56-warm-up").recipe.warm_up == WarmUp(0.01, until_error=80.0)
+
+
+def test_beginnings_differ_from_the_usual_start_in_the_start_only() -> None:
+    beginnings = load_experiment("beginnings")
+    usual = {kind: beginnings.arm(f"{kind}-56") for kind in ("plain", "resnet")}
+    for kind, option, values in (
+        ("plain", "init", ("identity", "dirac", "orthogonal")),
+        ("resnet", "last_scale", (0.0, 0.1)),
+    ):
+        for value in values:
+            name = f"{kind}-56-{value}" if kind == "plain" else f"resnet-56-last-{value:g}"
+            arm = beginnings.arm(name)
+            model = replace(usual[kind].model, options={**usual[kind].model.options, option: value})
+            assert replace(usual[kind], name=name, model=model) == arm
+    built, perturbed = beginnings.arm("plain-56-built-on"), beginnings.arm("plain-56-perturbed-on")
+    assert built.start is not None
+    assert replace(built, name=perturbed.name, start=replace(built.start, perturbation=0.1)) == perturbed
+    rates = load_experiment("rates")
+    for name in ("plain-20", "plain-56", "resnet-56"):  # trained once for both experiments
+        assert beginnings.arm(name) == rates.arm(name)
 
 
 def test_mnist_as_written_and_corrected_differ_only_in_the_output() -> None:

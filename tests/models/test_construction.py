@@ -79,6 +79,27 @@ def test_added_plain_blocks_have_no_scale() -> None:
         deepen(cifar_net("plain", 8), cifar_net("plain", 14), [], scale=0.1)
 
 
+def test_a_perturbation_adds_a_multiple_of_the_nets_own_kernels_to_the_identity() -> None:
+    parent, own = trained("plain", 8), cifar_net("plain", 14, seed=2)
+    exact, perturbed = cifar_net("plain", 14, seed=2), cifar_net("plain", 14, seed=2)
+    for child, perturbation in ((exact, 0.0), (perturbed, 0.1)):
+        deepen(parent, child, [batch(64)], perturbation=perturbation)
+    kernels = {f"layer{s}.1.conv{c}.weight" for s in (1, 2, 3) for c in (1, 2)}  # of the added blocks
+    for name, weight in perturbed.state_dict().items():
+        expected = exact.state_dict()[name]
+        if name in kernels:
+            identity = torch.zeros_like(expected)
+            identity[:, :, 1, 1] = torch.eye(len(identity))
+            assert torch.equal(expected, identity)
+            expected = identity + 0.1 * own.state_dict()[name]
+        assert torch.allclose(weight, expected, rtol=0, atol=1e-7), name
+
+
+def test_added_residual_blocks_have_no_perturbation() -> None:
+    with pytest.raises(ValueError, match=r"residual net by 0\.1"):
+        deepen(cifar_net("resnet", 8), cifar_net("resnet", 14), [], perturbation=0.1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["plain", "resnet"])
 def test_built_net_approximates_its_parent_in_training_mode(kind: Kind) -> None:

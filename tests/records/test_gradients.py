@@ -8,7 +8,8 @@ import pytest
 from made_records import make_record
 
 from resnet_repro.design.experiment import Experiment
-from resnet_repro.files import Table
+from resnet_repro.files import Table, read_columns
+from resnet_repro.records import gradients
 from resnet_repro.records.gradients import decay_by_phase
 from resnet_repro.records.metrics import metrics_of
 from resnet_repro.records.record import read_record
@@ -45,3 +46,15 @@ def test_stored_records_have_the_decay_of_their_table(tmp_path: Path, degradatio
     assert metrics["gradient_decay_start"] == pytest.approx(2.0)
     assert metrics["gradient_decay_plateau"] == pytest.approx(-1.0)
     assert metrics["gradient_decay_rest"] == pytest.approx(-0.5)
+
+
+def test_a_table_is_read_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report asks for the metrics of each run several times."""
+    read = []
+    monkeypatch.setattr(gradients, "read_columns", lambda *names: read.append(names) or read_columns(*names))
+    path = write_gradients(tmp_path, {1: 1.0})
+    first = [decay_by_phase(path, 1_000) for _ in range(3)]
+    assert len(read) == 1
+    path = write_gradients(tmp_path, {1: 2.0, 500: 3.0})
+    assert set(decay_by_phase(path, 1_000)) - set(first[0]) == {"gradient_decay_rest"}
+    assert len(read) == 2

@@ -63,6 +63,7 @@ def test_table_has_the_published_errors_at_that_step(degradation: Experiment, pr
         "resnet-56": ("1.10", "7.55"),
     }
     assert "same step (34,000)" in table["caption"]
+    assert "He15 figure 6" in table["caption"]
     assert "Published after 64,000 steps" not in table["caption"]
 
 

@@ -165,10 +165,10 @@ def test_the_readme_links_to_every_guide() -> None:
 KINDS = dict(zip(ORDER, ("decided", "decided", "seen once", "seen once", "open", "open"), strict=True))
 
 
-EVIDENCE = re.compile(r'\[([^\]]+)\]\((?:reports/)?reference/([^\s)]+) "([^"]+)"\)')
+EVIDENCE = re.compile(r'\[([^\]]+)\]\((?:\.\./)?(?:reports/)?reference/([^\s)]+) "([^"]+)"\)')
 
 
-@pytest.mark.parametrize(("page", "at_least"), [("README.md", 5), ("reports/README.md", 150)])
+@pytest.mark.parametrize(("page", "at_least"), [("README.md", 5), ("reports/README.md", 150), ("docs/why.md", 8)])
 def test_numbers_and_verdicts_of_a_page_are_those_of_the_records(content: dict, page: str, at_least: int) -> None:
     strongest = {claim["name"]: claim["verdict"] for claim in content["claims"]}
     studies = [section for section in content["experiments"] if section["ran"]]

@@ -109,6 +109,23 @@ def test_a_search_by_speed_ignores_candidates_that_never_arrive(tiny_data: Path,
     assert [found.score(name) for name in ("never", "late", "early")] == [None, 11.0, 9.5]
 
 
+def test_a_search_by_training_error_does_not_see_validation_errors(tiny_data: Path, tmp_path: Path) -> None:
+    arm = replace(SEARCHED, search=Search(("low", "high"), "train_error"))
+    settings = settings_of(arm, tiny_data)
+    searching = run_folder(tmp_path, settings.experiment, settings.budget, arm.name, settings.seed)
+    finals = (
+        (0.01, {"train_error": 30.0, "validation_error": 60.0}),
+        (0.1, {"train_error": 40.0, "validation_error": 50.0}),
+    )
+    for source, (rate, final) in zip(source_folders(searching, settings), finals, strict=True):
+        source.mkdir(parents=True)
+        recipe = settings.to_json()["arm"]["recipe"] | {"learning_rate": rate}
+        record_in(source, settings, final=final, recipe=recipe)
+    recipe, found = found_rate(searching, settings)
+    assert found and (recipe.learning_rate, found.chosen, found.metric) == (0.01, "low", "train_error")
+    assert [found.score(name) for name in ("low", "high")] == [30.0, 40.0]
+
+
 def test_a_search_is_skipped_without_survivors_and_fails_without_records(tiny_data: Path, tmp_path: Path) -> None:
     with pytest.raises(Skip, match=r"none of .*2 candidates"):
         rate_of(tmp_path, tiny_data, {"a": (0.1, None), "b": (0.01, None)})

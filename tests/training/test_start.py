@@ -77,6 +77,20 @@ def test_a_built_net_has_its_parents_errors_and_names_its_parent(lineage: dict[s
     assert series(read_rows(built.folder / "metrics.csv"), "test_error")[0] == [0]
 
 
+def test_a_perturbed_start_adds_kernels_of_the_runs_own_seed(lineage: dict[str, Path], tiny_data: Path) -> None:
+    """The parent's blocks and the exact net's other weights are as they were; no draw moves."""
+    assert BUILT.start is not None
+    arm = replace(BUILT, name="plain-14-perturbed", start=replace(BUILT.start, perturbation=0.1))
+    folder = prepare_run(lineage["plain-8"].parents[3], settings_of(arm, tiny_data), tiny_data)
+    assert run_here(folder) == "finished"
+    perturbed, exact = (resnet_repro.load_run(run).state_dict() for run in (folder, lineage["plain-14-built"]))
+    own = net_of(arm).state_dict()
+    added = {f"layer{stage}.1.conv{conv}.weight" for stage in (1, 2, 3) for conv in (1, 2)}
+    for name, weight in perturbed.items():
+        expected = exact[name] + (0.1 * own[name] if name in added else 0)
+        assert torch.allclose(weight, expected, rtol=0, atol=1e-6), name
+
+
 def test_further_training_starts_from_the_parents_weights(lineage: dict[str, Path]) -> None:
     built, further = read_record(lineage["plain-14-built"]), read_record(lineage["plain-14-on"])
     assert further.parent and further.parent.weights_sha256 == built.weights_sha256

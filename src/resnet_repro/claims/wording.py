@@ -7,18 +7,37 @@ BASES = {"decades": 10.0, "doublings": 2.0}
 FACTORS = {"decades": "times", "doublings": "times as long"}
 """{logarithmic unit: words after the factor it stands for}."""
 NAMES = {
-    "train_error": "training error",
-    "train_loss": "training loss",
-    "step_seconds": "seconds per step",
     "train_relative_mse": "relative squared error on training images",
     "test_relative_mse": "relative squared error on test images",
-}
+    "step_seconds": "seconds per step",
+    "forward_seconds": "seconds per forward pass",
+    "train_error_epoch_1": "training error after epoch 1",
+    "test_error_epoch_1": "test error after epoch 1",
+    "train_error_drop": "fall of the training error",
+    "train_loss_least_fall": "least fall of the training loss",
+    "validation_loss_lowest_at": "step of the lowest validation loss",
+    "validation_loss_rise": "rise of the validation loss",
+    "doublings_to_25": "steps to 25 % training error",
+    "generalization_gap": "test error − training error",
+    "recovered": "variance of the image recovered",
+    "mode_change": "predictions that change with the mode",
+    "shift_loss": "accuracy lost by shifts",
+    "mean_response": "mean response of a layer",
+} | {
+    f"{before}growth_{stage}": f"{words}gradient growth in stage {stage}"
+    for before, words in (("", ""), ("first_", "first "), ("later_", "later "))
+    for stage in (1, 2, 3)
+} | {f"alignment_{stage}": f"alignment of gradients in stage {stage}" for stage in (1, 2, 3)}  # fmt: skip
 """{metric: its name in statements}. Other metrics are named by their words."""
+WORDS = {
+    "train": "training", "params": "parameters", "fc": "fully connected", "conv": "convolution", "convs": "convolutions",
+    "macs": "multiply-adds", "kib": "KiB", "relus": "ReLUs",
+}  # fmt: skip
 
 
 def quantity(metric: str) -> str:
     """Return the name of a metric in words, e.g. "training error"."""
-    return NAMES.get(metric, metric.replace("_", " "))
+    return NAMES.get(metric) or " ".join(WORDS.get(word, word) for word in metric.split("_"))
 
 
 def difference_of(metric: str, arm: str, other: str, unit: str) -> str:

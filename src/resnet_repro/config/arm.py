@@ -135,6 +135,10 @@ class Start:
     """For "deepen" and residual nets: first scale of the last batch normalization of each added block. 0: the block passes
     its input on. Otherwise the deeper net differs from its parent.
     """
+    perturbation: float = 0.0
+    """For "deepen" and plain nets: factor of the kernels of the deeper net's own initialization that are added to the
+    kernels of its added layers. 0: these layers pass their input on.
+    """
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,7 @@ class Search:
 
     arms: tuple[str, ...]
     """Names of the candidates. Their recipes differ in the learning rate."""
-    metric: Literal["validation_error", "validation_loss", "doublings_to_25"] = "validation_error"
+    metric: Literal["validation_error", "validation_loss", "doublings_to_25", "train_error"] = "validation_error"
     """Metric to minimize, measured on validation or training images, because test errors must not select anything."""
 
 

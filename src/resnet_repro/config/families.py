@@ -26,7 +26,7 @@ def cifar_arm(kind: str, depth: int, recipe: Recipe, *, name: str | None = None,
 
     options: fields of `Arm`, and arguments of `models.cifar.cifar_net`. Arguments that differ from the paper appear in
     the default name: resnet-20-B, plain-56-no-bn, resnet-20-group, resnet-20-single (a shortcut around every layer),
-    plain-20-over-64 (batch statistics over 64 images).
+    plain-20-over-64 (batch statistics over 64 images), plain-56-identity, resnet-56-last-0 (last scale of its blocks).
     """
     fields = {field: options.pop(field) for field in ARM_FIELDS if field in options}
     model = ModelSpec("cifar.cifar_net", {"kind": kind, "depth": depth, **options})
@@ -72,6 +72,8 @@ def _cifar_name(
     statistics_over: int | None = None,
     bias: bool = False,
     branch_scale: float | None = None,
+    init: str = "he",
+    last_scale: float | None = None,
 ) -> str:
     name = f"{kind}-{depth}"
     if shortcut != "A":
@@ -81,4 +83,6 @@ def _cifar_name(
     name += "-single" if span == 1 else ""
     name += "" if statistics_over is None else f"-over-{statistics_over}"
     name += "-bias" if bias else ""
-    return name + ("" if branch_scale is None else f"-branch-{branch_scale:g}")
+    name += "" if branch_scale is None else f"-branch-{branch_scale:g}"
+    name += "" if init == "he" else f"-{init}"
+    return name + ("" if last_scale is None else f"-last-{last_scale:g}")

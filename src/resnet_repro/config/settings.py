@@ -138,6 +138,7 @@ class RunSettings:
             "prefix": (self.prefix, 0),
             "resolution": (self.resolution, 1),
             f"calibrated_on of {arm.name}": (arm.calibrated_on, 0),
+            f"perturbation of {arm.name}": (arm.start.perturbation if arm.start else None, 0),
             f"batch_size of {arm.name}": (recipe.batch_size, 1),
             f"validation_images of {arm.name}": (recipe.validation_images, 0),
             f"train_images of {arm.name}": (recipe.train_images, 0),

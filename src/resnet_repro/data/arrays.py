@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from resnet_repro.data.catalogue import DatasetFacts
-from resnet_repro.errors import UserError
+from resnet_repro.errors import UserError, os_reason
 
 NO_LABEL = 255
 
@@ -103,7 +103,7 @@ def store(facts: DatasetFacts, splits: dict[str, Split], folder: Path, origin: s
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as error:
         raise UserError(
-            f"{folder.parent} cannot be written ({error.strerror}): set DATA_DIR to another folder"
+            f"{folder.parent} cannot be written ({os_reason(error)}): set DATA_DIR to another folder"
         ) from error
     try:
         for name, split in splits.items():
@@ -122,7 +122,7 @@ def store(facts: DatasetFacts, splits: dict[str, Split], folder: Path, origin: s
                 raise
     except OSError as error:
         raise UserError(
-            f"{folder} cannot be written ({error.strerror}): free some space or set DATA_DIR to another folder"
+            f"{folder} cannot be written ({os_reason(error)}): free some space or set DATA_DIR to another folder"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

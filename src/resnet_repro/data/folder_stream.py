@@ -24,7 +24,7 @@ from resnet_repro.data.pictures import BrokenPicture, evaluation_view, read_pict
 from resnet_repro.data.stream import Normalization, TrainStream, draw_epoch, sent, shifted
 from resnet_repro.data.workers import Piped, begin_worker, received, sendable, stacked
 from resnet_repro.distributed import ALONE, DistContext
-from resnet_repro.errors import UserError
+from resnet_repro.errors import UserError, os_reason
 
 PREFETCHED = 2  # batches that each worker prepares in advance, in shared memory
 FULL = (
@@ -234,7 +234,7 @@ class FolderData(Data):
         try:
             return iter(loader)
         except OSError as error:  # queues between processes need a little of /dev/shm
-            self._remarks[f"no worker can be started ({error.strerror}): the training process decodes all images"] = (
+            self._remarks[f"no worker can be started ({os_reason(error)}): the training process decodes all images"] = (
                 None
             )
             return self._batches(pictures, jobs, 0)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from resnet_repro.data.catalogue import CATALOGUE, DatasetFacts
 from resnet_repro.data.image_files import SUFFIXES, counted, is_hidden, is_image, listed, suffix_of
-from resnet_repro.errors import UserError
+from resnet_repro.errors import UserError, os_reason
 from resnet_repro.surroundings import printable
 
 SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
@@ -103,7 +103,7 @@ def scan(root: Path) -> ClassFolders:
         return _scan(root)
     except OSError as error:  # e.g. a broken link
         raise UserError(
-            f"{error.filename} cannot be read ({error.strerror}): repair or remove it, or check its permissions"
+            f"{error.filename} cannot be read ({os_reason(error)}): repair or remove it, or check its permissions"
         ) from error
 
 

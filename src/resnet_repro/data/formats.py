@@ -18,7 +18,7 @@ from PIL import Image
 from resnet_repro.data.arrays import Split
 from resnet_repro.data.catalogue import DatasetFacts
 from resnet_repro.data.image_files import FORMATS, is_hidden, is_image
-from resnet_repro.errors import UserError
+from resnet_repro.errors import UserError, os_reason
 
 
 def read_source(facts: DatasetFacts, path: Path, origin: str | None = None) -> dict[str, Split]:
@@ -65,7 +65,7 @@ def _folder_files(path: Path) -> Iterator[tuple[str, bytes]]:
         try:
             data = file.read_bytes() if file.is_file() else None
         except OSError as error:
-            raise UserError(f"{file} cannot be read ({error.strerror}): check its permissions") from error
+            raise UserError(f"{file} cannot be read ({os_reason(error)}): check its permissions") from error
         if data is not None:
             yield file.relative_to(path.parent).as_posix(), data
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from resnet_repro.diagnostics.blocks import Blocks
 from resnet_repro.diagnostics.diagnostic import Diagnostic, DiagnosticContext
 from resnet_repro.diagnostics.loss_gradients import Alignment, Growth
+from resnet_repro.diagnostics.loss_surface import Curvature, Landscape
 from resnet_repro.diagnostics.reconstruction import InputError
 from resnet_repro.diagnostics.shifts import Shifts
 from resnet_repro.files import Table, read_rows
@@ -157,8 +158,10 @@ def _probes(context: DiagnosticContext) -> Diagnostic:
 
 DIAGNOSTICS: dict[str, Callable[[DiagnosticContext], Diagnostic]] = {
     "alignment": Alignment,
+    "curvature": Curvature,
     "growth": Growth,
     "input": InputError,
+    "landscape": Landscape,
     "inputs": InputShift,
     "distance": Distance,
     "modes": Modes,

@@ -24,7 +24,6 @@ from resnet_repro.figures.panels import (
 from resnet_repro.figures.published import HE15_FIGURE_6, Published
 from resnet_repro.figures.seeds import Curve, draw_seeds, every, of_seeds
 from resnet_repro.figures.style import PAPER_GREY, looks
-from resnet_repro.files import series
 from resnet_repro.records.record import Record
 
 if TYPE_CHECKING:
@@ -149,7 +148,7 @@ def distance_curves(panels: Panels) -> FigureSpec:
     """Distance of the parameters from their values at the start, against iterations, for the arms that measure it."""
 
     def paint(ax: Axes, runs: Sequence[Record], look: dict[str, Any], arm: str) -> bool:
-        distances = [series(record.table("distance"), "distance") for record in runs]
+        distances = [record.curve("distance", "distance") for record in runs]
         if not any(x for x, _ in distances):
             return False  # trained from scratch; the arm still keeps its colour in the panel
         draw_seeds(ax, distances, look, label=arm)
@@ -221,7 +220,7 @@ def _longest(context: Context, shown: Panels) -> int:
 
 
 def _our_lines(ax: Axes, runs: Sequence[Record], look: dict, arm: str, dashed: str, solid: str) -> None:
-    running = [series(record.table("metrics"), dashed) for record in runs]
+    running = [record.curve("metrics", dashed) for record in runs]
     size = max(1, max(len(x) for x, _ in running) // TRAINING_POINTS)
     thinned = [_thinned(x, y, size) for x, y in running]
     draw_seeds(ax, thinned, look, "--", label=f"{arm} train", linewidth=1, marks=0)
@@ -231,7 +230,7 @@ def _our_lines(ax: Axes, runs: Sequence[Record], look: dict, arm: str, dashed: s
 
 def _to_the_end(record: Record, column: str) -> Curve:
     """Return a column of metrics.csv, completed by the final score if the last step has no row."""
-    x, y = series(record.table("metrics"), column)
+    x, y = record.curve("metrics", column)
     final, end = record.value(column), record.iterations
     if final is not None and (not x or x[-1] < end):
         return [*x, end], [*y, final]

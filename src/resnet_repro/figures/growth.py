@@ -79,7 +79,7 @@ def norms_after_steps(arms: Sequence[Arm]) -> FigureSpec:
     def draw(context: Context) -> tuple[Figure, str] | None:
         from matplotlib.figure import Figure
 
-        shown = {arm.name: runs for arm in arms if (runs := context.of(arm.name))}
+        shown = {arm.name: runs for arm in arms if (runs := [r for r in context.of(arm.name) if r.table("growth")])}
         if not shown:
             return None
         figure = Figure(figsize=(WIDTH, 0.5 + 2.3 * -(-len(shown) // 2)))

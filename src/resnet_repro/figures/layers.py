@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from resnet_repro.figures.panels import arm_handle
 from resnet_repro.figures.published import HE15_STEPS, he15_layer_responses
 from resnet_repro.figures.seeds import Curve, draw_seeds, geometric_mean, of_seeds
 from resnet_repro.figures.style import LEGEND_SIZE, PAPER_GREY, WIDTH, looks
-from resnet_repro.files import read_columns
+from resnet_repro.records.gradients import norms_by_step
 from resnet_repro.records.record import Record
 
 if TYPE_CHECKING:
@@ -106,15 +106,8 @@ def unique_legend(ax: Axes) -> tuple[list, list[str]]:
     return list(unique.values()), list(unique)
 
 
-def _norms_by_step(record: Record) -> dict[int, np.ndarray]:
-    """Return {step: norm of each layer, (layers,)} in order of steps and layers."""
-    columns = read_columns(record.folder / "gradients.csv", "iteration", "layer", "norm")
-    if not columns:
-        return {}
-    steps, layers, norms = map(np.array, columns)
-    order = np.lexsort((layers, steps))
-    values, first = np.unique(steps[order], return_index=True)
-    return dict(zip(map(int, values), np.split(norms[order], first[1:]), strict=True))
+def _norms_by_step(record: Record) -> Mapping[int, np.ndarray]:
+    return norms_by_step(record.folder / "gradients.csv")
 
 
 def _common_steps(context: Context, arm: str) -> dict[int, list[np.ndarray]]:
@@ -130,7 +123,7 @@ def _spread_steps(steps: Sequence[int]) -> list[int]:
     return sorted({min(steps, key=lambda step: abs(step - target)) for target in targets})
 
 
-def _norm_by_layer(by_step: dict[int, np.ndarray], later: bool) -> Curve:
+def _norm_by_layer(by_step: Mapping[int, np.ndarray], later: bool) -> Curve:
     """Return (layer, norm) at the first step, or the median over the later ones."""
     first, *rest = by_step.values()
     norms = np.median(rest, axis=0) if later and rest else first

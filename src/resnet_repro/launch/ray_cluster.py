@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from resnet_repro.errors import UserError
+from resnet_repro.errors import UserError, os_reason
 from resnet_repro.launch.job import POLL_SECONDS, Attempts, Interrupts, Job, Outcome, Patience, blocked, close, stop
 from resnet_repro.launch.options import ExecutorSpec
 from resnet_repro.launch.sharing import UNKNOWN_MEMORY, Load, runs_a_gpu
@@ -284,7 +284,7 @@ def _check_answers(address: str) -> None:
         socket.create_connection((host, port), ANSWER_SECONDS).close()
     except OSError as error:
         raise UserError(
-            f"no Ray cluster answers at RAY_ADDRESS={address} ({error.strerror or error}): start one with ray start --head, "
+            f"no Ray cluster answers at RAY_ADDRESS={address} ({os_reason(error)}): start one with ray start --head, "
             "or unset RAY_ADDRESS"
         ) from error
 

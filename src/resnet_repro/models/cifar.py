@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from resnet_repro.errors import UserError
 from resnet_repro.models.blocks import BasicBlock, ShortcutOption, make_shortcut
-from resnet_repro.models.initialization import he_initialize
+from resnet_repro.models.initialization import Init, he_initialize, initialize_within_stages, scale_branches
 from resnet_repro.models.norms import norm_factory
 from resnet_repro.parsing import choice
 
@@ -91,8 +91,10 @@ def cifar_net(
     statistics_over: int | None = None,
     bias: bool = False,
     branch_scale: float | None = None,
+    init: Init = "he",
+    last_scale: float | None = None,
 ) -> CifarNet:
-    """Return plain-`depth` or resnet-`depth` with He initialization from `seed`.
+    """Return plain-`depth` or resnet-`depth`, initialized from `seed`.
 
     kind: "plain" has no shortcuts.
     shortcut: "A" zero-padded identity, "B" projection if the size changes, "C" projection everywhere (He15 section 4.1).
@@ -102,11 +104,15 @@ def cifar_net(
     bias: biases in the convolutions, for nets without normalization.
     branch_scale: first value of a learned factor of each residual branch. 0 is SkipInit (S. De and S. Smith, *Batch
     Normalization Biases Residual Blocks Towards the Identity Function in Deep Networks*, 2020). None: no factor.
+    init: "he" draws all kernels as He does. "dirac", "identity" and "orthogonal" replace those of the convolutions that
+    keep the number of channels, see `initialization.initialize_within_stages`.
+    last_scale: first scale of the last batch normalization of each residual block. None: 1, as of all others.
 
-    With the same seed, a plain net and residual nets of any options have the same convolution kernels on the main path.
-    Raises UserError for a depth that is not 6n+2, for unknown kinds, options, norms and spans, for a span of 1 in a
-    plain net or with option C, for `statistics_over` below 2 or without batch normalization, and for a branch scale
-    without branches of two convolutions.
+    With the same seed, a plain net and residual nets of any options but `init` have the same convolution kernels on the
+    main path. Raises UserError for a depth that is not 6n+2, for unknown kinds, options, norms, spans and
+    initializations, for a span of 1 in a plain net or with option C, for `statistics_over` below 2 or without batch
+    normalization, for a branch scale or last scale without branches of two convolutions, and for a last scale or the
+    initialization "identity" without batch normalization.
     """
     choice(kind, get_args(Kind), "kind")
     choice(shortcut, get_args(ShortcutOption), "shortcut option")
@@ -114,9 +120,17 @@ def cifar_net(
     if span == 1 and (kind == "plain" or shortcut == "C"):
         unsupported = "a plain net" if kind == "plain" else "option C"
         raise UserError(f"span 1 does not go with {unsupported}: expected a resnet with option A or B")
-    if branch_scale is not None and (kind == "plain" or span == 1):
-        unsupported = "a plain net" if kind == "plain" else "span 1"
-        raise UserError(f"branch_scale does not go with {unsupported}: expected a resnet of span 2")
+    for name, scale in (("branch_scale", branch_scale), ("last_scale", last_scale)):
+        if scale is not None and (kind == "plain" or span == 1):
+            unsupported = "a plain net" if kind == "plain" else "span 1"
+            raise UserError(f"{name} does not go with {unsupported}: expected a resnet of span 2")
+    choice(init, get_args(Init), "initialization")
+    if norm != "batch" and (init == "identity" or last_scale is not None):
+        needing = "last_scale" if last_scale is not None else "initialization identity"
+        raise UserError(f"{needing} does not go with norm {norm}: expected norm batch")
     net = CifarNet(kind, depth, shortcut, norm, classes, span, statistics_over, bias, branch_scale)
-    he_initialize(net, seed)
+    generator = he_initialize(net, seed)
+    initialize_within_stages(net, init, generator)
+    if last_scale is not None:
+        scale_branches(net, last_scale)
     return net

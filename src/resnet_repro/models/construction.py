@@ -15,7 +15,13 @@ STAGES = ("layer1", "layer2", "layer3")
 
 
 @torch.no_grad()
-def deepen(parent: nn.Module, child: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], scale: float = 0.0) -> None:
+def deepen(
+    parent: nn.Module,
+    child: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    scale: float = 0.0,
+    perturbation: float = 0.0,
+) -> None:
     """Set the weights of `child` so that it computes the function of `parent`, a shallower net of the same family.
 
     Each stage begins with copies of the parent's blocks; the blocks after them are the identity. In a residual net, the
@@ -27,9 +33,11 @@ def deepen(parent: nn.Module, child: nn.Module, batches: Iterable[tuple[Tensor, 
     batches: (images (B, C, H, W), labels (B,)) to measure mean and variance; used for plain nets only.
     scale: scale of the last batch normalization of added residual blocks. Unless it is 0 these blocks act from the start,
     and the child computes another function.
+    perturbation: factor of the child's present kernels in added plain layers, which are added to the identity. Unless it is
+    0 the child computes another function. The statistics, scales and shifts are those of the unperturbed net.
 
-    Raises ValueError for a scale other than 0 in a plain net, and unless both are CIFAR nets of the same kind, with batch
-    normalization and span 2, and the child is not the shallower one.
+    Raises ValueError for a scale other than 0 in a plain net, for a perturbation other than 0 in a residual net, and unless
+    both are CIFAR nets of the same kind, with batch normalization and span 2, and the child is not the shallower one.
     """
     if not isinstance(parent, CifarNet) or not isinstance(child, CifarNet):
         raise ValueError(f"cannot build {type(child).__name__} from {type(parent).__name__}: expected two CIFAR nets")
@@ -41,6 +49,8 @@ def deepen(parent: nn.Module, child: nn.Module, batches: Iterable[tuple[Tensor, 
         raise ValueError(f"cannot build a net of norm {child.norm} and span {child.span}: expected batch and 2")
     if scale and child.kind == "plain":
         raise ValueError(f"cannot add blocks of scale {scale:g} to a plain net: expected 0")
+    if perturbation and child.kind != "plain":
+        raise ValueError(f"cannot perturb added blocks of a residual net by {perturbation:g}: expected 0, or a scale")
     pairs = [(_blocks(parent, stage), _blocks(child, stage)) for stage in STAGES]
     if any(len(shallow) > len(deep) for shallow, deep in pairs):
         raise ValueError("cannot build a net from a deeper one: expected a shallower parent")
@@ -52,7 +62,7 @@ def deepen(parent: nn.Module, child: nn.Module, batches: Iterable[tuple[Tensor, 
             child_block.load_state_dict(parent_block.state_dict())
         for block in deep[len(shallow) :]:
             if child.kind == "plain":
-                _pass_through(block, *moments[stage])
+                _pass_through(block, *moments[stage], perturbation)
             else:
                 nn.init.constant_(block.bn2.weight, scale)  # type: ignore[arg-type]
                 nn.init.zeros_(block.bn2.bias)  # type: ignore[arg-type]
@@ -62,11 +72,15 @@ def _blocks(net: nn.Module, stage: str) -> list[BasicBlock]:
     return [cast(BasicBlock, block) for block in cast(nn.Sequential, net.get_submodule(stage))]
 
 
-def _pass_through(block: BasicBlock, mean: Tensor, variance: Tensor) -> None:
-    """Make a plain block the identity on non-negative inputs with this mean and variance (C,) of each channel."""
+def _pass_through(block: BasicBlock, mean: Tensor, variance: Tensor, perturbation: float) -> None:
+    """Make a plain block the identity on non-negative inputs with this mean and variance (C,) of each channel.
+
+    perturbation: factor of the block's present kernels, which are added to the identity.
+    """
     for conv, norm in ((block.conv1, block.bn1), (block.conv2, block.bn2)):
         assert isinstance(norm, nn.BatchNorm2d)
-        nn.init.dirac_(conv.weight)
+        noise = perturbation * conv.weight
+        nn.init.dirac_(conv.weight).add_(noise)
         assert norm.running_mean is not None and norm.running_var is not None
         norm.running_mean.copy_(mean)
         norm.running_var.copy_(variance)

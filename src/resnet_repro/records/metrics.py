@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
-from resnet_repro.files import read_rows
+from resnet_repro.errors import UserError
+from resnet_repro.files import read_cells, version_of
 from resnet_repro.records.gradients import decay_by_phase
 from resnet_repro.records.record import AnyRecord, CountRecord, Record
 
@@ -91,17 +92,23 @@ def _relative_errors(record: Record) -> dict[str, float]:
 def _after_first_epoch(record: Record) -> Mapping[str, float]:
     """The errors at the evaluation after the first epoch, from the run's table. Records of all versions have it."""
     path = record.folder / "metrics.csv"
-    try:
-        state = path.stat()
-    except OSError:
-        return {}
-    return _at_epoch_1(path, (state.st_mtime_ns, state.st_size))
+    return _at_epoch_1(path, version_of(path))
 
 
 @lru_cache(maxsize=4096)
-def _at_epoch_1(path: Path, version: tuple[int, int]) -> Mapping[str, float]:
-    """The errors in the row of metrics.csv whose epoch is 1. version: time of the last change and size, for the cache."""
-    for row in read_rows(path):
-        if row.get("epoch") and abs(float(row["epoch"]) - 1) < 0.01 and any(row.get(error) for error in AFTER_EPOCH_1):
-            return {metric: float(row[error]) for error, metric in AFTER_EPOCH_1.items() if row.get(error)}
+def _at_epoch_1(path: Path, version: object) -> Mapping[str, float]:
+    """The errors in the row of metrics.csv whose epoch is 1. version: tells whether the file has changed, for the cache."""
+    epochs, *errors = read_cells(path, "epoch", *AFTER_EPOCH_1)
+    try:
+        for place, epoch in enumerate(epochs):
+            if not epoch or abs(float(epoch) - 1) >= 0.01:
+                continue
+            at_epoch = {name: cells[place] for name, cells in zip(AFTER_EPOCH_1.values(), errors, strict=True) if cells}
+            found = {name: float(cell) for name, cell in at_epoch.items() if cell}
+            if found:
+                return found
+    except ValueError as error:
+        raise UserError(
+            f"{path} is not a table of numbers ({error}): delete {path.parent} to train it again"
+        ) from error
     return {}

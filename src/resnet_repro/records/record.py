@@ -11,8 +11,8 @@ import msgspec
 
 from resnet_repro.config.arm import CountedArm, Recipe
 from resnet_repro.config.settings import RunSettings
-from resnet_repro.errors import UserError
-from resnet_repro.files import read_json, read_rows, typed, write_json
+from resnet_repro.errors import UserError, os_reason
+from resnet_repro.files import read_curve, read_json, read_rows, typed, write_json
 from resnet_repro.records.layout import RECORD
 
 FORMAT = 2
@@ -46,6 +46,8 @@ class Candidate(msgspec.Struct, frozen=True, omit_defaults=True):
     """Final validation loss in nats."""
     doublings_to_25: float | None = None
     """log2 of the steps until 25 % running training error."""
+    train_error: float | None = None
+    """Final training error in percent."""
 
 
 class FoundRate(msgspec.Struct, frozen=True):
@@ -55,7 +57,7 @@ class FoundRate(msgspec.Struct, frozen=True):
     """The candidate arm with the lowest metric."""
     learning_rate: float
     """The learning rate of the chosen arm."""
-    metric: Literal["validation_error", "validation_loss", "doublings_to_25"]
+    metric: Literal["validation_error", "validation_loss", "doublings_to_25", "train_error"]
     candidates: dict[str, Candidate]
     """{arm: candidate}, all with the seed of the searching run."""
 
@@ -162,8 +164,15 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, rename=OLD_NAMES):
             return read_rows(path)
         except OSError as error:
             raise UserError(
-                f"{path} cannot be read ({error.strerror}): check what it is, and its permissions"
+                f"{path} cannot be read ({os_reason(error)}): check what it is, and its permissions"
             ) from error
+
+    def curve(self, name: str, column: str) -> tuple[list[int], list[float]]:
+        """(iterations, values) of a column of a table in the run's folder; rows without a value are left out.
+
+        Faster than `table`. Raises UserError if the file cannot be read or lacks the column.
+        """
+        return read_curve(self.folder / f"{name}.csv", column)
 
     def write(self) -> None:
         """Write the record to its folder, atomically. Raises OSError."""

@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from resnet_repro.config.settings import RunSettings
-from resnet_repro.errors import UserError
+from resnet_repro.errors import UserError, os_reason
 from resnet_repro.files import read_json, sync_to_disk, write_json
 from resnet_repro.records.layout import CHECKPOINT, LOCK, LOG, PROGRESS, RECORD, RUN, WEIGHTS
 from resnet_repro.records.lock import hold
@@ -80,7 +80,7 @@ def _locked(folder: Path) -> Iterator[bool]:
         with hold(folder / LOCK) as is_free:
             yield is_free
     except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror}): use another RUNS_DIR") from error
+        raise UserError(f"{folder} cannot be written ({os_reason(error)}): use another RUNS_DIR") from error
 
 
 def _copy_result(identical: Record, folder: Path, settings: RunSettings) -> None:

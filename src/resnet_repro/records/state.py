@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from resnet_repro.errors import UserError
+from resnet_repro.errors import UserError, os_reason
 from resnet_repro.files import read_json
 from resnet_repro.records.failures import failure_reason
 from resnet_repro.records.layout import CHECKPOINT, LOCK, LOG, PROGRESS, RUN
@@ -63,7 +63,7 @@ def run_state(folder: Path, arm: str, seed: int, now: float) -> RunState:
     except UserError as error:
         state, detail = "damaged", str(error)
     except OSError as error:
-        state, detail = "damaged", f"{folder} ({error.strerror})"
+        state, detail = "damaged", f"{folder} ({os_reason(error)})"
     return RunState(arm, seed, state, detail)
 
 

@@ -10,6 +10,7 @@ from resnet_repro.claims.judge import Judgement, rule_for
 from resnet_repro.claims.results import Part
 from resnet_repro.claims.wording import number_text, value_text
 from resnet_repro.design.experiment import Experiment
+from resnet_repro.figures.published import he15_figure_of
 from resnet_repro.records.record import AnyRecord, Record, only_counted, only_trained
 from resnet_repro.report.banners import banners, is_other_data
 from resnet_repro.report.headline import headline
@@ -34,7 +35,7 @@ RESULTS_CAPTION = (
 IN_PERCENT, RELATIVE = "in percent", "mean squared errors divided by the variance of the target"
 
 PREFIX_NOTE = (
-    "Published: the paper's errors at the same step ({}), read from the curves of He15 figure 6. Its training error is the "
+    "Published: the paper's errors at the same step ({}), read from the curves of {}. Its training error is the "
     "running error on the augmented batches; “>” means that the curve is above the edge of the figure."
 )
 
@@ -96,7 +97,9 @@ def _published_note(experiment: Experiment, records: Sequence[Record]) -> str:
         return experiment.published_note
     if not any(published_values(experiment, records).values()):
         return "The source shows no values for these nets at this step."
-    return PREFIX_NOTE.format(" and ".join(f"{step:,}" for step in steps))
+    figures = [he15_figure_of(record.arm, record.settings.iterations) for record in records]
+    names = sorted({figure.name for figure in figures if figure is not None})
+    return PREFIX_NOTE.format(" and ".join(f"{step:,}" for step in steps), " and ".join(names))
 
 
 def _scored_on(experiment: Experiment, records: Sequence[Record], split: str) -> str:

@@ -10,13 +10,14 @@ from typing import Any
 
 from resnet_repro.claims.claim import Claim
 from resnet_repro.claims.comparisons import Exact
+from resnet_repro.claims.explanations import explanations
 from resnet_repro.claims.grade import KINDS
 from resnet_repro.claims.judge import Judgement, rule_for
 from resnet_repro.claims.results import Part
 from resnet_repro.claims.statements import statements
 from resnet_repro.design.budgets import Budget
 from resnet_repro.design.experiment import Experiment
-from resnet_repro.errors import UserError
+from resnet_repro.errors import UserError, os_reason
 from resnet_repro.records.record import AnyRecord, Record, collect, only_trained
 from resnet_repro.report.banners import has_substitute_weights, schedules
 from resnet_repro.report.content import COUNTED, bounds, effect, grade_words, published_effect
@@ -26,6 +27,7 @@ from resnet_repro.report.statements import statements_page
 from resnet_repro.report.typeset import ABSENT, all_printable, can_typeset, typeset
 from resnet_repro.report.verdicts import judged
 from resnet_repro.report.what_was_run import all_of
+from resnet_repro.report.why import why_content, write_why
 
 PDF, PAGE = "summary.pdf", "summary.md"
 ORDER = ("supported", "contradicted", "seen once", "not seen", "inconclusive", "not tested")
@@ -35,8 +37,8 @@ DECIDABLE, SEEN, UNJUDGED, ABSENT_RUNS = range(4)  # precedence of a verdict amo
 def write_summary(content: dict[str, Any], reports_dir: Path) -> list[str]:
     """Write `reports_dir/summary.md` and, if typst is installed, summary.pdf; return lines for the console.
 
-    content: from `summary_content`. statements.md is written as well, with the verdicts of the content's claims. Raises
-    UserError if the folder cannot be written.
+    content: from `summary_content`. statements.md, why.md and why.pdf are written as well, with the verdicts of the content's
+    claims. Raises UserError if the folder cannot be written.
     """
     shown, lines = (PDF, []) if can_typeset() else (PAGE, [ABSENT])
     try:
@@ -44,13 +46,14 @@ def write_summary(content: dict[str, Any], reports_dir: Path) -> list[str]:
         (reports_dir / PAGE).write_text(summary_page(all_printable(content)), encoding="utf-8")
         page = statements_page(statements(), content["claims"])
         (reports_dir / STATEMENTS_PAGE).write_text(page, encoding="utf-8")
+        write_why(why_content(explanations(), content["claims"]), reports_dir, with_pdf=shown == PDF)
         if shown == PDF:
             with tempfile.TemporaryDirectory(dir=reports_dir, prefix=".summary-") as folder:
                 typeset("summary.typ", content, Path(folder), PDF)
                 (Path(folder) / PDF).replace(reports_dir / PDF)
     except OSError as error:
         raise UserError(
-            f"REPORTS_DIR={reports_dir} cannot be written ({error.strerror}): use another folder"
+            f"REPORTS_DIR={reports_dir} cannot be written ({os_reason(error)}): use another folder"
         ) from error
     return [*lines, f"summary: {reports_dir / shown}"]
 

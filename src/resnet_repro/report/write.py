@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_repro.design.budgets import Budget
 from resnet_repro.design.experiment import Experiment
-from resnet_repro.errors import UserError
+from resnet_repro.errors import UserError, os_reason
 from resnet_repro.figures.figure import Context
 from resnet_repro.figures.style import report_style
 from resnet_repro.records.layout import RECORD
@@ -108,7 +108,7 @@ def write_report(
                     file.replace(reports_dir / f"{stem}{file.name.removeprefix(experiment.name)}")
     except OSError as error:
         raise UserError(
-            f"REPORTS_DIR={reports_dir} cannot be written ({error.strerror}): use another folder"
+            f"REPORTS_DIR={reports_dir} cannot be written ({os_reason(error)}): use another folder"
         ) from error
     written.images = {name: reports_dir / f"{stem}-{name}.png" for name in drawn}
     written.lines += [*verdict_lines(judgements), *error_lines(experiment, trained), *content["answers"]]

@@ -16,7 +16,7 @@ from resnet_repro.config.arm import COUNTED_SEED
 from resnet_repro.config.settings import FEWEST_CAPTURED
 from resnet_repro.data.catalogue import CATALOGUE
 from resnet_repro.design.budgets import Budget
-from resnet_repro.errors import UserError
+from resnet_repro.errors import UserError, os_reason
 from resnet_repro.launch import Executor, ExecutorSpec, Job, Outcome, executor_for
 from resnet_repro.launch.display import Display, ShownRun
 from resnet_repro.launch.process_group import Group, group_of
@@ -207,4 +207,4 @@ def _check_writable(folder: Path, variable: str) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UserError(f"{variable}={folder} cannot be written ({error.strerror}); use another folder") from error
+        raise UserError(f"{variable}={folder} cannot be written ({os_reason(error)}); use another folder") from error

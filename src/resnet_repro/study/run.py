@@ -15,7 +15,7 @@ from resnet_repro.config.execution import Execution
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.data.catalogue import CATALOGUE, DatasetFacts
 from resnet_repro.data.sources import DataSources, obtain
-from resnet_repro.errors import UserError
+from resnet_repro.errors import UserError, os_reason
 from resnet_repro.files import read_json, write_json
 from resnet_repro.launch import Job, Slot
 from resnet_repro.records.layout import CHECKPOINT, LOG, RECORD, RUN, run_folder, source_folders
@@ -121,7 +121,7 @@ class Run:
             write_progress(self.folder, progress_of(self.folder) | {"status": "waiting", "queued": False})
             (self.folder / RECORD).unlink(missing_ok=True)  # runs that depend on this one then wait for the new record
         except OSError as error:
-            raise UserError(f"{self.folder} cannot be written ({error.strerror}); use another RUNS_DIR") from error
+            raise UserError(f"{self.folder} cannot be written ({os_reason(error)}); use another RUNS_DIR") from error
 
     def mark_failed(self) -> None:
         """Set the run's progress to "failed", if it has any."""

@@ -16,7 +16,7 @@ from statistics import mean
 from resnet_repro.design.budgets import Budget
 from resnet_repro.design.experiment import Experiment, Profile
 from resnet_repro.design.registry import experiment_names, load_experiment
-from resnet_repro.errors import UserError
+from resnet_repro.errors import UserError, os_reason
 from resnet_repro.parsing import seed_list
 from resnet_repro.records.state import RunState, State, run_state
 
@@ -119,7 +119,7 @@ def _folders(folder: Path, damaged: list[str]) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError as error:
-        damaged.append(f"{folder} ({error.strerror})")
+        damaged.append(f"{folder} ({os_reason(error)})")
         return []
 
 

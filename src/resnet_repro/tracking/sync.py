@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from resnet_repro.errors import UserError
+from resnet_repro.errors import UserError, os_reason
 from resnet_repro.parsing import listed, plural
 from resnet_repro.tracking.mirror import LOG, end, start_process
 from resnet_repro.tracking.report_upload import FOLDER as REPORTS
@@ -52,7 +52,7 @@ def sync(runs_dir: Path) -> int:
                 missing.append(name)
                 log.info(f"{name}: did not arrive ({reason})")
     except OSError as error:
-        raise UserError(f"{runs_dir / 'wandb'} cannot be written ({error.strerror}): use another RUNS_DIR") from error
+        raise UserError(f"{runs_dir / 'wandb'} cannot be written ({os_reason(error)}): use another RUNS_DIR") from error
     lost = len(folders) + len(reports) - sum(outcomes.values())
     summary = f"{plural(outcomes['run arrived'], 'run')} arrived, {outcomes['run current']} had arrived before"
     if outcomes["report arrived"]:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from resnet_repro.errors import in_a_line
+from resnet_repro.errors import in_a_line, os_reason
 from resnet_repro.records.layout import RECORD
 from resnet_repro.records.lock import hold
 from resnet_repro.records.record import Record, read_record
@@ -156,7 +156,7 @@ class Upload:
             write_receipt(self.folder, receipt)
         except OSError as error:
             with contextlib.suppress(OSError):  # the log is on the same disk
-                print(f"{self.folder / RECEIPT} cannot be written ({error.strerror})", file=sys.stderr)
+                print(f"{self.folder / RECEIPT} cannot be written ({os_reason(error)})", file=sys.stderr)
         return receipt
 
     def _wait_for_rows(self) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from resnet_repro.config.arm import COUNTED_SEED, CountedArm
 from resnet_repro.diagnostics.anatomy import measures
 from resnet_repro.diagnostics.complexity import build_on_meta, layer_costs, parameter_count, totals, trainable_count
-from resnet_repro.errors import UserError
+from resnet_repro.errors import UserError, os_reason
 from resnet_repro.hardware import device_name
 from resnet_repro.models.inspect import main_path_layers, parameter_summary
 from resnet_repro.records.provenance import commit, versions
@@ -61,4 +61,4 @@ def count_network(folder: Path, experiment: str, budget: str, network: CountedAr
             finished_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         ).write()
     except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror}): use another RUNS_DIR") from error
+        raise UserError(f"{folder} cannot be written ({os_reason(error)}): use another RUNS_DIR") from error

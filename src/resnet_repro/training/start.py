@@ -79,7 +79,7 @@ def _origin(folder: Path, settings: RunSettings, data: Data, weights: str | None
         raise UserError(f"{source} was trained on other data than its child {folder} uses: use another RUNS_DIR")
     trained = load_run(source).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if start.how == "deepen":
-        deepen(trained, net, data.batches("train", DEEPEN_IMAGES), start.scale)
+        deepen(trained, net, data.batches("train", DEEPEN_IMAGES), start.scale, start.perturbation)
     elif is_backbone:
         load_backbone(net, trained.state_dict(), str(source))
     else:

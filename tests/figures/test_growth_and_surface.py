@@ -1,0 +1,100 @@
+"""Figures of gradients by layer and of the surface of the loss, from made-up tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from made_records import make_record
+from matplotlib.figure import Figure
+
+from resnet_repro.config.arm import Arm
+from resnet_repro.design.experiment import Experiment
+from resnet_repro.figures.figure import Context, FigureSpec
+from resnet_repro.figures.growth import growth_by_layer, norms_after_steps
+from resnet_repro.figures.surface import curvature_along, landscapes
+from resnet_repro.records.record import collect, only_trained
+
+ARMS = ("plain-20", "resnet-20")
+
+
+@pytest.fixture
+def arms(degradation: Experiment) -> list[Arm]:
+    return [degradation.arm(name) for name in ARMS]
+
+
+@pytest.fixture
+def context(degradation: Experiment, tmp_path: Path) -> Context:
+    """Two seeds of two arms: gradients double per layer towards the input at step 0 and are equal at step 100."""
+    for place, arm in enumerate(ARMS):
+        for seed in (0, 1):
+            make_record(tmp_path, degradation, arm, seed)
+            folder = tmp_path / "degradation" / "paper" / arm / f"seed{seed}"
+            norms = {0: [8.0, 4.0, 2.0], 100: [3.0, 3.0, 3.0]}
+            rows = [f"{step},{i},conv{i},{norm}" for step, of in norms.items() for i, norm in enumerate(of, start=1)]
+            write(folder / "growth.csv", "iteration,layer,name,norm", rows)
+            curvatures = {0: 50.0 * (place + 1), 1: float("nan"), 100: 5.0}
+            write(folder / "curvature.csv", "iteration,curvature", [f"{s},{c}" for s, c in curvatures.items()])
+            offsets = (-1.0, 0.0, 1.0)
+            plane = [f"9,{a},{b},{0.1 + a**2 + 2 * (b > 0)}" for a in offsets for b in offsets]
+            write(folder / "landscape.csv", "iteration,along,across,loss", plane)
+    return Context(only_trained(collect(tmp_path, "degradation", "paper")), 64_000)
+
+
+def write(path: Path, header: str, rows: list[str]) -> None:
+    path.write_text("\n".join([header, *rows]) + "\n")
+
+
+def drawn(spec: FigureSpec, context: Context) -> tuple[Figure, str]:
+    figure = spec.draw(context)
+    assert figure is not None
+    return figure
+
+
+def lines(ax: Any) -> dict[str, list[float]]:
+    return {line.get_label(): list(line.get_ydata()) for line in ax.get_lines()}
+
+
+def test_norms_are_relative_to_the_last_layer_and_beside_the_theory(arms: list[Arm], context: Context) -> None:
+    figure, caption = drawn(growth_by_layer({"plain": arms[:1], "none": []}), context)
+    (ax,) = figure.axes
+    assert lines(ax)["20 layers"] == pytest.approx([1.0, 2.0, 4.0])
+    assert lines(ax)["theory"] == pytest.approx([1.0, 1.211**2], rel=1e-3)
+    assert "1.211" in caption
+
+
+def test_norms_after_steps_have_a_line_for_each_measured_step(arms: list[Arm], context: Context) -> None:
+    figure, _ = drawn(norms_after_steps(arms), context)
+    assert [ax.get_title() for ax in figure.axes] == list(ARMS)
+    measured = {label: y for label, y in lines(figure.axes[0]).items() if label.startswith("step")}
+    assert measured == {"step 0": pytest.approx([1, 2, 4]), "step 100": pytest.approx([1, 1, 1])}
+
+
+def test_curvature_has_its_limit_and_leaves_out_what_is_not_finite(arms: list[Arm], context: Context) -> None:
+    figure, caption = drawn(curvature_along(arms, 38.0), context)
+    shown = lines(figure.axes[0])
+    assert shown["resnet-20"] == pytest.approx([100.0, 5.0])
+    assert set(shown["limit of stability"]) == {38.0} and "38" in caption
+
+
+def test_landscape_has_its_first_direction_along_the_columns(arms: list[Arm], context: Context) -> None:
+    figure, _ = drawn(landscapes(arms), context)
+    ax = figure.axes[0]
+    assert [panel.get_title() for panel in figure.axes] == list(ARMS)
+    assert (ax.get_xlim(), ax.get_ylim()) == ((-1, 1), (-1, 1))
+    lowest = np.vstack([path.vertices for path in ax.collections[0].get_paths()[:1]])
+    assert (lowest[:, 1] <= 0.1).all()  # the loss is lower where the second direction is not positive
+
+
+@pytest.mark.parametrize("has_runs", [True, False])
+@pytest.mark.parametrize("draw", [growth_by_layer, norms_after_steps, landscapes, curvature_along])
+def test_runs_without_measurements_leave_no_figure(
+    draw: Any, has_runs: bool, arms: list[Arm], degradation: Experiment, tmp_path: Path
+) -> None:
+    if has_runs:
+        make_record(tmp_path, degradation, "plain-20", 0)
+    records = only_trained(collect(tmp_path, "degradation", "paper"))
+    spec = {growth_by_layer: lambda: draw({"plain": arms}), curvature_along: lambda: draw(arms, 38.0)}
+    assert spec.get(draw, lambda: draw(arms))().draw(Context(records, 64_000)) is None
