@@ -1,7 +1,7 @@
 """Is F(x) = 0 easier to find than H(x) = x? Plain and residual stacks on feature maps.  He15 section 3.1, blog-C.
 
     make identity                  200 steps and the search for the rates, one seed: 16 minutes on two CPU cores
-    make identity PROFILE=paper    500 steps, five seeds: five core-hours
+    make identity PROFILE=paper    500 steps, five seeds: six core-hours
 Expected: the plain stack's error grows with depth, even for the identity; the residual stack is better at every depth if the
 target is close to the identity, and loses much of its advantage if the target is far from it.
 """
