@@ -40,7 +40,7 @@ def test_stacks_are_searched_trained_and_reported(tiny_data: Path, tmp_path: Pat
     assert re.search(r"residual-2-identity\s+\d\.\d{5}\s+\d\.\d{5}\s+0\.0000\s+1\n", out)
     assert "a plain stack" not in out, "the answer needs stacks of 36 layers, which have no runs"
     assert "error %" not in out
-    for name in ("identity.pdf", "identity-relative_errors.svg", "identity-losses.svg"):
+    for name in ("identity.pdf", "identity-relative_errors_by_depth.svg", "identity-losses.svg"):
         assert (tmp_path / "reports" / name).stat().st_size > 1_000, name
 
     status = cli("status", "identity", "--runs-dir", tmp_path / "runs", cwd=tmp_path / "work")

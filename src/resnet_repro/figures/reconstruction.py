@@ -62,7 +62,7 @@ def relative_errors_by_depth(panels: Mapping[str, Mapping[str, Sequence[Arm]]]) 
             f"each channel. Errors below a millionth are drawn as a millionth. {count.replace('means', 'geometric means')}"
         )
 
-    return FigureSpec("relative_errors", draw)
+    return FigureSpec("relative_errors_by_depth", draw)
 
 
 def _by_seed(context: Context, arms: Sequence[Arm]) -> list[dict[str, Curve]]:
