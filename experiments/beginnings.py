@@ -124,7 +124,7 @@ def beginnings() -> Experiment:
             ),
             Claim(
                 "J6",
-                source="Goyal et al. 2017, section 5.1",
+                source="this project, on Goyal et al. 2017, section 5.1",
                 text="A scale of zero in the last batch normalization of each block makes the start of the training easier.",
                 test=[lower("mean_running_error", "resnet-56-last-0", than="resnet-56")],
                 note=(

@@ -69,7 +69,7 @@ def gradients() -> Experiment:
         claims=[
             Claim(
                 "E1",
-                source="blog-C (vanishing or exploding); Yang 2019",
+                source="this project, on blog-C and Yang 2019",
                 text="In plain nets with batch normalization, the first gradients explode towards the input.",
                 test=[
                     above(f"growth_{stage}", arm.name, EXPLODES, unit="decades")
@@ -81,14 +81,14 @@ def gradients() -> Experiment:
             ),
             Claim(
                 "E1-110",
-                source="blog-C (vanishing or exploding); Yang 2019",
+                source="this project, on blog-C and Yang 2019",
                 text="So do those of a plain net of 110 layers.",
                 test=[above(f"growth_{stage}", deepest[0], EXPLODES, unit="decades") for stage in (1, 2)],
                 seeds=8,
             ),
             Claim(
                 "E2",
-                source="blog-A, He15 §3.2",
+                source="this project, on blog-A and He15 §3.2",
                 text="Shortcuts prevent the explosion.",
                 test=[
                     below(f"growth_{stage}", arm.name, STEADY, unit="decades")
@@ -103,7 +103,7 @@ def gradients() -> Experiment:
             ),
             Claim(
                 "E3",
-                source="blog-C (normalization as the cure); Yang 2019",
+                source="this project, on blog-C and Yang 2019",
                 text="Without batch normalization, plain nets neither explode nor vanish at initialization.",
                 test=[
                     comparison
@@ -119,7 +119,7 @@ def gradients() -> Experiment:
             ),
             Claim(
                 "E4",
-                source="Yang 2019",
+                source="this project, on Yang 2019",
                 text="After some steps of training the explosion is gone.",
                 test=[below(f"later_growth_{stage}", "plain-56-watched", STEADY, unit="decades") for stage in (1, 2)],
                 seeds=8,
@@ -127,7 +127,7 @@ def gradients() -> Experiment:
             ),
             Claim(
                 "E5",
-                source="Balduzzi 2017",
+                source="this project, on Balduzzi 2017",
                 text=(
                     "At initialization, the gradients of different images agree ever less with depth in plain nets, and not in "
                     "residual ones."

@@ -76,7 +76,7 @@ def depth_claim(name: str, target: str, to: str) -> Claim:
     """The error of the plain stack grows with depth, that of the residual one does not."""
     return Claim(
         name,
-        source="He15 §3.1, blog-C",
+        source="this project, on He15 §3.1 and blog-C",
         text=f"Fitted to {to}, the plain stack ends worse the deeper it is; the residual stack does not.",
         test=[
             trend(ERROR, names("plain", target), 1, UNIT, threshold=GROWS),
@@ -131,7 +131,7 @@ def identity() -> Experiment:
             depth_claim("H1-perturbed", "perturbed", "x with a small perturbation"),
             Claim(
                 "H2",
-                source="He15 §3.1, blog-C",
+                source="this project, on He15 §3.1 and blog-C",
                 text="Close to the identity, the residual stack ends better than the plain one at every depth.",
                 test=[
                     lower(ERROR, f"residual-{depth}-{target}", than=f"plain-{depth}-{target}", unit=UNIT)

@@ -119,6 +119,18 @@ def agreement(plain: Sequence[float], residual: Sequence[float]) -> Values:
     }
 
 
+def stacks(target: str, plain: Sequence[float], residual: Sequence[float]) -> Values:
+    """Relative squared errors of stacks of 2, 8, 18 and 36 layers."""
+    return {
+        f"{kind}-{depth}-{target}": {"train_relative_mse": error}
+        for kind, errors in (("plain", plain), ("residual", residual))
+        for depth, error in zip((2, 8, 18, 36), errors, strict=True)
+    }
+
+
+LOW, RISING, FLAT = (0.05, 0.05, 0.05, 0.05), (0.1, 0.2, 0.3, 0.4), (0.2, 0.2, 0.2, 0.2)
+
+
 def probes(trained: float, untrained: float) -> Values:
     nets = [f"{kind}-{depth}" for kind in ("plain", "resnet") for depth in (20, 56)]
     return {
@@ -572,6 +584,25 @@ CASES: dict[tuple[str, str], tuple[Values, Sequence[Values]]] = {
         )
         for claim, arm in (("J6", "resnet_56_last_0"), ("J7", "resnet_56_last_0.1"))
     },
+    **{
+        ("identity", claim): (
+            stacks(target, RISING, LOW),
+            [stacks(target, FLAT, LOW), stacks(target, RISING, (0.05, 0.1, 0.15, 0.2))],
+        )
+        for claim, target in (("H1", "identity"), ("H1-perturbed", "perturbed"))
+    },
+    ("identity", "H2"): (
+        together(stacks("identity", RISING, LOW), stacks("perturbed", RISING, LOW)),
+        [together(stacks("identity", RISING, LOW), stacks("perturbed", RISING, (0.05, 0.05, 0.05, 0.5)))],
+    ),
+    ("identity", "H3"): (
+        together(stacks("identity", RISING, LOW), stacks("permuted", RISING, RISING)),
+        [together(stacks("identity", RISING, LOW), stacks("permuted", RISING, LOW))],
+    ),
+    ("identity", "H4"): (
+        of("train_relative_mse", residual_36_at_once=0.6, plain_36_identity=0.4),
+        [of("train_relative_mse", residual_36_at_once=0.1, plain_36_identity=0.4)],
+    ),
     ("gradients", "E1"): (
         untrained("plain", growth_1=0.08, growth_2=0.07),
         [untrained("plain", growth_1=0.08, growth_2=0.01), untrained("plain", growth_1=-0.08, growth_2=-0.07)],
