@@ -13,6 +13,8 @@ NAMES = {
     "forward_seconds": "seconds per forward pass",
     "train_error_epoch_1": "training error after epoch 1",
     "test_error_epoch_1": "test error after epoch 1",
+    "train_error_of_guessing": "training error, share of guessing",
+    "test_error_of_guessing": "test error, share of guessing",
     "train_error_drop": "fall of the training error",
     "train_loss_least_fall": "least fall of the training loss",
     "validation_loss_lowest_at": "step of the lowest validation loss",
