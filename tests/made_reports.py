@@ -33,6 +33,24 @@ def add_tables(folder: Path, experiment: Experiment, arm: str) -> None:
                 for layer in (2, 3)
             ],
         )
+    if "growth" in watch:
+        fill(
+            Table(folder / "growth.csv", ("layer", "name", "norm")),
+            [
+                {"iteration": step, "layer": layer, "name": f"layer1.{layer}.conv1", "norm": 2.0**-layer}
+                for step in (0, 1, 10, 100, 1_000)
+                for layer in range(1, 10)
+            ],
+        )
+    if "curvature" in watch:
+        rows = [{"iteration": step, "curvature": 50.0 - step / 10} for step in (0, 10, 100)]
+        fill(Table(folder / "curvature.csv", ("curvature",)), rows)
+    if "landscape" in watch:
+        offsets = (-1.0, -0.5, 0.0, 0.5, 1.0)
+        rows = [
+            {"iteration": 20, "along": a, "across": b, "loss": 0.1 + a * a + b * b} for a in offsets for b in offsets
+        ]
+        fill(Table(folder / "landscape.csv", ("along", "across", "loss")), rows)
     if "shifts" in watch:
         rows = [{"iteration": 20, "pixels": pixels, "error": 2.0 + 5 * pixels} for pixels in range(5)]
         fill(Table(folder / "shifts.csv", ("pixels", "error")), rows)
@@ -88,7 +106,9 @@ def make_study(runs: Path, experiment: Experiment, seeds: int = 1) -> list[Recor
     for arm in experiment.arms_of(experiment.profile("paper")):
         search = found_search(experiment, arm) if arm.search else None
         for seed in range(seeds):
-            add_tables(make_record(runs, experiment, arm.name, seed, search=search), experiment, arm.name)
+            errors = {"train_relative_mse": 0.1, "test_relative_mse": 0.2}
+            final = {"final": errors} if arm.task == "reconstruct" else {}
+            add_tables(make_record(runs, experiment, arm.name, seed, search=search, **final), experiment, arm.name)
     return only_trained(collect(runs, experiment.name, "paper"))
 
 

@@ -71,7 +71,7 @@ def landscapes(arms: Sequence[Arm]) -> FigureSpec:
         levels = np.geomspace(lowest, max(HIGHEST, 2 * lowest), LEVELS)
         for ax, (name, (offsets, loss)) in zip(axes.flat, shown.items(), strict=False):
             lines = ax.contour(offsets, offsets, np.clip(loss, lowest, None), levels=levels, linewidths=0.9)
-            ax.clabel(lines, fmt="%.2g", fontsize=6)
+            ax.clabel(lines, fmt="%.2g", fontsize=7)
             ax.plot(0, 0, "+", color="black")
             ax.set_title(name)
             ax.set_aspect("equal")
