@@ -27,7 +27,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("words", "pattern"),
     [
         ("fly", "'fly'.*run.*report"),
-        ("run nothing", "unknown experiment 'nothing': .* activation, auxiliary, block"),
+        ("run nothing", "unknown experiment 'nothing': .* activation, auxiliary, beginnings, block"),
         ("run degradation --colour red", "unrecognized arguments: --colour red"),
         ("run degradation --arms plain-21", "unknown arm 'plain-21': .* plain-20"),
         ("run degradation --arms ''", "unknown arm ''"),
@@ -74,7 +74,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("run degradation --reports-dir {files}/file", "REPORTS_DIR=.*/file cannot be written"),
         ("report --runs-dir /nowhere", "RUNS_DIR=/nowhere does not exist"),
         ("status --runs-dir /nowhere", "RUNS_DIR=/nowhere does not exist"),
-        ("status nothing --runs-dir {files}", "unknown experiment 'nothing': .* activation, auxiliary, block"),
+        ("status nothing --runs-dir {files}", "unknown experiment 'nothing': .* activation, auxiliary, beginnings, block"),
         ("report --resolution big", "invalid RESOLUTION 'big': .* whole number"),
         ("report --runs-dir {files}", "RUNS_DIR=.* no finished runs; .* make degradation"),
         ("sync --runs-dir /nowhere", "RUNS_DIR=/nowhere does not exist"),
