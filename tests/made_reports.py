@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from made_records import make_record
 
@@ -107,7 +108,7 @@ def make_study(runs: Path, experiment: Experiment, seeds: int = 1) -> list[Recor
         search = found_search(experiment, arm) if arm.search else None
         for seed in range(seeds):
             errors = {"train_relative_mse": 0.1, "test_relative_mse": 0.2}
-            final = {"final": errors} if arm.task == "reconstruct" else {}
+            final: dict[str, Any] = {"final": errors} if arm.task == "reconstruct" else {}
             add_tables(make_record(runs, experiment, arm.name, seed, search=search, **final), experiment, arm.name)
     return only_trained(collect(runs, experiment.name, "paper"))
 

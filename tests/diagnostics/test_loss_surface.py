@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,9 +44,10 @@ def test_independent_units_have_the_largest_of_their_curvatures() -> None:
     units = [nn.Parameter(seeded(4)) for _ in range(3)]
     curvatures = (1.0, 9.0, 4.0)
 
-    def losses():
+    def losses() -> Iterator[torch.Tensor]:
         for factor in (0.5, 1.5):
-            yield sum(0.5 * factor * c * unit.square().sum() for c, unit in zip(curvatures, units, strict=True))
+            of_units = [0.5 * factor * c * unit.square().sum() for c, unit in zip(curvatures, units, strict=True)]
+            yield torch.stack(of_units).sum()
 
     assert largest_eigenvalue(losses, units) == pytest.approx(9.0, rel=0.01)
     product = hessian_product(losses, units, torch.ones(12))

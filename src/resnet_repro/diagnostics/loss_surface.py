@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,11 +83,9 @@ def largest_eigenvalue(losses: BatchLosses, parameters: Sequence[Tensor]) -> flo
         return math.nan
     if not of_start.any():
         return 0.0
-    operator = LinearOperator((size, size), matvec=product, dtype=np.float32)
-    (value,) = eigsh(
-        operator, k=1, which="LA", v0=start, ncv=min(size, LANCZOS_VECTORS), tol=TOLERANCE, return_eigenvectors=False
-    )
-    return float(value)
+    hessian: Any = LinearOperator((size, size), matvec=product, dtype=np.float32)  # pyright: ignore[reportCallIssue]
+    options: dict[str, Any] = {"which": "LA", "v0": start, "ncv": min(size, LANCZOS_VECTORS), "tol": TOLERANCE}
+    return float(np.asarray(eigsh(hessian, k=1, return_eigenvectors=False, **options))[0])
 
 
 def hessian_product(losses: BatchLosses, parameters: Sequence[Tensor], vector: Tensor) -> Tensor:
@@ -96,8 +95,8 @@ def hessian_product(losses: BatchLosses, parameters: Sequence[Tensor], vector: T
     total, count = torch.zeros_like(vector, device=parameters[0].device), 0
     for loss in losses():
         gradients = torch.autograd.grad(loss, parameters, create_graph=True)
-        along = sum((gradient * d).sum() for gradient, d in zip(gradients, directions, strict=True))
-        products = torch.autograd.grad(along, parameters, materialize_grads=True)  # pyright: ignore[reportArgumentType]
+        along = torch.stack([(gradient * d).sum() for gradient, d in zip(gradients, directions, strict=True)]).sum()
+        products = torch.autograd.grad(along, parameters, materialize_grads=True)
         total += torch.cat([product.flatten() for product in products])
         count += 1
     return total / count
