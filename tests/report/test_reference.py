@@ -11,6 +11,7 @@ import pytest
 from conftest import REPO
 from reference import BUDGETS, REFERENCE, STEMS, STUDIES
 
+from resnet_repro.claims.explanations import explanations
 from resnet_repro.config.arm import Arm
 from resnet_repro.data.arrays import combined_digest
 from resnet_repro.data.catalogue import CATALOGUE
@@ -23,6 +24,7 @@ from resnet_repro.report.headline import PLACE, values_of
 from resnet_repro.report.markdown import summary_page
 from resnet_repro.report.summary import ORDER, summary_content
 from resnet_repro.report.verdicts import judged, results_of
+from resnet_repro.report.why import FIGURES, why_content, why_page
 
 # Compressed before such schedules began slowly: at the published rate from the first step.
 AT_FULL_RATE = {
@@ -81,6 +83,14 @@ def content() -> dict:
 
 def test_the_summary_is_that_of_the_records(content: dict) -> None:
     assert summary_page(content) == (REFERENCE / "summary.md").read_text(), "make report REFERENCE=1 renews it"
+
+
+def test_the_page_of_explanations_is_that_of_the_records(content: dict) -> None:
+    page = (REFERENCE / "why.md").read_text()
+    figures = {f"{name}.png": caption for name, caption in FIGURES if f"]({name}.png)" in page}
+    assert page == why_page(why_content(explanations(), content["claims"]), figures), (
+        "make report REFERENCE=1 renews it"
+    )
 
 
 def test_the_readmes_findings_are_those_of_the_records(content: dict) -> None:
