@@ -177,11 +177,11 @@ RECIPE = replace(FOUR_LAYERS, batch_size=32, validation_images=100, train_images
 NET = ModelSpec("four_layers.four_layers", {"activation": "relu"})
 
 
-def rates() -> Experiment:
+def tuned() -> Experiment:
     candidates = [Arm(f"at-{r}", NET, replace(RECIPE, learning_rate=r), control=True, share=0.5) for r in (0.001, 0.01)]
     searched = Arm("searched", NET, RECIPE, search=Search(tuple(arm.name for arm in candidates)))
     return Experiment(
-        name="rates", title="Rates", question="Which?", source="a test", dataset="cifar10", arms=[searched, *candidates],
+        name="tuned", title="Tuned", question="Which?", source="a test", dataset="cifar10", arms=[searched, *candidates],
         profiles=[Profile("quick", iterations=4, seeds=(0,), evaluations=1)],
         claims=[Claim("Q1", "a test", "It learns.", test=[below("test_error", "searched", 100.0, unit="%")])],
         figures=[], published={}, published_note="", deviations=[],
@@ -192,14 +192,14 @@ def rates() -> Experiment:
 @pytest.mark.slow
 def test_a_study_trains_candidates_first_and_reports_the_search(tiny_data: Path, tmp_path: Path) -> None:
     (tmp_path / "experiments").mkdir()
-    (tmp_path / "experiments" / "rates.py").write_text(EXPERIMENT)
+    (tmp_path / "experiments" / "tuned.py").write_text(EXPERIMENT)
     process = cli(
-        "run", "rates", "--arms", "searched", "--dataset", "standin-tiny", "--data-dir", tiny_data, cwd=tmp_path
+        "run", "tuned", "--arms", "searched", "--dataset", "standin-tiny", "--data-dir", tiny_data, cwd=tmp_path
     )
     assert process.returncode == 0, process.stderr
-    budget = tmp_path / "runs" / "rates" / "quick-standin-tiny"
+    budget = tmp_path / "runs" / "tuned" / "quick-standin-tiny"
     searched = read_record(budget / "searched" / "seed0")
     for candidate in ("at-0.001", "at-0.01"):
         assert read_record(budget / candidate / "seed0").finished_at <= searched.finished_at
     assert searched.search and searched.search.learning_rate in (0.001, 0.01)
-    assert (tmp_path / "reports" / "rates.pdf").exists()
+    assert (tmp_path / "reports" / "tuned.pdf").exists()
