@@ -51,8 +51,10 @@ class Curvature(Diagnostic):
         self.tables[0].append([{"iteration": step, "curvature": self._curvature(net)}])
 
     def finish(self, net: nn.Module) -> dict[str, float]:
-        first = [float(r["curvature"]) for r in read_rows(self.tables[0].path) if int(r["iteration"]) == 0]
-        values = {"curvature": self._curvature(net)} | dict(zip(["first_curvature"], first, strict=False))
+        values = {"curvature": self._curvature(net)}
+        for row in read_rows(self.tables[0].path):
+            if int(row["iteration"]) == 0:
+                values["first_curvature"] = float(row["curvature"])
         return {name: value for name, value in values.items() if math.isfinite(value)}
 
     def _curvature(self, net: nn.Module) -> float:

@@ -12,6 +12,7 @@ from resnet_repro.figures.figure import Context, FigureSpec
 from resnet_repro.figures.layers import unique_legend
 from resnet_repro.figures.seeds import Curve, draw_seeds, geometric_mean, of_seeds
 from resnet_repro.figures.style import PAPER_GREY, WIDTH, looks
+from resnet_repro.records.gradients import norms_by_step
 from resnet_repro.records.record import Record
 from resnet_repro.theory import MEAN_FIELD_GROWTH
 
@@ -79,7 +80,7 @@ def norms_after_steps(arms: Sequence[Arm]) -> FigureSpec:
     def draw(context: Context) -> tuple[Figure, str] | None:
         from matplotlib.figure import Figure
 
-        shown = {arm.name: runs for arm in arms if (runs := [r for r in context.of(arm.name) if r.table("growth")])}
+        shown = {arm.name: runs for arm in arms if (runs := [r for r in context.of(arm.name) if _norms_by_step(r)])}
         if not shown:
             return None
         figure = Figure(figsize=(WIDTH, 0.5 + 2.3 * -(-len(shown) // 2)))
@@ -112,10 +113,12 @@ def norms_after_steps(arms: Sequence[Arm]) -> FigureSpec:
 
 def _relative(record: Record, step: int = 0) -> Curve | None:
     """Return (layers from the output, gradient norm relative to the last layer) after `step` steps; None if not measured."""
-    norms = [float(row["norm"]) for row in record.table("growth") if int(row["iteration"]) == step][::-1]
-    if not norms:
-        return None
-    return range(len(norms)), (np.array(norms) / norms[0]).tolist()
+    norms = _norms_by_step(record).get(step)
+    return None if norms is None else (range(len(norms)), (norms[::-1] / norms[-1]).tolist())
+
+
+def _norms_by_step(record: Record) -> Mapping[int, np.ndarray]:
+    return norms_by_step(record.folder / "growth.csv")
 
 
 def _depth_of(arm: str) -> str:

@@ -1,4 +1,4 @@
-"""Levels of the gradient in the first and last layers of a net, from the table gradients.csv of a run."""
+"""Gradient norms by layer, from the tables gradients.csv and growth.csv, and their levels in the first and last layers."""
 
 from __future__ import annotations
 
