@@ -65,6 +65,22 @@ def test_norms_are_relative_to_the_last_layer_and_beside_the_theory(arms: list[A
     assert "1.211" in caption
 
 
+def test_a_depth_looks_alike_in_all_panels(degradation: Experiment, context: Context) -> None:
+    """Also if a panel lacks a shallower net."""
+    plain = [degradation.arm(name) for name in ("plain-56", "plain-20")]
+    residual = [degradation.arm(name) for name in ("resnet-56", "resnet-20")]
+    only_residual = Context([record for record in context.records if record.arm == "resnet-20"], 64_000)
+    colors = [
+        next(line.get_color() for line in figure.axes[-1].get_lines() if line.get_label() == "20 layers")
+        for figure, _ in (
+            drawn(growth_by_layer({"plain": plain, "residual": residual}), context),
+            drawn(growth_by_layer({"residual": residual}), only_residual),
+            drawn(growth_by_layer({"residual": residual[1:]}), only_residual),
+        )
+    ]
+    assert colors[0] == colors[1] != colors[2]
+
+
 def test_norms_after_steps_have_a_line_for_each_measured_step(arms: list[Arm], context: Context) -> None:
     figure, _ = drawn(norms_after_steps(arms), context)
     assert [ax.get_title() for ax in figure.axes] == list(ARMS)

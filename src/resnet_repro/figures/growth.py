@@ -44,7 +44,7 @@ def growth_by_layer(groups: Mapping[str, Sequence[Arm]]) -> FigureSpec:
         figure = Figure(figsize=(WIDTH, 3.0))
         axes = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
         for ax, (title, arms) in zip(axes, shown.items(), strict=True):
-            style = looks(list(arms))
+            style = looks([arm.name for arm in groups[title]])  # a depth looks alike in all panels
             deepest = 0
             for name, runs in arms.items():
                 draw_seeds(ax, runs, style[name], label=_depth_of(name), marks=8, linewidth=1.1, centre=geometric_mean)
