@@ -44,13 +44,13 @@ class Written:
 
 def budgets_with_records(runs_dir: Path, experiment: str) -> list[str]:
     """Return the budgets of an experiment with a finished run: those on its own data first, then the longest first."""
-    lengths: dict[str, int] = {}
-    for path in (runs_dir / experiment).glob("*/*/seed*/record.json"):
-        budget = path.parents[2].name
-        if budget not in lengths:
-            lengths[budget] = max(
-                (done for done, _ in schedules(only_trained(collect(runs_dir, experiment, budget)))), default=0
-            )
+    budgets = {path.parents[2].name for path in (runs_dir / experiment).glob("*/*/seed*/record.json")}
+    if len(budgets) < 2:  # nothing to sort: thousands of records need not be read twice
+        return list(budgets)
+    lengths = {
+        budget: max((done for done, _ in schedules(only_trained(collect(runs_dir, experiment, budget)))), default=0)
+        for budget in budgets
+    }
     return sorted(lengths, key=lambda budget: (Budget.parse(budget).dataset is not None, -lengths[budget], budget))
 
 
