@@ -171,13 +171,10 @@ def printed(
 
     arms: None for all that have runs. Counted networks belong to every seed. Raises UserError if a run is missing.
     """
-    records = [
-        record
-        for record in collect(runs_dir, experiment.name, budget)
-        if (arms is None or record.arm in arms) and (not isinstance(record, Record) or record.seed in seeds)
-    ]
+    present = [record for record in collect(runs_dir, experiment.name, budget) if arms is None or record.arm in arms]
+    records = [record for record in present if not isinstance(record, Record) or record.seed in seeds]
     trained = only_trained(records)
-    wanted = {record.arm for record in trained} if arms is None else set(arms) & {arm.name for arm in experiment.arms}
+    wanted = {record.arm for record in only_trained(present)} if arms is None else set(arms) - _counted(experiment)
     missing = {(arm, seed) for arm in wanted for seed in seeds} - {(record.arm, record.seed) for record in trained}
     if missing or not records:
         run = "{} with seed {}".format(*min(missing)) if missing else "any run"
@@ -189,6 +186,10 @@ def printed(
         *headline(experiment, records, judgements),
         f"report: reports/{experiment.name}.pdf",
     ]
+
+
+def _counted(experiment: Experiment) -> set[str]:
+    return {network.name for network in experiment.networks}
 
 
 def _claim(name: str, facts: Facts) -> Mapping[str, Any]:
