@@ -30,7 +30,8 @@ equals = $(if $(filter SBATCH SETUP,$(1))$(filter -%,$(firstword $(value $(1))))
 flag = --$(shell echo $(1) | tr A-Z_ a-z-)$(call equals,$(1))$(call text,$(1))
 flags = $(foreach name,$(call given,$(1)),$(call flag,$(name)))
 FLAGS = $(call flags,$(VARIABLES))$(if $(call is_on,DRY_RUN), --dry-run)
-OF_REFERENCE = --every-budget --runs-dir reports/reference --reports-dir reports/reference
+PAGES := README.md README.ko.md reports/README.md docs/why.md $(sort $(wildcard docs/lessons/*.md))
+OF_REFERENCE = --every-budget --runs-dir reports/reference --reports-dir reports/reference --pages $(PAGES)
 IGNORED := $(strip $(foreach name,$(filter-out DATA_MIRROR WANDB_MODE,$(VARIABLES)) $(SWITCHES),\
 	$(if $(filter environment,$(call foreign,$(name))),$(name))))
 say_ignored = $(if $(IGNORED),@echo "not taken from the environment: $(IGNORED); give them to make as in make depth SEEDS=0-4" >&2)
@@ -123,7 +124,7 @@ activation: ## compare ReLU, tanh, sigmoid and dropout, each at its best learnin
 plain-vs-resnet: ## compare plain-18/34 with ResNet-18/34, on ImageNet or your class folders (quick: 21 minutes)
 transfer: ## freeze or fine-tune ResNet-34, on CIFAR-100 or your class folders (quick: 35 minutes)
 
-report: $(READY) ## write the reports again from the records (seconds to a minute); REFERENCE=1: those of the reference runs
+report: $(READY) ## write the reports again from the records (seconds to a minute); REFERENCE=1: those of the reference runs, and the README
 	$(say_ignored)
 	$(REPRO) report $(if $(call is_on,REFERENCE),$(OF_REFERENCE),$(call flags,$(BUDGET) DATASET RESOLUTION $(FOLDERS)))
 

@@ -85,6 +85,8 @@ def build_parser() -> argparse.ArgumentParser:
     resolution = "report runs on images of this side in pixels (default: that of the longest budget)"
     report.add_argument("--resolution", type=number(int, example="224"), help=resolution)
     report.add_argument("--every-budget", action="store_true", help="write one report for each budget that has records")
+    pages = "Markdown pages whose generated parts are renewed from the records, with --every-budget"
+    report.add_argument("--pages", nargs="+", default=[], metavar="PAGE", help=pages)
     _add_folders(report)
 
     status = add_command("status", "show finished, running, missing and failed runs, read from their folders")

@@ -124,10 +124,16 @@ def _write(
 
 def report(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.design.registry import load_experiment
+    from resnet_repro.report.pages import facts_of, renew_pages
     from resnet_repro.report.summary import summary_content, write_summary
 
     check_matplotlibrc()
     runs_dir = existing_runs_dir(options)
+    pages = [Path(page) for page in options.pages]
+    if pages and (options.experiments or not options.every_budget):
+        raise UserError(
+            f"--pages {pages[0]} needs the verdicts of all experiments and budgets: expected --every-budget and no names"
+        )
     experiments = list(map(load_experiment, options.experiments)) or _all_experiments()
     budgets = {e.name: _budgets_to_report(e, options, runs_dir) for e in experiments}
     if not any(budgets.values()):
@@ -147,7 +153,10 @@ def report(options: argparse.Namespace, console: Console) -> int:
             )
     if not options.experiments:
         content = summary_content(experiments, budgets, runs_dir)
-        for line in write_summary(content, Path(options.reports_dir)):
+        lines = write_summary(content, Path(options.reports_dir))
+        if pages:
+            lines += renew_pages(pages, facts_of(content, experiments, budgets, runs_dir))
+        for line in lines:
             console.print(line, highlight=False, markup=False, soft_wrap=True)
     return 0
 

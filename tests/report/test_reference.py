@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +19,15 @@ from resnet_repro.data.catalogue import CATALOGUE
 from resnet_repro.design.budgets import Budget
 from resnet_repro.design.registry import experiment_names, load_experiment
 from resnet_repro.records.record import Record, collect, only_counted, only_trained
-from resnet_repro.report.console import error_lines, verdict_lines
-from resnet_repro.report.content import build_content
 from resnet_repro.report.headline import PLACE, values_of
+from resnet_repro.report.korean import in_korean
 from resnet_repro.report.markdown import summary_page
+from resnet_repro.report.pages import BLOCK, Facts, facts_of, renewed_text
 from resnet_repro.report.summary import ORDER, summary_content
-from resnet_repro.report.verdicts import judged, results_of
+from resnet_repro.report.verdicts import results_of
 from resnet_repro.report.why import FIGURES, why_content, why_page
+
+LESSONS = [str(page.relative_to(REPO)) for page in sorted((REPO / "docs" / "lessons").glob("*.md"))]
 
 # Compressed before such schedules began slowly: at the published rate from the first step.
 AT_FULL_RATE = {
@@ -93,27 +96,31 @@ def test_the_page_of_explanations_is_that_of_the_records(content: dict) -> None:
     )
 
 
-def test_the_readmes_findings_are_those_of_the_records(content: dict) -> None:
-    claims = {claim["name"]: claim for claim in content["claims"]}
-    text = (REPO / "README.md").read_text().partition("## Key findings")[2].partition("\n## ")[0]
-    rows = [
-        [cell.strip() for cell in line.strip("| ").split("|")] for line in text.splitlines() if line.startswith("| ")
-    ]
-    header, _, *findings = rows
-    assert header == ["claim", "finding", "verdict", "grade", "effect", "95 % interval", "seeds"]
-    assert len(findings) >= 6
-    for name, _, *columns in findings:
-        keys = ("verdict", "grade", "effect", "interval", "seeds")
-        assert columns == [claims[name][key] for key in keys], name
+@pytest.fixture(scope="module")
+def facts(content: dict) -> Facts:
+    return facts_of(content, [load_experiment(name) for name in experiment_names()], BUDGETS, REFERENCE)
 
 
-def test_the_readme_shows_what_quick_prints() -> None:
-    experiment = load_experiment("degradation")
-    records = [record for record in records_of("degradation", "quick") if record.seed == 0]
-    judgements = judged(experiment, records)
-    answers = build_content(experiment, "quick", records, judgements, [], [])["answers"]
-    lines = [*verdict_lines(judgements), *error_lines(experiment, records), *answers, "report: reports/degradation.pdf"]
-    assert "\n".join(["```text", *lines, "```"]) in (REPO / "README.md").read_text()
+GENERATED = {
+    "README.md": {"printed degradation quick seeds 0", "findings", "number of claims"},
+    "README.ko.md": {"findings in Korean", "number of claims"},
+}
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.ko.md", "reports/README.md", "docs/why.md", *LESSONS])
+def test_generated_parts_of_a_page_are_those_of_the_records(facts: Facts, page: str) -> None:
+    text = (REPO / page).read_text()
+    assert renewed_text(text, facts) == (text, []), "make report REFERENCE=1 renews it"
+    assert GENERATED.get(page, set()) <= {match[1] for match in BLOCK.finditer(text)}
+
+
+def test_both_readmes_have_the_same_commands_times_and_numbers() -> None:
+    english, korean = ((REPO / name).read_text() for name in ("README.md", "README.ko.md"))
+    commands = re.findall(r"^\| `make (\S+)` \|.* (\d+) minutes? \|$", english, re.M)
+    assert re.findall(r"^\| `make (\S+)` \|.* (\d+)분 \|$", korean, re.M) == commands
+    assert {name for name, _ in commands} == set(experiment_names())
+    first = english.partition("## Quick start")[0]
+    assert [found[1:] for found in EVIDENCE.findall(first)] == [found[1:] for found in EVIDENCE.findall(korean)]
 
 
 def test_quick_shows_the_papers_finding_in_every_seed() -> None:
@@ -134,7 +141,7 @@ def test_every_budget_has_its_report() -> None:
 
 PAGES = [
     *REPO.glob("*.md"),
-    *(REPO / "docs").glob("*.md"),
+    *(REPO / "docs").rglob("*.md"),
     *(REPO / "benchmarks").glob("*.md"),
     REPO / "reports" / "README.md",
 ]
@@ -169,28 +176,46 @@ def test_links_of_a_page_lead_to_existing_files_and_headings(page: Path) -> None
 
 def test_the_readme_links_to_every_guide() -> None:
     linked = {target for target, _ in LINK.findall((REPO / "README.md").read_text())}
-    assert {f"docs/{page.name}" for page in (REPO / "docs").glob("*.md")} <= linked
+    assert {f"docs/{page.name}" for page in (REPO / "docs").glob("*.md")} | {
+        "docs/lessons/README.md",
+        "README.ko.md",
+    } <= linked
+    index = {target for target, _ in LINK.findall((REPO / "docs" / "lessons" / "README.md").read_text())}
+    assert {Path(page).name for page in LESSONS} - {"README.md"} <= index
 
 
 KINDS = dict(zip(ORDER, ("decided", "decided", "seen once", "seen once", "open", "open"), strict=True))
 
 
-EVIDENCE = re.compile(r'\[([^\]]+)\]\((?:\.\./)?(?:reports/)?reference/([^\s)]+) "([^"]+)"\)')
+EVIDENCE = re.compile(r'\[([^\]]+)\]\((?:\.\./)*(?:reports/)?reference/([^\s)]+) "([^"]+)"\)')
+WITHOUT_GRADIENT = "layers without gradient at step "
+NUMBERS = [("README.md", 5), ("README.ko.md", 5), ("reports/README.md", 150), ("docs/why.md", 8)]
+LESSON_NUMBERS = [("docs/lessons/answers.md", 60), ("docs/lessons/5-seeds.md", 20)]
 
 
-@pytest.mark.parametrize(("page", "at_least"), [("README.md", 5), ("reports/README.md", 150), ("docs/why.md", 8)])
+@pytest.mark.parametrize(("page", "at_least"), [*NUMBERS, *LESSON_NUMBERS])
 def test_numbers_and_verdicts_of_a_page_are_those_of_the_records(content: dict, page: str, at_least: int) -> None:
+    """Lessons may show a verdict that another budget changes, because budgets are one of their subjects."""
     strongest = {claim["name"]: claim["verdict"] for claim in content["claims"]}
     studies = [section for section in content["experiments"] if section["ran"]]
-    verdicts = {
-        stem: {claim["name"]: claim["verdict"] for claim in section["claims"]}
+    claims = {
+        stem: {claim["name"]: claim for claim in section["claims"]}
         for stem, section in zip(STEMS, studies, strict=True)
     }
     found = EVIDENCE.findall(text_of(REPO / page))
     for words, target, what in found:
         if what in ORDER:
-            assert verdicts[Path(target).stem][words] == what, f"{words} is not {what} in {target}"
-            assert KINDS[what] == KINDS[strongest[words]], f"another budget makes {words} {strongest[words]}"
+            assert claims[Path(target).stem][words]["verdict"] == what, f"{words} is not {what} in {target}"
+            if page not in LESSONS:
+                assert KINDS[what] == KINDS[strongest[words]], f"another budget makes {words} {strongest[words]}"
+            continue
+        if target.endswith(".pdf"):  # a cell of the report's table of claims, such as "D1: effect"
+            claim, _, key = what.partition(": ")
+            cell = claims[Path(target).stem][claim][key]
+            assert words == (in_korean(cell) if page.endswith(".ko.md") else cell), (target, what)
+            continue
+        if what.startswith(WITHOUT_GRADIENT):
+            assert words == str(layers_without_gradient(REFERENCE / target, what.removeprefix(WITHOUT_GRADIENT)))
             continue
         name, budget, arm, *seed = Path(target).parts
         values = results_of(collect(REFERENCE, name, budget)).of(arm, what)
@@ -203,6 +228,12 @@ def test_numbers_and_verdicts_of_a_page_are_those_of_the_records(content: dict, 
             target,
         )
     assert len(found) >= at_least
+
+
+def layers_without_gradient(table: Path, step: str) -> int:
+    norms = [float(row["norm"]) for row in csv.DictReader(table.open()) if row["iteration"] == step]
+    assert norms, f"{table} has no step {step}"
+    return norms.count(0.0)
 
 
 def test_the_page_of_results_links_to_every_experiment_or_says_that_it_has_none() -> None:
