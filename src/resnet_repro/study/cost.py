@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from resnet_repro.config.arm import ModelSpec
 from resnet_repro.config.settings import RunSettings, Scored
 from resnet_repro.data.catalogue import DatasetFacts
 from resnet_repro.launch import Load
 from resnet_repro.launch.sharing import CONTEXT
 from resnet_repro.study.run import Run, net_of
 
-_COUNTED: dict[tuple[str, int, tuple[int, int, int]], int] = {}
+_COUNTED: dict[tuple[str, int, tuple[int, int, int]], dict[str, int]] = {}
 
 
 def expected_costs(runs: Sequence[Run], datasets: Mapping[str, DatasetFacts]) -> dict[str, float]:
@@ -26,9 +25,7 @@ def expected_costs(runs: Sequence[Run], datasets: Mapping[str, DatasetFacts]) ->
 
 def cost_of(settings: RunSettings, facts: DatasetFacts) -> float:
     """The expected multiply-adds of a run on a data set."""
-    return float(
-        _multiply_adds(settings.arm.model, facts.classes, shape_of(settings, facts)) * _images(settings, facts)
-    )
+    return float(described(settings, facts)["multiply_adds"] * _images(settings, facts))
 
 
 def _images(settings: RunSettings, facts: DatasetFacts) -> int:
@@ -49,13 +46,14 @@ def _images(settings: RunSettings, facts: DatasetFacts) -> int:
     return images + evaluations * along
 
 
-def _multiply_adds(model: ModelSpec, classes: int, shape: tuple[int, int, int]) -> int:
-    """The multiply-adds of a network for one image of `shape` (C, H, W). Counted once for each network."""
+def described(settings: RunSettings, facts: DatasetFacts) -> dict[str, int]:
+    """Size and cost of a run's network, as `complexity.describe` has them. Counted once for each network."""
     from resnet_repro.diagnostics.complexity import describe
 
-    key = (repr(model), classes, shape)
+    shape = shape_of(settings, facts)
+    key = (repr(settings.arm.model), facts.classes, shape)
     if key not in _COUNTED:
-        _COUNTED[key] = describe(model, classes, shape)["multiply_adds"]
+        _COUNTED[key] = describe(settings.arm.model, facts.classes, shape)
     return _COUNTED[key]
 
 

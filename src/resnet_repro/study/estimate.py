@@ -73,7 +73,7 @@ class _Seen:
 
 
 Clock = Callable[[RunSettings, DatasetFacts, float], list[float]]
-"""Times steps of a run for at most so many seconds. Returns seconds per multiply-add, one number for each step."""
+"""Times steps of a run for at most so many seconds. Returns seconds per multiply-add, the numbers of a range."""
 
 
 def rates_of(
@@ -147,7 +147,7 @@ def _records(folders: Iterable[Path]) -> Iterator[Record]:
                 record = read_record(path.parent)
             except UserError:
                 continue
-            key = (record.finished_at, record.weights_sha256, record.seconds)
+            key = (record.arm, record.seed, record.finished_at, record.weights_sha256)
             if key not in known:  # a result that was taken over stands in two folders
                 known.add(key)
                 yield record
@@ -196,7 +196,7 @@ def _timed(runs: Sequence[Run], datasets: Mapping[str, DatasetFacts], clock: Clo
         start = time.perf_counter()
         steps = clock(run.settings, datasets[run.settings.dataset], min(left / (len(costs) - number), 3.0))
         longest = max(longest, time.perf_counter() - start)
-        rates[key] = Rate(min(steps), max(steps), f"{len(steps)} step{'s' if len(steps) > 1 else ''} timed here")
+        rates[key] = Rate(min(steps), max(steps), "steps timed here")
     return {run.name: rates[_net(run.settings)] for run in runs if _net(run.settings) in rates}
 
 

@@ -19,7 +19,7 @@ from resnet_repro.records.lock import is_held
 from resnet_repro.records.progress import progress_of
 from resnet_repro.records.resume import is_counted, state_of
 from resnet_repro.records.reuse import identical_run, longest_prefix
-from resnet_repro.study.cost import expected_costs, heaviest, shape_of, with_descendants
+from resnet_repro.study.cost import described, expected_costs, heaviest, shape_of, with_descendants
 from resnet_repro.study.estimate import Clock, Rate, Setup, makespan, rates_of
 from resnet_repro.study.expand import counted_budget
 from resnet_repro.study.foresight import foreseen_data
@@ -44,6 +44,11 @@ class PlannedRun:
     """For readers: where it resumes, or whose result it takes over."""
     steps: int = 0
     """Steps that are still to be taken."""
+
+    @property
+    def share_left(self) -> float:
+        """The share of the run that is left; of a run that is scored without training, all."""
+        return self.steps / self.run.settings.stop_at if self.run.settings.stop_at else 1.0
 
 
 @dataclass(frozen=True)
@@ -152,7 +157,7 @@ def _with_costs(plan: Plan, request: Request, executor: Executor, datasets: dict
     costs = expected_costs(runs, datasets)
     clock = _clock_for(executor, place, request) if place.devices == 1 else None
     rates = rates_of(runs, datasets, setup, [request.runs_dir, REFERENCE], clock)
-    left = {p.run.name: costs[p.run.name] * p.steps / max(1, p.run.settings.stop_at) for p in pending}
+    left = {p.run.name: costs[p.run.name] * p.share_left for p in pending}
     times = {name: (rate.low * left[name], rate.high * left[name], rate.source) for name, rate in rates.items()}
     rooms = [room_for(run.settings, datasets[run.settings.dataset]) for run in runs]
     kept, most = needed(rooms, plan.at_once)
@@ -191,10 +196,8 @@ def _clock_for(executor: Executor, place: Placement, request: Request) -> Clock 
     device = torch.device(executor.kind)
 
     def clock(settings: RunSettings, facts: DatasetFacts, seconds: float) -> list[float]:
-        from resnet_repro.diagnostics.complexity import describe
-
         shape = shape_of(settings, facts)
-        per_image = describe(settings.arm.model, facts.classes, shape)["multiply_adds"]
+        per_image = described(settings, facts)["multiply_adds"]
         passes = 1 if settings.arm.features == "once" else 3
         images = settings.arm.recipe.batch_size
         if device.type == "cpu":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.data.catalogue import DatasetFacts
-from resnet_repro.study.cost import shape_of
+from resnet_repro.study.cost import described
 
 # Bytes of a row, measured on runs of `degradation` and `depth`. Tables of an arm's own measurements are small beside them.
 READING, GRADIENT = 90, 42  # of metrics.csv with speed.csv, and of gradients.csv
@@ -26,10 +26,9 @@ class Room:
 
 def room_for(settings: RunSettings, facts: DatasetFacts) -> Room:
     """The disk space that a run needs on a data set."""
-    from resnet_repro.diagnostics.complexity import describe
     from resnet_repro.training.monitor import GRADIENT_POINTS, LOG_POINTS
 
-    net = describe(settings.arm.model, facts.classes, shape_of(settings, facts))
+    net = described(settings, facts)
     recipe = settings.arm.recipe
     moments = 2 if recipe.optimizer == "adam" else 1 if recipe.momentum else 0
     weights = 4 * net["parameters"]

@@ -27,8 +27,10 @@ def seconds_per_image(
     images: int,
     seconds: float,
 ) -> list[float]:
-    """The seconds that each of a few timed steps of a run takes for an image.
+    """The seconds that a few timed steps of a run take for an image: two numbers for each on a CPU, one on other devices.
 
+    On a CPU the second is the time that passed, and the first what an idle machine would have taken, by the time that this
+    process had the cores.
     Forward, backward and update as in training, on random images of `shape` (C, H, W); on a GPU as one CUDA graph if the
     run has one. For features that are computed once: forward passes. No run and no random number of one is touched.
     images: of a batch, at most the recipe's. seconds: after which no further step is taken; the first two always are.
@@ -40,11 +42,15 @@ def seconds_per_image(
         step()
         _wait(device)
         timed: list[float] = []
-        while not timed or (len(timed) < MOST_STEPS and time.perf_counter() - begin < seconds):
-            start = time.perf_counter()
+        for number in range(MOST_STEPS):
+            if number and time.perf_counter() - begin > seconds:
+                break
+            start, busy = time.perf_counter(), time.process_time()
             step()
             _wait(device)
-            timed.append((time.perf_counter() - start) / size)
+            passed, busy = time.perf_counter() - start, time.process_time() - busy
+            timed += [min(passed, busy / threads) / size] if device.type == "cpu" else []
+            timed.append(passed / size)
     return timed
 
 
