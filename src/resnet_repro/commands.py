@@ -99,7 +99,11 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
     request = _request(options)
     if options.plan:
-        return _plan(request, console)
+        from resnet_repro.planning import show_plan
+
+        raise_again()
+        show_plan(request, console)
+        return 0
     experiment = request.experiment
     # Importing torch takes seconds, so invalid flags are reported before.
     from resnet_repro.study.execute import carry_out
@@ -121,34 +125,6 @@ def run(options: argparse.Namespace, console: Console) -> int:
         return INTERRUPTED
     if failed:
         return 2 if are_bad_input(study.runs) else 1
-    return 0
-
-
-def _plan(request: Request, console: Console) -> int:
-    """Print what the request would do."""
-    from resnet_repro.report import seeds_needed
-    from resnet_repro.study import plan_lines
-    from resnet_repro.study.plan import REFERENCE, plan_of
-    from resnet_repro.terminal import show_table
-
-    raise_again()
-
-    def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-    plan = plan_of(request)
-    experiment = request.experiment
-    say(plan_lines.heading(experiment.name, plan))
-    if plan.runs:
-        show_table(console, plan_lines.HEADER, plan_lines.run_rows(plan))
-    for line in plan_lines.cost_lines(plan, request.runs_dir):
-        say(line)
-    arms = [arm.name for arm in (*request.arms, *request.networks)]
-    folders = [folder for folder in (request.runs_dir, REFERENCE) if folder.is_dir()]
-    rows = seeds_needed.seed_rows(experiment, request.profile, plan.budget, len(request.seeds), arms, folders)
-    if rows:
-        say(seeds_needed.explanation(experiment))
-        show_table(console, seeds_needed.HEADER, rows)
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def absent(number: int) -> list[Claim]:
     return [Claim(f"A{i}", "", "", [higher("error", "nobody", than="anybody")]) for i in range(number)]
 
 
-def decided_share(test: list[Measured], draw, family: int, simulations: int = 300) -> float:
+def decided_share(test: Sequence[Measured], draw, family: int, simulations: int = 300) -> float:
     """The share of simulated experiments in which `judge` decides the claim. draw: results, given a generator."""
     rng = np.random.default_rng(80)
     claims = [Claim("C", "", "", test), *absent(family - 1)]
@@ -124,8 +125,8 @@ def test_effects_are_read_from_results() -> None:
     assert paired.size == pytest.approx(2.0, abs=0.1) and paired.spread == pytest.approx(1.0, abs=0.05)
     apart = effect_seen(WORSE, results({"deep": [5.0, 7.0], "shallow": [1.0, 1.0, 1.0]}))
     assert apart == Effect(5.0, (2.0, 0.0), 2)
-    once = effect_seen(above("error", "deep", 1.0, "%"), results({"deep": [5.0]}))
-    assert once == Effect(5.0, None, 1)
+    once = Effect(5.0, None, 1)
+    assert effect_seen(above("error", "deep", 1.0, "%"), results({"deep": [5.0]})) == once
     with pytest.raises(ValueError, match="no spread of 'error: deep'"):
         power([above("error", "deep", 1.0, "%")], [once], 5, 1)
     assert effect_seen(WORSE, Results({})) is None

@@ -37,6 +37,7 @@ ARMS = ("plain-20", "plain-56", "resnet-20")
 @pytest.fixture(autouse=True)
 def _no_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan_module, "REFERENCE", tmp_path / "reference")
+    monkeypatch.setattr("resnet_repro.planning.REFERENCE", tmp_path / "reference")
 
 
 @pytest.fixture
@@ -123,11 +124,10 @@ def test_times_are_those_of_records_of_like_hardware_and_precision(
         write_record(by_name[f"plain-20 seed {seed}"], 5.0, **unlike)
     timed.clear()
     plan = planned(tiny_data, runs, "--seeds", "0-6")
-    assert plan.rates is not None
-    assert plan.rates["plain-20 seed 6"] == (pytest.approx(30), pytest.approx(40), "2 records")
-    assert plan.rates["plain-56 seed 0"][2] == "steps timed here"
+    assert plan.times["plain-20 seed 6"] == (pytest.approx(30), pytest.approx(40), "2 records")
+    assert plan.times["plain-56 seed 0"][2] == "steps timed here"
     assert timed == ["plain-56", "resnet-20"], "each network without a record once, the longest first"
-    ratio = plan.rates["plain-56 seed 0"][1] / plan.rates["plain-56 seed 0"][0]
+    ratio = plan.times["plain-56 seed 0"][1] / plan.times["plain-56 seed 0"][0]
     assert ratio == pytest.approx(2), "the range is that of the timed steps"
     line = cost_lines(plan, runs)[0]
     assert line.startswith("time: ") and "over all runs" in line
@@ -146,11 +146,10 @@ def test_an_unfinished_run_continues_at_its_own_speed(
     state = {"status": "stopped", "step": 50, "steps": STEPS, "seconds": 200.0, "host": "here"}
     write_json(run.folder / PROGRESS, state)
     plan = planned(tiny_data, tmp_path / "runs")
-    assert plan.rates is not None
-    assert plan.rates[name] == (pytest.approx(200), pytest.approx(200), "its first 50 steps")
+    assert plan.times[name] == (pytest.approx(200), pytest.approx(200), "its first 50 steps")
     write_json(run.folder / PROGRESS, state | {"host": "there"})
     other = planned(tiny_data, tmp_path / "runs")
-    assert other.rates is not None and other.rates[name][2] == "steps timed here"
+    assert other.times[name][2] == "steps timed here"
 
 
 def test_networks_that_there_is_no_time_for_get_the_range_of_the_others(
@@ -161,8 +160,8 @@ def test_networks_that_there_is_no_time_for_get_the_range_of_the_others(
     run = runs_in(planned(tiny_data, tmp_path / "runs"))["plain-20 seed 0"]
     write_record(run, 30.0)
     plan = planned(tiny_data, tmp_path / "runs", "--seeds", "0-1")
-    assert plan.rates is not None and not timed
-    sources = {name: source for name, (*_, source) in plan.rates.items()}
+    assert not timed
+    sources = {name: source for name, (*_, source) in plan.times.items()}
     assert sources.pop("plain-20 seed 1") == "1 record" and set(sources.values()) == {"other networks"}
     (run.folder / RECORD).unlink()
     unknown = planned(tiny_data, tmp_path / "runs")
@@ -177,9 +176,9 @@ def test_energy_is_estimated_from_watts_or_measured(
     monkeypatch.setattr("resnet_repro.hardware.cpu_cores", lambda: 2)
     runs = tmp_path / "runs"
     plan = planned(tiny_data, runs, "--seeds", "0-1")
-    assert plan.energy is not None and plan.rates is not None
+    assert plan.energy is not None
     least, _, source = plan.energy
-    assert least == pytest.approx(sum(low for low, *_ in plan.rates.values()) * WATTS_PER_CORE / 3.6e6)
+    assert least == pytest.approx(sum(low for low, *_ in plan.times.values()) * WATTS_PER_CORE / 3.6e6)
     assert source == f"estimated; assumed: {WATTS_PER_CORE:g} W per core"
     for name, run in runs_in(plan).items():
         if name.endswith("0"):

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.data.catalogue import DatasetFacts
@@ -45,6 +45,15 @@ class Setup:
             and record.processes == self.processes
             and (self.device != "cpu" or record.threads == self.threads)
         )
+
+
+class Range(NamedTuple):
+    """An estimate."""
+
+    low: float
+    high: float
+    source: str
+    """Where it is from, for readers."""
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +20,7 @@ from resnet_repro.records.progress import progress_of
 from resnet_repro.records.resume import is_counted, state_of
 from resnet_repro.records.reuse import identical_run, longest_prefix
 from resnet_repro.study.cost import described, expected_costs, heaviest, shape_of, with_descendants
-from resnet_repro.study.estimate import Clock, Rate, Setup, makespan, rates_of
+from resnet_repro.study.estimate import Clock, Range, Rate, Setup, makespan, rates_of
 from resnet_repro.study.expand import counted_budget
 from resnet_repro.study.foresight import foreseen_data
 from resnet_repro.study.prepare import check_request, executor_of, expanded, for_all_machines, group_for
@@ -64,12 +64,12 @@ class Plan:
     """How many run at once, and where."""
     at_once: int | None = None
     """Runs at the same time. None: a queue decides."""
-    rates: dict[str, tuple[float, float, str]] | None = None
-    """{run: (shortest, longest time in seconds, where that is from)} of the runs to train, as far as it is known."""
+    times: Mapping[str, Range] = field(default_factory=dict)
+    """{run: time in seconds} of the runs to train, as far as it is known."""
     seconds: tuple[float, float] | None = None
     """Shortest and longest time until all runs have ended. None: unknown, or a queue decides."""
-    energy: tuple[float, float, str] | None = None
-    """(least, most kWh, where that is from). None: unknown."""
+    energy: Range | None = None
+    """In kWh. None: unknown."""
     kept: int = 0
     """Bytes of the results."""
     most: int = 0
@@ -158,19 +158,18 @@ def _with_costs(plan: Plan, request: Request, executor: Executor, datasets: dict
     clock = _clock_for(executor, place, request) if place.devices == 1 else None
     rates = rates_of(runs, datasets, setup, [request.runs_dir, REFERENCE], clock)
     left = {p.run.name: costs[p.run.name] * p.share_left for p in pending}
-    times = {name: (rate.low * left[name], rate.high * left[name], rate.source) for name, rate in rates.items()}
+    times = {name: Range(rate.low * left[name], rate.high * left[name], rate.source) for name, rate in rates.items()}
     rooms = [room_for(run.settings, datasets[run.settings.dataset]) for run in runs]
     kept, most = needed(rooms, plan.at_once)
-    plan = replace(plan, rates=times, kept=kept, most=most)
+    plan = replace(plan, times=times, kept=kept, most=most)
     if len(times) < len(pending):
         return plan
     if plan.at_once is not None:
         urgency = with_descendants(runs, costs)
         ordered = sorted(runs, key=lambda run: -urgency[run.name])
-        low, high = (
-            makespan({name: ends[place] for name, ends in times.items()}, ordered, plan.at_once) for place in (0, 1)
-        )
-        plan = replace(plan, seconds=(low, high))
+        shortest = makespan({name: time.low for name, time in times.items()}, ordered, plan.at_once)
+        longest = makespan({name: time.high for name, time in times.items()}, ordered, plan.at_once)
+        plan = replace(plan, seconds=(shortest, longest))
     return replace(plan, energy=_energy(times, rates, executor.kind, place))
 
 
@@ -209,22 +208,21 @@ def _clock_for(executor: Executor, place: Placement, request: Request) -> Clock 
     return clock
 
 
-def _energy(
-    times: dict[str, tuple[float, float, str]], rates: dict[str, Rate], kind: str, place: Placement
-) -> tuple[float, float, str] | None:
+def _energy(times: Mapping[str, Range], rates: Mapping[str, Rate], kind: str, place: Placement) -> Range | None:
     """Measured energy per second of earlier runs if all have it, else the power that their devices are taken to draw."""
     from resnet_repro.hardware import watts_of
 
     measured = {name: rate.energy for name, rate in rates.items() if rate.energy is not None}
     if len(measured) == len(times):
-        low, high = (sum(ends[place] * measured[name] for name, ends in times.items()) for place in (0, 1))
-        return low, high, "as measured in records of such runs"
+        low = sum(time.low * measured[name] for name, time in times.items())
+        high = sum(time.high * measured[name] for name, time in times.items())
+        return Range(low, high, "as measured in records of such runs")
     power = watts_of(kind, place.threads)
     if power is None:
         return None
-    watts = power.watts * (1 if kind == "cpu" else place.share * place.devices)
-    low, high = (sum(ends[end] for ends in times.values()) * watts / 3.6e6 for end in (0, 1))
-    return low, high, f"estimated; {power.source}"
+    kilowatts = power.watts / 1000 * (1 if kind == "cpu" else place.share * place.devices)
+    low, high = (sum(ends) / 3600 * kilowatts for ends in zip(*((t.low, t.high) for t in times.values()), strict=True))
+    return Range(low, high, f"estimated; {power.source}")
 
 
 def _free(folder: Path) -> int:

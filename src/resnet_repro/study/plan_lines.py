@@ -56,18 +56,18 @@ def cost_lines(plan: Plan, runs_dir: object) -> list[str]:
 
 
 def _time(plan: Plan) -> str:
-    times = plan.rates or {}
+    times = plan.times
     unknown = [planned.run.name for planned in plan.pending if planned.run.name not in times]
     if unknown:
         return f"time: unknown for {plural(len(unknown), 'run')}: no record of such hardware, and none here to time steps on"
-    low, high = (sum(ends[place] for ends in times.values()) for place in (0, 1))
+    low, high = sum(time.low for time in times.values()), sum(time.high for time in times.values())
     total = f"{span(duration(low), duration(high))} over all runs"
     if plan.seconds is None:
-        longest = max(ends[1] for ends in times.values())
+        longest = max(time.high for time in times.values())
         return f"time: {total}, the longest run up to {duration(longest)}; when they run is up to the queue"
     together = span(*map(duration, plan.seconds))
     each = f" ({total})" if len(times) > 1 else ""
-    timed = any("timed here" in source for *_, source in times.values())
+    timed = any("timed here" in time.source for time in times.values())
     alone = "; steps were timed one process at a time" if timed and (plan.at_once or 1) > 1 else ""
     return f"time: {together}{each}, without the start of each process{alone}"
 
@@ -77,13 +77,12 @@ def _arms(plan: Plan) -> list[str]:
 
 
 def _cells(planned: PlannedRun, plan: Plan) -> Sequence[str]:
-    time = (plan.rates or {}).get(planned.run.name) if planned in plan.pending else None
+    time = plan.times.get(planned.run.name)
     state = f"{planned.state} {planned.detail}".rstrip()
     steps = f"{planned.steps:,}" if planned in plan.pending else ""
     if time is None:
         return planned.run.settings.arm.name, state, steps, "", ""
-    low, high, source = time
-    return planned.run.settings.arm.name, state, steps, span(duration(low), duration(high)), source
+    return planned.run.settings.arm.name, state, steps, span(duration(time.low), duration(time.high)), time.source
 
 
 def _kwh(energy: float) -> str:
