@@ -124,7 +124,7 @@ activation: ## compare ReLU, tanh, sigmoid and dropout, each at its best learnin
 plain-vs-resnet: ## compare plain-18/34 with ResNet-18/34, on ImageNet or your class folders (quick: 21 minutes)
 transfer: ## freeze or fine-tune ResNet-34, on CIFAR-100 or your class folders (quick: 35 minutes)
 
-check: $(READY) ## check in seconds that this machine computes rightly and has what runs need
+check: $(READY) ## check that this machine computes rightly and has what runs need (under 20 seconds)
 	$(say_ignored)
 	@$(REPRO) check $(call flags,DEVICES DATA_DIR DATA_MIRROR RUNS_DIR WANDB_MODE)
 

@@ -29,7 +29,7 @@ def test_effects_and_spreads_are_those_of_the_records(degradation: Experiment, t
     row = rows(degradation, "paper", tmp_path)["D2"]
     assert (row["effect"], row["spread"]) == ("+3.80 points", "0.5")
     assert row["seen in"] == f"{tmp_path.name} paper, 3 seeds"
-    number, side = row["seeds that decide it"].split()
+    number, side = row["seeds needed"].split()
     assert int(number) == 4 and side == "(supported)", "7.6 standard deviations, with 11 claims"
     assert row["planned"] == "5 (3 stated)"
 
@@ -48,8 +48,8 @@ def test_records_at_the_same_budget_come_first(degradation: Experiment, tmp_path
 def test_without_records_the_published_effect_bounds_the_spread(degradation: Experiment) -> None:
     found = rows(degradation, "paper", None)
     assert found["D2"]["effect"] == "+3.54 points" and found["D2"]["seen in"] == "the publication"
-    assert found["D2"]["seeds that decide it"].startswith("3 if the spread is below 0.")
-    assert found["D7"]["seeds that decide it"] == "unknown" and found["D7"]["seen in"] == "no records of two seeds"
+    assert found["D2"]["seeds needed"].startswith("3 if the spread is below 0.")
+    assert found["D7"]["seeds needed"] == "unknown" and found["D7"]["seen in"] == "no records of two seeds"
     assert "11 measured claims" in explanation(degradation)
 
 
@@ -61,9 +61,24 @@ def test_claims_that_the_runs_are_too_short_for_are_named(
     profile: str | int, early: set[str], degradation: Experiment
 ) -> None:
     found = rows(degradation, profile, None)
-    assert {name for name, row in found.items() if row["seeds that decide it"].startswith("not tested")} == early
+    assert {name for name, row in found.items() if row["seeds needed"].startswith("not tested")} == early
     if early:
-        assert found["D3"]["seeds that decide it"] == "not tested: it needs PREFIX=34000 or more"
+        assert found["D3"]["seeds needed"] == "not tested: it needs PREFIX=34000 or more"
+
+
+def test_of_several_comparisons_the_decisive_one_is_shown(degradation: Experiment, tmp_path: Path) -> None:
+    """D4 compares the plain nets of 20 and of 56 layers with their residual twins."""
+
+    def shown(name: str, resnet_20: float) -> str:
+        for arm, error in (("plain-20", 10.0), ("resnet-20", resnet_20), ("plain-56", 15.0), ("resnet-56", 8.0)):
+            for seed in range(3):
+                final = {"train_error": 1.0, "test_error": error + 0.1 * seed * ("resnet" in arm)}
+                make_record(tmp_path / name, degradation, arm, seed, final=final, pairing_key=f"{seed}")
+        row = rows(degradation, "paper", tmp_path / name)["D4"]
+        return row["effect"] + row["seeds needed"].partition(" ")[2]
+
+    assert shown("both hold", 9.0) == "−0.90 points(supported)", "the less certain one"
+    assert shown("one fails", 12.0) == "+2.10 points(contradicted)", "the one that fails"
 
 
 def test_missing_arms_are_named(degradation: Experiment) -> None:

@@ -25,8 +25,9 @@ def only(findings) -> Finding:
 
 
 @pytest.fixture(autouse=True)
-def _no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compiling takes seconds, and has tests of its own."""
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiling takes seconds, and has tests of its own. Nor does a mirror of the user count."""
+    monkeypatch.delenv("DATA_MIRROR", raising=False)
     monkeypatch.setattr("resnet_repro.training.device_check.compared_compiled", lambda device: [])
 
 

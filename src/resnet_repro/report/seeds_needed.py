@@ -27,7 +27,7 @@ from resnet_repro.records.record import collect
 from resnet_repro.report.verdicts import results_of
 from resnet_repro.report.write import budgets_with_records
 
-HEADER = ("claim", "effect", "spread", "seen in", "seeds that decide it", "planned")
+HEADER = ("claim", "effect", "spread", "seen in", "seeds needed", "planned")
 
 
 def seed_rows(
@@ -93,11 +93,16 @@ def _too_short(claim: Claim, experiment: Experiment, profile: Profile) -> str:
 
 
 def _seen(test: Sequence[Measured], effects: Sequence[Effect], source: str, family: int) -> tuple[str, str, str, str]:
-    """Cells for a claim with records. Of several comparisons, the one that needs most seeds is shown."""
-    number = seeds_to_decide(test, effects, family)
-    alone = [(seeds_to_decide([c], [e], family) or MOST_SEEDS + 1, c, e) for c, e in zip(test, effects, strict=True)]
-    _, comparison, effect = max(alone, key=lambda entry: entry[0])
-    need = f"more than {MOST_SEEDS}" if number is None else f"{number} ({side_of(test, effects)})"
+    """Cells for a claim with records. Of several comparisons, the one on which the number of seeds depends is shown."""
+    number, side = seeds_to_decide(test, effects, family), side_of(test, effects)
+    alone = [
+        (seeds_to_decide([c], [effect], family) or MOST_SEEDS + 1, c, effect)
+        for c, effect in zip(test, effects, strict=True)
+        if side == "supported" or side_of([c], [effect]) == side
+    ]
+    # All must hold, but one that fails is enough.
+    _, comparison, effect = (max if side == "supported" else min)(alone, key=lambda entry: entry[0])
+    need = f"more than {MOST_SEEDS}" if number is None else f"{number} ({side})"
     text = _text(comparison, effect.size)
     return text, _spread(effect.spread, comparison.unit), f"{source}, {plural(effect.seeds, 'seed')}", need
 

@@ -7,14 +7,15 @@ import re
 import resource
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from resnet_repro.data.arrays import canonical, load
+from resnet_repro.data.arrays import load, stored_digest
 from resnet_repro.data.catalogue import CATALOGUE, DatasetFacts
 from resnet_repro.data.sources import DataSources, foresee
 from resnet_repro.errors import UserError
@@ -45,15 +46,16 @@ def findings(devices: str, runs_dir: Path, sources: DataSources, wandb_mode: str
 
     Raises UserError for devices that do not exist or that torch cannot use.
     """
-    parts: Sequence[Callable[[], Iterator[Finding]]] = (
-        versions_installed,
-        lambda: devices_compute(devices),
-        lambda: room_on_disk(runs_dir, sources.data_dir),
-        lambda: data_at_hand(sources),
-        lambda: curves_recorded(wandb_mode),
-        limits_of_processes,
-    )
-    return [finding for part in parts for finding in part()]
+    with ThreadPoolExecutor(1) as beside:  # digests are computed while a compiler runs
+        data = beside.submit(lambda: list(data_at_hand(sources)))
+        return [
+            *versions_installed(),
+            *devices_compute(devices),
+            *room_on_disk(runs_dir, sources.data_dir),
+            *data.result(),
+            *curves_recorded(wandb_mode),
+            *limits_of_processes(),
+        ]
 
 
 def versions_installed() -> Iterator[Finding]:
@@ -173,7 +175,7 @@ def _digests(subject: str, facts: DatasetFacts, folder: Path) -> Finding:
     arrays = load(facts, folder)
     assert arrays is not None
     for name, split in (("train", arrays.train), ("test", arrays.test)):
-        if canonical(split)[1] != facts.digests[name]:
+        if stored_digest(split) != facts.digests[name]:
             text = f"the {name} images in {folder} are not those of {facts.title}: delete {folder}, the next run restores it"
             return Finding(subject, "failed", text)
     return Finding(subject, "ok", f"in {folder}, with the digests of the catalogue")
