@@ -6,7 +6,7 @@ FOLDERS := RUNS_DIR REPORTS_DIR
 VARIABLES := $(BUDGET) SEEDS ARMS DATASET DATA_DIR DATA_MIRROR $(FOLDERS) EXECUTOR DEVICES SLOTS RETRIES THREADS \
 	GPU_SHARE GPUS NODES PARTITION ACCOUNT TIME SIGNAL_SECONDS SBATCH SETUP PRECISION CHECKPOINT_SECONDS WANDB_MODE \
 	RESOLUTION WEIGHTS WORKERS BROKEN
-SWITCHES := DRY_RUN REFERENCE REGISTER UPGRADE
+SWITCHES := DRY_RUN PLAN REFERENCE REGISTER UPGRADE
 
 # Values come from the command line of make and are taken as they are typed. Shells and job systems export names such as TIME
 # or SETUP for purposes of their own, so variables of the environment do not count; the console script itself reads DATA_MIRROR
@@ -29,7 +29,7 @@ $(foreach name,$(call given,$(VARIABLES)),$(eval override $(name) := $$(value $(
 equals = $(if $(filter SBATCH SETUP,$(1))$(filter -%,$(firstword $(value $(1)))),=, )
 flag = --$(shell echo $(1) | tr A-Z_ a-z-)$(call equals,$(1))$(call text,$(1))
 flags = $(foreach name,$(call given,$(1)),$(call flag,$(name)))
-FLAGS = $(call flags,$(VARIABLES))$(if $(call is_on,DRY_RUN), --dry-run)
+FLAGS = $(call flags,$(VARIABLES))$(if $(call is_on,DRY_RUN), --dry-run)$(if $(call is_on,PLAN), --plan)
 PAGES := README.md README.ko.md reports/README.md docs/why.md $(sort $(wildcard docs/lessons/*.md))
 OF_REFERENCE = --every-budget --runs-dir reports/reference --reports-dir reports/reference --pages $(PAGES)
 IGNORED := $(strip $(foreach name,$(filter-out DATA_MIRROR WANDB_MODE,$(VARIABLES)) $(SWITCHES),\
@@ -53,14 +53,15 @@ LOCKED := --quiet --disable-pip-version-check --constraint constraints.txt
 EXPERIMENTS := $(subst _,-,$(notdir $(basename $(wildcard experiments/[a-z]*.py))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ray lock $(EXPERIMENTS) report claims status sync curves list test test-fast test-cluster test-gpu \
+.PHONY: help setup setup-ray lock $(EXPERIMENTS) check report claims status sync curves list test test-fast test-cluster test-gpu \
 	test-faults lint benchmark benchmark-gpu clean
 .PHONY: environment
 
 help: ## list the targets (at once)
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "Variables, e.g. make depth PROFILE=paper SEEDS=0-4; resnet-repro run --help describes them:"
-	@echo $(VARIABLES) DRY_RUN | fold -s -w 110 | sed 's/^/  /'
+	@echo "Variables, e.g. make depth PROFILE=paper SEEDS=0-4, with PLAN=1 to see first what would run and how long;"
+	@echo "resnet-repro run --help describes them:"
+	@echo $(VARIABLES) DRY_RUN PLAN | fold -s -w 110 | sed 's/^/  /'
 
 setup: $(READY) ## install the pinned dependencies (once; some minutes, several GB with CUDA)
 
@@ -123,6 +124,10 @@ auxiliary: ## test GoogLeNet's auxiliary heads, without batch normalization (qui
 activation: ## compare ReLU, tanh, sigmoid and dropout, each at its best learning rate (quick: 20 minutes)
 plain-vs-resnet: ## compare plain-18/34 with ResNet-18/34, on ImageNet or your class folders (quick: 21 minutes)
 transfer: ## freeze or fine-tune ResNet-34, on CIFAR-100 or your class folders (quick: 35 minutes)
+
+check: $(READY) ## check that this machine computes rightly and has what runs need (under 20 seconds)
+	$(say_ignored)
+	@$(REPRO) check $(call flags,DEVICES DATA_DIR DATA_MIRROR RUNS_DIR WANDB_MODE)
 
 report: $(READY) ## write the reports again from the records (seconds to a minute); REFERENCE=1: those of the reference runs, and the README
 	$(say_ignored)

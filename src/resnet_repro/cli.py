@@ -73,6 +73,8 @@ def build_parser() -> argparse.ArgumentParser:
     seconds = "seconds between checkpoints (default: 60)"
     run.add_argument("--checkpoint-seconds", type=number(float, 0, example="60"), default=60.0, help=seconds)
     run.add_argument("--wandb-mode", help="auto, online, offline or disabled (default: $WANDB_MODE or auto)")
+    plan = "say what would run, how long it takes and what it needs, and start nothing"
+    run.add_argument("--plan", action="store_true", help=plan)
     run.add_argument("--no-report", action="store_true", help="train without writing a report")
 
     report = add_command("report", "write reports from existing records, without training")
@@ -104,6 +106,13 @@ def build_parser() -> argparse.ArgumentParser:
     register = "add claims with new or changed comparisons to the history, with the present time"
     claims.add_argument("--register", action="store_true", help=register)
 
+    check = add_command("check", "check in seconds that this machine computes rightly and has what runs need")
+    check.add_argument("--devices", default="auto", help="as for run (default: auto)")
+    check.add_argument("--data-dir", type=given, help=f"folder of data sets and caches (default: {DEFAULT_DATA_DIR})")
+    check.add_argument("--data-mirror", help="second place to look for data: a folder or URL (default: $DATA_MIRROR)")
+    check.add_argument("--wandb-mode", help="auto, online, offline or disabled (default: $WANDB_MODE or auto)")
+    _add_runs_dir(check)
+
     _add_runs_dir(add_command("sync", "upload the runs that Weights & Biases does not have yet"))
     add_command("list", "list the experiments")
     return parser
@@ -127,7 +136,7 @@ def _add_runs_dir(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns an exit code: 0 done, 1 a run failed, 2 bad input, 130 interrupted.
+    """Run one command. Returns an exit code: 0 done, 1 a run or a check failed, 2 bad input, 130 interrupted.
 
     After an interruption the same command resumes. Code 2 also applies if bad input, such as an unreadable image, is
     the only reason why runs failed.
@@ -147,6 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "status": commands.show_status,
             "complexity": commands.show_complexity,
             "claims": commands.show_claims,
+            "check": commands.check,
             "sync": commands.upload,
             "list": commands.list_experiments,
         }

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -19,6 +20,10 @@ from resnet_repro.interrupts import INTERRUPTED, raise_again
 from resnet_repro.launch.options import launch_options
 from resnet_repro.parsing import plural
 from resnet_repro.surroundings import check_matplotlibrc
+
+if TYPE_CHECKING:
+    from resnet_repro.data.sources import DataSources
+    from resnet_repro.study.request import Request
 
 DEFAULT_DATA_DIR = "data"
 
@@ -42,13 +47,12 @@ def _profile(experiment: Experiment, options: argparse.Namespace) -> Profile:
     return experiment.prefix(prefix)
 
 
-def run(options: argparse.Namespace, console: Console) -> int:
-    from resnet_repro.data.sources import DataSources
+def _request(options: argparse.Namespace) -> Request:
+    """The request of the options. Raises UserError for invalid ones."""
     from resnet_repro.design.registry import load_experiment, registry
     from resnet_repro.parsing import parse_seeds
-    from resnet_repro.records.failures import are_bad_input, failure_lines
     from resnet_repro.study.request import Request, at_resolution, check_prefix, select_arms
-    from resnet_repro.tracking.mirror import Mirror, parse_mode
+    from resnet_repro.tracking.mirror import parse_mode
 
     check_matplotlibrc()
     experiment = load_experiment(options.experiment)
@@ -58,18 +62,14 @@ def run(options: argparse.Namespace, console: Console) -> int:
     if options.prefix:
         check_prefix(experiment, options.prefix)
     arms, networks = select_arms(experiment, profile, options.arms)
-    request = Request(
+    return Request(
         experiment=experiment,
         profile=profile,
         arms=arms,
         networks=networks,
         seeds=parse_seeds(options.seeds) if options.seeds is not None else profile.seeds,
         dataset=profile.dataset if options.dataset is None else options.dataset,
-        sources=DataSources(
-            Path(options.data_dir or DEFAULT_DATA_DIR),
-            options.data_mirror or os.environ.get("DATA_MIRROR") or None,
-            data_dir_named=options.data_dir is not None,
-        ),
+        sources=_sources(options),
         runs_dir=Path(options.runs_dir),
         reports_dir=Path(options.reports_dir),
         launch=launch_options(options),
@@ -80,6 +80,31 @@ def run(options: argparse.Namespace, console: Console) -> int:
         skip_broken=options.broken == "skip",
         weights=options.weights,
     )
+
+
+def _sources(options: argparse.Namespace) -> DataSources:
+    """Where to look for data sets."""
+    from resnet_repro.data.sources import DataSources
+
+    return DataSources(
+        Path(options.data_dir or DEFAULT_DATA_DIR),
+        options.data_mirror or os.environ.get("DATA_MIRROR") or None,
+        data_dir_named=options.data_dir is not None,
+    )
+
+
+def run(options: argparse.Namespace, console: Console) -> int:
+    from resnet_repro.records.failures import are_bad_input, failure_lines
+    from resnet_repro.tracking.mirror import Mirror
+
+    request = _request(options)
+    if options.plan:
+        from resnet_repro.planning import show_plan
+
+        raise_again()
+        show_plan(request, console)
+        return 0
+    experiment = request.experiment
     # Importing torch takes seconds, so invalid flags are reported before.
     from resnet_repro.study.execute import carry_out
 
@@ -94,13 +119,24 @@ def run(options: argparse.Namespace, console: Console) -> int:
             if stopped:
                 unfinished = f"{plural(len(stopped), 'run')} {'is' if len(stopped) == 1 else 'are'} unfinished"
                 print(f"stopped: {unfinished}, run the same command to resume", file=sys.stderr)
-            elif {"done"} <= outcomes <= {"done", "failed", "blocked"} and not options.no_report:
+            elif {"done"} <= outcomes <= {"done", "failed", "blocked"} and not (options.no_report or options.dry_run):
                 mirror.report = _write(experiment.name, study.budget, options, console, failed)
     if stopped:
         return INTERRUPTED
     if failed:
         return 2 if are_bad_input(study.runs) else 1
     return 0
+
+
+def check(options: argparse.Namespace, console: Console) -> int:
+    from resnet_repro.study.check import findings
+    from resnet_repro.terminal import show_table
+    from resnet_repro.tracking.mirror import parse_mode
+
+    mode = parse_mode(options.wandb_mode or os.environ.get("WANDB_MODE", "auto"))
+    found = findings(options.devices, Path(options.runs_dir), _sources(options), mode)
+    show_table(console, ("check", "result", ""), [(f.subject, f.result, f.text) for f in found])
+    return int(any(finding.result == "failed" for finding in found))
 
 
 def _write(

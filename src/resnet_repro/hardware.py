@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ from resnet_repro.errors import UserError
 PRECISIONS = ("auto", "bf16", "fp32")
 FIRST_WITH_BF16 = (8, 0)  # Ampere
 DRIVERS = {"13": "580", "12": "525"}  # oldest driver for each major version of CUDA (CUDA release notes, table 3)
+# What L. Lannelongue et al., *Green Algorithms*, 2021, assume for a processor that they do not know (TDP_cpu.csv, "Any").
+WATTS_PER_CORE = 12.0
 OTHER_WHEELS = "the cu126 wheels of https://download.pytorch.org/whl/cu126"
 
 
@@ -159,6 +164,41 @@ def facts(device: str) -> dict[str, Any]:
         properties["memory"] = min(torch.cuda.get_device_properties(gpu).total_memory for gpu in gpus)
         properties["mps"] = "CUDA_MPS_PIPE_DIRECTORY" in os.environ
     return properties
+
+
+@dataclass(frozen=True)
+class Power:
+    """The power that a device is taken to draw while it computes."""
+
+    watts: float
+    source: str
+    """Where the number is from, for readers, e.g. "assumed: 12 W per core"."""
+
+
+def watts_of(device: str, cores: int = 1) -> Power | None:
+    """The power of a device while it trains: of `cores` cores of a CPU, or of one GPU. None if it is not known.
+
+    device: "cpu", "mps", "cuda" or "cuda:<number>". On a CPU a rate for each core is assumed; a GPU is taken to draw its
+    power limit, as the driver states it. Memory, fans and the rest of the machine are not part of it.
+    """
+    kind, _, number = device.partition(":")
+    if kind == "cpu":
+        return Power(WATTS_PER_CORE * cores, f"assumed: {WATTS_PER_CORE:g} W per core")
+    if kind == "cuda" and (limits := gpu_facts("power.limit")):
+        limit = limits[min(int(number or 0), len(limits) - 1)]
+        with contextlib.suppress(ValueError):  # "[N/A]" on cards without a limit
+            return Power(float(limit), "the GPU's power limit")
+    return None
+
+
+def gpu_facts(query: str) -> list[str]:
+    """A property of each GPU in the words of nvidia-smi, e.g. "driver_version"; empty if it does not answer."""
+    command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [line.strip() for line in answer.stdout.splitlines() if line.strip()] if answer.returncode == 0 else []
 
 
 def processor_name(cpuinfo: str) -> str | None:

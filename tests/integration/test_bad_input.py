@@ -53,7 +53,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 ("--wandb-mode maybe", "invalid WANDB_MODE 'maybe'"),
             )
         ),
-        ("run degradation --dry-run", r"--dry-run \(DRY_RUN=1\) .* EXECUTOR=slurm"),
+        ("run degradation --plan --dry-run --arms plain-21", "unknown arm 'plain-21'"),
+        ("check --devices tpu", "invalid DEVICES 'tpu': .* cuda:0,cuda:1"),
+        ("check --wandb-mode maybe", "invalid WANDB_MODE 'maybe'"),
         ("run degradation --gpus 0", "GPUS=0 .*EXECUTOR=local.*EXECUTOR=slurm"),
         ("run degradation --executor slurm --dry-run --time soon", "invalid TIME 'soon': .*4:00:00"),
         ("run complexity --precision fp8", "invalid PRECISION 'fp8'"),

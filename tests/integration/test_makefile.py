@@ -48,6 +48,8 @@ def test_make_variables_become_values_of_flags() -> None:
         "plain-vs-resnet --profile 'paper' --seeds '0-2' --data-dir 'a b' --gpus '0' --sbatch='--mem=2G --qos=q' "
         "--setup='module load x' --dry-run"
     )
+    assert make("-n", "depth", "PLAN=1").splitlines()[-1].endswith(" run depth  --plan")
+    assert make("-n", "check", "DEVICES=cuda:0", "SEEDS=0").splitlines()[-1].endswith(" check --devices 'cuda:0'")
     assert make("-n", "degradation", "DRY_RUN=0", "WANDB_MODE=").splitlines()[-1].endswith(" run degradation ")
 
 

@@ -49,7 +49,7 @@ def test_backbone_is_trained_if_no_weights_are_available(
     tiny = replace(catalogue.STANDIN_TINY, train_images=40, test_images=20)
     monkeypatch.setitem(catalogue.CATALOGUE, "standin-tiny", tiny)
     monkeypatch.setattr("resnet_repro.models.pretrained._download", lambda url, path: "no network")
-    monkeypatch.setattr("resnet_repro.study.execute.executor_for", lambda *_: InProcess())
+    monkeypatch.setattr("resnet_repro.study.prepare.executor_for", lambda *_: InProcess())
     command = [
         *("run", "transfer", "--arms", "frozen-corrected", "--dataset", "standin-tiny", "--iterations", "2"),
         *("--resolution", "32", "--data-dir", str(tmp_path / "data"), "--runs-dir", str(tmp_path / "runs")),

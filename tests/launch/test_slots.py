@@ -80,11 +80,6 @@ def test_cpu_slots_share_the_cores(cores: int, runs: int, slots: int | None, exp
         (LaunchOptions("ray", slots=2), "SLOTS=2 .*EXECUTOR=ray.*EXECUTOR=local"),
         (LaunchOptions("slurm", gpu_share=0.5), "GPU_SHARE=0.5 .*EXECUTOR=slurm.*EXECUTOR=ray"),
         (LaunchOptions("ray", partition="p"), "PARTITION=p .*EXECUTOR=ray.*EXECUTOR=slurm"),
-        (
-            LaunchOptions("local", dry_run=True),
-            r"--dry-run \(DRY_RUN=1\) .*EXECUTOR=local \(the default\).*EXECUTOR=slurm",
-        ),
-        (LaunchOptions("ray", dry_run=True), r"--dry-run \(DRY_RUN=1\) .*EXECUTOR=ray: .*EXECUTOR=slurm"),
         (LaunchOptions("local", gpus=0), "GPUS=0 .*EXECUTOR=local.*EXECUTOR=slurm"),
         (LaunchOptions("ray", gpus=0), "GPUS=0 .*EXECUTOR=ray.*EXECUTOR=slurm"),
         (LaunchOptions("local", setup=""), "SETUP= .*EXECUTOR=local.*EXECUTOR=slurm"),

@@ -27,13 +27,17 @@ from resnet_repro.data.base import StreamConfig
 from resnet_repro.data.sources import DataSources, obtain
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.diagnostics.evaluation import evaluate
+from resnet_repro.errors import UserError
 from resnet_repro.files import read_json, read_rows, series
 from resnet_repro.launch.sharing import offers_mps
 from resnet_repro.models.cifar import cifar_net
+from resnet_repro.models.norms import BatchNorm
 from resnet_repro.records.record import collect, only_trained
 from resnet_repro.training import compilation, execution, monitor, train_run
 from resnet_repro.training.checkpoints import Checkpoints
 from resnet_repro.training.classifier import Classifier
+from resnet_repro.training.device_check import compared
+from resnet_repro.training.gradient_check import ensure_right_gradients
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")]
 
@@ -133,6 +137,22 @@ def test_compiled_kernels_run_inside_the_graph(
     assert losses(compiled) == pytest.approx(losses(eager), rel=tolerance)
     finals = [record_of(folder)["final"]["test_loss"] for folder in (compiled, eager)]
     assert finals[0] == pytest.approx(finals[1], rel=10 * tolerance)
+
+
+def test_the_gradients_of_the_gpu_are_those_of_the_cpu() -> None:
+    """Eager steps in all precisions of the GPU, and a step as one CUDA graph."""
+    results = compared(torch.device("cuda"))
+    assert any("CUDA graph" in result.subject for result in results)
+    assert [result.text for result in results if not result.is_right] == []
+
+
+def test_a_gpu_with_wrong_gradients_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batch normalization is half as strong on the GPU as on the CPU."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    forward = BatchNorm.forward
+    monkeypatch.setattr(BatchNorm, "forward", lambda self, x: forward(self, x) * (0.5 if x.is_cuda else 1.0))
+    with pytest.raises(UserError, match="computes wrong gradients in fp32"):
+        ensure_right_gradients(torch.device("cuda", 0), "fp32")
 
 
 def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from resnet_repro.claims.results import Part, Results, Verdict
-from resnet_repro.claims.statistics import Interval, contrast_interval, mean_interval, share_interval
+from resnet_repro.claims.statistics import Interval, contrast_interval, share_interval
 from resnet_repro.claims.wording import BASES, claimed_side, difference_of, quantity
 
 SEEDS_TO_DECIDE = 3
@@ -107,15 +107,8 @@ class Comparison(_OneSidedTests):
 
     def judge(self, results: Results) -> Part:
         """Return the effect with its interval, paired if the arms share chance, and the uncorrected verdict."""
-        by_arm = {arm: results.of(arm, self.metric) for arm in self.arms}
-        shared = sorted(set.intersection(*(set(values) for values in by_arm.values())))
-        paired = len(self.terms) > 1 and results.share_chance(self.arms, shared)
-        if paired:
-            per_seed = [sum(weight * by_arm[arm][seed] for arm, weight in self.terms) for seed in shared]
-            interval, seeds = mean_interval(per_seed), len(shared)
-        else:
-            interval = contrast_interval([(weight, list(by_arm[arm].values())) for arm, weight in self.terms])
-            seeds = min(len(values) for values in by_arm.values())
+        samples, seeds, paired = self.samples(results)
+        interval = contrast_interval(samples)
         difference = len(self.terms) > 1
         return Part(
             self.statement,
@@ -129,6 +122,19 @@ class Comparison(_OneSidedTests):
             published=self.published,
             agrees=self._agrees(interval),
         )
+
+    def samples(self, results: Results) -> tuple[list[tuple[float, list[float]]], int, bool]:
+        """Return the independent samples of the effect, as (weight, values) each, their seeds, and whether they are paired.
+
+        Paired values are one sample: the sum of each seed. Otherwise each arm has its own, and the seeds are the fewest.
+        """
+        by_arm = {arm: results.of(arm, self.metric) for arm in self.arms}
+        shared = sorted(set.intersection(*(set(values) for values in by_arm.values())))
+        if len(self.terms) > 1 and results.share_chance(self.arms, shared):
+            per_seed = [sum(weight * by_arm[arm][seed] for arm, weight in self.terms) for seed in shared]
+            return [(1.0, per_seed)], len(shared), True
+        seeds = min(len(values) for values in by_arm.values())
+        return [(weight, list(by_arm[arm].values())) for arm, weight in self.terms], seeds, False
 
     def _agrees(self, interval: Interval | None) -> bool | None:
         """Whether the effect agrees with the published one: the interval includes it, or it is within a factor of two.

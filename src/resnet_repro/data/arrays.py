@@ -64,13 +64,22 @@ def canonical(split: Split) -> tuple[Split, str]:
     The digest of an image is the sha256 of its label byte and its pixels in (C, H, W) order. The digest of the contents
     is the sha256 of the sorted image digests, so it does not depend on the order of images in the source.
     """
-    digests = [
-        hashlib.sha256(bytes([label]) + image.tobytes()).digest()
-        for image, label in zip(split.images, split.labels, strict=True)
-    ]
+    digests = _image_digests(split)
     order = sorted(range(len(digests)), key=digests.__getitem__)
     contents = hashlib.sha256(b"".join(digests[i] for i in order)).hexdigest()
     return Split(split.images[order], split.labels[order]), contents
+
+
+def stored_digest(split: Split) -> str:
+    """Return the digest of the contents of a split that is in canonical order; another order gives another digest."""
+    return hashlib.sha256(b"".join(_image_digests(split))).hexdigest()
+
+
+def _image_digests(split: Split) -> list[bytes]:
+    return [
+        hashlib.sha256(bytes([label]) + image.tobytes()).digest()
+        for image, label in zip(split.images, split.labels, strict=True)
+    ]
 
 
 def combined_digest(digests: dict[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from resnet_repro.errors import UserError
@@ -28,6 +29,8 @@ class DatasetFacts:
     """Names of its archive in a data folder or a mirror. Empty for stand-ins and data published as single files."""
     url: str = ""
     """Address of the official archive, or of the folder of the official files. Empty for stand-ins."""
+    download_bytes: int = 0
+    """Bytes of the official archive, or of all official files. 0 for stand-ins."""
     md5: dict[str, str] = field(default_factory=dict)
     """MD5 sum of each official file, uncompressed."""
     standin: bool = False
@@ -46,6 +49,11 @@ class DatasetFacts:
         """Return the number of images of "train" or "test"."""
         return self.train_images if split == "train" else self.test_images
 
+    @property
+    def unpacked_bytes(self) -> int:
+        """Bytes of images and labels in the cache."""
+        return (self.train_images + self.test_images) * (math.prod(self.shape) + 1)
+
 
 CIFAR10 = DatasetFacts(
     name="cifar10",
@@ -61,6 +69,7 @@ CIFAR10 = DatasetFacts(
     folders=("cifar-10-batches-py", "cifar10"),
     archives=("cifar10.tgz", "cifar-10-python.tar.gz"),
     url="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+    download_bytes=170_498_071,
     md5={
         "data_batch_1": "c99cafc152244af753f735de768cd75f",
         "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
@@ -95,6 +104,7 @@ CIFAR100 = DatasetFacts(
     folders=("cifar-100-python", "cifar100"),
     archives=("cifar100.tgz", "cifar-100-python.tar.gz"),
     url="https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+    download_bytes=169_001_437,
     md5={"train": "16019d7e3df5f24257cddd939b257f8d", "test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
 )
 
@@ -136,6 +146,7 @@ MNIST = DatasetFacts(
     },
     folders=("mnist", "MNIST/raw"),
     url="https://ossci-datasets.s3.amazonaws.com/mnist",
+    download_bytes=11_594_722,
     md5={
         "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
         "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
@@ -158,6 +169,7 @@ FASHION_MNIST = DatasetFacts(
     },
     folders=("fashion-mnist", "FashionMNIST/raw"),
     url="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+    download_bytes=30_878_645,
     md5={
         "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
         "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",

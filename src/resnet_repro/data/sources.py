@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnet_repro.data.arrays import Arrays, Split, load, only_classes, store
+from resnet_repro.data.arrays import Arrays, Split, combined_digest, load, only_classes, store
 from resnet_repro.data.catalogue import DatasetFacts, choose, standin_for
 from resnet_repro.data.formats import read_source
 from resnet_repro.data.standin import generate
@@ -73,6 +73,44 @@ def obtain(name: str, sources: DataSources, default_name: str | None = None) -> 
     )
 
 
+@dataclass(frozen=True)
+class Foreseen:
+    """What `obtain` will return, as far as this can be told without reading or downloading anything."""
+
+    facts: DatasetFacts
+    digest: str
+    """Digest of the contents of both splits. Empty: not known before a stand-in is generated."""
+    folder: Path
+    """Folder of the cached files."""
+    origin: str | None = None
+    """Where the data come from: a path, an address, or "the built-in generator". None: from the cache."""
+    downloads: int = 0
+    """Bytes to download. 0 also for files of unknown size on a mirror."""
+    unpacks: int = 0
+    """Bytes to write into the cache."""
+
+
+def foresee(name: str, sources: DataSources, default_name: str | None = None) -> Foreseen:
+    """Foresee what `obtain` returns for the same arguments, if every source is intact and every download succeeds.
+
+    Raises UserError for an unknown data set, another shape, and a mirror that does not exist.
+    """
+    facts = choose(name, default_name)
+    cache = sources.data_dir / "cache" / facts.name
+    if arrays := load(facts, cache):
+        return Foreseen(facts, arrays.digest, cache)
+    if facts.standin:
+        return Foreseen(facts, "", cache, "the built-in generator", unpacks=facts.unpacked_bytes)
+    digest = combined_digest(facts.digests)
+    if facts.part_of:
+        whole = foresee(facts.part_of, sources)
+        unpacks = whole.unpacks + facts.unpacked_bytes
+        return Foreseen(facts, digest, cache, whole.origin or str(whole.folder), whole.downloads, unpacks)
+    origin, _, _ = next(_existing_sources(facts, sources, fetches=False))
+    downloads = facts.download_bytes if origin == facts.url else 0
+    return Foreseen(facts, digest, cache, origin, downloads, facts.unpacked_bytes)
+
+
 def _make_standin(facts: DatasetFacts, cache: Path) -> Arrays:
     log.info(f"generating the {facts.title}")
     store(facts, generate(facts), cache, "the built-in generator")
@@ -93,15 +131,21 @@ def _take_part(facts: DatasetFacts, whole: Arrays, cache: Path) -> Arrays:
 
 
 def _existing_sources(
-    facts: DatasetFacts, sources: DataSources
+    facts: DatasetFacts, sources: DataSources, fetches: bool = True
 ) -> Iterator[tuple[str, bool, Callable[[], dict[str, Split]]]]:
-    """Yield (origin, whether the user named it, function that reads it) of each source with the data set, best first."""
+    """Yield (origin, whether the user named it, function that reads it) of each source with the data set, best first.
+
+    fetches: False does not ask a mirror on the network; it is then taken to have the data set.
+    """
     mirror = sources.mirror
     for path in _existing_paths(facts, sources.data_dir):
         yield str(path), sources.data_dir_named, lambda path=path: read_source(facts, path)
     if mirror and is_url(mirror):
         for name in facts.archives or facts.folders:
             url = f"{mirror.rstrip('/')}/{name}"
+            if not fetches:
+                yield url, True, dict
+                continue
             with tempfile.TemporaryDirectory() as folder:
                 if path := _fetch(facts, url, Path(folder), optional=True):
                     yield url, True, lambda path=path, url=url: read_source(facts, path, url)
@@ -110,6 +154,9 @@ def _existing_sources(
             raise UserError(f"DATA_MIRROR={mirror} is not a folder: expected an existing folder or a URL")
         for path in _existing_paths(facts, Path(mirror)):
             yield str(path), True, lambda path=path: read_source(facts, path)
+    if not fetches:
+        yield facts.url, False, dict
+        return
     with tempfile.TemporaryDirectory() as folder:
 
         def read_official() -> dict[str, Split]:

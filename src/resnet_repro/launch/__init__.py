@@ -14,9 +14,9 @@ from resnet_repro.distributed import DistContext
 from resnet_repro.launch.job import Job, Outcome
 from resnet_repro.launch.options import ExecutorSpec, LaunchOptions
 from resnet_repro.launch.sharing import Load
-from resnet_repro.launch.slots import Slot
+from resnet_repro.launch.slots import Placement, Slot
 
-__all__ = ["Executor", "ExecutorSpec", "Job", "LaunchOptions", "Load", "Outcome", "Slot", "executor_for"]
+__all__ = ["Executor", "ExecutorSpec", "Job", "LaunchOptions", "Load", "Outcome", "Placement", "Slot", "executor_for"]
 
 
 class Executor(Protocol):
@@ -29,6 +29,11 @@ class Executor(Protocol):
     leaves: bool
     """Whether `execute` returns when the jobs are submitted, rather than when they have ended."""
 
+    @property
+    def placement(self) -> Placement:
+        """How runs are placed. Valid after `plan`."""
+        ...
+
     def plan(self, runs: int, load: Load | None = None) -> str:
         """Reserve slots for a number of runs. Returns a description: how many run at once, and where.
 
@@ -39,6 +44,7 @@ class Executor(Protocol):
     def execute(self, jobs: Sequence[Job], poll: Callable[[], None]) -> list[Outcome]:
         """Execute all jobs. Returns their outcomes, in the order of `jobs`.
 
+        With `LaunchOptions.dry_run`, logs what would be started, and the outcomes are "submitted".
         `poll` is called a few times per second, for a display. If `execute` ends early for any reason, its jobs end too,
         except for submitted jobs.
         """

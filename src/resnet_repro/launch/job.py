@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import shlex
 import signal
 import subprocess
 import time
@@ -16,6 +18,8 @@ from resnet_repro.processes import child_environment
 from resnet_repro.records.failures import NO_SPACE, no_space
 from resnet_repro.records.progress import STOPPED
 from resnet_repro.surroundings import ENVIRONMENT
+
+log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 20.0
@@ -91,6 +95,13 @@ class Job:
                 log.write(f"{line}\n")
         except OSError:
             self.lost.append(line)
+
+
+def say_commands(jobs: Sequence[Job], slot: Slot) -> list[Outcome]:
+    """Log the command of each job in a slot, as a line for a shell, and start nothing."""
+    for job in jobs:
+        log.info(f"{job.name}: {shlex.join(job.command(slot))}")
+    return ["submitted"] * len(jobs)
 
 
 def close(process: subprocess.Popen) -> None:

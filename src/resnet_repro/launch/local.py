@@ -12,10 +12,21 @@ from collections.abc import Callable, Sequence
 
 from resnet_repro.distributed import DistContext
 from resnet_repro.errors import UserError
-from resnet_repro.launch.job import POLL_SECONDS, Attempts, Interrupts, Job, Outcome, Patience, blocked, close, stop_all
+from resnet_repro.launch.job import (
+    POLL_SECONDS,
+    Attempts,
+    Interrupts,
+    Job,
+    Outcome,
+    Patience,
+    blocked,
+    close,
+    say_commands,
+    stop_all,
+)
 from resnet_repro.launch.options import ExecutorSpec
 from resnet_repro.launch.sharing import Load, Mps, offers_mps, runs_a_gpu, service_for
-from resnet_repro.launch.slots import Slot, one_of_group, parse_devices, plan_slots
+from resnet_repro.launch.slots import Placement, Slot, one_of_group, parse_devices, plan_slots
 from resnet_repro.parsing import plural
 from resnet_repro.records.failures import SAID
 
@@ -77,6 +88,8 @@ class LocalExecutor:
         def count(through_mps: bool) -> int:
             return self.options.slots or min(most, runs_a_gpu(load, memory, cores_per_gpu, through_mps))
 
+        if self.options.dry_run:
+            return count(offers_mps())
         self.mps = service_for(count(offers_mps()))
         return count(bool(self.mps.environment))
 
@@ -94,8 +107,15 @@ class LocalExecutor:
         return ", ".join(part for part in (devices, sharing, threads) if part)
 
     def execute(self, jobs: Sequence[Job], poll: Callable[[], None]) -> list[Outcome]:
+        if self.options.dry_run:
+            return say_commands(jobs, self.slots[0])
         # A faulting MPS client may end other clients, so their runs get at least one retry.
         return run_pool(jobs, self.slots, poll, max(self.options.retries, int(bool(self.mps.environment))))
+
+    @property
+    def placement(self) -> Placement:
+        slot = self.slots[0]
+        return Placement(len(self.slots), slot.threads * slot.processes, slot.share, slot.processes)
 
     def close(self) -> None:
         """End the MPS service, if `plan` started one."""

@@ -58,7 +58,7 @@ class LaunchOptions:
     setup: str | None = None
     """Slurm: shell lines to run before the command."""
     dry_run: bool = False
-    """Slurm: print the batch script and submit nothing."""
+    """Print what would be started, and start nothing: Slurm's batch scripts, otherwise the commands of the runs."""
 
     @property
     def is_local(self) -> bool:
@@ -68,11 +68,11 @@ class LaunchOptions:
         """Return the options. Raises UserError for a value or a combination that is invalid on every machine."""
         for field in fields(self):
             value: Any = getattr(self, field.name)
-            if field.name in ("executor", "devices") or value is None or value is False:
+            if field.name in ("executor", "devices", "dry_run") or value is None:
                 continue
             executors = _EXECUTORS_OF.get(field.name, ("slurm",))
             if self.executor not in executors:
-                given = "--dry-run (DRY_RUN=1)" if value is True else f"{field.name.upper()}={value}"
+                given = f"{field.name.upper()}={value}"
                 default = " (the default)" if self.is_local else ""
                 raise UserError(
                     f"{given} cannot be combined with EXECUTOR={self.executor}{default}: leave it out, or use "
@@ -196,7 +196,7 @@ def add_launch_flags(parser: argparse.ArgumentParser) -> None:
         ("setup", str, "slurm: shell lines before the run, e.g. 'module load cuda'"),
     ):  # fmt: skip
         group.add_argument(f"--{flag}", type=kind, help=text)
-    group.add_argument("--dry-run", action="store_true", help="slurm: print the script and submit nothing")
+    group.add_argument("--dry-run", action="store_true", help="print the runs' commands or scripts, and start nothing")
 
 
 def launch_options(flags: argparse.Namespace) -> LaunchOptions:

@@ -23,10 +23,21 @@ from typing import Any
 from urllib.parse import urlparse
 
 from resnet_repro.errors import UserError, os_reason
-from resnet_repro.launch.job import POLL_SECONDS, Attempts, Interrupts, Job, Outcome, Patience, blocked, close, stop
+from resnet_repro.launch.job import (
+    POLL_SECONDS,
+    Attempts,
+    Interrupts,
+    Job,
+    Outcome,
+    Patience,
+    blocked,
+    close,
+    say_commands,
+    stop,
+)
 from resnet_repro.launch.options import ExecutorSpec
 from resnet_repro.launch.sharing import UNKNOWN_MEMORY, Load, runs_a_gpu
-from resnet_repro.launch.slots import Slot, environment_of
+from resnet_repro.launch.slots import Placement, Slot, environment_of
 from resnet_repro.parsing import plural
 from resnet_repro.processes import child_environment
 
@@ -40,6 +51,7 @@ KINDS = {"auto": None, "cpu": "cpu", "cuda": "cuda"}
 class RayExecutor:
     """Executes runs on the cluster at RAY_ADDRESS, or on a cluster that it starts on this machine.
 
+    A dry run joins the cluster at RAY_ADDRESS, and starts none.
     Raises UserError if no cluster answers, if a run does not fit on any node, or if a node cannot read the runs' folder.
     """
 
@@ -50,9 +62,16 @@ class RayExecutor:
         if find_spec("ray") is None:
             raise UserError("EXECUTOR=ray needs the package ray, which is not installed: run make setup-ray")
         self.options, self.spread = options, spec.spread
-        self._join(os.environ.get("RAY_ADDRESS", ""), spec.name)
+        address = os.environ.get("RAY_ADDRESS", "")
+        self.ray: Any = None  # an optional package, so its types are not known
+        self.at_once = 0
+        if options.dry_run and address in ("", "local"):  # a run would start a cluster
+            self._find_room([_this_machine()])
+            self._settle([_facts_here(self.kind)], spec.precision)
+            return
+        self._join(address, spec.name)
         try:
-            self._find_room()
+            self._find_room([node for node in self.ray.nodes() if node["Alive"]])
             self._look_around(spec.runs_dir, spec.precision)
         except BaseException:
             self.close()
@@ -67,7 +86,7 @@ class RayExecutor:
         os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
         from resnet_repro.hardware import cpu_cores
 
-        self.ray = import_module("ray")  # an optional package, so its types are not known
+        self.ray = import_module("ray")
 
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "namespace": name}
         if not address:
@@ -81,9 +100,8 @@ class RayExecutor:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
             raise UserError(f"cannot join {cluster} ({reason}): check the address, or unset RAY_ADDRESS") from error
 
-    def _find_room(self) -> None:
-        """Set the kind of device, threads and GPUs of a run. Raises UserError if a run does not fit on any node."""
-        nodes = [node for node in self.ray.nodes() if node["Alive"]]
+    def _find_room(self, nodes: list[dict[str, Any]]) -> None:
+        """Set the kind of device, threads and GPUs of a run. Raises UserError if a run does not fit on any of the nodes."""
         with_gpus = [node for node in nodes if node["Resources"].get("GPU")]
         self.kind = KINDS[self.options.devices] or ("cuda" if with_gpus else "cpu")
         share = self.options.gpu_share
@@ -147,7 +165,11 @@ class RayExecutor:
             raise UserError(
                 f"RUNS_DIR={runs_dir} is not seen by node {', '.join(blind)}: use a folder that all nodes share"
             )
-        self.facts = [facts for *_, facts in answers]
+        self._settle([facts for *_, facts in answers], precision)
+
+    def _settle(self, facts: list[dict[str, Any]], precision: str) -> None:
+        """Set the facts of the nodes, and the precision of all runs."""
+        self.facts = facts
         native = {bool(facts.get("bf16")) for facts in self.facts}
         self.precision = precision if precision != "auto" else "bf16" if native == {True} else "fp32"
         if precision == "auto" and len(native) > 1:
@@ -159,11 +181,17 @@ class RayExecutor:
         """Describe how many runs the cluster can execute at once. Without GPU_SHARE, small runs share GPUs."""
         if self.may_share and load:
             self.gpus, self.threads = _shared(self.nodes, self.facts, runs, load, self.options.threads)
-        at_once = sum(_room(node, self.threads, self.gpus) for node in self.nodes)
+        at_once = self.at_once = sum(_room(node, self.threads, self.gpus) for node in self.nodes)
         names = ", ".join(sorted({str(facts["name"]) for facts in self.facts if facts.get("name")}))
         gpu = f"{self.gpus:.3g} GPU{f' ({names})' if names else ''}, " if self.gpus else ""
         nodes, threads = plural(len(self.nodes), "node"), plural(self.threads, "thread")
-        return f"{min(at_once, runs)} at once on {nodes} of a Ray cluster, {gpu}{threads} each"
+        cluster = "a Ray cluster" if self.ray else "a Ray cluster that starts on this machine"
+        return f"{min(at_once, runs)} at once on {nodes} of {cluster}, {gpu}{threads} each"
+
+    @property
+    def placement(self) -> Placement:
+        slot = self._slot()
+        return Placement(max(1, self.at_once), self.threads, slot.share, slot.processes)
 
     def execute(self, jobs: Sequence[Job], poll: Callable[[], None]) -> list[Outcome]:
         """Submit each job to Ray as soon as the jobs in its `after` are done, and wait for all jobs.
@@ -171,6 +199,8 @@ class RayExecutor:
         A job whose worker or node is lost restarts on another one. On SIGINT or SIGTERM all submitted jobs are
         cancelled: running jobs save and stop.
         """
+        if self.options.dry_run:
+            return say_commands(jobs, self._slot())
         ray = self.ray
         task = ray.remote(max_retries=LOSSES, num_cpus=self.threads, num_gpus=self.gpus)(_execute)
         outcomes: list[Outcome] = ["stopped"] * len(jobs)
@@ -219,7 +249,8 @@ class RayExecutor:
 
     def close(self) -> None:
         """Disconnect from the cluster. A cluster that was started here ends."""
-        self.ray.shutdown()
+        if self.ray:
+            self.ray.shutdown()
 
 
 # -- on the nodes ------------------------------------------------------------------------------------------------------
@@ -262,6 +293,19 @@ def _execute(job: Job, slot: Slot) -> tuple[Outcome, list[str]]:
 
 
 # -- helpers -----------------------------------------------------------------------------------------------------------
+
+
+def _this_machine() -> dict[str, Any]:
+    """This machine as a node of the cluster that a run starts on it."""
+    from resnet_repro.hardware import cpu_cores, gpu_count
+
+    return {"Resources": {"CPU": cpu_cores(), "GPU": gpu_count()}, "NodeManagerHostname": socket.gethostname()}
+
+
+def _facts_here(kind: str) -> dict[str, Any]:
+    from resnet_repro.hardware import facts
+
+    return facts(kind)
 
 
 def _check_answers(address: str) -> None:

@@ -41,6 +41,20 @@ class Slot:
     """Image-decoding processes for each training process."""
 
 
+@dataclass(frozen=True)
+class Placement:
+    """How an executor places runs, for estimates."""
+
+    at_once: int | None
+    """Runs at the same time. None: a queue decides."""
+    threads: int
+    """CPU threads of each run, over all of its processes."""
+    share: float = 1.0
+    """Each run's share of a device."""
+    devices: int = 1
+    """Devices of each run."""
+
+
 def parse_devices(
     devices: str, best: str, cuda_count: int, usable: Sequence[int] | None = None, trouble: str | None = None
 ) -> list[str]:

@@ -27,7 +27,7 @@ from resnet_repro.files import read_json, write_json
 from resnet_repro.launch.job import Job, Outcome
 from resnet_repro.launch.options import SIGNAL_SECONDS, ExecutorSpec
 from resnet_repro.launch.sharing import UNKNOWN_MEMORY, Load, runs_a_gpu
-from resnet_repro.launch.slots import Slot, environment_of
+from resnet_repro.launch.slots import Placement, Slot, environment_of
 from resnet_repro.parsing import plural
 from resnet_repro.records.progress import amend_progress, progress_of
 
@@ -83,6 +83,11 @@ class SlurmExecutor:
         nodes = f"{self.nodes} nodes with " if self.nodes > 1 else ""
         runs_per_element = f"{self.each} runs on " if self.each > 1 else ""
         return f"as a Slurm array, each element {runs_per_element}{nodes}{gpus}{plural(self.cores, 'thread')}"
+
+    @property
+    def placement(self) -> Placement:
+        tasks = self.nodes * max(1, self.gpus)
+        return Placement(None, self.threads * tasks, 1 / self.each, tasks)
 
     @property
     def cores(self) -> int:

@@ -72,21 +72,32 @@ def obtain(user_file: str | None, depth: int, folder: Path, mirror: str | None) 
     Returns None, and logs the reason, if torchvision's weights are not available. Raises UserError if `user_file` cannot be
     read as weights.
     """
-    if user_file is not None:
-        path = _weights_file(Path(user_file))
-        read_state(path)
-        return Weights(printable(path.name), path, file_sha256(path))
+    if at_hand := find(user_file, depth, folder, mirror):
+        return at_hand
     name, url = torchvision_weights(depth)
     file = url.rsplit("/", 1)[-1]
-    for path in _local_files(file, folder, mirror):
-        if _digest_matches_name(path):
-            return Weights(name, path, file_sha256(path))
-        log.info(f"skipped: {path} is not {name} (its digest differs)")
     for address in (*([f"{mirror.rstrip('/')}/{file}"] if mirror and is_url(mirror) else []), url):
         problem = _download(address, folder / file)
         if problem is None:
             return Weights(name, folder / file, file_sha256(folder / file))
         log.info(f"{name} not available from {address} ({problem})")
+    return None
+
+
+def find(user_file: str | None, depth: int, folder: Path, mirror: str | None) -> Weights | None:
+    """Return the weights that `obtain` returns without a download; None if this machine does not have them.
+
+    Raises UserError if `user_file` cannot be read as weights.
+    """
+    if user_file is not None:
+        path = _weights_file(Path(user_file))
+        read_state(path)
+        return Weights(printable(path.name), path, file_sha256(path))
+    name, url = torchvision_weights(depth)
+    for path in _local_files(url.rsplit("/", 1)[-1], folder, mirror):
+        if _digest_matches_name(path):
+            return Weights(name, path, file_sha256(path))
+        log.info(f"skipped: {path} is not {name} (its digest differs)")
     return None
 
 

@@ -40,7 +40,7 @@ def take_over(folder: Path, settings: RunSettings) -> str | None:
     if the arm has a parent or a search, or if a process trains in `folder`. Raises UserError if the folder cannot be
     written.
     """
-    identical = next((record for record in _records_of_arm(folder, settings) if _is_identical(record, settings)), None)
+    identical = identical_run(folder, settings)
     if identical is None:
         return None
     with _locked(folder) as is_free:
@@ -56,13 +56,7 @@ def take_up(folder: Path, settings: RunSettings) -> int | None:
     Returns the steps of the prefix. Returns None if no prefix is longer than the steps that the folder holds, or if a
     process trains in it. Raises UserError if the folder cannot be written.
     """
-    done = progress_of(folder).get("step") if (folder / CHECKPOINT).exists() else 0
-    if done is None:  # a checkpoint at an unknown step
-        return None
-    prefixes = [record for record in _records_of_arm(folder, settings) if _is_shorter_prefix(record, settings)]
-    longer = [record for record in prefixes if record.settings.stop_at > done]
-    longer.sort(key=lambda record: -record.settings.stop_at)
-    longest = next((record for record in longer if damage_of(record.folder / CHECKPOINT) is None), None)
+    longest = longest_prefix(folder, settings)
     if longest is None:
         return None
     with _locked(folder) as is_free:
@@ -70,6 +64,22 @@ def take_up(folder: Path, settings: RunSettings) -> int | None:
             _copy_prefix(longest, folder, settings)
             return longest.settings.stop_at
     return None
+
+
+def identical_run(folder: Path, settings: RunSettings) -> Record | None:
+    """The result of an identical run of another experiment or budget, which `take_over` copies; None if there is none."""
+    return next((record for record in _records_of_arm(folder, settings) if _is_identical(record, settings)), None)
+
+
+def longest_prefix(folder: Path, settings: RunSettings) -> Record | None:
+    """The longest finished prefix of the run's schedule with more steps than `folder` holds; None if there is none."""
+    done = progress_of(folder).get("step") if (folder / CHECKPOINT).exists() else 0
+    if done is None:  # a checkpoint at an unknown step
+        return None
+    prefixes = [record for record in _records_of_arm(folder, settings) if _is_shorter_prefix(record, settings)]
+    longer = [record for record in prefixes if record.settings.stop_at > done]
+    longer.sort(key=lambda record: -record.settings.stop_at)
+    return next((record for record in longer if damage_of(record.folder / CHECKPOINT) is None), None)
 
 
 @contextlib.contextmanager

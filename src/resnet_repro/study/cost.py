@@ -12,34 +12,49 @@ from resnet_repro.launch import Load
 from resnet_repro.launch.sharing import CONTEXT
 from resnet_repro.study.run import Run, net_of
 
+_COUNTED: dict[tuple[str, int, tuple[int, int, int]], dict[str, int]] = {}
+
 
 def expected_costs(runs: Sequence[Run], datasets: Mapping[str, DatasetFacts]) -> dict[str, float]:
     """The expected multiply-adds of each run, by the run's name. A backward pass counts as two forward passes.
 
     datasets: facts of the runs' data sets, by name.
     """
+    return {run.name: cost_of(run.settings, datasets[run.settings.dataset]) for run in runs}
+
+
+def cost_of(settings: RunSettings, facts: DatasetFacts) -> float:
+    """The expected multiply-adds of a run on a data set."""
+    return float(described(settings, facts)["multiply_adds"] * _images(settings, facts))
+
+
+def _images(settings: RunSettings, facts: DatasetFacts) -> int:
+    """The forward passes on one image to which a run amounts."""
     from resnet_repro.data.stream import EVALUATION_IMAGES
+
+    arm = settings.arm
+    train_images = min(facts.train_images, arm.recipe.train_images or facts.train_images)
+    if arm.features == "once":
+        return train_images + facts.test_images  # steps and scores then cost next to nothing
+    images = 3 * arm.recipe.batch_size * settings.stop_at
+    if settings.stretch is not None:
+        return images
+    evaluations = settings.stop_at // settings.evaluate_every
+    scored = settings.scored or Scored(max(EVALUATION_IMAGES, facts.test_images), train_images, facts.test_images)
+    images += min(scored.train, train_images) + min(scored.test, facts.test_images)
+    along = min(EVALUATION_IMAGES, scored.along, train_images) + min(scored.along, facts.test_images)
+    return images + evaluations * along
+
+
+def described(settings: RunSettings, facts: DatasetFacts) -> dict[str, int]:
+    """Size and cost of a run's network, as `complexity.describe` has them. Counted once for each network."""
     from resnet_repro.diagnostics.complexity import describe
 
-    per_image: dict[str, int] = {}
-    costs = {}
-    for run in runs:
-        settings, arm = run.settings, run.settings.arm
-        facts = datasets[settings.dataset]
-        if arm.name not in per_image:
-            per_image[arm.name] = describe(arm.model, facts.classes, _shape(settings, facts))["multiply_adds"]
-        images = 3 * arm.recipe.batch_size * settings.stop_at
-        train_images = min(facts.train_images, arm.recipe.train_images or facts.train_images)
-        if settings.stretch is None:
-            evaluations = settings.stop_at // settings.evaluate_every
-            scored = settings.scored or Scored(
-                max(EVALUATION_IMAGES, facts.test_images), train_images, facts.test_images
-            )
-            images += min(scored.train, train_images) + min(scored.test, facts.test_images)
-            along = min(EVALUATION_IMAGES, scored.along, train_images) + min(scored.along, facts.test_images)
-            images += evaluations * along
-        costs[run.name] = float(per_image[settings.arm.name] * images)
-    return costs
+    shape = shape_of(settings, facts)
+    key = (repr(settings.arm.model), facts.classes, shape)
+    if key not in _COUNTED:
+        _COUNTED[key] = describe(settings.arm.model, facts.classes, shape)
+    return _COUNTED[key]
 
 
 def heaviest(runs: Sequence[Run], datasets: Mapping[str, DatasetFacts]) -> Load:
@@ -54,14 +69,14 @@ def heaviest(runs: Sequence[Run], datasets: Mapping[str, DatasetFacts]) -> Load:
     for settings in {net_of(run.settings): run.settings for run in runs}.values():
         facts, model = datasets[settings.dataset], settings.arm.model
         batch = settings.arm.recipe.batch_size
-        costs = totals(layer_costs(build_on_meta(model, facts.classes), _shape(settings, facts)))
+        costs = totals(layer_costs(build_on_meta(model, facts.classes), shape_of(settings, facts)))
         operations = max(operations, costs["macs"] * batch)
         kept = 2 * costs["memory_kib"] / KIB_PER_NUMBER * batch * (2 if settings.precision == "bf16" else 4)
         memory = max(memory, CONTEXT + round(2 * kept))
     return Load(operations, memory)
 
 
-def _shape(settings: RunSettings, facts: DatasetFacts) -> tuple[int, int, int]:
+def shape_of(settings: RunSettings, facts: DatasetFacts) -> tuple[int, int, int]:
     """(C, H, W) of an image at the input of the run's network."""
     channels, height, width = facts.shape
     return channels, settings.resolution or height, settings.resolution or width

@@ -4,31 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 from rich.console import Console
 
 from resnet_repro.config.arm import COUNTED_SEED
 from resnet_repro.config.settings import FEWEST_CAPTURED
-from resnet_repro.data.catalogue import CATALOGUE
-from resnet_repro.design.budgets import Budget
-from resnet_repro.errors import UserError, os_reason
-from resnet_repro.launch import Executor, ExecutorSpec, Job, Outcome, executor_for
+from resnet_repro.launch import Executor, Job, Outcome
 from resnet_repro.launch.display import Display, ShownRun
-from resnet_repro.launch.process_group import Group, group_of
 from resnet_repro.parsing import plural
 from resnet_repro.records.failures import EndedRun
 from resnet_repro.records.layout import run_folder
 from resnet_repro.records.record import find_record
 from resnet_repro.records.resume import check_sources, is_counted
 from resnet_repro.study.cost import expected_costs, heaviest, with_descendants
-from resnet_repro.study.expand import counted_budget, runs_of
-from resnet_repro.study.inputs import check_parents, find_inputs
-from resnet_repro.study.request import Request, check_decoding
+from resnet_repro.study.expand import counted_budget
+from resnet_repro.study.prepare import check_request, executor_of, expanded, for_all_machines, group_for
+from resnet_repro.study.request import Request
 from resnet_repro.study.run import Run, missing_runs, tell_of_siblings
 from resnet_repro.tracking.mirror import Mirror
 from resnet_repro.training.count_network import count_network
@@ -55,28 +48,24 @@ class Study:
 def carry_out(request: Request, mirror: Mirror, console: Console) -> Study:
     """Train the missing runs of a request. Finished runs are not repeated; interrupted runs resume.
 
+    A dry run says what it would start, and starts and writes nothing.
     mirror: uploads the progress of the runs to W&B.
     Raises UserError before any run starts for invalid input and for folders that contain other runs, and at the end if a
     finished run started from weights that its retrained source no longer has.
     """
-    group = _group(request)
+    is_dry = request.launch.dry_run
+    group = group_for(request)
     is_main = group is None or group.dist.is_main
     if not is_main:
         logging.getLogger("resnet_repro").setLevel(logging.WARNING)
-    check_decoding(request)
-    _check_writable(request.runs_dir, "RUNS_DIR")
-    _check_writable(request.reports_dir, "REPORTS_DIR")
+    check_request(request)
     if request.experiment.is_counted:
         budget = counted_budget(request)
         return Study(budget, _count(request, budget))
-    if not request.launch.is_local:
-        request = _absolute(request)
-    with contextlib.closing(_executor(request, group)) as executor:
-        inputs = find_inputs(request)
-        budget = Budget.of(request.experiment, request.profile, inputs.dataset.facts.name).folder
-        runs = runs_of(request, budget, inputs, executor)
-        check_parents(request, runs)
-        pending = missing_runs(runs, reuse=is_main and not request.launch.dry_run, is_group=group is not None)
+    request = for_all_machines(request)
+    with contextlib.closing(executor_of(request, group)) as executor:
+        inputs, budget, runs = expanded(request, executor)
+        pending = missing_runs(runs, reuse=is_main and not is_dry, is_group=group is not None)
         counted = _count(request, budget) if is_main else []
         if done := len(runs) - len(pending):
             verb = "is" if done == 1 else "are"
@@ -93,7 +82,9 @@ def carry_out(request: Request, mirror: Mirror, console: Console) -> Study:
             placement = executor.plan(len(runs), heaviest(runs, datasets) if executor.kind == "cuda" else None)
             log.info(_plan_line(request, executor, pending, placement))
             jobs = [run.job(group.environment(runs.index(run)) if group else {}, is_main) for run in pending]
-            is_watched = is_main and not executor.leaves  # in a group, the main process shows the progress of all
+            is_watched = (
+                is_main and not executor.leaves and not is_dry
+            )  # in a group, the main process shows the progress of all
             if is_watched:
                 shown = [ShownRun(run.name, run.folder, costs[run.name]) for run in pending]
                 ended = _execute_watched(executor, jobs, shown, mirror, console)
@@ -113,7 +104,7 @@ def carry_out(request: Request, mirror: Mirror, console: Console) -> Study:
 def _count(request: Request, budget: str) -> list[EndedRun]:
     """Count the networks that have no record yet, or one without a metric of the experiment's claims.
 
-    Runs in this process, since counting takes little time.
+    Runs in this process, since counting takes little time. A dry run counts nothing.
     """
     name, networks = request.experiment.name, request.networks
     folders = [run_folder(request.runs_dir, name, budget, network.name, COUNTED_SEED) for network in networks]
@@ -122,17 +113,12 @@ def _count(request: Request, budget: str) -> list[EndedRun]:
     pending = [(network, folder) for network, folder in pairs if not is_counted(folder, network, metrics[network.name])]
     if pending:
         log.info(f"counting {plural(len(pending), 'network')}")
+    if request.launch.dry_run:
+        counted = {folder for _, folder in pairs} - {folder for _, folder in pending}
+        return [EndedRun(n.name, folder, "done" if folder in counted else "submitted") for n, folder in pairs]
     for network, folder in pending:
         count_network(folder, name, budget, network)
     return [EndedRun(network.name, folder, "done") for network, folder in pairs]
-
-
-def _absolute(request: Request) -> Request:
-    """The request with absolute paths, since other machines have another working directory."""
-    sources, mirror = request.sources, request.sources.mirror
-    mirror = str(Path(mirror).resolve()) if mirror and Path(mirror).is_dir() else mirror
-    sources = replace(sources, data_dir=sources.data_dir.resolve(), mirror=mirror)
-    return replace(request, runs_dir=request.runs_dir.resolve(), sources=sources)
 
 
 def _plan_line(request: Request, executor: Executor, pending: Sequence[Run], placement: str) -> str:
@@ -177,34 +163,3 @@ def _look_over(runs: Sequence[Run], outcomes: dict[str, Outcome]) -> None:
     for run in runs:
         if outcomes.get(run.name) == "failed":
             run.mark_failed()
-
-
-def _group(request: Request) -> Group | None:
-    """The group of processes that torchrun or srun started for this study; None if this process is alone.
-
-    Raises UserError if the study cannot use a group.
-    """
-    group = group_of(os.environ)
-    if group and not (request.experiment.spread and request.launch.is_local):
-        user = f"each run of {request.experiment.name}" if request.launch.is_local else "the executor"
-        needs = "uses one device" if request.launch.is_local else "starts the runs itself"
-        raise UserError(f"{group.dist.size} processes were started together, but {user} {needs}: start one process")
-    return group
-
-
-def _executor(request: Request, group: Group | None) -> Executor:
-    """The executor that the request selects. A process of a group executes its part of each run itself."""
-    name = f"{request.experiment.name}-{request.profile.name}"
-    decodes = request.dataset not in CATALOGUE and request.dataset != "auto"
-    spec = ExecutorSpec(request.launch, request.precision, request.runs_dir, name, request.experiment.spread, decodes)
-    return executor_for(spec, group.dist if group else None)
-
-
-def _check_writable(folder: Path, variable: str) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{secrets.token_hex(4)}.part"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(f"{variable}={folder} cannot be written ({os_reason(error)}); use another folder") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,22 +40,40 @@ class Inputs:
     """Pretrained weights; None if no arm needs them or if they are trained instead."""
 
 
-def find_inputs(request: Request) -> Inputs:
-    """Find the data and the weights of a request. Raises UserError if any are unavailable."""
-    dataset = _named_as_before(locate(request.dataset, request.experiment, request.sources), request)
+Locate = Callable[[str, DataSources, str | None], LocatedDataset]
+"""Locates a data set of the catalogue, with the arguments of `sources.obtain`."""
+FindWeights = Callable[[str | None, int, Path, str | None], pretrained.Weights | None]
+"""Finds weights, with the arguments of `pretrained.obtain`."""
+
+
+def obtained(name: str, sources: DataSources, default_name: str | None) -> LocatedDataset:
+    """Locate a data set of the catalogue, and obtain it if the cache lacks it. Raises UserError as `sources.obtain`."""
+    arrays = obtain(name, sources, default_name)
+    return LocatedDataset(arrays.facts, arrays.digest, arrays.folder)
+
+
+def find_inputs(
+    request: Request, locate_named: Locate = obtained, find_weights: FindWeights = pretrained.obtain
+) -> Inputs:
+    """Find the data and the weights of a request. Raises UserError if any are unavailable.
+
+    locate_named, find_weights: by default, what this machine lacks is downloaded and unpacked.
+    """
+    dataset = _named_as_before(locate(request.dataset, request.experiment, request.sources, locate_named), request)
     if dataset.facts.standin:
         log.info(f"STAND-IN DATA: {dataset.facts.title}; no claim about {request.experiment.dataset} is judged on it")
-    weights = weights_for(request)
+    weights = weights_for(request, find_weights)
     superfluous = backbone_arms(request.arms) if weights else set()
     arms = [arm for arm in request.arms if arm.name not in superfluous]
-    return Inputs(dataset, {arm.name: located_for(arm, dataset, request.sources) for arm in arms}, weights)
+    by_arm = {arm.name: located_for(arm, dataset, request.sources, locate_named) for arm in arms}
+    return Inputs(dataset, by_arm, weights)
 
 
-def locate(dataset: str, experiment: Experiment, sources: DataSources) -> LocatedDataset:
+def locate(dataset: str, experiment: Experiment, sources: DataSources, locate_named: Locate) -> LocatedDataset:
     """Locate a data set, given by a name of the catalogue or by a path to class folders.
 
     "auto" is the experiment's data set, or CIFAR-10 if that is ImageNet, or else a stand-in.
-    Raises UserError as `sources.obtain` and `folders.scan` do, and if the experiment cannot use the data set.
+    Raises UserError as `locate_named` and `folders.scan` do, and if the experiment cannot use the data set.
     """
     if names_folders(dataset):
         if not experiment.folders:
@@ -79,8 +97,7 @@ def locate(dataset: str, experiment: Experiment, sources: DataSources) -> Locate
             "(train/<class>/*, val/<class>/*)"
         )
     default = experiment.dataset if experiment.dataset in CATALOGUE else CIFAR10.name
-    arrays = obtain(dataset, sources, default)
-    return LocatedDataset(arrays.facts, arrays.digest, arrays.folder)
+    return locate_named(dataset, sources, default)
 
 
 def backbone_arms(arms: Sequence[Arm]) -> set[str]:
@@ -88,7 +105,7 @@ def backbone_arms(arms: Sequence[Arm]) -> set[str]:
     return {arm.start.arm for arm in arms if arm.start is not None and arm.start.how == "backbone"}
 
 
-def weights_for(request: Request) -> pretrained.Weights | None:
+def weights_for(request: Request, find: FindWeights) -> pretrained.Weights | None:
     """Find the pretrained weights that arms of the request start from; None if no arm needs them or an arm trains them.
 
     Raises UserError if the profile requires weights that are missing, or if their file is unusable.
@@ -102,7 +119,7 @@ def weights_for(request: Request) -> pretrained.Weights | None:
         return None
     depth = starting[0].model.options["depth"]
     folder, mirror = request.sources.data_dir / "weights", request.sources.mirror
-    if weights := pretrained.obtain(request.weights, depth, folder, mirror):
+    if weights := find(request.weights, depth, folder, mirror):
         net = build_on_meta(starting[0].model, classes=2)
         backbone = check_backbone(net, pretrained.read_state(weights.path, quiet=True), str(weights.path))
         pretrained.check_values(backbone, weights.path)
@@ -130,15 +147,14 @@ def _named_as_before(dataset: LocatedDataset, request: Request) -> LocatedDatase
     return replace(dataset, facts=replace(dataset.facts, name=earlier))
 
 
-def located_for(arm: Arm, located: LocatedDataset, sources: DataSources) -> LocatedDataset:
+def located_for(arm: Arm, located: LocatedDataset, sources: DataSources, locate_named: Locate) -> LocatedDataset:
     """Locate the data of an arm: its own data set or a stand-in if it names one, else the data set of the study.
 
     If the study uses a stand-in, so do all arms.
     """
     if arm.dataset is None or located.facts.standin or arm.dataset == located.facts.name:
         return located
-    arrays = obtain("auto", sources, arm.dataset)
-    return LocatedDataset(arrays.facts, arrays.digest, arrays.folder)
+    return locate_named("auto", sources, arm.dataset)
 
 
 def check_parents(request: Request, runs: Sequence[Run]) -> None:

@@ -51,6 +51,7 @@ from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.diagnostics_callback import DiagnosticsCallback
 from resnet_repro.training.execution import choose_graph, choose_kernels
 from resnet_repro.training.finish import RunInfo, finish, write_skipped
+from resnet_repro.training.gradient_check import ensure_right_gradients
 from resnet_repro.training.memory import choose_activations, peak_memory_mib
 from resnet_repro.training.monitor import Monitor
 from resnet_repro.training.start import Skip, first_weights, found_rate, pairing_key
@@ -63,7 +64,8 @@ def train(folder: Path, settings: RunSettings, execution: Execution, dist: DistC
     """Train one run and write its record. Returns "finished", "diverged", "skipped" or "stopped" (call again to resume).
 
     dist: processes that train the run together. All of them must call this; rank 0 writes the run's files.
-    Raises UserError if the data are not those of the settings, and OSError if the folder cannot be written.
+    Raises UserError if the data are not those of the settings or if the device computes wrong gradients, and OSError if
+    the folder cannot be written.
     """
     device = torch.device("cuda", dist.local_rank) if settings.device == "cuda" else torch.device(settings.device)
     if settings.device == "cpu":
@@ -79,6 +81,7 @@ def train(folder: Path, settings: RunSettings, execution: Execution, dist: DistC
     torch.backends.cudnn.benchmark = execution.memory_share == 1.0
     torch.backends.cudnn.allow_tf32 = False  # fp32 means float32, not TF32
     torch.backends.cuda.matmul.allow_tf32 = False
+    ensure_right_gradients(device, settings.precision)
     data = open_data(settings, Path(execution.data_folder), device, dist, execution.workers, execution.skip_broken)
     with _output_folder(folder, dist) as output:
         outcome = _train(folder, output, settings, execution, data)
