@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -19,6 +20,9 @@ from resnet_repro.interrupts import INTERRUPTED, raise_again
 from resnet_repro.launch.options import launch_options
 from resnet_repro.parsing import plural
 from resnet_repro.surroundings import check_matplotlibrc
+
+if TYPE_CHECKING:
+    from resnet_repro.report.write import Written
 
 DEFAULT_DATA_DIR = "data"
 
@@ -95,7 +99,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
                 unfinished = f"{plural(len(stopped), 'run')} {'is' if len(stopped) == 1 else 'are'} unfinished"
                 print(f"stopped: {unfinished}, run the same command to resume", file=sys.stderr)
             elif {"done"} <= outcomes <= {"done", "failed", "blocked"} and not options.no_report:
-                mirror.report = _write(experiment.name, study.budget, options, console, failed)
+                _, mirror.report = _write(experiment.name, study.budget, options, console, failed)
     if stopped:
         return INTERRUPTED
     if failed:
@@ -110,8 +114,8 @@ def _write(
     console: Console,
     failed: Sequence[str] = (),
     stem: str | None = None,
-):
-    """Write one report. Returns the part of it that the W&B mirror shows: group, budget, paths of figures by caption."""
+) -> tuple[Written, dict[str, Any]]:
+    """Write one report. Returns it, and the part that the W&B mirror shows: group, budget, paths of figures by caption."""
     from resnet_repro.design.registry import load_experiment
     from resnet_repro.report.write import write_report
 
@@ -119,11 +123,12 @@ def _write(
     written = write_report(load_experiment(name), budget, *folders, failed, stem)
     for line in written.lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    return {"group": name, "budget": budget, "images": {c: str(p) for c, p in written.images.items()}}
+    return written, {"group": name, "budget": budget, "images": {c: str(p) for c, p in written.images.items()}}
 
 
 def report(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.design.registry import load_experiment
+    from resnet_repro.report.csv_tables import without_runs, write_all
     from resnet_repro.report.summary import summary_content, write_summary
 
     check_matplotlibrc()
@@ -137,17 +142,20 @@ def report(options: argparse.Namespace, console: Console) -> int:
         raise UserError(
             f"RUNS_DIR={runs_dir} contains no finished runs{names}{budget}; run an experiment first, e.g. make {example}"
         )
+    studies = []
     for experiment in experiments:
         for rank, budget in enumerate(budgets[experiment.name]):
             stem = f"{experiment.name}-{budget}" if rank else None
-            _write(experiment.name, budget, options, console, stem=stem)
+            written, _ = _write(experiment.name, budget, options, console, stem=stem)
+            studies.append(written.study)
         if options.experiments and not budgets[experiment.name]:
             raise UserError(
                 f"RUNS_DIR={runs_dir} contains no finished runs of {experiment.name}; run make {experiment.name} first"
             )
     if not options.experiments:
-        content = summary_content(experiments, budgets, runs_dir)
-        for line in write_summary(content, Path(options.reports_dir)):
+        studies += [without_runs(experiment) for experiment in experiments if not budgets[experiment.name]]
+        content, reports_dir = summary_content(experiments, budgets, runs_dir), Path(options.reports_dir)
+        for line in (*write_summary(content, reports_dir), *write_all(studies, reports_dir)):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
     return 0
 
