@@ -232,6 +232,28 @@ def show_status(options: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def show_runs(options: argparse.Namespace, console: Console) -> int:
+    from resnet_repro.study.prune import delete, item_lines, prunable
+    from resnet_repro.study.storage import storage_lines
+
+    runs_dir, problems = existing_runs_dir(options), []
+    if options.yes and not options.prune:
+        raise UserError("YES=1 deletes only with PRUNE=1: expected both, e.g. make runs PRUNE=1 YES=1")
+    if options.prune:
+        items, notes = prunable(options.experiments, runs_dir)
+        lines = item_lines(items, notes, options.yes)
+        if options.yes and items:
+            gone, problems = delete(items)
+            lines.append(gone)
+    else:
+        lines = storage_lines(options.experiments, runs_dir)
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 1 if problems else 0
+
+
 def show_complexity(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.diagnostics.complexity import build_on_meta, format_shape, layer_costs, layer_lines
     from resnet_repro.models.catalogue import catalogued, parse_shape

@@ -40,7 +40,7 @@ def take_over(folder: Path, settings: RunSettings) -> str | None:
     if the arm has a parent or a search, or if a process trains in `folder`. Raises UserError if the folder cannot be
     written.
     """
-    identical = next((record for record in _records_of_arm(folder, settings) if _is_identical(record, settings)), None)
+    identical = next((record for record in _records_of_arm(folder, settings) if is_same_run(record, settings)), None)
     if identical is None:
         return None
     with _locked(folder) as is_free:
@@ -132,7 +132,7 @@ def _records_of_arm(folder: Path, settings: RunSettings) -> Iterator[Record]:
             yield record
 
 
-def _is_identical(record: Record, settings: RunSettings) -> bool:
+def is_same_run(record: Record, settings: RunSettings) -> bool:
     """Whether the run has the same settings, apart from experiment and budget, and still has its weights."""
     has_weights = record.weights_sha256 is None or (record.folder / WEIGHTS).exists()
     return has_weights and _trained_as(record, settings) == settings
@@ -144,6 +144,11 @@ def _is_shorter_prefix(record: Record, settings: RunSettings) -> bool:
     if prefix is None or record.status != "finished" or prefix >= settings.stop_at:
         return False
     return replace(_trained_as(record, settings), prefix=settings.prefix) == settings
+
+
+def continues(longer: Record, prefix: Record) -> bool:
+    """Whether `longer` is a finished run of the same schedule and seed that has gone further than the finished prefix."""
+    return longer.status == "finished" and longer.seed == prefix.seed and _is_shorter_prefix(prefix, longer.settings)
 
 
 def _trained_as(record: Record, settings: RunSettings) -> RunSettings:
