@@ -99,7 +99,7 @@ def claims(
         load_experiment(name)  # names the experiments that exist
     studies, met = [], set()
     for name in known:
-        if wanted is not None and name not in wanted:
+        if not _is_chosen(name, wanted):
             continue
         experiment = load_experiment(name)
         chosen = _budgets(root, name, _names(budgets), met)
@@ -127,7 +127,7 @@ def _budgets(root: Path, experiment: str, wanted: Collection[str] | None, met: s
 
     existing = budgets_with_records(root, experiment)
     met.update(existing)
-    return [budget for budget in existing if wanted is None or budget in wanted]
+    return [budget for budget in existing if _is_chosen(budget, wanted)]
 
 
 def _chosen(
@@ -138,23 +138,26 @@ def _chosen(
 ) -> list[Record]:
     """Return the records of the chosen runs, sorted by experiment, budget, arm and seed."""
     root = _root(folder)
-    wanted = dict(zip(KEYS, (_names(experiments), _names(budgets), _names(arms)), strict=False))
+    wanted = {"experiment": _names(experiments), "budget": _names(budgets), "arm": _names(arms)}
     met: dict[str, set[str]] = {kind: set() for kind in wanted}
     studies = sorted({path.parents[2] for path in root.glob("*/*/*/seed*/record.json")})
     records = []
     for study in studies:
-        names = {"experiment": study.parent.name, "budget": study.name}
-        for kind, name in names.items():
-            met[kind].add(name)
-        if any(wanted[kind] is not None and name not in wanted[kind] for kind, name in names.items()):
+        met["experiment"].add(study.parent.name)
+        met["budget"].add(study.name)
+        if not (_is_chosen(study.parent.name, wanted["experiment"]) and _is_chosen(study.name, wanted["budget"])):
             continue
         for record in only_trained(collect(root, study.parent.name, study.name)):
             met["arm"].add(record.arm)
-            if wanted["arm"] is None or record.arm in wanted["arm"]:
+            if _is_chosen(record.arm, wanted["arm"]):
                 records.append(record)
     for kind, chosen in wanted.items():
         _check_named(kind, chosen, met[kind], root)
     return records
+
+
+def _is_chosen(name: str, wanted: Collection[str] | None) -> bool:
+    return wanted is None or name in wanted
 
 
 def _check_named(kind: str, wanted: Collection[str] | None, met: Collection[str], root: Path) -> None:
@@ -194,7 +197,7 @@ def _pandas() -> Any:
     except ModuleNotFoundError as error:
         if error.name != "pandas":
             raise
-        raise UserError("tables need pandas, which is not installed: pip install 'resnet-repro[tables]'") from error
+        raise UserError("tables need pandas, which is not installed: pip install pandas") from error
     return pandas
 
 
