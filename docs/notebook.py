@@ -55,8 +55,7 @@ for panel, kind in zip(panels, ("plain", "resnet"), strict=True):
         panel.plot(steps["test_error"].dropna(), color=color, label=arm)
     panel.set(xlabel="iteration", title=kind)
     panel.legend()
-panels[0].set(ylabel="error (%), mean of three seeds", ylim=(0, 100))
-figure
+_ = panels[0].set(ylabel="error (%), mean of three seeds", ylim=(0, 100))
 
 # %% [markdown]
 # ## Claims

@@ -62,10 +62,8 @@ def test_the_last_cell_trains_quick(monkeypatch: pytest.MonkeyPatch, cells: dict
     assert [command[1:] for command in commands] in ([], [["-m", "resnet_repro.cli", "run", "degradation"]])
 
 
-@pytest.mark.skipif(find_spec("jupytext") is None, reason="jupytext is not installed (extra: notebook)")
 def test_jupytext_reads_it_as_a_notebook(tmp_path: Path) -> None:
-    import jupytext
-
+    jupytext = pytest.importorskip("jupytext", reason="jupytext is not installed (extra: notebook)")
     notebook = jupytext.read(NOTEBOOK)
     kinds = [cell.cell_type for cell in notebook.cells]
     assert kinds.count("code") == 7 and kinds.count("markdown") == 8

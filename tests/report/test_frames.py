@@ -105,7 +105,7 @@ def test_what_is_asked_for_wrongly_is_one_sentence(runs: Path, tmp_path: Path) -
         (lambda: resnet_repro.claims(runs, budgets="2000it"), "of budget '2000it': expected one of paper, quick$"),
         (lambda: resnet_repro.claims(runs, experiments="depht"), "unknown experiment 'depht': expected one of"),
         (
-            lambda: resnet_repro.claims(runs, leave_out="2"),
+            lambda: resnet_repro.claims(runs, leave_out="2"),  # type: ignore[arg-type]
             "invalid leave_out '2': expected a seed or seeds, e.g.",
         ),
     ):
