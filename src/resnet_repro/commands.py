@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -99,7 +99,9 @@ def run(options: argparse.Namespace, console: Console) -> int:
                 unfinished = f"{plural(len(stopped), 'run')} {'is' if len(stopped) == 1 else 'are'} unfinished"
                 print(f"stopped: {unfinished}, run the same command to resume", file=sys.stderr)
             elif {"done"} <= outcomes <= {"done", "failed", "blocked"} and not options.no_report:
-                _, mirror.report = _write(experiment.name, study.budget, options, console, failed)
+                written = _write(experiment.name, study.budget, options, console, failed)
+                images = {caption: str(path) for caption, path in written.images.items()}
+                mirror.report = {"group": experiment.name, "budget": study.budget, "images": images}
     if stopped:
         return INTERRUPTED
     if failed:
@@ -114,8 +116,8 @@ def _write(
     console: Console,
     failed: Sequence[str] = (),
     stem: str | None = None,
-) -> tuple[Written, dict[str, Any]]:
-    """Write one report. Returns it, and the part that the W&B mirror shows: group, budget, paths of figures by caption."""
+) -> Written:
+    """Write one report, and print its lines."""
     from resnet_repro.design.registry import load_experiment
     from resnet_repro.report.write import write_report
 
@@ -123,7 +125,7 @@ def _write(
     written = write_report(load_experiment(name), budget, *folders, failed, stem)
     for line in written.lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    return written, {"group": name, "budget": budget, "images": {c: str(p) for c, p in written.images.items()}}
+    return written
 
 
 def report(options: argparse.Namespace, console: Console) -> int:
@@ -142,17 +144,17 @@ def report(options: argparse.Namespace, console: Console) -> int:
         raise UserError(
             f"RUNS_DIR={runs_dir} contains no finished runs{names}{budget}; run an experiment first, e.g. make {example}"
         )
-    studies = []
+    written = []
     for experiment in experiments:
         for rank, budget in enumerate(budgets[experiment.name]):
             stem = f"{experiment.name}-{budget}" if rank else None
-            written, _ = _write(experiment.name, budget, options, console, stem=stem)
-            studies.append(written.study)
+            written.append(_write(experiment.name, budget, options, console, stem=stem))
         if options.experiments and not budgets[experiment.name]:
             raise UserError(
                 f"RUNS_DIR={runs_dir} contains no finished runs of {experiment.name}; run make {experiment.name} first"
             )
     if not options.experiments:
+        studies = [report.study for report in written]
         studies += [without_runs(experiment) for experiment in experiments if not budgets[experiment.name]]
         content, reports_dir = summary_content(experiments, budgets, runs_dir), Path(options.reports_dir)
         for line in (*write_summary(content, reports_dir), *write_all(studies, reports_dir)):
