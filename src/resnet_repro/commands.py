@@ -144,18 +144,21 @@ def report(options: argparse.Namespace, console: Console) -> int:
         raise UserError(
             f"RUNS_DIR={runs_dir} contains no finished runs{names}{budget}; run an experiment first, e.g. make {example}"
         )
-    written = []
+    written: dict[str, list[Written]] = {experiment.name: [] for experiment in experiments}
     for experiment in experiments:
         for rank, budget in enumerate(budgets[experiment.name]):
             stem = f"{experiment.name}-{budget}" if rank else None
-            written.append(_write(experiment.name, budget, options, console, stem=stem))
+            written[experiment.name].append(_write(experiment.name, budget, options, console, stem=stem))
         if options.experiments and not budgets[experiment.name]:
             raise UserError(
                 f"RUNS_DIR={runs_dir} contains no finished runs of {experiment.name}; run make {experiment.name} first"
             )
     if not options.experiments:
-        studies = [report.study for report in written]
-        studies += [without_runs(experiment) for experiment in experiments if not budgets[experiment.name]]
+        studies = [
+            study
+            for experiment in experiments
+            for study in [one.study for one in written[experiment.name]] or [without_runs(experiment)]
+        ]
         content, reports_dir = summary_content(experiments, budgets, runs_dir), Path(options.reports_dir)
         for line in (*write_summary(content, reports_dir), *write_all(studies, reports_dir)):
             console.print(line, highlight=False, markup=False, soft_wrap=True)

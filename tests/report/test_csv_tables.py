@@ -15,7 +15,7 @@ from resnet_repro.design.registry import load_experiment
 from resnet_repro.records.record import collect, only_trained
 from resnet_repro.report.csv_tables import Study, claims_once, study_of, without_runs, write_all, write_study
 from resnet_repro.report.frames import CURVES
-from resnet_repro.report.rows import CLAIMS, RUNS
+from resnet_repro.report.rows import CLAIMS, RUNS, run_rows
 from resnet_repro.report.summary import summary_content
 from resnet_repro.report.verdicts import judged
 from resnet_repro.report.write import budgets_with_records
@@ -117,8 +117,18 @@ def test_nothing_trained_leaves_no_table_of_runs(tmp_path: Path) -> None:
 def test_columns_are_documented() -> None:
     text = (REPO / "docs" / "python.md").read_text()
     for title, columns in (("runs", RUNS), ("curves", CURVES), ("claims", CLAIMS)):
-        section = text.partition(f"## Table of {title}\n")[2].partition("\n## ")[0]
+        section = re.split("\n##+ ", text.partition(f"## Table of {title}\n")[2])[0]
         assert dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", section, re.M)) == dict(columns)
+
+
+def test_further_metrics_of_the_reference_are_documented() -> None:
+    section = (REPO / "docs" / "python.md").read_text().partition("### Further metrics\n")[2].partition("\n## ")[0]
+    names = {name for row in re.findall(r"^\| (`.*?) \|", section, re.M) for name in re.findall(r"`(\w+)`", row)}
+    reference = REPO / "reports" / "reference"
+    folders = [path.parent.parent for path in sorted(reference.glob("*/*/*/seed0"))]
+    studies = {folder.parent.name: folder.name for folder in folders}
+    rows = [row for study in studies.items() for row in run_rows(only_trained(collect(reference, *study)))]
+    assert set().union(*rows) - set(RUNS) == names
 
 
 def test_every_run_of_the_reference_has_the_columns_of_curves() -> None:

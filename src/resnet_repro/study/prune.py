@@ -21,7 +21,7 @@ from resnet_repro.records.resume import prepared_settings
 from resnet_repro.records.reuse import continues, is_same_run
 from resnet_repro.records.state import run_state
 from resnet_repro.study.declared import is_declared
-from resnet_repro.study.storage import items_text, size_of, size_text
+from resnet_repro.study.storage import experiments_in, items_text, size_of, size_text
 from resnet_repro.surroundings import compiler_caches
 from resnet_repro.tracking.receipt import LOCK as UPLOAD_LOCK
 from resnet_repro.tracking.receipt import read_receipt
@@ -64,7 +64,7 @@ def prunable(names: Sequence[str], runs_dir: Path) -> tuple[list[Item], list[str
     for name in names:
         load_experiment(name)
     known, notes, runs = registry().files, [], []
-    for root in sorted(path for path in runs_dir.iterdir() if path.is_dir() and any(path.glob("*/*/seed*"))):
+    for root in (runs_dir / name for name in experiments_in(runs_dir)):
         if root.name not in known:
             notes.append(f"left alone: {root}, since no experiment of this name is known here")
             continue
@@ -203,8 +203,7 @@ def delete(items: Sequence[Item]) -> tuple[str, list[str]]:
     gone, problems = [], []
     for item in items:
         try:
-            if item.run is None or item.run.parent.is_dir():
-                gone += [item] if _delete(item) else []
+            gone += [item] if _delete(item) else []
         except OSError as error:
             problems.append(f"{item.path} cannot be deleted ({os_reason(error)}): check its permissions")
     busy = len(items) - len(gone) - len(problems)
@@ -215,7 +214,7 @@ def delete(items: Sequence[Item]) -> tuple[str, list[str]]:
 
 def _delete(item: Item) -> bool:
     """Delete an item while no process can start its run. Returns False if its run has become active. Raises OSError."""
-    if item.run is None:
+    if item.run is None or not item.run.is_dir():
         _remove(item.path)
         return True
     if _is_active(item.run):

@@ -20,16 +20,18 @@ def storage_lines(names: Sequence[str], runs_dir: Path) -> list[str]:
     """
     for name in names:
         if not (runs_dir / name).is_dir():
-            raise UserError(f"{runs_dir} has no runs of {name!r}: expected one of {', '.join(_experiments(runs_dir))}")
+            raise UserError(
+                f"{runs_dir} has no runs of {name!r}: expected one of {', '.join(experiments_in(runs_dir))}"
+            )
     rows, total = [], 0
-    for experiment in names or _experiments(runs_dir):
-        for budget in _folders(runs_dir / experiment):
+    for experiment in names or experiments_in(runs_dir):
+        for budget in folders_in(runs_dir / experiment):
             folders = list(budget.glob("*/seed*"))
             size = size_of(budget)
             ended = sum((folder / RECORD).exists() for folder in folders)
             rows.append((experiment, budget.name, str(len(folders)), str(ended), size_text(size)))
             total += size
-    others = [] if names else [f for f in _folders(runs_dir) if f.name not in _experiments(runs_dir)]
+    others = [] if names else [f for f in folders_in(runs_dir) if f.name not in experiments_in(runs_dir)]
     for folder in others:
         size = size_of(folder)
         rows.append((folder.name, "", "", "", size_text(size)))
@@ -40,12 +42,12 @@ def storage_lines(names: Sequence[str], runs_dir: Path) -> list[str]:
     return _aligned([HEADER, *rows])
 
 
-def _experiments(runs_dir: Path) -> list[str]:
+def experiments_in(runs_dir: Path) -> list[str]:
     """The names of the folders that hold runs."""
-    return [folder.name for folder in _folders(runs_dir) if any(folder.glob("*/*/seed*"))]
+    return [folder.name for folder in folders_in(runs_dir) if any(folder.glob("*/*/seed*"))]
 
 
-def _folders(folder: Path) -> list[Path]:
+def folders_in(folder: Path) -> list[Path]:
     """The visible folders inside a folder, sorted by name. Raises UserError if it cannot be read."""
     try:
         return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
