@@ -59,7 +59,7 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
     cases = "\n".join(f"      {quote(name)}) names={quote(' '.join(names))} ;;" for name, names in arms.items())
     own = [name for name, facts in CATALOGUE.items() if not (facts.part_of or facts.standin)]
     data = " ".join(["auto", *own, "standin"])
-    preamble = {"bash": BASH.format(cases=cases, data=data), "zsh": ZSH.format(cases=cases, data=data)}
+    preamble = {"bash": BASH, "zsh": ZSH}[shell].format(cases=cases, data=data)
     return shtab.complete(parser, shell=shell, preamble=preamble)
 
 
