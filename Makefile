@@ -6,7 +6,7 @@ FOLDERS := RUNS_DIR REPORTS_DIR
 VARIABLES := $(BUDGET) SEEDS ARMS DATASET DATA_DIR DATA_MIRROR $(FOLDERS) EXECUTOR DEVICES SLOTS RETRIES THREADS \
 	GPU_SHARE GPUS NODES PARTITION ACCOUNT TIME SIGNAL_SECONDS SBATCH SETUP PRECISION CHECKPOINT_SECONDS WANDB_MODE \
 	RESOLUTION WEIGHTS WORKERS BROKEN
-SWITCHES := DRY_RUN PLAN REFERENCE REGISTER UPGRADE
+SWITCHES := DRY_RUN PLAN REFERENCE REGISTER UPGRADE PRUNE YES
 
 # Values come from the command line of make and are taken as they are typed. Shells and job systems export names such as TIME
 # or SETUP for purposes of their own, so variables of the environment do not count; the console script itself reads DATA_MIRROR
@@ -53,7 +53,7 @@ LOCKED := --quiet --disable-pip-version-check --constraint constraints.txt
 EXPERIMENTS := $(subst _,-,$(notdir $(basename $(wildcard experiments/[a-z]*.py))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ray lock $(EXPERIMENTS) check report claims status sync curves list test test-fast test-cluster test-gpu \
+.PHONY: help setup setup-ray lock $(EXPERIMENTS) check report claims status runs sync curves list test test-fast test-cluster test-gpu \
 	test-faults lint benchmark benchmark-gpu clean
 .PHONY: environment
 
@@ -140,6 +140,10 @@ claims: $(READY) ## show every claim and what tests it (at once); REGISTER=1 add
 status: $(READY) ## show which runs have finished, run, are missing or failed (at once)
 	$(say_ignored)
 	@$(REPRO) status $(call flags,RUNS_DIR)
+
+runs: $(READY) ## show the disk space of runs (at once); PRUNE=1 lists what no report needs, PRUNE=1 YES=1 deletes it
+	$(say_ignored)
+	@$(REPRO) runs $(if $(call is_on,PRUNE),--prune )$(if $(call is_on,YES),--yes )$(call flags,RUNS_DIR)
 
 sync: $(READY) ## upload the runs that Weights & Biases does not have yet (seconds per run)
 	$(say_ignored)

@@ -1,6 +1,7 @@
 """Reproduction of the key experiments of *Deep Residual Learning*.
 
-`load_run` is imported on first use, because it imports torch.
+`load_run` returns a trained network; `runs`, `curves` and `claims` return tables (docs/python.md). They are imported on
+first use, because they import torch or pandas.
 """
 
 from resnet_repro.interrupts import end_at_once, is_command_line
@@ -12,6 +13,9 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # typing itself takes milliseconds to import
 if TYPE_CHECKING:
+    from resnet_repro.report.frames import claims as claims
+    from resnet_repro.report.frames import curves as curves
+    from resnet_repro.report.frames import runs as runs
     from resnet_repro.training.load import load_run as load_run
 
 
@@ -20,4 +24,19 @@ def __getattr__(name: str) -> object:
         from resnet_repro.training.load import load_run
 
         return load_run
+    if name in ("runs", "curves"):
+        from resnet_repro.report import frames
+
+        return getattr(frames, name)
+    if name == "claims":  # the wing, which can be called: importing any module of it sets this attribute
+        import importlib
+
+        return importlib.import_module("resnet_repro.claims")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _claims(*arguments: object, **options: object) -> object:
+    """The call of `resnet_repro.claims`."""
+    from resnet_repro.report import frames
+
+    return frames.claims(*arguments, **options)  # type: ignore[arg-type]

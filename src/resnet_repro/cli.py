@@ -95,6 +95,12 @@ def build_parser() -> argparse.ArgumentParser:
     status.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="names of experiments (default: all)")
     _add_runs_dir(status)
 
+    runs = add_command("runs", "show the disk space of runs, and delete what no report needs")
+    runs.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="names of experiments (default: all)")
+    runs.add_argument("--prune", action="store_true", help="list what can be deleted, with sizes and reasons")
+    runs.add_argument("--yes", action="store_true", help="with --prune: delete it")
+    _add_runs_dir(runs)
+
     complexity = add_command("complexity", "show the cost of a network by layer: memory, parameters, multiply-adds")
     complexity.add_argument("net", help="name of the network, e.g. alexnet, vgg-16 or resnet-50")
     complexity.add_argument(
@@ -115,6 +121,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     _add_runs_dir(add_command("sync", "upload the runs that Weights & Biases does not have yet"))
     add_command("list", "list the experiments")
+    completion = add_command("completion", "print completions for a shell")
+    completion.add_argument("shell", choices=("bash", "zsh"), help="bash or zsh")
     return parser
 
 
@@ -154,11 +162,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "run": commands.run,
             "report": commands.report,
             "status": commands.show_status,
+            "runs": commands.show_runs,
             "complexity": commands.show_complexity,
             "claims": commands.show_claims,
             "check": commands.check,
             "sync": commands.upload,
             "list": commands.list_experiments,
+            "completion": _print_completion,
         }
         if options.command != "run":
             raise_again()
@@ -179,6 +189,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             end_at_once()
         log.removeHandler(handler)
         log.setLevel(logging.NOTSET)
+
+
+def _print_completion(options: argparse.Namespace, console: Console) -> int:
+    from resnet_repro.completion import script
+
+    print(script(build_parser(), options.shell))
+    return 0
 
 
 def _check_working_directory() -> None:

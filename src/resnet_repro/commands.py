@@ -23,6 +23,7 @@ from resnet_repro.surroundings import check_matplotlibrc
 
 if TYPE_CHECKING:
     from resnet_repro.data.sources import DataSources
+    from resnet_repro.report.write import Written
     from resnet_repro.study.request import Request
 
 DEFAULT_DATA_DIR = "data"
@@ -120,7 +121,9 @@ def run(options: argparse.Namespace, console: Console) -> int:
                 unfinished = f"{plural(len(stopped), 'run')} {'is' if len(stopped) == 1 else 'are'} unfinished"
                 print(f"stopped: {unfinished}, run the same command to resume", file=sys.stderr)
             elif {"done"} <= outcomes <= {"done", "failed", "blocked"} and not (options.no_report or options.dry_run):
-                mirror.report = _write(experiment.name, study.budget, options, console, failed)
+                written = _write(experiment.name, study.budget, options, console, failed)
+                images = {caption: str(path) for caption, path in written.images.items()}
+                mirror.report = {"group": experiment.name, "budget": study.budget, "images": images}
     if stopped:
         return INTERRUPTED
     if failed:
@@ -146,8 +149,8 @@ def _write(
     console: Console,
     failed: Sequence[str] = (),
     stem: str | None = None,
-):
-    """Write one report. Returns the part of it that the W&B mirror shows: group, budget, paths of figures by caption."""
+) -> Written:
+    """Write one report, and print its lines."""
     from resnet_repro.design.registry import load_experiment
     from resnet_repro.report.write import write_report
 
@@ -155,11 +158,12 @@ def _write(
     written = write_report(load_experiment(name), budget, *folders, failed, stem)
     for line in written.lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    return {"group": name, "budget": budget, "images": {c: str(p) for c, p in written.images.items()}}
+    return written
 
 
 def report(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.design.registry import load_experiment
+    from resnet_repro.report.csv_tables import without_runs, write_all
     from resnet_repro.report.pages import facts_of, renew_pages
     from resnet_repro.report.summary import summary_content, write_summary
 
@@ -179,17 +183,23 @@ def report(options: argparse.Namespace, console: Console) -> int:
         raise UserError(
             f"RUNS_DIR={runs_dir} contains no finished runs{names}{budget}; run an experiment first, e.g. make {example}"
         )
+    written: dict[str, list[Written]] = {experiment.name: [] for experiment in experiments}
     for experiment in experiments:
         for rank, budget in enumerate(budgets[experiment.name]):
             stem = f"{experiment.name}-{budget}" if rank else None
-            _write(experiment.name, budget, options, console, stem=stem)
+            written[experiment.name].append(_write(experiment.name, budget, options, console, stem=stem))
         if options.experiments and not budgets[experiment.name]:
             raise UserError(
                 f"RUNS_DIR={runs_dir} contains no finished runs of {experiment.name}; run make {experiment.name} first"
             )
     if not options.experiments:
-        content = summary_content(experiments, budgets, runs_dir)
-        lines = write_summary(content, Path(options.reports_dir))
+        studies = [
+            study
+            for experiment in experiments
+            for study in [one.study for one in written[experiment.name]] or [without_runs(experiment)]
+        ]
+        content, reports_dir = summary_content(experiments, budgets, runs_dir), Path(options.reports_dir)
+        lines = [*write_summary(content, reports_dir), *write_all(studies, reports_dir)]
         if pages:
             lines += renew_pages(pages, facts_of(content, experiments, budgets, runs_dir))
         for line in lines:
@@ -267,6 +277,28 @@ def show_status(options: argparse.Namespace, console: Console) -> int:
     for line in status_lines(options.experiments, existing_runs_dir(options)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return 0
+
+
+def show_runs(options: argparse.Namespace, console: Console) -> int:
+    from resnet_repro.study.prune import delete, item_lines, prunable
+    from resnet_repro.study.storage import storage_lines
+
+    runs_dir, problems = existing_runs_dir(options), []
+    if options.yes and not options.prune:
+        raise UserError("YES=1 deletes only with PRUNE=1: expected both, e.g. make runs PRUNE=1 YES=1")
+    if options.prune:
+        items, notes = prunable(options.experiments, runs_dir)
+        lines = item_lines(items, notes, options.yes)
+        if options.yes and items:
+            gone, problems = delete(items)
+            lines.append(gone)
+    else:
+        lines = storage_lines(options.experiments, runs_dir)
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 1 if problems else 0
 
 
 def show_complexity(options: argparse.Namespace, console: Console) -> int:

@@ -22,6 +22,7 @@ _IN_ASCII = {
     "₁": "1", "₂": "2", "β": "beta", "ε": "epsilon", "σ": "sigma", "━": "-", "╸": "-", "╺": "-",
 }  # fmt: skip
 _HANDLER = "resnet-repro-ascii"
+_OF_A_PROCESSOR = re.compile(r"[a-z0-9_]+-[0-9a-f]{12}")  # as `training.compilation.instruction_set` names subfolders
 
 
 def make_independent(encoding: str | None = None) -> None:
@@ -71,3 +72,25 @@ def check_matplotlibrc() -> None:
         raise UserError(
             f"{MATPLOTLIBRC.absolute()} cannot be read by matplotlib ({error}): repair or remove it, or work in another folder"
         ) from error
+
+
+def compiler_cache() -> Path:
+    """The folder of Inductor's cache, which all programs of the user share."""
+    import getpass
+    import tempfile
+
+    # Repeats Inductor's default folder: importing it takes seconds.
+    try:
+        user = re.sub(r'[\\/:*?"<>|]', "_", getpass.getuser())
+    except (KeyError, OSError):  # a container's user without a name
+        user = str(os.getuid())
+    return Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or Path(tempfile.gettempdir(), f"torchinductor_{user}"))
+
+
+def compiler_caches() -> list[Path]:
+    """This project's parts of Inductor's cache, one for each processor."""
+    try:
+        folders = sorted(path for path in compiler_cache().iterdir() if path.is_dir() and not path.is_symlink())
+    except OSError:
+        return []
+    return [path for path in folders if _OF_A_PROCESSOR.fullmatch(path.name)]

@@ -53,6 +53,17 @@ def test_make_variables_become_values_of_flags() -> None:
     assert make("-n", "degradation", "DRY_RUN=0", "WANDB_MODE=").splitlines()[-1].endswith(" run degradation ")
 
 
+def test_runs_are_pruned_only_with_two_switches() -> None:
+    lines = {
+        switches: make("-n", "runs", *switches.split()).splitlines()[-1]
+        for switches in ("", "PRUNE=1", "PRUNE=1 YES=1")
+    }
+    assert [line.partition("resnet-repro ")[2].strip() for line in lines.values()] == [
+        "runs", "runs --prune", "runs --prune --yes",
+    ]  # fmt: skip
+    assert make("-n", "runs", "PRUNE=0", "RUNS_DIR=a b").splitlines()[-1].endswith("runs --runs-dir 'a b'")
+
+
 def write_program(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)

@@ -74,7 +74,7 @@ def test_an_arm_has_one_precision_over_the_seeds(name: str, budget: str) -> None
 
 def test_no_weights_no_logs_and_no_data_are_kept() -> None:
     kept = {path.suffix for path in REFERENCE.rglob("*") if path.is_file()}
-    assert kept <= {".json", ".csv", ".pdf", ".png", ".svg", ".md"}, kept
+    assert kept <= {".json", ".csv", ".tex", ".pdf", ".png", ".svg", ".md"}, kept
     assert max(path.stat().st_size for path in REFERENCE.rglob("*.*")) < 1_000_000
 
 

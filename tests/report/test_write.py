@@ -67,7 +67,8 @@ def test_report_is_reproducible_byte_for_byte(degradation: Experiment, paper_run
     written = [write_report(degradation, "paper", paper_runs, tmp_path / name) for name in ("a", "b")]
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
     figures = {f"degradation-{figure.name}.{end}" for figure in degradation.figures for end in ("pdf", "png", "svg")}
-    assert set(names) == {"degradation.pdf"} | figures
+    tables = {"degradation.tex", "degradation-runs.csv", "degradation-claims.csv"}
+    assert set(names) == {"degradation.pdf"} | figures | tables
     for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
     assert written[0].images["error_curves"] == tmp_path / "a" / "degradation-error_curves.png"

@@ -25,7 +25,7 @@ def state_of(folder: Path, settings: RunSettings) -> str:
     Raises UserError if the folder holds a run with other settings, or a damaged record or checkpoint.
     """
     record = find_record(folder)
-    stored = record.settings if record else _prepared(folder)
+    stored = record.settings if record else prepared_settings(folder)
     if stored is None:
         if (folder / CHECKPOINT).exists():
             raise UserError(f"{folder} holds a checkpoint but no {RUN}: delete {folder} to train this run again")
@@ -106,8 +106,8 @@ def digests_in(budget: Path) -> set[str]:
     return digests
 
 
-def _prepared(folder: Path) -> RunSettings | None:
-    """The settings of a run that has not ended; None if it was not started."""
+def prepared_settings(folder: Path) -> RunSettings | None:
+    """The settings of a run that has not ended; None if it was not started. Raises UserError for a damaged run.json."""
     run = read_json(folder / RUN)
     if run is None:
         return None

@@ -68,7 +68,7 @@ def take_up(folder: Path, settings: RunSettings) -> int | None:
 
 def identical_run(folder: Path, settings: RunSettings) -> Record | None:
     """The result of an identical run of another experiment or budget, which `take_over` copies; None if there is none."""
-    return next((record for record in _records_of_arm(folder, settings) if _is_identical(record, settings)), None)
+    return next((record for record in _records_of_arm(folder, settings) if is_same_run(record, settings)), None)
 
 
 def longest_prefix(folder: Path, settings: RunSettings) -> Record | None:
@@ -142,7 +142,7 @@ def _records_of_arm(folder: Path, settings: RunSettings) -> Iterator[Record]:
             yield record
 
 
-def _is_identical(record: Record, settings: RunSettings) -> bool:
+def is_same_run(record: Record, settings: RunSettings) -> bool:
     """Whether the run has the same settings, apart from experiment and budget, and still has its weights."""
     has_weights = record.weights_sha256 is None or (record.folder / WEIGHTS).exists()
     return has_weights and _trained_as(record, settings) == settings
@@ -154,6 +154,11 @@ def _is_shorter_prefix(record: Record, settings: RunSettings) -> bool:
     if prefix is None or record.status != "finished" or prefix >= settings.stop_at:
         return False
     return replace(_trained_as(record, settings), prefix=settings.prefix) == settings
+
+
+def continues(longer: Record, prefix: Record) -> bool:
+    """Whether `longer` is a finished run of the same schedule and seed that has gone further than the finished prefix."""
+    return longer.status == "finished" and longer.seed == prefix.seed and _is_shorter_prefix(prefix, longer.settings)
 
 
 def _trained_as(record: Record, settings: RunSettings) -> RunSettings:

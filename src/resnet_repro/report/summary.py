@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from resnet_repro.claims.claim import Claim
-from resnet_repro.claims.comparisons import Exact
 from resnet_repro.claims.explanations import explanations
 from resnet_repro.claims.grade import KINDS
 from resnet_repro.claims.judge import Judgement, rule_for
@@ -22,6 +21,7 @@ from resnet_repro.records.record import AnyRecord, Record, collect, only_trained
 from resnet_repro.report.banners import has_substitute_weights, schedules
 from resnet_repro.report.content import COUNTED, bounds, effect, grade_words, published_effect
 from resnet_repro.report.markdown import summary_page
+from resnet_repro.report.rows import least_certain
 from resnet_repro.report.statements import PAGE as STATEMENTS_PAGE
 from resnet_repro.report.statements import statements_page
 from resnet_repro.report.typeset import ABSENT, all_printable, can_typeset, typeset
@@ -65,7 +65,7 @@ def summary_content(
 
     budgets: {experiment: its budgets}, with those on the experiment's own data first, then by length, longest first.
     Experiments without a budget are listed as not run. "experiments" has the verdicts of every budget; "claims" and
-    "counts" have each claim once, as chosen by `_counting`. Raises UserError if a record is damaged.
+    "counts" have each claim once, as chosen by `counting`. Raises UserError if a record is damaged.
     """
     sections, standins, substitutes = [], [], []
     for experiment in experiments:
@@ -85,7 +85,7 @@ def summary_content(
             claims = [_absent_row(claim) for claim in experiment.claims]
             line = f"not run: {Budget.parse(experiment.profiles[0].name).command(experiment)}"
             sections.append(_section(experiment, line, "", None, claims))
-    claims = _counting(sections)
+    claims = counting(sections)
     return {
         "title": "Every claim and its verdict",
         "source": "He15, He16, and lecture notes and blog posts about them",
@@ -134,7 +134,7 @@ def _section(
     return about | {"budget": budget, "steps": steps, "ran": ran, "claims": claims}
 
 
-def _counting(sections: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def counting(sections: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return every claim once, with the verdict that counts; the choice never depends on the outcome.
 
     It is the verdict at the longest budget that could decide the claim, otherwise at the longest at which it was seen
@@ -205,7 +205,7 @@ def _judged_row(judgement: Judgement) -> dict[str, Any]:
         "reason": judgement.reason,
         **_shown_comparison(judgement),
         "seeds": _seeds(judgement),
-        "weight": _weight(judgement),
+        "weight": weight(judgement),
     }
 
 
@@ -219,7 +219,8 @@ def _seeds(judgement: Judgement) -> str:
     return text if seeds == [claim.seeds] or not seeds[-1] else f"{text} ({claim.seeds} planned)"
 
 
-def _weight(judgement: Judgement) -> int:
+def weight(judgement: Judgement) -> int:
+    """Return the precedence of a verdict among budgets, 0 first."""
     if judgement.verdict in ("seen once", "not seen"):
         return SEEN
     decided = judgement.verdict in ("supported", "contradicted")
@@ -231,23 +232,17 @@ def _shown_comparison(judgement: Judgement) -> dict[str, str]:
 
     For several counted comparisons: how many hold, and their numbers.
     """
-    pairs = [
-        (comparison, part)
-        for comparison, part in zip(judgement.claim.test, judgement.parts, strict=True)
-        if part.interval is not None
-    ]
-    if not pairs:
+    parts = [part for part in judgement.parts if part.interval is not None]
+    if not parts:
         return _cells(judgement.parts[0]) | {"effect": "no runs"}
-    if len(pairs) == 1:
-        return _cells(pairs[0][1])
+    if len(parts) == 1:
+        return _cells(parts[0])
     if judgement.claim.exact:
-        parts = [part for _, part in pairs]
         held = sum(part.verdict == "supported" for part in parts)
         words = f"{held} of {len(parts)} hold" + _numbers(parts)
         return {"quantity": "counts and ratios", "claimed": "–", "effect": words, "interval": "–", "published": "–"}
-    weakest = min((c.support(part), i, part) for i, (c, part) in enumerate(pairs) if not isinstance(c, Exact))[2]
-    cells = _cells(weakest)
-    return cells | {"quantity": f"{cells['quantity']}, least certain of {len(pairs)}"}
+    cells = _cells(judgement.parts[least_certain(judgement)])
+    return cells | {"quantity": f"{cells['quantity']}, least certain of {len(parts)}"}
 
 
 def _cells(part: Part) -> dict[str, str]:

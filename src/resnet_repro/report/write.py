@@ -18,6 +18,8 @@ from resnet_repro.records.record import collect, only_counted, only_trained
 from resnet_repro.report.banners import is_other_data, schedules
 from resnet_repro.report.console import error_lines, verdict_lines
 from resnet_repro.report.content import build_content
+from resnet_repro.report.csv_tables import Study, study_of, write_study
+from resnet_repro.report.latex import latex
 from resnet_repro.report.network_tables import write_csv_tables
 from resnet_repro.report.typeset import ABSENT, can_typeset, query, typeset
 from resnet_repro.report.verdicts import judged
@@ -34,6 +36,8 @@ LEAST, MOST = 0.6, 1.4  # range of a figure's height relative to its own; on a f
 class Written:
     """The output of a report."""
 
+    study: Study
+    """The rows of its tables of runs and claims."""
     lines: list[str] = field(default_factory=list)
     """Lines for the console."""
     pdf: Path | None = None
@@ -64,7 +68,8 @@ def write_report(
 ) -> Written:
     """Judge the claims, draw the figures as PDF, SVG and PNG, and write `reports_dir/<experiment>.pdf`.
 
-    An experiment that only counts also gets its tables as CSV files. failed: names of the runs whose process failed.
+    Beside it: the numbers as LaTeX (`latex`), and runs and claims as CSV (`csv_tables`). An experiment that only counts
+    also gets its tables as CSV files. failed: names of the runs whose process failed.
     stem: prefix of the file names; default: the experiment's name.
     Raises UserError if there are no records or the folder cannot be written.
     """
@@ -84,7 +89,8 @@ def write_report(
     context = Context(trained, longest, not is_other_data(experiment, trained), counted)
     judgements = judged(experiment, records)
     stem = stem or experiment.name
-    written = Written()
+    study = study_of(experiment, budget, records, judgements)
+    written = Written(study)
     try:
         reports_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=reports_dir, prefix=f".{experiment.name}-") as folder:
@@ -101,10 +107,13 @@ def write_report(
                 written.pdf = reports_dir / f"{stem}.pdf"
             else:
                 written.lines.append(ABSENT)
+            source = latex(experiment, content, judgements, stem)
+            (Path(folder) / f"{experiment.name}.tex").write_text(source, encoding="utf-8")
+            write_study(study, Path(folder) / experiment.name)
             if experiment.is_counted:
                 write_csv_tables(experiment, counted, Path(folder))
             for file in Path(folder).iterdir():
-                if file.suffix in (".pdf", ".svg", ".png", ".csv"):
+                if file.suffix in (".pdf", ".svg", ".png", ".csv", ".tex"):
                     file.replace(reports_dir / f"{stem}{file.name.removeprefix(experiment.name)}")
     except OSError as error:
         raise UserError(

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import fcntl
-import getpass
 import hashlib
 import os
-import re
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -26,6 +23,7 @@ from resnet_repro.diagnostics.complexity import describe
 from resnet_repro.errors import in_a_line
 from resnet_repro.hardware import device_name
 from resnet_repro.models.heads import training_loss
+from resnet_repro.surroundings import compiler_cache
 from resnet_repro.training.captured import cuda_graph
 
 MOST_LAYERS = 200  # compile time grows faster than the number of layers: 1,202 layers take at least half an hour
@@ -108,13 +106,7 @@ def use_own_cache() -> Path:
     Kernels compiled for one instruction set give NaN or corrupt memory under another, and Inductor's cache does not
     distinguish them. Machines with a shared home directory therefore get subfolders of one cache.
     """
-    # Repeats Inductor's default folder: importing it takes seconds.
-    try:
-        user = re.sub(r'[\\/:*?"<>|]', "_", getpass.getuser())
-    except (KeyError, OSError):  # a container's user without a name
-        user = str(os.getuid())
-    default = Path(tempfile.gettempdir(), f"torchinductor_{user}")
-    cache = Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or default)
+    cache = compiler_cache()
     subfolder = instruction_set()
     if cache.name != subfolder:
         cache /= subfolder
