@@ -95,7 +95,9 @@ def test_figures_are_legible_in_print(name: str, tmp_path: Path) -> None:
         with report_style():
             drawn = spec.draw(context)
             assert drawn is not None
-            figure = drawn[0]
+            figure = drawn.figure
+            assert any(sign.isdigit() for sign in drawn.alternative) and drawn.alternative != drawn.caption, spec.name
+            assert drawn.alternative.endswith(".") and len(drawn.alternative) < 2_000, spec.name
             FigureCanvasAgg(figure).draw()
             small = {
                 text.get_text()

@@ -24,7 +24,7 @@ from resnet_repro.report.headline import PLACE, values_of
 from resnet_repro.report.markdown import summary_page
 from resnet_repro.report.summary import ORDER, summary_content
 from resnet_repro.report.verdicts import judged, results_of
-from resnet_repro.report.why import FIGURES, why_content, why_page
+from resnet_repro.report.why import shown_figures, why_content, why_page
 
 # Compressed before such schedules began slowly: at the published rate from the first step.
 AT_FULL_RATE = {
@@ -87,8 +87,8 @@ def test_the_summary_is_that_of_the_records(content: dict) -> None:
 
 def test_the_page_of_explanations_is_that_of_the_records(content: dict) -> None:
     page = (REFERENCE / "why.md").read_text()
-    figures = {f"{name}.png": caption for name, caption in FIGURES if f"]({name}.png)" in page}
-    assert page == why_page(why_content(explanations(), content["claims"]), figures), (
+    figures = {f"{name}.png": texts for name, texts in shown_figures(REFERENCE).items() if f"]({name}.png)" in page}
+    assert page == why_page(why_content(explanations(), content["claims"], content["date"]), figures), (
         "make report REFERENCE=1 renews it"
     )
 
@@ -111,7 +111,7 @@ def test_the_readme_shows_what_quick_prints() -> None:
     experiment = load_experiment("degradation")
     records = [record for record in records_of("degradation", "quick") if record.seed == 0]
     judgements = judged(experiment, records)
-    answers = build_content(experiment, "quick", records, judgements, [], [])["answers"]
+    answers = build_content(experiment, "quick", records, judgements, {}, [])["answers"]
     lines = [*verdict_lines(judgements), *error_lines(experiment, records), *answers, "report: reports/degradation.pdf"]
     assert "\n".join(["```text", *lines, "```"]) in (REPO / "README.md").read_text()
 

@@ -24,7 +24,7 @@ from resnet_repro.report.content import COUNTED, bounds, effect, grade_words, pu
 from resnet_repro.report.markdown import summary_page
 from resnet_repro.report.statements import PAGE as STATEMENTS_PAGE
 from resnet_repro.report.statements import statements_page
-from resnet_repro.report.typeset import ABSENT, all_printable, can_typeset, typeset
+from resnet_repro.report.typeset import ABSENT, all_printable, can_typeset, date_of, typeset
 from resnet_repro.report.verdicts import judged
 from resnet_repro.report.what_was_run import all_of
 from resnet_repro.report.why import why_content, write_why
@@ -46,7 +46,8 @@ def write_summary(content: dict[str, Any], reports_dir: Path) -> list[str]:
         (reports_dir / PAGE).write_text(summary_page(all_printable(content)), encoding="utf-8")
         page = statements_page(statements(), content["claims"])
         (reports_dir / STATEMENTS_PAGE).write_text(page, encoding="utf-8")
-        write_why(why_content(explanations(), content["claims"]), reports_dir, with_pdf=shown == PDF)
+        about_why = why_content(explanations(), content["claims"], content["date"])
+        write_why(about_why, reports_dir, with_pdf=shown == PDF)
         if shown == PDF:
             with tempfile.TemporaryDirectory(dir=reports_dir, prefix=".summary-") as folder:
                 typeset("summary.typ", content, Path(folder), PDF)
@@ -67,11 +68,12 @@ def summary_content(
     Experiments without a budget are listed as not run. "experiments" has the verdicts of every budget; "claims" and
     "counts" have each claim once, as chosen by `_counting`. Raises UserError if a record is damaged.
     """
-    sections, standins, substitutes = [], [], []
+    sections, standins, substitutes, times = [], [], [], []
     for experiment in experiments:
         for budget in budgets.get(experiment.name, ()):
             records = collect(runs_dir, experiment.name, budget)
             trained = only_trained(records)
+            times += [record.finished_at for record in records]
             if any(r.dataset.standin for r in trained):
                 standins.append(experiment.name)
             if any(has_substitute_weights(r) for r in trained):
@@ -88,6 +90,7 @@ def summary_content(
     claims = _counting(sections)
     return {
         "title": "Every claim and its verdict",
+        "date": date_of(times),
         "source": "He15, He16, and lecture notes and blog posts about them",
         "banners": [
             f"{what} in {', '.join(dict.fromkeys(names))}: {means}"

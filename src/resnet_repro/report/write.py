@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from resnet_repro.design.budgets import Budget
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.errors import UserError, os_reason
-from resnet_repro.figures.figure import Context
+from resnet_repro.figures.alternative import ENTRY
+from resnet_repro.figures.figure import Context, Drawing
 from resnet_repro.figures.style import report_style
 from resnet_repro.records.layout import RECORD
 from resnet_repro.records.record import collect, only_counted, only_trained
@@ -90,12 +91,11 @@ def write_report(
         with tempfile.TemporaryDirectory(dir=reports_dir, prefix=f".{experiment.name}-") as folder:
             with report_style():
                 drawn = _draw(experiment, context)
-                captions = [(name, caption) for name, (_, caption) in drawn.items()]
-                content = build_content(experiment, budget, records, judgements, captions, failed)
+                content = build_content(experiment, budget, records, judgements, drawn, failed)
                 if can_typeset() and drawn:
-                    _fit_to_page_one(next(iter(drawn.values()))[0], content, Path(folder))
-                for name, (figure, _) in drawn.items():
-                    _save(figure, Path(folder) / f"{experiment.name}-{name}")
+                    _fit_to_page_one(next(iter(drawn.values())).figure, content, Path(folder))
+                for name, drawing in drawn.items():
+                    _save(drawing, Path(folder) / f"{experiment.name}-{name}")
             if can_typeset():
                 typeset(TEMPLATE, content, Path(folder), f"{experiment.name}.pdf")
                 written.pdf = reports_dir / f"{stem}.pdf"
@@ -117,8 +117,8 @@ def write_report(
     return written
 
 
-def _draw(experiment: Experiment, context: Context) -> dict[str, tuple[Figure, str]]:
-    """Return {name: (figure, caption)} of the figures for which there are data."""
+def _draw(experiment: Experiment, context: Context) -> dict[str, Drawing]:
+    """Return {name: figure with its texts} of the figures for which there are data."""
     drawn = {spec.name: spec.draw(context) for spec in experiment.figures}
     return {name: result for name, result in drawn.items() if result is not None}
 
@@ -134,7 +134,9 @@ def _fit_to_page_one(figure: Figure, content: Mapping[str, Any], folder: Path) -
     figure.set_size_inches(width, min(max(fitted, LEAST * height), MOST * height))
 
 
-def _save(figure: Figure, stem: Path) -> None:
-    figure.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
-    figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
-    figure.savefig(stem.with_suffix(".png"), dpi=160)
+def _save(drawing: Drawing, stem: Path) -> None:
+    """Save a figure as PDF, SVG and PNG, each with the alternative text as its description."""
+    figure, description = drawing.figure, {ENTRY: drawing.alternative}
+    figure.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None, "Subject": drawing.alternative})
+    figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None, **description})
+    figure.savefig(stem.with_suffix(".png"), dpi=160, metadata=description)
