@@ -12,6 +12,14 @@ from resnet_repro.errors import UserError
 PRECISIONS = ("auto", "bf16", "fp32")
 FIRST_WITH_BF16 = (8, 0)  # Ampere
 DRIVERS = {"13": "580", "12": "525"}  # oldest driver for each major version of CUDA (CUDA release notes, table 3)
+# Watts of a processor core and of a GPU of an unknown kind: the defaults of Green Algorithms (L. Lannelongue et al., 2021).
+CORE_WATTS, GPU_WATTS = 12.0, 200.0
+APPLE_WATTS = 39.0  # of a whole Mac mini with M1, at most, as Apple states
+# (part of a GPU's name, watts of the board as NVIDIA states); the first that fits counts.
+BOARD_WATTS = (
+    ("H200", 700.0), ("H100 PCIe", 350.0), ("H100", 700.0), ("A100-PCIE", 250.0), ("A100 80GB PCIe", 300.0), ("A100", 400.0),
+    ("V100", 300.0), ("P100", 250.0), ("T4", 70.0), ("L40S", 350.0), ("L4", 72.0), ("RTX 4090", 450.0), ("RTX 3090", 350.0),
+)  # fmt: skip
 OTHER_WHEELS = "the cu126 wheels of https://download.pytorch.org/whl/cu126"
 
 
@@ -142,6 +150,18 @@ def device_name(device: str, gpu: int = 0) -> str:
     except OSError:
         name = None  # not Linux: use the generic name
     return f"{name or platform.processor() or platform.machine()} ({cpu_cores()} cores)"
+
+
+def stated_watts(device: str, name: str = "", cores: int = 1) -> float:
+    """The power in watts that makers state for a device at full load, for estimates of energy.
+
+    device: kind of device. name: of the device, see `device_name`. cores: number of processor cores in use, on a CPU.
+    """
+    if device == "cpu":
+        return CORE_WATTS * cores
+    if device == "mps":
+        return APPLE_WATTS
+    return next((watts for part, watts in BOARD_WATTS if part in name), GPU_WATTS)
 
 
 def facts(device: str) -> dict[str, Any]:

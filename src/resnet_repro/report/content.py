@@ -14,6 +14,7 @@ from resnet_repro.figures.figure import Drawing
 from resnet_repro.figures.published import he15_figure_of
 from resnet_repro.records.record import AnyRecord, Record, only_counted, only_trained
 from resnet_repro.report.banners import banners, is_other_data
+from resnet_repro.report.costs import cost_rows
 from resnet_repro.report.headline import headline
 from resnet_repro.report.network_tables import totals_table
 from resnet_repro.report.tables import arms_table, parameters_table, published_values, results_table, search_table
@@ -214,6 +215,7 @@ def _provenance(records: Sequence[AnyRecord]) -> list[list[str]]:
         ["hardware", all_of(records, "hardware")],
         ["precision", all_of(trained, "precision")],
         ["threads per run", all_of(trained, "threads")],
+        *cost_rows(records),
         ["training step", ", ".join(sorted({_step_of(record) for record in trained}))],
         ["activations", all_of(trained, "activations")],
         [
