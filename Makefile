@@ -30,7 +30,7 @@ equals = $(if $(filter SBATCH SETUP,$(1))$(filter -%,$(firstword $(value $(1))))
 flag = --$(shell echo $(1) | tr A-Z_ a-z-)$(call equals,$(1))$(call text,$(1))
 flags = $(foreach name,$(call given,$(1)),$(call flag,$(name)))
 FLAGS = $(call flags,$(VARIABLES))$(if $(call is_on,DRY_RUN), --dry-run)
-OF_REFERENCE = --every-budget --runs-dir reports/reference --reports-dir reports/reference
+OF_REFERENCE = --every-budget --runs-dir reports/reference --reports-dir reports/reference --checklist REPRODUCIBILITY.md
 IGNORED := $(strip $(foreach name,$(filter-out DATA_MIRROR WANDB_MODE,$(VARIABLES)) $(SWITCHES),\
 	$(if $(filter environment,$(call foreign,$(name))),$(name))))
 say_ignored = $(if $(IGNORED),@echo "not taken from the environment: $(IGNORED); give them to make as in make depth SEEDS=0-4" >&2)

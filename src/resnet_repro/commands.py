@@ -124,9 +124,15 @@ def _write(
 
 def report(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.design.registry import load_experiment
+    from resnet_repro.report.checklists import studies_of, write_checklists
     from resnet_repro.report.summary import summary_content, write_summary
 
     check_matplotlibrc()
+    if options.checklist and options.experiments:
+        raise UserError(
+            f"CHECKLIST={options.checklist} cannot be combined with {', '.join(options.experiments)}: "
+            "expected no names of experiments, because the page is about all of them"
+        )
     runs_dir = existing_runs_dir(options)
     experiments = list(map(load_experiment, options.experiments)) or _all_experiments()
     budgets = {e.name: _budgets_to_report(e, options, runs_dir) for e in experiments}
@@ -149,6 +155,9 @@ def report(options: argparse.Namespace, console: Console) -> int:
         content = summary_content(experiments, budgets, runs_dir)
         for line in write_summary(content, Path(options.reports_dir)):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
+        if options.checklist:
+            studies = studies_of(experiments, budgets, runs_dir)
+            write_checklists(Path(options.checklist), studies, content, runs_dir, Path(options.reports_dir))
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,10 @@ from resnet_repro.data.arrays import combined_digest
 from resnet_repro.data.catalogue import CATALOGUE
 from resnet_repro.design.budgets import Budget
 from resnet_repro.design.registry import experiment_names, load_experiment
+from resnet_repro.figures.figure import Context
+from resnet_repro.figures.style import report_style
 from resnet_repro.records.record import Record, collect, only_counted, only_trained
+from resnet_repro.report.checklists import checklists_page, studies_of
 from resnet_repro.report.console import error_lines, verdict_lines
 from resnet_repro.report.content import build_content
 from resnet_repro.report.headline import PLACE, values_of
@@ -91,6 +95,25 @@ def test_the_page_of_explanations_is_that_of_the_records(content: dict) -> None:
     assert page == why_page(why_content(explanations(), content["claims"], content["date"]), figures), (
         "make report REFERENCE=1 renews it"
     )
+
+
+def test_the_checklists_are_answered_from_the_records(content: dict) -> None:
+    studies = studies_of([load_experiment(name) for name in experiment_names()], BUDGETS, REFERENCE)
+    reports = REFERENCE.relative_to(REPO)
+    with contextlib.chdir(REPO):
+        page = checklists_page(studies, content, reports, reports, Path())
+    assert page == (REPO / "REPRODUCIBILITY.md").read_text(), "make report REFERENCE=1 renews it"
+
+
+def test_the_readmes_figure_has_the_text_of_the_figure() -> None:
+    records = records_of("degradation", "8000it")
+    with report_style():
+        drawing = load_experiment("degradation").figures[0].draw(Context(records, 8_000))
+    assert drawing is not None
+    (text,) = re.findall(
+        r"!\[(.*)\]\(reports/reference/degradation-error_curves.png\)", (REPO / "README.md").read_text()
+    )
+    assert text == drawing.alternative
 
 
 def test_the_readmes_findings_are_those_of_the_records(content: dict) -> None:

@@ -31,7 +31,7 @@ def summary_page(content: Mapping[str, Any]) -> str:
         [
             ", ".join(f"`{command}`" for command in section["ran"]["commands"]),
             section["steps"],
-            *(_escaped(section["ran"][key]) for key in FACTS),
+            *(escaped(section["ran"][key]) for key in FACTS),
         ]
         for section in content["experiments"]
         if section["ran"]
@@ -63,7 +63,7 @@ def summary_page(content: Mapping[str, Any]) -> str:
         header = ["claim", "statement", "source", "verdict", "grade", *EVIDENCE_HEADER]
         parts += [
             f"## {section['title']}",
-            f"`{section['name']}`, {_escaped(section['budget'])}",
+            f"`{section['name']}`, {escaped(section['budget'])}",
             table(header, rows, "llllllrrrrr"),
         ]
     return "\n\n".join([*parts, "## How claims are judged", content["rule"]]) + "\n"
@@ -106,7 +106,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> s
     return "\n".join(f"| {' | '.join(_cell(cell) for cell in row)} |" for row in (header, rules, *rows))
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Escape the signs of Markdown in text of the user, such as the name of a data set. `table` escapes the bar."""
     return re.sub(r"([\\`*_<>\[\]])", r"\\\1", text)
 
