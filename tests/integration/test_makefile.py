@@ -168,7 +168,8 @@ def test_each_cause_of_a_missing_python_has_its_sentence(
 
 def test_make_report_reference_reads_and_writes_reports_reference() -> None:
     line = make("-n", "report", "REFERENCE=1").splitlines()[-1]
-    assert line.endswith("report --every-budget --runs-dir reports/reference --reports-dir reports/reference")
+    folders = "--runs-dir reports/reference --reports-dir reports/reference"
+    assert line.endswith(f"report --every-budget {folders} --checklist REPRODUCIBILITY.md")
 
 
 def test_make_status_passes_runs_dir() -> None:

@@ -93,6 +93,7 @@ def training_operations(spec: ModelSpec, classes: int, shape: tuple[int, ...]) -
 
     def add(_: None, module: nn.Module, x: Tensor, output: Tensor) -> None:
         nonlocal backward
+        assert isinstance(module, nn.Conv2d | nn.Linear)
         gradients = int(module.weight.requires_grad) + int(x.requires_grad)
         backward += 2 * gradients * _operations(module, x, tuple(output.shape[1:]))
 

@@ -22,11 +22,14 @@ from resnet_repro.report.costs import costs_of, trained_once
 from resnet_repro.report.markdown import escaped, table
 from resnet_repro.report.what_was_run import all_of
 
+SOURCES = (
+    "[NeurIPS paper checklist](https://neurips.cc/public/guides/PaperChecklist) of 2024",
+    "[Machine Learning Reproducibility Checklist](https://www.cs.mcgill.ca/~jpineau/ReproducibilityChecklist.pdf), version 2.0",
+)
 INTRODUCTION = (
     "Written by `make report REFERENCE=1` from the records in {runs}, with which tests compare it. The questions are shortened "
-    "from two checklists: the [NeurIPS paper checklist](https://neurips.cc/public/guides/PaperChecklist) of 2024, and version 2.0 "
-    "of J. Pineau's [Machine Learning Reproducibility Checklist](https://www.cs.mcgill.ca/~jpineau/ReproducibilityChecklist.pdf) "
-    "(J. Pineau et al., *Improving Reproducibility in Machine Learning Research*, JMLR 22, 2021). A *no* is meant as such."
+    f"from two checklists: the {SOURCES[0]}, and J. Pineau's {SOURCES[1]} (J. Pineau et al., *Improving Reproducibility in "
+    "Machine Learning Research*, JMLR 22, 2021). A *no* is meant as such."
 )
 CHECKLISTS = {"NeurIPS": "NeurIPS paper checklist", "Pineau": "ML Reproducibility Checklist 2.0"}
 

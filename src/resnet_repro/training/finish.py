@@ -96,6 +96,7 @@ def finish(module: Classifier, monitor: Monitor, callback: DiagnosticsCallback, 
         save_weights(module.net, folder / WEIGHTS)
         weights = state_sha256(module.net.state_dict())
     monitor.tick()
+    energies[0] = monitor.energy.state()  # with the measurements since
     _record(
         folder,
         settings,
