@@ -46,6 +46,13 @@ def test_a_frozen_backbone_counts_without_a_backward_pass(degradation: Experimen
     assert (at_each_step, once) == (2 * 10 * 64_000 * 128, 2 * 10 * 50_000)
 
 
+def test_small_runs_have_smaller_units(degradation: Experiment, tmp_path: Path) -> None:
+    small = {"operations": 3.72e11, "energy": {"joules": 270.0, "measured": False, "basis": "stated 12 W"}}
+    make_record(tmp_path, degradation, "plain-20", 0, **small)
+    costs = costs_of(collect(tmp_path, "degradation", "paper"))
+    assert (costs.operations, costs.energy) == ("0.372 TFLOP", "0.075 Wh estimated")
+
+
 def test_runs_that_were_skipped_cost_nothing(degradation: Experiment, tmp_path: Path) -> None:
     make_record(tmp_path, degradation, "plain-20", 0, status="skipped", weights_sha256=None)
     records = collect(tmp_path, "degradation", "paper")

@@ -158,6 +158,14 @@ def test_a_warm_up_ends_only_after_whole_intervals(
     assert monitor._is_whole(step) == whole
 
 
+def test_energy_before_a_checkpoint_of_an_earlier_version_is_estimated(tiny_data: Path, tmp_path: Path) -> None:
+    arrays = obtain("standin-tiny", DataSources(tiny_data))
+    monitor = Monitor(make_settings(tiny_data, 8), tmp_path, InMemoryData(arrays, StreamConfig(QUARTER, 0, 1, CPU)))
+    monitor.load_state_dict({"seconds": 10.0, "training_seconds": 8.0})
+    assert monitor.energy.joules == 10.0 * monitor.energy.watts
+    assert not monitor.energy.measured
+
+
 def test_a_data_set_with_another_digest_is_rejected(tiny_data: Path, tmp_path: Path) -> None:
     folder = prepare_run(tmp_path, make_settings(tiny_data, 2, dataset_digest="0" * 64), tiny_data)
     with pytest.raises(UserError, match=r"standin-tiny\b.*data"):

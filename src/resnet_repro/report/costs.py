@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from resnet_repro.hardware import stated_watts
 from resnet_repro.records.record import AnyRecord, Record, only_trained
 
-PETA, KWH = 1e15, 3.6e6
+OPERATIONS = (("PFLOP", 1e15), ("TFLOP", 1e12))
+ENERGIES = (("kWh", 3.6e6), ("Wh", 3.6e3))
+SMALLEST = 1e-3  # of the larger unit; below, the smaller one is used
 ASSUMED_PASSES = 3  # a backward pass is taken for two forward passes in records without a count
 
 
@@ -33,13 +35,13 @@ class Costs:
     def operations(self) -> str:
         """The operations in words, e.g. "12.3 PFLOP", with "about" if some were assumed."""
         total = self.counted + self.assumed
-        return f"{'about ' if self.assumed else ''}{_digits(total / PETA)} PFLOP" if total else "–"
+        return f"{'about ' if self.assumed else ''}{_amount(total, OPERATIONS)}" if total else "–"
 
     @property
     def energy(self) -> str:
         """The energy in words, e.g. "0.12 kWh measured, 0.30 kWh estimated"."""
         parts = ((self.measured, "measured"), (self.estimated, "estimated"))
-        return ", ".join(f"{_digits(joules / KWH)} kWh {how}" for joules, how in parts if joules) or "–"
+        return ", ".join(f"{_amount(joules, ENERGIES)} {how}" for joules, how in parts if joules) or "–"
 
 
 def costs_of(records: Iterable[AnyRecord]) -> Costs:
@@ -97,6 +99,8 @@ def _watts(record: Record) -> float:
     return stated_watts(record.device, record.hardware, record.threads or 1) * record.processes
 
 
-def _digits(value: float) -> str:
-    """Format with three digits, or as an integer from 100 on."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+def _amount(value: float, units: Sequence[tuple[str, float]]) -> str:
+    """Format with a unit and three digits, from 100 on as an integer."""
+    unit, size = next(((unit, size) for unit, size in units if value >= SMALLEST * size), units[-1])
+    number = value / size
+    return f"{number:,.0f} {unit}" if number >= 100 else f"{number:.3g} {unit}"
