@@ -31,7 +31,8 @@ flag = --$(shell echo $(1) | tr A-Z_ a-z-)$(call equals,$(1))$(call text,$(1))
 flags = $(foreach name,$(call given,$(1)),$(call flag,$(name)))
 FLAGS = $(call flags,$(VARIABLES))$(if $(call is_on,DRY_RUN), --dry-run)$(if $(call is_on,PLAN), --plan)
 PAGES := README.md README.ko.md reports/README.md docs/why.md $(sort $(wildcard docs/lessons/*.md))
-OF_REFERENCE = --every-budget --runs-dir reports/reference --reports-dir reports/reference --pages $(PAGES)
+OF_REFERENCE = --every-budget --runs-dir reports/reference --reports-dir reports/reference --checklist REPRODUCIBILITY.md \
+	--pages $(PAGES)
 IGNORED := $(strip $(foreach name,$(filter-out DATA_MIRROR WANDB_MODE,$(VARIABLES)) $(SWITCHES),\
 	$(if $(filter environment,$(call foreign,$(name))),$(name))))
 say_ignored = $(if $(IGNORED),@echo "not taken from the environment: $(IGNORED); give them to make as in make depth SEEDS=0-4" >&2)

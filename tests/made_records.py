@@ -133,4 +133,4 @@ def make_record(
 
 def content_of(experiment: Experiment, runs: Path, budget: str = "paper") -> dict:
     records = collect(runs, experiment.name, budget)
-    return build_content(experiment, budget, records, judged(experiment, records), [], [])
+    return build_content(experiment, budget, records, judged(experiment, records), {}, [])

@@ -86,6 +86,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     resolution = "report runs on images of this side in pixels (default: that of the longest budget)"
     report.add_argument("--resolution", type=number(int, example="224"), help=resolution)
+    checklist = "also write the answers to reproducibility checklists, from all these records, as this Markdown file"
+    report.add_argument("--checklist", type=given, metavar="FILE", help=checklist)
     report.add_argument("--every-budget", action="store_true", help="write one report for each budget that has records")
     pages = "Markdown pages whose generated parts are renewed from the records, with --every-budget"
     report.add_argument("--pages", nargs="+", default=[], metavar="PAGE", help=pages)

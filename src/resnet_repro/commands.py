@@ -163,11 +163,17 @@ def _write(
 
 def report(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.design.registry import load_experiment
+    from resnet_repro.report.checklists import reported, write_checklists
     from resnet_repro.report.csv_tables import without_runs, write_all
     from resnet_repro.report.pages import facts_of, renew_pages
     from resnet_repro.report.summary import summary_content, write_summary
 
     check_matplotlibrc()
+    if options.checklist and options.experiments:
+        raise UserError(
+            f"CHECKLIST={options.checklist} cannot be combined with {', '.join(options.experiments)}: "
+            "expected no names of experiments, because the page is about all of them"
+        )
     runs_dir = existing_runs_dir(options)
     pages = [Path(page) for page in options.pages]
     if pages and (options.experiments or not options.every_budget):
@@ -193,17 +199,20 @@ def report(options: argparse.Namespace, console: Console) -> int:
                 f"RUNS_DIR={runs_dir} contains no finished runs of {experiment.name}; run make {experiment.name} first"
             )
     if not options.experiments:
-        studies = [
-            study
+        tables = [
+            of_budget
             for experiment in experiments
-            for study in [one.study for one in written[experiment.name]] or [without_runs(experiment)]
+            for of_budget in [one.tables for one in written[experiment.name]] or [without_runs(experiment)]
         ]
         content, reports_dir = summary_content(experiments, budgets, runs_dir), Path(options.reports_dir)
-        lines = [*write_summary(content, reports_dir), *write_all(studies, reports_dir)]
+        lines = [*write_summary(content, reports_dir), *write_all(tables, reports_dir)]
         if pages:
             lines += renew_pages(pages, facts_of(content, experiments, budgets, runs_dir))
         for line in lines:
             console.print(line, highlight=False, markup=False, soft_wrap=True)
+        if options.checklist:
+            studies = reported(experiments, budgets, runs_dir)
+            write_checklists(Path(options.checklist), studies, content, runs_dir, Path(options.reports_dir))
     return 0
 
 

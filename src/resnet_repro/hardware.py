@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,15 @@ from resnet_repro.errors import UserError
 PRECISIONS = ("auto", "bf16", "fp32")
 FIRST_WITH_BF16 = (8, 0)  # Ampere
 DRIVERS = {"13": "580", "12": "525"}  # oldest driver for each major version of CUDA (CUDA release notes, table 3)
-# What L. Lannelongue et al., *Green Algorithms*, 2021, assume for a processor that they do not know (TDP_cpu.csv, "Any").
-WATTS_PER_CORE = 12.0
+# Watts of a processor core and of a GPU of an unknown kind: the defaults of Green Algorithms (L. Lannelongue et al., 2021).
+CORE_WATTS, GPU_WATTS = 12.0, 200.0
+APPLE_WATTS = 39.0  # of a whole Mac mini with M1, at most, as Apple states
+# (part of a GPU's name, watts of the board as NVIDIA states); the first that fits counts.
+BOARD_WATTS = (
+    ("H200", 700.0), ("H100 PCIe", 350.0), ("H100", 700.0), ("A100-PCIE", 250.0), ("A100 80GB PCIe", 300.0), ("A100", 400.0),
+    ("V100", 300.0), ("P100", 250.0), ("T4", 70.0), ("L40S", 350.0), ("L4", 72.0), ("RTX 4090", 450.0), ("RTX 3090", 350.0),
+)  # fmt: skip
+JOULES_PER_KWH = 3.6e6
 OTHER_WHEELS = "the cu126 wheels of https://download.pytorch.org/whl/cu126"
 
 
@@ -149,6 +154,18 @@ def device_name(device: str, gpu: int = 0) -> str:
     return f"{name or platform.processor() or platform.machine()} ({cpu_cores()} cores)"
 
 
+def stated_watts(device: str, name: str = "", cores: int = 1) -> float:
+    """The power in watts that makers state for a device at full load, for estimates of energy.
+
+    device: kind of device. name: of the device, see `device_name`. cores: number of processor cores in use, on a CPU.
+    """
+    if device == "cpu":
+        return CORE_WATTS * cores
+    if device == "mps":
+        return APPLE_WATTS
+    return next((watts for part, watts in BOARD_WATTS if part in name), GPU_WATTS)
+
+
 def facts(device: str) -> dict[str, Any]:
     """Properties of this machine's devices of a kind, as JSON.
 
@@ -164,31 +181,6 @@ def facts(device: str) -> dict[str, Any]:
         properties["memory"] = min(torch.cuda.get_device_properties(gpu).total_memory for gpu in gpus)
         properties["mps"] = "CUDA_MPS_PIPE_DIRECTORY" in os.environ
     return properties
-
-
-@dataclass(frozen=True)
-class Power:
-    """The power that a device is taken to draw while it computes."""
-
-    watts: float
-    source: str
-    """Where the number is from, for readers, e.g. "assumed: 12 W per core"."""
-
-
-def watts_of(device: str, cores: int = 1) -> Power | None:
-    """The power of a device while it trains: of `cores` cores of a CPU, or of one GPU. None if it is not known.
-
-    device: "cpu", "mps", "cuda" or "cuda:<number>". On a CPU a rate for each core is assumed; a GPU is taken to draw its
-    power limit, as the driver states it. Memory, fans and the rest of the machine are not part of it.
-    """
-    kind, _, number = device.partition(":")
-    if kind == "cpu":
-        return Power(WATTS_PER_CORE * cores, f"assumed: {WATTS_PER_CORE:g} W per core")
-    if kind == "cuda" and (limits := gpu_facts("power.limit")):
-        limit = limits[min(int(number or 0), len(limits) - 1)]
-        with contextlib.suppress(ValueError):  # "[N/A]" on cards without a limit
-            return Power(float(limit), "the GPU's power limit")
-    return None
 
 
 def gpu_facts(query: str) -> list[str]:

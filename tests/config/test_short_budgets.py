@@ -99,7 +99,7 @@ def test_report_describes_the_warm_up(degradation: Experiment, tmp_path: Path) -
     arm = degradation.arm("plain-20")
     arm = replace(arm, recipe=arm.recipe.at(391))
     make_record(tmp_path, replace(degradation, arms=[arm]), "plain-20", 0, budget="quick", iterations=391)
-    content = build_content(degradation, "quick", collect(tmp_path, "degradation", "quick"), [], [], [])
+    content = build_content(degradation, "quick", collect(tmp_path, "degradation", "quick"), [], {}, [])
     assert re.search(r"0\.01 .*400 steps", content["summary"])
     (banner,) = (text for text in content["banners"] if text.startswith("SHORT BUDGET"))
     assert re.search(r"all steps .*at most 0\.01", banner)

@@ -9,6 +9,7 @@ import torch
 import torchvision.models as reference
 from counted_nets import rows_of
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from resnet_repro.config.arm import ModelSpec
 from resnet_repro.diagnostics.anatomy import measures
@@ -19,9 +20,11 @@ from resnet_repro.diagnostics.complexity import (
     layer_costs,
     parameter_count,
     totals,
+    training_operations,
 )
 from resnet_repro.models.catalogue import NETS, catalogued
 from resnet_repro.models.fragments import stack
+from resnet_repro.models.heads import training_loss
 
 # (layer, output, memory KiB, parameters, multiply-adds in millions): the lecture's table of AlexNet, plus the biases of
 # linear layers. The lecture leaves them out: 37,749 k parameters for fc6.
@@ -188,3 +191,33 @@ def test_multiply_adds_of_all_catalogued_nets_match_torchs_counter(name: str) ->
     rows = rows_of(name)
     assert totals(rows)["macs"] == describe(net.model, net.classes, net.shape)["multiply_adds"]
     assert next(row for row in reversed(rows) if not row.in_heads).output == (net.classes,)
+
+
+@pytest.mark.parametrize(
+    ("spec", "shape"),
+    [
+        (ModelSpec("mnist.mnist_net", {"kind": "cnn", "output": "logits", "pooling": True}), (1, 28, 28)),
+        (ModelSpec("cifar.cifar_net", {"kind": "resnet", "depth": 8}), (3, 32, 32)),
+        (
+            ModelSpec("reconstruction.reconstruction_net", {"kind": "plain", "depth": 2, "target": "perturbed"}),
+            (3, 32, 32),
+        ),
+        (ModelSpec("transfer.transfer_net", {"depth": 18, "frozen": True}), (3, 32, 32)),
+    ],
+    ids=lambda value: getattr(value, "builder", None),
+)
+def test_operations_of_a_step_are_those_that_torch_counts_with_a_backward_pass(
+    spec: ModelSpec, shape: tuple[int, ...]
+) -> None:
+    net = build_on_meta(spec, 10).train()
+    with FlopCounterMode(display=False) as counter:
+        loss, _ = training_loss(
+            net(torch.empty(2, *shape, device="meta")), torch.zeros(2, dtype=torch.long, device="meta")
+        )
+        loss.backward()
+    assert training_operations(spec, 10, shape) == counter.get_total_flops() / 2
+
+
+def test_operations_of_a_linear_head_on_features() -> None:
+    head = training_operations(ModelSpec("transfer.transfer_net", {"depth": 18, "frozen": True}), 10, (512,))
+    assert head == 2 * 2 * 512 * 10  # forward, and the gradient of the weights

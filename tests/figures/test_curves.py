@@ -21,7 +21,7 @@ def _lines(experiment: Experiment, runs: Path, budget: str, iterations: int) -> 
     spec = experiment.figures[0]
     drawn = spec.draw(Context(only_trained(collect(runs, experiment.name, budget)), iterations))
     assert drawn is not None
-    figure, _ = drawn
+    figure = drawn.figure
     return len(figure.axes), [line for ax in figure.axes for line in ax.get_lines()]
 
 
@@ -102,7 +102,7 @@ def test_impl_d_is_laid_under_our_losses(budget: str, iterations: int, is_behind
     (spec,) = [spec for spec in block.figures if spec.name == "losses"]
     drawn = spec.draw(Context(only_trained(collect(tmp_path, "block", budget)), iterations))
     assert drawn is not None
-    figure, caption = drawn
+    figure, caption, _ = drawn
     lines = [line for ax in figure.axes for line in ax.get_lines() if str(line.get_label()).startswith("impl-D")]
     nets = ("original-as-written", "plain-as-written")
     assert {line.get_label() for line in lines} == {

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from made_records import make_record
-from matplotlib.figure import Figure
 
 from resnet_repro.config.arm import Arm
 from resnet_repro.design.experiment import Experiment
-from resnet_repro.figures.figure import Context, FigureSpec
+from resnet_repro.figures.figure import Context, Drawing, FigureSpec
 from resnet_repro.figures.growth import growth_by_layer, norms_after_steps
 from resnet_repro.figures.surface import curvature_along, landscapes
 from resnet_repro.records.record import collect, only_trained
@@ -47,7 +46,7 @@ def write(path: Path, header: str, rows: list[str]) -> None:
     path.write_text("\n".join([header, *rows]) + "\n")
 
 
-def drawn(spec: FigureSpec, context: Context) -> tuple[Figure, str]:
+def drawn(spec: FigureSpec, context: Context) -> Drawing:
     figure = spec.draw(context)
     assert figure is not None
     return figure
@@ -58,11 +57,12 @@ def lines(ax: Any) -> dict[str, list[float]]:
 
 
 def test_norms_are_relative_to_the_last_layer_and_beside_the_theory(arms: list[Arm], context: Context) -> None:
-    figure, caption = drawn(growth_by_layer({"plain": arms[:1], "none": []}), context)
+    figure, caption, alternative = drawn(growth_by_layer({"plain": arms[:1], "none": []}), context)
     (ax,) = figure.axes
     assert lines(ax)["20 layers"] == pytest.approx([1.0, 2.0, 4.0])
     assert lines(ax)["theory"] == pytest.approx([1.0, 1.211**2], rel=1e-3)
     assert "1.211" in caption
+    assert "plain: 20 layers have 4.00 times the norm." in alternative
 
 
 def test_a_depth_looks_alike_in_all_panels(degradation: Experiment, context: Context) -> None:
@@ -72,7 +72,7 @@ def test_a_depth_looks_alike_in_all_panels(degradation: Experiment, context: Con
     only_residual = Context([record for record in context.records if record.arm == "resnet-20"], 64_000)
     colors = [
         next(line.get_color() for line in figure.axes[-1].get_lines() if line.get_label() == "20 layers")
-        for figure, _ in (
+        for figure, *_ in (
             drawn(growth_by_layer({"plain": plain, "residual": residual}), context),
             drawn(growth_by_layer({"residual": residual}), only_residual),
             drawn(growth_by_layer({"residual": residual[1:]}), only_residual),
@@ -82,26 +82,28 @@ def test_a_depth_looks_alike_in_all_panels(degradation: Experiment, context: Con
 
 
 def test_norms_after_steps_have_a_line_for_each_measured_step(arms: list[Arm], context: Context) -> None:
-    figure, _ = drawn(norms_after_steps(arms), context)
+    figure, *_ = drawn(norms_after_steps(arms), context)
     assert [ax.get_title() for ax in figure.axes] == list(ARMS)
     measured = {label: y for label, y in lines(figure.axes[0]).items() if label.startswith("step")}
     assert measured == {"step 0": pytest.approx([1, 2, 4]), "step 100": pytest.approx([1, 1, 1])}
 
 
 def test_curvature_has_its_limit_and_leaves_out_what_is_not_finite(arms: list[Arm], context: Context) -> None:
-    figure, caption = drawn(curvature_along(arms, 38.0), context)
+    figure, caption, alternative = drawn(curvature_along(arms, 38.0), context)
     shown = lines(figure.axes[0])
     assert shown["resnet-20"] == pytest.approx([100.0, 5.0])
     assert set(shown["limit of stability"]) == {38.0} and "38" in caption
+    assert "resnet-20 falls from 100 to 5.00. The limit of stability is 38." in alternative
 
 
 def test_landscape_has_its_first_direction_along_the_columns(arms: list[Arm], context: Context) -> None:
-    figure, _ = drawn(landscapes(arms), context)
+    figure, _, alternative = drawn(landscapes(arms), context)
     ax = figure.axes[0]
     assert [panel.get_title() for panel in figure.axes] == list(ARMS)
     assert (ax.get_xlim(), ax.get_ylim()) == ((-1, 1), (-1, 1))
     lowest = np.vstack([path.vertices for path in ax.collections[0].get_paths()[:1]])
     assert (lowest[:, 1] <= 0.1).all()  # the loss is lower where the second direction is not positive
+    assert "has 0.100 at the network and 0.100 to 3.10 on the edge of the plane" in alternative
 
 
 @pytest.mark.parametrize("has_runs", [True, False])

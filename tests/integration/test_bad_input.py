@@ -68,6 +68,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for name, variable in (("dataset", "DATASET"), ("runs-dir", "RUNS_DIR"), ("profile", "PROFILE"))
         ),
         ("report --reports-dir ''", "invalid REPORTS_DIR '': expected a value"),
+        ("report --checklist ''", "invalid CHECKLIST '': expected a value"),
+        ("report depth --checklist a.md", "CHECKLIST=a.md cannot be combined with depth: expected no names of experiments"),
         *(
             (f"run {name} --workers 2 --broken skip", "WORKERS=2 and BROKEN=skip apply to class folders only")
             for name in ("degradation", "plain-vs-resnet --dataset cifar10", "complexity", "mnist --executor slurm --dry-run")

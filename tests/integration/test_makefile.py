@@ -182,7 +182,8 @@ def test_each_cause_of_a_missing_python_has_its_sentence(
 def test_make_report_reference_reads_and_writes_reports_reference_and_renews_pages() -> None:
     line = make("-n", "report", "REFERENCE=1").splitlines()[-1]
     command, _, pages = line.partition(" --pages ")
-    assert command.endswith("report --every-budget --runs-dir reports/reference --reports-dir reports/reference")
+    folders = "--runs-dir reports/reference --reports-dir reports/reference"
+    assert command.endswith(f"report --every-budget {folders} --checklist REPRODUCIBILITY.md")
     generated = [page for folder in (".", "docs", "docs/lessons") for page in (REPO / folder).glob("*.md")]
     marked = {str(page.relative_to(REPO)) for page in generated if "<!-- generated:" in page.read_text()}
     assert marked <= set(pages.split()) and all((REPO / page).exists() for page in pages.split())

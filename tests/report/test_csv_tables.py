@@ -13,7 +13,7 @@ from made_records import DIVERGED, TEST_ERROR, make_record
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.design.registry import load_experiment
 from resnet_repro.records.record import collect, only_trained
-from resnet_repro.report.csv_tables import Study, claims_once, study_of, without_runs, write_all, write_study
+from resnet_repro.report.csv_tables import Tables, claims_once, tables_of, without_runs, write_all, write_tables
 from resnet_repro.report.frames import CURVES
 from resnet_repro.report.rows import CLAIMS, RUNS, run_rows
 from resnet_repro.report.summary import summary_content
@@ -34,9 +34,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def study(experiment: Experiment, budget: str, runs: Path) -> Study:
+def tables(experiment: Experiment, budget: str, runs: Path) -> Tables:
     records = collect(runs, experiment.name, budget)
-    return study_of(experiment, budget, records, judged(experiment, records))
+    return tables_of(experiment, budget, records, judged(experiment, records))
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -45,7 +45,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def test_runs_have_the_values_of_their_records(degradation: Experiment, runs: Path, tmp_path: Path) -> None:
-    write_study(study(degradation, "paper", runs), tmp_path / "degradation")
+    write_tables(tables(degradation, "paper", runs), tmp_path / "degradation")
     rows = {(row["arm"], row["seed"]): row for row in read(tmp_path / "degradation-runs.csv")}
     assert len(rows) == 15
     row = rows["plain-56", "0"]
@@ -63,7 +63,7 @@ def test_runs_have_the_values_of_their_records(degradation: Experiment, runs: Pa
 
 
 def test_diverged_runs_have_the_error_of_guessing(degradation: Experiment, runs: Path, tmp_path: Path) -> None:
-    write_study(study(degradation, "quick", runs), tmp_path / "degradation")
+    write_tables(tables(degradation, "quick", runs), tmp_path / "degradation")
     *_, row = (row for row in read(tmp_path / "degradation-runs.csv") if row["seed"] == "7")
     assert (row["status"], row["diverged_at"], row["test_error"], row["best_test_error"]) == (
         "diverged",
@@ -74,7 +74,7 @@ def test_diverged_runs_have_the_error_of_guessing(degradation: Experiment, runs:
 
 
 def test_claims_have_numbers_and_the_printed_texts(degradation: Experiment, runs: Path, tmp_path: Path) -> None:
-    write_study(study(degradation, "paper", runs), tmp_path / "degradation")
+    write_tables(tables(degradation, "paper", runs), tmp_path / "degradation")
     rows = {row["claim"]: row for row in read(tmp_path / "degradation-claims.csv")}
     assert list(rows) == [claim.name for claim in degradation.claims]
     row = rows["D2"]
@@ -92,7 +92,7 @@ def test_claims_have_numbers_and_the_printed_texts(degradation: Experiment, runs
 def test_claims_of_all_reports_are_those_of_the_summary(degradation: Experiment, runs: Path, tmp_path: Path) -> None:
     depth = load_experiment("depth")
     budgets = budgets_with_records(runs, "degradation")
-    studies = [study(degradation, budget, runs) for budget in budgets] + [without_runs(depth)]
+    studies = [tables(degradation, budget, runs) for budget in budgets] + [without_runs(depth)]
     summary = summary_content([degradation, depth], {"degradation": budgets}, runs)
     assert len(budgets) == 2
     lines = write_all(studies, tmp_path)
@@ -110,7 +110,7 @@ def test_claims_of_all_reports_are_those_of_the_summary(degradation: Experiment,
 
 
 def test_nothing_trained_leaves_no_table_of_runs(tmp_path: Path) -> None:
-    write_study(without_runs(load_experiment("complexity")), tmp_path / "complexity")
+    write_tables(without_runs(load_experiment("complexity")), tmp_path / "complexity")
     assert [path.name for path in tmp_path.iterdir()] == ["complexity-claims.csv"]
 
 

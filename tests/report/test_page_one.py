@@ -42,7 +42,9 @@ def test_first_figure_is_on_page_one_below_any_banners(
     Image.new("L", (600, height)).save(tmp_path / "hero.png")
     content = content_of(degradation, paper_runs)
     content |= {"banners": [LONG] * banners, "answers": ["An answer with its numbers, 87 and 63 %."] * 8}
-    content |= {"hero": {"path": "hero.png", "caption": "A caption of the figure. " * 12}}
+    content |= {
+        "hero": {"path": "hero.png", "caption": "A caption of the figure. " * 12, "alternative": "A black field."}
+    }
     typeset("document.typ", content, tmp_path, "report.pdf")
     first, *others = pages_of(tmp_path / "report.pdf", tmp_path)
     assert has_block(first)
@@ -95,7 +97,9 @@ def test_figures_are_legible_in_print(name: str, tmp_path: Path) -> None:
         with report_style():
             drawn = spec.draw(context)
             assert drawn is not None
-            figure = drawn[0]
+            figure = drawn.figure
+            assert any(sign.isdigit() for sign in drawn.alternative) and drawn.alternative != drawn.caption, spec.name
+            assert drawn.alternative.endswith(".") and len(drawn.alternative) < 2_000, spec.name
             FigureCanvasAgg(figure).draw()
             small = {
                 text.get_text()

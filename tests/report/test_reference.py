@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import re
 from dataclasses import replace
@@ -18,14 +19,17 @@ from resnet_repro.data.arrays import combined_digest
 from resnet_repro.data.catalogue import CATALOGUE
 from resnet_repro.design.budgets import Budget
 from resnet_repro.design.registry import experiment_names, load_experiment
+from resnet_repro.figures.figure import Context
+from resnet_repro.figures.style import report_style
 from resnet_repro.records.record import Record, collect, only_counted, only_trained
+from resnet_repro.report.checklists import checklists_page, reported
 from resnet_repro.report.headline import PLACE, values_of
 from resnet_repro.report.korean import in_korean
 from resnet_repro.report.markdown import summary_page
 from resnet_repro.report.pages import BLOCK, Facts, facts_of, renewed_text
 from resnet_repro.report.summary import ORDER, summary_content
 from resnet_repro.report.verdicts import results_of
-from resnet_repro.report.why import FIGURES, why_content, why_page
+from resnet_repro.report.why import shown_figures, why_content, why_page
 
 LESSONS = [str(page.relative_to(REPO)) for page in sorted((REPO / "docs" / "lessons").glob("*.md"))]
 
@@ -90,8 +94,8 @@ def test_the_summary_is_that_of_the_records(content: dict) -> None:
 
 def test_the_page_of_explanations_is_that_of_the_records(content: dict) -> None:
     page = (REFERENCE / "why.md").read_text()
-    figures = {f"{name}.png": caption for name, caption in FIGURES if f"]({name}.png)" in page}
-    assert page == why_page(why_content(explanations(), content["claims"]), figures), (
+    figures = {f"{name}.png": texts for name, texts in shown_figures(REFERENCE).items() if f"]({name}.png)" in page}
+    assert page == why_page(why_content(explanations(), content["claims"], content["date"]), figures), (
         "make report REFERENCE=1 renews it"
     )
 
@@ -121,6 +125,25 @@ def test_both_readmes_have_the_same_commands_times_and_numbers() -> None:
     assert {name for name, _ in commands} == set(experiment_names())
     first = english.partition("## Quick start")[0]
     assert [found[1:] for found in EVIDENCE.findall(first)] == [found[1:] for found in EVIDENCE.findall(korean)]
+
+
+def test_the_checklists_are_answered_from_the_records(content: dict) -> None:
+    studies = reported([load_experiment(name) for name in experiment_names()], BUDGETS, REFERENCE)
+    reports = REFERENCE.relative_to(REPO)
+    with contextlib.chdir(REPO):
+        page = checklists_page(studies, content, reports, reports, Path())
+    assert page == (REPO / "REPRODUCIBILITY.md").read_text(), "make report REFERENCE=1 renews it"
+
+
+def test_the_readmes_figure_has_the_text_of_the_figure() -> None:
+    records = records_of("degradation", "8000it")
+    with report_style():
+        drawing = load_experiment("degradation").figures[0].draw(Context(records, 8_000))
+    assert drawing is not None
+    (text,) = re.findall(
+        r"!\[(.*)\]\(reports/reference/degradation-error_curves.png\)", (REPO / "README.md").read_text()
+    )
+    assert text == drawing.alternative
 
 
 def test_quick_shows_the_papers_finding_in_every_seed() -> None:

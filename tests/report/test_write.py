@@ -12,6 +12,7 @@ from made_reports import TRAINED, make_study
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.design.registry import load_experiment
 from resnet_repro.errors import UserError
+from resnet_repro.figures.alternative import saved_alternative
 from resnet_repro.figures.figure import Context
 from resnet_repro.files import read_json, write_json
 from resnet_repro.records.record import read_record
@@ -71,6 +72,9 @@ def test_report_is_reproducible_byte_for_byte(degradation: Experiment, paper_run
     assert set(names) == {"degradation.pdf"} | figures | tables
     for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+    text = saved_alternative(tmp_path / "a" / "degradation-error_curves.png")
+    assert text and "plain nets: plain-20 has 1.22 and 9.80, plain-56 has 1.66 and 13.3" in text
+    assert f"<dc:description>{text}</dc:description>" in (tmp_path / "a" / "degradation-error_curves.svg").read_text()
     assert written[0].images["error_curves"] == tmp_path / "a" / "degradation-error_curves.png"
     assert any("supported" in line and line.startswith("D1") for line in written[0].lines)
 

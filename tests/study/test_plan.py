@@ -18,7 +18,7 @@ from resnet_repro.data.catalogue import CATALOGUE, CIFAR10, DatasetFacts
 from resnet_repro.data.sources import DataSources, foresee
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.files import write_json
-from resnet_repro.hardware import WATTS_PER_CORE, device_name
+from resnet_repro.hardware import CORE_WATTS, device_name
 from resnet_repro.records.layout import CHECKPOINT, PROGRESS, RECORD, RUN, WEIGHTS
 from resnet_repro.records.record import collect, only_trained
 from resnet_repro.study import plan as plan_module
@@ -178,11 +178,11 @@ def test_energy_is_estimated_from_watts_or_measured(
     plan = planned(tiny_data, runs, "--seeds", "0-1")
     assert plan.energy is not None
     least, _, source = plan.energy
-    assert least == pytest.approx(sum(low for low, *_ in plan.times.values()) * WATTS_PER_CORE / 3.6e6)
-    assert source == f"estimated; assumed: {WATTS_PER_CORE:g} W per core"
+    assert least == pytest.approx(sum(low for low, *_ in plan.times.values()) * CORE_WATTS / 3.6e6)
+    assert source == f"estimated; stated: {CORE_WATTS:g} W per core"
     for name, run in runs_in(plan).items():
         if name.endswith("0"):
-            write_record(run, 36.0, energy={"energy_kwh": 0.02})
+            write_record(run, 36.0, energy={"joules": 72_000.0, "measured": True, "basis": "RAPL"})
     plan = planned(tiny_data, runs, "--seeds", "0-1")
     assert plan.energy == (pytest.approx(0.06), pytest.approx(0.06), "as measured in records of such runs")
 

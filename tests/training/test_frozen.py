@@ -62,7 +62,9 @@ def test_features_computed_once_train_the_same_head(
 
     monkeypatch.setattr(TransferNet, "features", counted)
     once = run_of(replace(FROZEN, features="once"), resnet18_file, tiny_data, tmp_path / "once")
-    assert sum(batches) == 500 + 500 + 4 + 1, "each split once, plus images that measure memory and count operations"
+    assert sum(batches) == 500 + 500 + 4 + 1 + 2, (
+        "each split once, plus images that measure memory and count operations"
+    )
     each = run_of(FROZEN, resnet18_file, tiny_data, tmp_path / "each")
     assert sum(batches) > 3_000
     curves = [series(read_rows(folder / "metrics.csv"), "running_train_loss")[1] for folder in (once, each)]
@@ -70,6 +72,11 @@ def test_features_computed_once_train_the_same_head(
     records = [read_record(folder) for folder in (once, each)]
     for metric in ("train_loss", "test_loss"):
         assert records[0].value(metric) == pytest.approx(records[1].value(metric), rel=1e-4)
+    # The backbone counts forward alone: for each image once, or for each image of each of 8 steps.
+    epoch = [min(RECIPE.batch_size, 500 - first) for first in range(0, 500, RECIPE.batch_size)]
+    trained = sum(epoch[step % len(epoch)] for step in range(8))
+    assert records[0].operations is not None and records[1].operations is not None
+    assert records[1].operations / records[0].operations == pytest.approx(trained / 500, rel=0.01)
     record = records[0]
     assert record.weights_from == WeightsFrom("resnet18.pth", substitute=False) and record.parent is None
     assert record.model.trainable_parameters == 5_130

@@ -24,9 +24,11 @@ from resnet_repro.config.recipes import HE15_CIFAR, IMPL_D
 from resnet_repro.data.base import StreamConfig
 from resnet_repro.data.sources import DataSources, obtain
 from resnet_repro.data.stream import InMemoryData
+from resnet_repro.diagnostics.complexity import training_operations
 from resnet_repro.diagnostics.evaluation import evaluate
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_rows, series
+from resnet_repro.hardware import stated_watts
 from resnet_repro.models.cifar import cifar_net
 from resnet_repro.models.inspect import main_path_convolutions
 from resnet_repro.models.weights import state_sha256
@@ -65,6 +67,13 @@ def test_a_finished_run_has_a_complete_record_and_tables(whole_run: Path) -> Non
     assert record.recipe.learning_rate == 0.1
     assert record.versions["torch"] == torch.__version__.split("+")[0]
     assert record.seconds > 0
+    # In 30 steps of epochs of 8 steps: 3 epochs of 250 images and 6 batches of 32.
+    assert record.operations == (3 * 250 + 6 * 32) * training_operations(record.settings.arm.model, 10, (3, 32, 32))
+    assert record.energy is not None and record.energy.joules > 0
+    if not record.energy.measured:
+        watts = stated_watts("cpu", cores=record.threads or 0)
+        assert record.energy.basis == f"stated {watts:g} W"
+        assert record.energy.joules == pytest.approx(watts * record.seconds, rel=0.2)
     rows = read_rows(whole_run / "metrics.csv")
     assert [int(row["iteration"]) for row in rows] == list(range(1, 31))
     last, evaluations = rows[-1], series(rows, "test_error")
@@ -147,6 +156,14 @@ def test_a_warm_up_ends_only_after_whole_intervals(
     arrays = obtain("standin-tiny", DataSources(tiny_data))
     monitor = Monitor(settings, tmp_path, InMemoryData(arrays, StreamConfig(QUARTER, 0, 1, CPU)))
     assert monitor._is_whole(step) == whole
+
+
+def test_energy_before_a_checkpoint_of_an_earlier_version_is_estimated(tiny_data: Path, tmp_path: Path) -> None:
+    arrays = obtain("standin-tiny", DataSources(tiny_data))
+    monitor = Monitor(make_settings(tiny_data, 8), tmp_path, InMemoryData(arrays, StreamConfig(QUARTER, 0, 1, CPU)))
+    monitor.load_state_dict({"seconds": 10.0, "training_seconds": 8.0})
+    assert monitor.energy.joules == 10.0 * monitor.energy.watts
+    assert not monitor.energy.measured
 
 
 def test_a_data_set_with_another_digest_is_rejected(tiny_data: Path, tmp_path: Path) -> None:

@@ -78,6 +78,31 @@ def describe(spec: ModelSpec, classes: int, shape: tuple[int, int, int]) -> dict
     }
 
 
+def training_operations(spec: ModelSpec, classes: int, shape: tuple[int, ...]) -> int:
+    """Floating-point operations of a training step for one image: forward and backward pass, two per multiply-add.
+
+    Counted as executed, on convolutions and linear layers. In the backward pass a layer has as many operations as in the
+    forward pass for the gradient of its weights, if they are trained, and as many again for that of its input, if anything
+    before it is trained: the first layer counts twice, others three times, frozen ones once. Auxiliary heads count.
+    Normalization, activation functions, the loss and the optimizer do not, nor does recomputation of activations.
+    shape: (C, H, W), or (D,) for features in place of images.
+    """
+    images = 2  # batch normalization cannot train on one
+    net = build_on_meta(spec, classes).train()
+    backward = 0
+
+    def add(_: None, module: nn.Module, x: Tensor, output: Tensor) -> None:
+        nonlocal backward
+        assert isinstance(module, nn.Conv2d | nn.Linear)
+        gradients = int(module.weight.requires_grad) + int(x.requires_grad)
+        backward += 2 * gradients * _operations(module, x, tuple(output.shape[1:]))
+
+    layers = [(None, module) for module in net.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    with FlopCounterMode(display=False) as counter, forward_hooks(layers, add):
+        net(torch.empty(images, *shape, device="meta"))
+    return counter.get_total_flops() // images + backward
+
+
 def build_on_meta(spec: ModelSpec, classes: int) -> nn.Module:
     """The network of `spec` on the meta device, without memory for its weights."""
     with torch.device("meta"):

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from resnet_repro.config.arm import CountedArm
-from resnet_repro.figures.figure import Context, FigureSpec
+from resnet_repro.figures.alternative import by_panel, listed, number
+from resnet_repro.figures.figure import Context, Drawing, FigureSpec
 from resnet_repro.figures.style import COLOURS, LEGEND_SIZE, PAPER_GREY, WIDTH
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ HUMAN_TOP_5 = 5.0
 def layer_bars(arms: Sequence[CountedArm]) -> FigureSpec:
     """Memory, parameters and multiply-adds of each layer: one column of panels per net, one scale per row."""
 
-    def draw(context: Context) -> tuple[Figure, str] | None:
+    def draw(context: Context) -> Drawing | None:
         from matplotlib.figure import Figure
 
         tables = _tables(context, arms)
@@ -74,10 +75,11 @@ def layer_bars(arms: Sequence[CountedArm]) -> FigureSpec:
             top.set_title(name)
             bottom.set_xticks(range(len(rows)), [r["layer"] for r in rows], rotation=90)
         _kind_legend(figure, {r["kind"] for rows in tables.values() for r in rows})
-        return figure, (
+        caption = (
             "Output memory, parameters and multiply-adds of each layer, for one image; the nets share the scale of a row. "
             "Early convolutions dominate memory, the first linear layer parameters, and convolutions operations."
         )
+        return Drawing(figure, caption, f"Largest layer of each net. {by_panel(_largest(tables))}")
 
     return FigureSpec("layer_bars", draw)
 
@@ -85,7 +87,7 @@ def layer_bars(arms: Sequence[CountedArm]) -> FigureSpec:
 def stem_bars(small: CountedArm, large: CountedArm) -> FigureSpec:
     """Memory, parameters and multiply-adds of two stems as stacked bars, and the ratio of the second to the first."""
 
-    def draw(context: Context) -> tuple[Figure, str] | None:
+    def draw(context: Context) -> Drawing | None:
         from matplotlib.figure import Figure
 
         tables = _tables(context, (small, large))
@@ -93,20 +95,23 @@ def stem_bars(small: CountedArm, large: CountedArm) -> FigureSpec:
             return None
         figure = Figure(figsize=(WIDTH, 2.6))
         axes = figure.subplots(1, 3)
+        totals: dict[str, dict[str, str]] = {}
         for ax, (column, label, unit) in zip(axes, QUANTITIES, strict=True):
             sums = [_stack(ax, place, rows, column, unit) for place, rows in enumerate(tables.values())]
             ax.set_xticks(range(len(tables)), list(tables))
             ax.set_title(label)
             ax.set_ylim(0, 1.15 * max(sums))
+            totals[label] = {name: f"has {number(total)}" for name, total in zip(tables, sums, strict=True)}
             _grid_behind(ax)
             ax.annotate(
                 f"{sums[1] / sums[0]:.1f}×", (1, sums[1]), xytext=(0, 2), textcoords="offset points", ha="center"
             )
         _kind_legend(figure, {r["kind"] for rows in tables.values() for r in rows})
-        return figure, (
+        caption = (
             f"From 224 to 28 pixels: {small.name} and {large.name}, layers stacked in the signal's order. The number is the "
             "ratio of the second to the first."
         )
+        return Drawing(figure, caption, f"Costs from 224 to 28 pixels. {by_panel(totals)}")
 
     return FigureSpec("stem_bars", draw)
 
@@ -117,7 +122,7 @@ def accuracy_against_cost(errors: Mapping[str, float] = TORCHVISION_TOP_1) -> Fi
     errors: {arm: top-1 error in percent}.
     """
 
-    def draw(context: Context) -> tuple[Figure, str] | None:
+    def draw(context: Context) -> Drawing | None:
         from matplotlib.figure import Figure
 
         records = {record.arm: record for record in context.networks}
@@ -143,11 +148,17 @@ def accuracy_against_cost(errors: Mapping[str, float] = TORCHVISION_TOP_1) -> Fi
             ax.margins(x=0.22, y=0.1)
             ax.set_xlabel(label)
         axes[0].set_ylabel("top-1 error (%)")
-        return figure, (
+        caption = (
             "Published top-1 error on ImageNet's validation images against counted operations and parameters. The errors are "
             "those of torchvision's first weights (IMAGENET1K_V1) on one central crop. Unlike ours, its GoogLeNet has batch "
             "normalization and 3×3 kernels in the branches named 5×5. No net was trained here."
         )
+        costs = {
+            name: f"has {errors[name]:g} % with {number(record.model.multiply_adds / 1e9)} G multiply-adds and "
+            f"{number(record.model.parameters / 1e6)} M parameters"
+            for name, record in counted.items()
+        }
+        return Drawing(figure, caption, f"Top-1 error against multiply-adds and parameters: {listed(costs)}.")
 
     return FigureSpec("accuracy_against_cost", draw)
 
@@ -155,7 +166,7 @@ def accuracy_against_cost(errors: Mapping[str, float] = TORCHVISION_TOP_1) -> Fi
 def ilsvrc_by_year() -> FigureSpec:
     """Top-5 error in the ImageNet challenge by year, compared with human error."""
 
-    def draw(context: Context) -> tuple[Figure, str] | None:
+    def draw(context: Context) -> Drawing | None:
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(WIDTH, 2.6))
@@ -174,10 +185,14 @@ def ilsvrc_by_year() -> FigureSpec:
         ax.set_ylabel("top-5 error (%)")
         _grid_behind(ax)
         ax.legend()
-        return figure, (
+        caption = (
             "Published top-5 error in the classification task of the ImageNet challenge. Blue: the winner of the year. In "
             "2014 GoogLeNet won and VGG (grey) came second; notes-B states the opposite. The winner of 2013 was an ensemble "
             "of nets like ZFNet."
+        )
+        by_year = {f"{year} ({name})": f"{error:g} %" for year, error, name, _ in ILSVRC}
+        return Drawing(
+            figure, caption, f"Bars of the top-5 error: {listed(by_year)}. Human error: about {HUMAN_TOP_5:g} %."
         )
 
     return FigureSpec("ilsvrc_by_year", draw)
@@ -188,6 +203,16 @@ def _tables(context: Context, arms: Sequence[CountedArm]) -> dict[str, list[dict
     records = {record.arm: record for record in context.networks}
     counted = [records[arm.name] for arm in arms if arm.name in records]
     return {record.arm: [row for row in record.table("layers") if not row["in_heads"]] for record in counted}
+
+
+def _largest(tables: Mapping[str, Sequence[Mapping[str, str]]]) -> dict[str, dict[str, str]]:
+    """Return {net: {quantity: its layer with the highest value}}."""
+    largest: dict[str, dict[str, str]] = {}
+    for name, rows in tables.items():
+        for column, label, unit in QUANTITIES:
+            row = max(rows, key=lambda row, column=column, unit=unit: _height(row, column, unit))
+            largest.setdefault(name, {})[label] = f"{number(_height(row, column, unit))} in {row['layer']}"
+    return largest
 
 
 def _stack(ax: Axes, place: int, rows: Sequence[Mapping[str, str]], column: str, unit: float) -> float:

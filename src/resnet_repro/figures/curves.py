@@ -9,7 +9,8 @@ from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from resnet_repro.figures.figure import Context, FigureSpec
+from resnet_repro.figures.alternative import by_panel, last, number, over_seeds, unit_of
+from resnet_repro.figures.figure import Context, Drawing, FigureSpec
 from resnet_repro.figures.panels import (
     Panels,
     label_axes,
@@ -28,7 +29,6 @@ from resnet_repro.records.record import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 TRAINING_POINTS = 60  # approximate number of points to which the running error is averaged
 ERROR_LINES = (("training, running", {"linestyle": "--"}), ("test", {"linestyle": "-"}))
@@ -60,7 +60,7 @@ class Lines:
     """Whether the vertical axis is logarithmic."""
 
 
-def _beside_published(panels: Panels, lines: Lines, paper: Published, context: Context) -> tuple[Figure, str] | None:
+def _beside_published(panels: Panels, lines: Lines, paper: Published, context: Context) -> Drawing | None:
     """Draw our curves with the published ones of the same nets: grey behind ours, or below if the schedules differ."""
     shown = shown_panels(context, panels)
     if not shown:
@@ -73,10 +73,12 @@ def _beside_published(panels: Panels, lines: Lines, paper: Published, context: C
     behind = same_schedule and any(published_arms.values())
     below = not same_schedule and any(published_arms.values())
     figure, rows = panel_grid(shown, extra_rows=1 if below else 0)
+    ends: dict[str, dict[str, str]] = {}
     for ax, (title, arms) in zip(panel_axes(rows, shown), shown.items(), strict=True):
         style = looks([arm.name for arm in arms])
         for arm in arms:
-            _our_lines(ax, context.of(arm.name), style[arm.name], arm.name, lines.dashed, lines.solid)
+            drawn = _our_lines(ax, context.of(arm.name), style[arm.name], arm.name, lines.dashed, lines.solid)
+            ends.setdefault(title, {})[arm.name] = _ends(drawn)
         ax.set_title(title + (f" (grey: {paper.source})" if same_schedule and published_arms[title] else ""))
         if same_schedule:
             for name in published_arms[title]:
@@ -106,7 +108,27 @@ def _beside_published(panels: Panels, lines: Lines, paper: Published, context: C
         caption += f" Grey: the curves of {paper.name}."
     elif below:
         caption += f" Below: the curves of {paper.name} over {paper.length:,} iterations, on different axes."
-    return figure, caption
+    names = f"{_words(lines.dashed)} and {_words(lines.solid)}"
+    subject = f"{names.capitalize()}{unit_of(lines.label)} {_against(context, shown)}"
+    alternative = f"{subject}. At the end of the curves, {by_panel(ends)}"
+    if behind or below:
+        their_ends = {
+            title: {name: _ends([y[-1] for _, y in paper.curves(name).values()]) for name in of_panel}
+            for title, of_panel in published_arms.items()
+            if of_panel
+        }
+        alternative += f" At the end of {paper.name}, after {paper.length:,} iterations, {by_panel(their_ends)}"
+    return Drawing(figure, caption, alternative)
+
+
+def _against(context: Context, shown: Panels) -> str:
+    """Describe the horizontal axis and the seeds of an alternative text."""
+    counts = [len(context.of(arm.name)) for arms in shown.values() for arm in arms]
+    return f"against iterations, up to {context.length}, {over_seeds(counts)}"
+
+
+def _ends(ends: Sequence[float]) -> str:
+    return f"has {' and '.join(map(number, ends))}"
 
 
 def _worst(context: Context, shown: Panels) -> float:
@@ -135,11 +157,10 @@ def curves(
         lines = Lines(dashed, solid, label, caption, key, log)
         return FigureSpec(name, partial(_beside_published, panels, lines, published))
 
-    def paint(ax: Axes, runs: Sequence[Record], look: dict[str, Any], arm: str) -> bool:
-        _our_lines(ax, runs, look, arm, dashed, solid)
+    def paint(ax: Axes, runs: Sequence[Record], look: dict[str, Any], arm: str) -> list[float]:
         if log:
             ax.set_yscale("log")
-        return True
+        return _our_lines(ax, runs, look, arm, dashed, solid)
 
     return _panelled(name, panels, paint, label, caption, key)
 
@@ -147,12 +168,12 @@ def curves(
 def distance_curves(panels: Panels) -> FigureSpec:
     """Distance of the parameters from their values at the start, against iterations, for the arms that measure it."""
 
-    def paint(ax: Axes, runs: Sequence[Record], look: dict[str, Any], arm: str) -> bool:
+    def paint(ax: Axes, runs: Sequence[Record], look: dict[str, Any], arm: str) -> list[float]:
         distances = [record.curve("distance", "distance") for record in runs]
         if not any(x for x, _ in distances):
-            return False  # trained from scratch; the arm still keeps its colour in the panel
+            return []  # trained from scratch; the arm still keeps its colour in the panel
         draw_seeds(ax, distances, look, label=arm)
-        return True
+        return [last(distances)]
 
     caption = "Distance of all parameters θ from those at the start of further training, |θ − θ₀| / |θ₀|."
     return _panelled("distance", panels, paint, "distance", caption)
@@ -161,14 +182,16 @@ def distance_curves(panels: Panels) -> FigureSpec:
 def input_shifts(panels: Panels) -> FigureSpec:
     """Shift of the mean and standard deviation of layer inputs between two measurements, against iterations."""
 
-    def paint(ax: Axes, runs: Sequence[Record], look: dict[str, Any], arm: str) -> bool:
+    def paint(ax: Axes, runs: Sequence[Record], look: dict[str, Any], arm: str) -> list[float]:
         tables = [record.table("inputs") for record in runs]
+        ends = []
         for column, line in (("mean_shift", "-"), ("std_shift", "--")):
             shifts = [_mean_by_iteration(rows, column) for rows in tables]
             label = f"{arm} {column.partition('_')[0]}"
             draw_seeds(ax, shifts, look, line, label=label, linewidth=1, marks=10 if line == "-" else 0)
+            ends.append(last(shifts))
         ax.set_yscale("log")
-        return True
+        return ends
 
     caption = (
         "Shift of the layers' inputs since the previous measurement, a twentieth of the training earlier: mean (solid) and "
@@ -184,33 +207,40 @@ def input_shifts(panels: Panels) -> FigureSpec:
 def _panelled(
     name: str,
     panels: Panels,
-    paint: Callable[[Axes, Sequence[Record], dict[str, Any], str], bool],
+    paint: Callable[[Axes, Sequence[Record], dict[str, Any], str], list[float]],
     label: str,
     caption: str,
     key: Sequence[tuple[str, Mapping[str, Any]]] = (),
 ) -> FigureSpec:
     """Return a figure with one panel per group of arms.
 
-    paint: called as paint(axes, runs, look, arm) for each arm; returns whether it drew anything. key: (label, properties)
-    of the line styles.
+    paint: called as paint(axes, runs, look, arm) for each arm; returns the last value of each line, in the order of `key`,
+    or nothing if it drew nothing. key: (label, properties) of the line styles.
     """
 
-    def draw(context: Context) -> tuple[Figure, str] | None:
+    def draw(context: Context) -> Drawing | None:
         shown = shown_panels(context, panels)
         if not shown:
             return None
         figure, rows = panel_grid(shown)
+        ends: dict[str, dict[str, str]] = {}
         for ax, (title, arms) in zip(panel_axes(rows, shown), shown.items(), strict=True):
             style = looks([arm.name for arm in arms])
-            drawn = [arm.name for arm in arms if paint(ax, context.of(arm.name), style[arm.name], arm.name)]
+            painted = {arm.name: paint(ax, context.of(arm.name), style[arm.name], arm.name) for arm in arms}
+            drawn = {arm: values for arm, values in painted.items() if values}
             ax.set_title(title)
             if drawn:
-                legend_below(ax, drawn, style, len(rows[0]))
+                legend_below(ax, list(drawn), style, len(rows[0]))
+                ends[title] = {arm: _ends(values) for arm, values in drawn.items()}
         label_axes(rows, label)
         every_arm = [arm for arms in shown.values() for arm in arms]
         if entries := [*key, *seeds_entry(context, every_arm)]:
             line_key(figure, entries)
-        return figure, f"{caption} {of_seeds([len(context.of(arm.name)) for arm in every_arm])}"
+        names = " and ".join(name for name, _ in key) or label
+        alternative = f"{names.capitalize()}{unit_of(label)} {_against(context, shown)}."
+        if ends:
+            alternative += f" At the end of the curves, {by_panel(ends)}"
+        return Drawing(figure, f"{caption} {of_seeds([len(context.of(arm.name)) for arm in every_arm])}", alternative)
 
     return FigureSpec(name, draw)
 
@@ -219,13 +249,15 @@ def _longest(context: Context, shown: Panels) -> int:
     return max(r.settings.iterations for arms in shown.values() for arm in arms for r in context.of(arm.name))
 
 
-def _our_lines(ax: Axes, runs: Sequence[Record], look: dict, arm: str, dashed: str, solid: str) -> None:
+def _our_lines(ax: Axes, runs: Sequence[Record], look: dict, arm: str, dashed: str, solid: str) -> list[float]:
+    """Draw two columns of metrics.csv; return the last value of each line."""
     running = [record.curve("metrics", dashed) for record in runs]
     size = max(1, max(len(x) for x, _ in running) // TRAINING_POINTS)
     thinned = [_thinned(x, y, size) for x, y in running]
     draw_seeds(ax, thinned, look, "--", label=f"{arm} train", linewidth=1, marks=0)
     scored = [_to_the_end(record, solid) for record in runs]
     draw_seeds(ax, scored, look, label=f"{arm} {solid.partition('_')[0]}")
+    return [last(thinned), last(scored)]
 
 
 def _to_the_end(record: Record, column: str) -> Curve:

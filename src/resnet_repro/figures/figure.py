@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,11 +41,21 @@ class Context:
         return [record for record in self.records if record.arm == arm]
 
 
+class Drawing(NamedTuple):
+    """A drawn figure with its texts."""
+
+    figure: Figure
+    caption: str
+    """How to read the figure."""
+    alternative: str
+    """What the figure shows, in numbers, for readers who cannot see it; see `figures.alternative`."""
+
+
 @dataclass(frozen=True)
 class FigureSpec:
     """A named figure."""
 
     name: str
     """Part of the file names, e.g. "error_curves"."""
-    draw: Callable[[Context], tuple[Figure, str] | None]
-    """Returns the figure and its caption, or None without data to draw."""
+    draw: Callable[[Context], Drawing | None]
+    """Returns the figure with its texts, or None without data to draw."""

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from resnet_repro.config.arm import Arm
-from resnet_repro.figures.figure import Context, FigureSpec
+from resnet_repro.figures.alternative import by_panel, last, number, over_seeds
+from resnet_repro.figures.figure import Context, Drawing, FigureSpec
 from resnet_repro.figures.layers import unique_legend
 from resnet_repro.figures.seeds import Curve, draw_seeds, geometric_mean, of_seeds
 from resnet_repro.figures.style import PAPER_GREY, WIDTH, looks
 from resnet_repro.records.gradients import norms_by_step
 from resnet_repro.records.record import Record
 from resnet_repro.theory import MEAN_FIELD_GROWTH
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 STEPS = (0, 1, 10, 100, 1_000)  # of those at which `diagnostics.loss_gradients.Growth` measures
 
@@ -29,7 +26,7 @@ def growth_by_layer(groups: Mapping[str, Sequence[Arm]]) -> FigureSpec:
     other.
     """
 
-    def draw(context: Context) -> tuple[Figure, str] | None:
+    def draw(context: Context) -> Drawing | None:
         from matplotlib.figure import Figure
 
         shown = {
@@ -42,12 +39,16 @@ def growth_by_layer(groups: Mapping[str, Sequence[Arm]]) -> FigureSpec:
         if not shown:
             return None
         figure = Figure(figsize=(WIDTH, 3.0))
+        ratios: dict[str, dict[str, str]] = {}
         axes = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
         for ax, (title, arms) in zip(axes, shown.items(), strict=True):
             style = looks([arm.name for arm in groups[title]])  # a depth looks alike in all panels
             deepest = 0
             for name, runs in arms.items():
                 draw_seeds(ax, runs, style[name], label=_depth_of(name), marks=8, linewidth=1.1, centre=geometric_mean)
+                ratios.setdefault(title, {})[_depth_of(name)] = (
+                    f"have {number(last(runs, geometric_mean))} times the norm"
+                )
                 deepest = max(deepest, *(len(layers) for layers, _ in runs))
             ends = [0, deepest - 1]
             ax.plot(
@@ -63,13 +64,19 @@ def growth_by_layer(groups: Mapping[str, Sequence[Arm]]) -> FigureSpec:
             ax.set_xlabel("layers from the output")
         axes[0].set_ylabel("gradient norm, relative to the last layer")
         figure.legend(*unique_legend(axes[0]), loc="outside lower center", ncols=6)
-        count = of_seeds([len(runs) for arms in shown.values() for runs in arms.values()])
-        return figure, (
+        counts = [len(runs) for arms in shown.values() for runs in arms.values()]
+        caption = (
             "Norm of the loss gradient with respect to the weights of each 3×3 convolution before the first step, relative to "
             "that of the last convolution. Exploding gradients rise to the right. Dashed: growth of "
             f"{MEAN_FIELD_GROWTH:.3f} per layer, the mean-field prediction for wide nets with batch normalization and ReLU. "
-            f"{count.replace('means', 'geometric means')}"
+            f"{of_seeds(counts).replace('means', 'geometric means')}"
         )
+        alternative = (
+            "Gradient norm at the first convolution relative to the last one, before training, by depth of the net, "
+            f"{over_seeds(counts, 'geometric means')}. {by_panel(ratios)} The theory has a growth of {MEAN_FIELD_GROWTH:.3f} "
+            "per layer."
+        )
+        return Drawing(figure, caption, alternative)
 
     return FigureSpec("growth_by_layer", draw)
 
@@ -77,7 +84,7 @@ def growth_by_layer(groups: Mapping[str, Sequence[Arm]]) -> FigureSpec:
 def norms_after_steps(arms: Sequence[Arm]) -> FigureSpec:
     """Gradient norm of each convolution's weights after some steps of training, relative to the last, one panel per arm."""
 
-    def draw(context: Context) -> tuple[Figure, str] | None:
+    def draw(context: Context) -> Drawing | None:
         from matplotlib.figure import Figure
 
         shown = {arm.name: runs for arm in arms if (runs := [r for r in context.of(arm.name) if _norms_by_step(r)])}
@@ -88,6 +95,7 @@ def norms_after_steps(arms: Sequence[Arm]) -> FigureSpec:
         for ax in axes.flat[len(shown) :]:
             ax.set_visible(False)
         style = looks([f"{step}" for step in STEPS])
+        ends: dict[str, dict[str, str]] = {}
         for ax, (name, runs) in zip(axes.flat, shown.items(), strict=False):
             for step in STEPS:
                 measured = [curve for record in runs if (curve := _relative(record, step))]
@@ -96,17 +104,25 @@ def norms_after_steps(arms: Sequence[Arm]) -> FigureSpec:
                         ax, measured, style[f"{step}"], label=f"step {step:,}", marks=8, linewidth=1.1,
                         centre=geometric_mean,
                     )  # fmt: skip
+                    ratio = number(last(measured, geometric_mean))
+                    ends.setdefault(name, {})[f"at step {step:,}"] = f"it is {ratio} times as large"
             ax.set_yscale("log")
             ax.set_title(name)
             ax.set_xlabel("layers from the output")
         for row in axes:
             row[0].set_ylabel("relative gradient norm")
         figure.legend(*unique_legend(axes[0][0]), loc="outside lower center", ncols=len(STEPS))
-        count = of_seeds([len(runs) for runs in shown.values()])
-        return figure, (
+        counts = [len(runs) for runs in shown.values()]
+        caption = (
             "Norm of the loss gradient with respect to the weights of each 3×3 convolution after some steps, relative to that "
-            f"of the last convolution. Exploding gradients rise to the right. {count.replace('means', 'geometric means')}"
+            "of the last convolution. Exploding gradients rise to the right. "
+            f"{of_seeds(counts).replace('means', 'geometric means')}"
         )
+        alternative = (
+            "Gradient norm at the first convolution relative to the last one after some steps, "
+            f"{over_seeds(counts, 'geometric means')}. {by_panel(ends)}"
+        )
+        return Drawing(figure, caption, alternative)
 
     return FigureSpec("norms_after_steps", draw)
 

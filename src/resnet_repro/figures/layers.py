@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import ceil
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from resnet_repro.config.arm import Arm
-from resnet_repro.figures.figure import Context, FigureSpec
+from resnet_repro.figures.alternative import by_panel, first_and_last, from_to, listed, number, over_seeds
+from resnet_repro.figures.figure import Context, Drawing, FigureSpec
 from resnet_repro.figures.panels import arm_handle
 from resnet_repro.figures.published import HE15_STEPS, he15_layer_responses
-from resnet_repro.figures.seeds import Curve, draw_seeds, geometric_mean, of_seeds
+from resnet_repro.figures.seeds import Curve, draw_seeds, geometric_mean, mean_curve, of_seeds
 from resnet_repro.figures.style import LEGEND_SIZE, PAPER_GREY, WIDTH, looks
 from resnet_repro.records.gradients import norms_by_step
 from resnet_repro.records.record import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
+TIMES = {"first step": False, "median of the later steps": True}  # {title of a panel: whether it shows later steps}
 STEPS_SHOWN = 5  # training steps in `gradient_norms_along`
 PANELS_ABREAST = 3
 
@@ -28,7 +30,7 @@ PANELS_ABREAST = 3
 def gradient_norms(arms: Sequence[Arm]) -> FigureSpec:
     """Gradient norm of each convolution at the first step, and its median over the later recorded steps."""
 
-    def draw(context: Context) -> tuple[Figure, str] | None:
+    def draw(context: Context) -> Drawing | None:
         from matplotlib.figure import Figure
 
         names = [arm.name for arm in arms if context.of(arm.name)]
@@ -37,22 +39,28 @@ def gradient_norms(arms: Sequence[Arm]) -> FigureSpec:
         style = looks([arm.name for arm in arms])
         figure = Figure(figsize=(WIDTH, 2.7))
         axes = figure.subplots(1, 2, sharey=True)
+        ends: dict[str, dict[str, str]] = {}
         for name in names:
             tables = [table for record in context.of(name) if (table := _norms_by_step(record))]
-            for ax, later in zip(axes, (False, True), strict=True):
+            for ax, (title, later) in zip(axes, TIMES.items(), strict=True):
                 runs = [_norm_by_layer(table, later) for table in tables]
                 draw_seeds(ax, runs, style[name], label=name, marks=8, linewidth=1.1, centre=geometric_mean)
-        for ax, title in zip(axes, ("first step", "median of the later steps"), strict=True):
+                ends.setdefault(title, {})[name] = from_to(first_and_last(runs, geometric_mean))
+        for ax, title in zip(axes, TIMES, strict=True):
             ax.set_yscale("log")
             ax.set_xlabel("convolution, from input to output")
             ax.set_title(title)
         axes[0].set_ylabel("gradient norm")
         figure.legend(*unique_legend(axes[1]), loc="outside lower center", ncols=len(names))
-        return figure, (
+        caption = (
             "Norm of the loss gradient with respect to the weights of each 3×3 convolution, for one training batch at some of "
             "the arm's training steps. Vanishing gradients would appear as curves that fall towards the left by orders of "
             f"magnitude. {_of_seeds(context, names)}"
         )
+        alternative = (
+            f"Gradient norm from the first convolution to the last, {_over_seeds(context, names)}. {by_panel(ends)}"
+        )
+        return Drawing(figure, caption, alternative)
 
     return FigureSpec("gradient_norms", draw)
 
@@ -60,7 +68,7 @@ def gradient_norms(arms: Sequence[Arm]) -> FigureSpec:
 def gradient_norms_along(arms: Sequence[Arm]) -> FigureSpec:
     """Gradient norm of each layer at several training steps, one panel per arm."""
 
-    def draw(context: Context) -> tuple[Figure, str] | None:
+    def draw(context: Context) -> Drawing | None:
         from matplotlib.figure import Figure
 
         shown = {arm.name: runs for arm in arms if (runs := _common_steps(context, arm.name))}
@@ -73,12 +81,14 @@ def gradient_norms_along(arms: Sequence[Arm]) -> FigureSpec:
         for ax in axes.flat[len(shown) :]:
             ax.set_visible(False)
         style = looks([str(place) for place in range(STEPS_SHOWN)])
+        ends: dict[str, dict[str, str]] = {}
         for ax, (name, by_step) in zip(axes.flat[: len(shown)], shown.items(), strict=True):
             for place, step in enumerate(_spread_steps(list(by_step))):
                 runs = [(range(1, len(norms) + 1), norms.tolist()) for norms in by_step[step]]
                 draw_seeds(
                     ax, runs, style[str(place)], label=f"step {step:,}", marks=8, linewidth=1.1, centre=geometric_mean
                 )
+                ends.setdefault(name, {})[f"at step {step:,} it"] = from_to(first_and_last(runs, geometric_mean))
             ax.set_yscale("log")
             ax.set_title(name)
             ax.set_xlabel("layer, from input to output")
@@ -86,17 +96,25 @@ def gradient_norms_along(arms: Sequence[Arm]) -> FigureSpec:
         for row in axes:
             row[0].set_ylabel("gradient norm")
         figure.legend(*unique_legend(axes[0][0]), loc="outside lower center", ncols=STEPS_SHOWN, fontsize=LEGEND_SIZE)
-        return figure, (
+        caption = (
             "Norm of the loss gradient with respect to each layer's weights, for one training batch at some steps. Vanishing "
             "gradients appear as curves that fall towards the left. Parallel branches are listed one after the other, which "
             f"makes their curves zigzag. {_of_seeds(context, list(shown))}"
         )
+        alternative = (
+            f"Gradient norm from the first layer to the last, {_over_seeds(context, list(shown))}. {by_panel(ends)}"
+        )
+        return Drawing(figure, caption, alternative)
 
     return FigureSpec("gradients_along", draw)
 
 
 def _of_seeds(context: Context, names: Sequence[str]) -> str:
     return of_seeds([len(context.of(name)) for name in names]).replace("means", "geometric means")
+
+
+def _over_seeds(context: Context, names: Sequence[str]) -> str:
+    return over_seeds([len(context.of(name)) for name in names], "geometric means")
 
 
 def unique_legend(ax: Axes) -> tuple[list, list[str]]:
@@ -136,7 +154,7 @@ def layer_responses(arms: Sequence[Arm]) -> FigureSpec:
     The paper's curves are grey behind ours after full training, otherwise in panels beside ours.
     """
 
-    def draw(context: Context) -> tuple[Figure, str] | None:
+    def draw(context: Context) -> Drawing | None:
         from matplotlib.figure import Figure
 
         names = [arm.name for arm in arms]
@@ -182,9 +200,22 @@ def layer_responses(arms: Sequence[Arm]) -> FigureSpec:
             caption += " The left and right scales differ."
         if beside and context.prefix is not None:
             caption += " On the left, training has not ended; on the right, it has."
-        return figure, caption
+        alternative = (
+            f"Standard deviation of the responses from the first layer to the last after {context.length} iterations, "
+            f"{over_seeds([len(runs) for runs in ours.values()])}. "
+            f"{listed({name: _responses_in_words(runs) for name, runs in ours.items() if runs})}."
+        )
+        if published:
+            theirs = {name: _responses_in_words([curve]) for name, curve in published.items()}
+            alternative += f" He15 figure 7, after {HE15_STEPS:,} iterations: {listed(theirs)}."
+        return Drawing(figure, caption, alternative)
 
     return FigureSpec("layer_responses", draw)
+
+
+def _responses_in_words(runs: Sequence[Curve]) -> str:
+    _, y = mean_curve(runs)
+    return f"{from_to(first_and_last(runs))} with a mean of {number(fmean(y))}"
 
 
 def _draw_responses(axes: Sequence[Axes], runs: Sequence[Curve], look: dict, label: str, zorder: float = 2) -> None:

@@ -8,7 +8,8 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from resnet_repro.config.arm import Arm
-from resnet_repro.figures.figure import Context, FigureSpec
+from resnet_repro.figures.alternative import by_panel, listed, number, over_seeds
+from resnet_repro.figures.figure import Context, Drawing, FigureSpec
 from resnet_repro.figures.published import HE15_STEPS, he15_errors_at
 from resnet_repro.figures.seeds import PALE
 from resnet_repro.figures.style import COLOURS, MARKERS, PAPER_GREY, WIDTH
@@ -16,7 +17,6 @@ from resnet_repro.records.metrics import metrics_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # {layers: test error in percent} of He15 table 6; complete, so that reports show all of it for any arms.
 HE15_TABLE_6 = {20: 8.75, 32: 7.51, 44: 7.17, 56: 6.97, 110: 6.43, 1202: 7.93}
@@ -30,7 +30,7 @@ def errors_by_depth(arms: Sequence[Arm]) -> FigureSpec:
     The test error of He15 is behind ours if ours end at a step that the paper shows, otherwise in a separate panel.
     """
 
-    def draw(context: Context) -> tuple[Figure, str] | None:
+    def draw(context: Context) -> Drawing | None:
         from matplotlib.figure import Figure
 
         depths = {arm.name: int(arm.model.options["depth"]) for arm in arms if _values(context, arm, "test_error")}
@@ -74,9 +74,28 @@ def errors_by_depth(arms: Sequence[Arm]) -> FigureSpec:
             )
         elif published:
             caption += f" Grey: the paper's test error at {context.prefix:,} iterations, read from the curves."
-        return figure, caption
+        return Drawing(figure, caption, _by_depth(context, arms, depths) + _their_depths(source, published))
 
     return FigureSpec("errors_by_depth", draw)
+
+
+def _by_depth(context: Context, arms: Sequence[Arm], depths: Mapping[str, int]) -> str:
+    """Say the mean errors at each depth."""
+    lines = {}
+    for metric, label, _ in SPLITS:
+        errors = {depths[arm.name]: _values(context, arm, metric) for arm in arms if arm.name in depths}
+        lines[label] = {f"{depth} layers": f"have {number(mean(runs), '%')}" for depth, runs in errors.items() if runs}
+    counts = [len(context.of(arm)) for arm in depths]
+    return (
+        f"Error after {context.length} iterations against the number of layers, {over_seeds(counts)}. "
+        f"{by_panel({label: errors for label, errors in lines.items() if errors})}"
+    )
+
+
+def _their_depths(source: str, published: Mapping[int, float]) -> str:
+    if not published:
+        return ""
+    return f" {source}, test error: {listed({f'{depth} layers': f'have {e:g} %' for depth, e in published.items()})}."
 
 
 def _handles(axes: Sequence[Axes]) -> tuple[list, list[str]]:
@@ -90,7 +109,7 @@ def errors_by_arm(groups: Mapping[str, Sequence[Arm]]) -> FigureSpec:
     groups: {title: arms}, one panel each.
     """
 
-    def draw(context: Context) -> tuple[Figure, str] | None:
+    def draw(context: Context) -> Drawing | None:
         from matplotlib.figure import Figure
 
         shown = {title: [arm for arm in arms if _values(context, arm, "test_error")] for title, arms in groups.items()}
@@ -108,13 +127,21 @@ def errors_by_arm(groups: Mapping[str, Sequence[Arm]]) -> FigureSpec:
         axes[-1][0].set_xlabel("error (%)")
         handles, labels = axes[0][0].get_legend_handles_labels()
         figure.legend(handles[:2], labels[:2], loc="outside upper right", ncols=2)
-        return (
+        every_arm = [arm for arms in shown.values() for arm in arms]
+        errors = {title: {arm.name: _both(context, arm) for arm in arms} for title, arms in shown.items()}
+        return Drawing(
             figure,
-            f"Error after the last step. {_of_seeds(context, [arm for arms in shown.values() for arm in arms])} "
-            "A diverged run counts with the error of guessing.",
+            f"Error after the last step. {_of_seeds(context, every_arm)} A diverged run counts with the error of guessing.",
+            f"Training and test error in percent after {context.length} iterations, "
+            f"{over_seeds([len(context.of(arm.name)) for arm in every_arm])}. {by_panel(errors)}",
         )
 
     return FigureSpec("errors_by_arm", draw)
+
+
+def _both(context: Context, arm: Arm) -> str:
+    errors = [_values(context, arm, metric) for metric, _, _ in SPLITS]
+    return "has " + " and ".join(number(mean(runs) if runs else math.nan) for runs in errors)
 
 
 def _strip(ax: Axes, context: Context, arms: Sequence[Arm]) -> None:

@@ -8,7 +8,8 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from resnet_repro.config.arm import Arm
-from resnet_repro.figures.figure import Context, FigureSpec
+from resnet_repro.figures.alternative import by_panel, number, over_seeds
+from resnet_repro.figures.figure import Context, Drawing, FigureSpec
 from resnet_repro.figures.seeds import PALE
 from resnet_repro.figures.style import PAPER_GREY, WIDTH, looks
 from resnet_repro.records.metrics import metrics_of
@@ -16,7 +17,6 @@ from resnet_repro.records.record import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 APART = 3.0  # the place of nets with a warm-up on the axis of rates, as a multiple of the highest rate
 MARK = {"linestyle": "none", "markersize": 5}
@@ -44,7 +44,7 @@ def errors_by_rate(nets: Mapping[str, NetAtRates], published: float) -> FigureSp
     nets: {name: arms}. published: the published rate, which is marked.
     """
 
-    def draw(context: Context) -> tuple[Figure, str] | None:
+    def draw(context: Context) -> Drawing | None:
         from matplotlib.figure import Figure
 
         shown = {name: net for name, net in nets.items() if any(context.of(arm.name) for arm in net.by_rate)}
@@ -63,7 +63,7 @@ def errors_by_rate(nets: Mapping[str, NetAtRates], published: float) -> FigureSp
         axes[0][0].set_ylim(0, 1.1 * axes[0][0].get_ylim()[1])  # room for the label of the published rate
         handles, labels = zip(*(pair for ax in axes[0] for pair in _entries(ax)), strict=True)
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
-        return figure, _caption(context, shown, bool(longer), published)
+        return Drawing(figure, _caption(context, shown, bool(longer), published), _alternative(context, shown, longer))
 
     return FigureSpec("errors_by_rate", draw)
 
@@ -150,6 +150,22 @@ def _steps(context: Context, arms: Sequence[Arm]) -> str:
     """Return the steps of the arms' runs, e.g. "2,000"."""
     lengths = {record.settings.iterations for arm in arms for record in context.of(arm.name)}
     return " or ".join(f"{length:,}" for length in sorted(lengths))
+
+
+def _alternative(context: Context, nets: Mapping[str, NetAtRates], longer: Mapping[str, NetAtRates]) -> str:
+    """Say the mean error of each net at each rate, after a warm-up, and after the longer trainings."""
+    errors: dict[str, dict[str, str]] = {}
+    counts = []
+    for name, net in nets.items():
+        lines = {f"at rate {arm.recipe.learning_rate:g}": arm for arm in net.by_rate}
+        lines["after a warm-up"] = net.warmed_up
+        if name in longer:
+            lines |= {"longer at the best rate": net.best}
+            lines |= {"longer at the published rate": net.published} if net.published else {}
+        measured = {where: runs for where, arm in lines.items() if (runs := _errors(context, arm))}
+        errors[name] = {where: number(mean(runs), "%") for where, runs in measured.items()}
+        counts += [len(runs) for runs in measured.values()]
+    return f"Final training error against the first learning rate, {over_seeds(counts)}. {by_panel(errors)}"
 
 
 def _caption(context: Context, nets: Mapping[str, NetAtRates], longer: bool, published: float) -> str:

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from resnet_repro.config.arm import Arm
-from resnet_repro.figures.figure import Context, FigureSpec
+from resnet_repro.figures.alternative import by_panel, number, over_seeds
+from resnet_repro.figures.figure import Context, Drawing, FigureSpec
 from resnet_repro.figures.layers import unique_legend
-from resnet_repro.figures.seeds import Curve, draw_seeds, geometric_mean, of_seeds
+from resnet_repro.figures.seeds import Curve, draw_seeds, geometric_mean, mean_curve, of_seeds
 from resnet_repro.figures.style import PAPER_GREY, WIDTH, looks
 from resnet_repro.records.metrics import metrics_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 EXACT = 1e-6  # smaller errors, about what rounding to bf16 leaves, are drawn here
 LINES = (("train", "--", "training images"), ("test", "-", "test images"))
@@ -27,7 +27,7 @@ def relative_errors_by_depth(panels: Mapping[str, Mapping[str, Sequence[Arm]]]) 
     that of the stack's input, unless it is 0.
     """
 
-    def draw(context: Context) -> tuple[Figure, str] | None:
+    def draw(context: Context) -> Drawing | None:
         from matplotlib.figure import Figure
 
         shown = {
@@ -40,8 +40,13 @@ def relative_errors_by_depth(panels: Mapping[str, Mapping[str, Sequence[Arm]]]) 
         figure = Figure(figsize=(WIDTH, 3.1))
         axes = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
         style = looks(list(dict.fromkeys(label for lines in panels.values() for label in lines)))
+        errors: dict[str, dict[str, str]] = {}
         for ax, (title, lines) in zip(axes, shown.items(), strict=True):
             for label, runs in lines.items():
+                depths_shown, means = mean_curve([run["test"] for run in runs], geometric_mean)
+                errors.setdefault(title, {})[label] = " and ".join(
+                    f"{number(error)} at {depth:g} layers" for depth, error in zip(depths_shown, means, strict=True)
+                )
                 for split, line, images in LINES:
                     draw_seeds(
                         ax, [run[split] for run in runs], style[label], line, label=f"{label}, {images}",
@@ -56,11 +61,17 @@ def relative_errors_by_depth(panels: Mapping[str, Mapping[str, Sequence[Arm]]]) 
         axes[0].set_ylabel("squared error / variance of the target")
         entries = {label: handle for ax in axes for handle, label in zip(*unique_legend(ax), strict=True)}
         figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=3)
-        count = of_seeds([len(runs) for lines in shown.values() for runs in lines.values()])
-        return figure, (
+        counts = [len(runs) for lines in shown.values() for runs in lines.values()]
+        caption = (
             "Relative squared error after the last step against the number of layers: 0 is the target itself, 1 the mean of "
-            f"each channel. Errors below a millionth are drawn as a millionth. {count.replace('means', 'geometric means')}"
+            "each channel. Errors below a millionth are drawn as a millionth. "
+            f"{of_seeds(counts).replace('means', 'geometric means')}"
         )
+        alternative = (
+            "Relative squared error on test images by the number of layers, where 1 is the mean of each channel, "
+            f"{over_seeds(counts, 'geometric means')}. {by_panel(errors)}"
+        )
+        return Drawing(figure, caption, alternative)
 
     return FigureSpec("relative_errors_by_depth", draw)
 

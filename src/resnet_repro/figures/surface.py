@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from resnet_repro.config.arm import Arm
-from resnet_repro.figures.figure import Context, FigureSpec
+from resnet_repro.figures.alternative import first_and_last, from_to, listed, number, over_seeds
+from resnet_repro.figures.figure import Context, Drawing, FigureSpec
 from resnet_repro.figures.layers import unique_legend
 from resnet_repro.figures.seeds import Curve, draw_seeds, geometric_mean, of_seeds
 from resnet_repro.figures.style import PAPER_GREY, WIDTH, looks
 from resnet_repro.files import read_columns
 from resnet_repro.records.record import Record
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 LEVELS = 12
 HIGHEST = 10.0  # upper end of the contours, in nats: four times the loss of guessing
@@ -25,7 +22,7 @@ HIGHEST = 10.0  # upper end of the contours, in nats: four times the loss of gue
 def curvature_along(arms: Sequence[Arm], limit: float) -> FigureSpec:
     """Largest eigenvalue of the Hessian against the training step, with the limit of stability as a line."""
 
-    def draw(context: Context) -> tuple[Figure, str] | None:
+    def draw(context: Context) -> Drawing | None:
         from matplotlib.figure import Figure
 
         measured = {arm.name: [c for r in context.of(arm.name) if (c := _curvatures(r))] for arm in arms}
@@ -43,12 +40,18 @@ def curvature_along(arms: Sequence[Arm], limit: float) -> FigureSpec:
         ax.set_xlabel("iteration")
         ax.set_ylabel("largest eigenvalue of the Hessian")
         figure.legend(*unique_legend(ax), loc="outside lower center", ncols=3)
-        count = of_seeds([len(runs) for runs in shown.values()])
-        return figure, (
+        counts = [len(runs) for runs in shown.values()]
+        caption = (
             "Largest eigenvalue of the Hessian of the training loss before the first step, after 1, 10, 100 and 1,000 steps. "
             f"Dashed: {limit:g}, above which gradient descent at the published rate and momentum diverges on a quadratic "
-            f"loss. {count.replace('means', 'geometric means')}"
+            f"loss. {of_seeds(counts).replace('means', 'geometric means')}"
         )
+        ends = {name: from_to(first_and_last(runs, geometric_mean)) for name, runs in shown.items()}
+        alternative = (
+            "Largest eigenvalue of the Hessian from the first measured step to the last, "
+            f"{over_seeds(counts, 'geometric means')}: {listed(ends)}. The limit of stability is {limit:g}."
+        )
+        return Drawing(figure, caption, alternative)
 
     return FigureSpec("curvature", draw)
 
@@ -56,7 +59,7 @@ def curvature_along(arms: Sequence[Arm], limit: float) -> FigureSpec:
 def landscapes(arms: Sequence[Arm]) -> FigureSpec:
     """Contours of the training loss around the finished network of the first seed, one panel per arm."""
 
-    def draw(context: Context) -> tuple[Figure, str] | None:
+    def draw(context: Context) -> Drawing | None:
         from matplotlib.figure import Figure
 
         shown = {arm.name: plane for arm in arms for r in context.of(arm.name)[:1] if (plane := _plane(r))}
@@ -79,12 +82,26 @@ def landscapes(arms: Sequence[Arm]) -> FigureSpec:
             ax.set_xlabel("first direction")
         for row in axes:
             row[0].set_ylabel("second direction")
-        return figure, (
+        caption = (
             "Training loss on 256 images around the finished network of the first seed (cross), on a plane of two random "
             "directions whose filters have the norms of the network's (H. Li et al., 2018)."
         )
+        around = {name: _loss_around(plane) for name, plane in shown.items()}
+        return Drawing(
+            figure, caption, f"Contours of the training loss around the network, first seed: {listed(around)}."
+        )
 
     return FigureSpec("landscapes", draw)
+
+
+def _loss_around(plane: tuple[np.ndarray, np.ndarray]) -> str:
+    """Say the loss of the network and the range of the loss on the edge of the plane."""
+    offsets, loss = plane
+    centre = int(np.argmin(np.abs(offsets)))
+    edge = np.concatenate([loss[0], loss[-1], loss[:, 0], loss[:, -1]])
+    edge = edge[np.isfinite(edge)]
+    words = f"{number(edge.min())} to {number(edge.max())}" if len(edge) else "nowhere finite"
+    return f"has {number(float(loss[centre, centre]))} at the network and {words} on the edge of the plane"
 
 
 def _curvatures(record: Record) -> Curve | None:

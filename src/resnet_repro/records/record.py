@@ -90,6 +90,16 @@ class ModelFacts(msgspec.Struct, frozen=True):
     """(name, trainable, frozen parameters) of each top-level part and of the total. None for trained networks."""
 
 
+class Energy(msgspec.Struct, frozen=True):
+    """The energy of a run: of the processors or the GPUs that it used, during training and evaluation."""
+
+    joules: float
+    measured: bool
+    """Whether counters of the hardware were read all the time. Otherwise at least a part is stated power times time."""
+    basis: str
+    """The counters with the run's share of the device, and the stated power, e.g. "RAPL, 2 of 16 cores"."""
+
+
 class Dataset(msgspec.Struct, frozen=True):
     """The data set of a run."""
 
@@ -211,6 +221,12 @@ class Record(Ended, frozen=True, kw_only=True):
     """Seconds to precompute features before training. None: no features were precomputed."""
     images_per_second: float = 0.0
     """Mean speed of training, without evaluation."""
+    operations: float | None = None
+    """Floating-point operations of all training steps, see `diagnostics.complexity.training_operations`. None: older records,
+    and skipped runs.
+    """
+    energy: Energy | None = None
+    """None: older records, and runs without steps."""
     weights_sha256: str | None
     """SHA-256 of the final weights. None: diverged or skipped."""
     parent: Parent | None

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from resnet_repro.claims.judge import Judgement, rule_for
 from resnet_repro.claims.results import Part
 from resnet_repro.claims.wording import number_text, value_text
 from resnet_repro.design.experiment import Experiment
+from resnet_repro.figures.figure import Drawing
 from resnet_repro.figures.published import he15_figure_of
 from resnet_repro.records.record import AnyRecord, Record, only_counted, only_trained
 from resnet_repro.report.banners import banners, is_other_data
+from resnet_repro.report.costs import cost_rows
 from resnet_repro.report.headline import headline
 from resnet_repro.report.network_tables import totals_table
 from resnet_repro.report.tables import arms_table, parameters_table, published_values, results_table, search_table
+from resnet_repro.report.typeset import date_of
 from resnet_repro.report.what_was_run import all_of, summary_of_runs
 
 COUNTED = "counted"  # shown instead of the number of seeds
@@ -45,17 +48,21 @@ def build_content(
     budget: str,
     records: Sequence[AnyRecord],
     judgements: Sequence[Judgement],
-    figures: Sequence[tuple[str, str]],
+    figures: Mapping[str, Drawing],
     failed: Sequence[str],
 ) -> dict[str, Any]:
     """Return the data of the report document.
 
-    figures: (name, caption) of each, the one for the first page first. failed: names of the runs whose process failed.
+    figures: by name, the one for the first page first. failed: names of the runs whose process failed.
     """
     published = not is_other_data(experiment, only_trained(records))
-    shown = [{"path": f"{experiment.name}-{name}.pdf", "caption": caption} for name, caption in figures]
+    shown = [
+        {"path": f"{experiment.name}-{name}.svg", "caption": drawing.caption, "alternative": drawing.alternative}
+        for name, drawing in figures.items()
+    ]
     return {
         "title": experiment.title,
+        "date": date_of([record.finished_at for record in records]),
         "source": experiment.source,
         "question": experiment.question,
         "answers": headline(experiment, records, judgements),
@@ -208,6 +215,7 @@ def _provenance(records: Sequence[AnyRecord]) -> list[list[str]]:
         ["hardware", all_of(records, "hardware")],
         ["precision", all_of(trained, "precision")],
         ["threads per run", all_of(trained, "threads")],
+        *cost_rows(records),
         ["training step", ", ".join(sorted({_step_of(record) for record in trained}))],
         ["activations", all_of(trained, "activations")],
         [

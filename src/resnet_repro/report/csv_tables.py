@@ -21,7 +21,7 @@ RUNS_FILE, CLAIMS_FILE = "runs.csv", "claims.csv"
 
 
 @dataclass(frozen=True)
-class Study:
+class Tables:
     """The rows of an experiment at one budget."""
 
     experiment: str
@@ -33,11 +33,11 @@ class Study:
     """For each claim: the precedence of its verdict among budgets, see `summary.weight`."""
 
 
-def study_of(
+def tables_of(
     experiment: Experiment, budget: str | None, records: Sequence[AnyRecord], judgements: Sequence[Judgement]
-) -> Study:
+) -> Tables:
     """Return the rows of an experiment. budget: None without runs."""
-    return Study(
+    return Tables(
         experiment.name,
         budget is None or Budget.parse(budget).dataset is None,
         run_rows(only_trained(records)),
@@ -46,46 +46,46 @@ def study_of(
     )
 
 
-def without_runs(experiment: Experiment) -> Study:
+def without_runs(experiment: Experiment) -> Tables:
     """Return the rows of an experiment without runs: its claims, not tested."""
-    return study_of(experiment, None, [], judged(experiment, []))
+    return tables_of(experiment, None, [], judged(experiment, []))
 
 
-def claims_once(studies: Iterable[Study]) -> list[Mapping[str, Any]]:
+def claims_once(of_budgets: Iterable[Tables]) -> list[Mapping[str, Any]]:
     """Return one row for each claim, that of the budget whose verdict counts, as in the summary.
 
-    studies: those of an experiment together, with the budgets on its own data first, then the longest first.
+    of_budgets: those of an experiment together, with the budgets on its own data first, then the longest first.
     """
     sections = [
         {
-            "name": study.experiment,
-            "own_data": study.own_data,
+            "name": tables.experiment,
+            "own_data": tables.own_data,
             "steps": "",
             "claims": [
                 {"name": row["claim"], "weight": precedence, "row": row}
-                for row, precedence in zip(study.claims, study.weights, strict=True)
+                for row, precedence in zip(tables.claims, tables.weights, strict=True)
             ],
         }
-        for study in studies
+        for tables in of_budgets
     ]
     return [claim["row"] for claim in counting(sections)]
 
 
-def write_study(study: Study, stem: Path) -> None:
+def write_tables(tables: Tables, stem: Path) -> None:
     """Write `<stem>-runs.csv`, unless nothing was trained, and `<stem>-claims.csv`. Raises OSError."""
-    if study.runs:
-        write_rows(stem.with_name(f"{stem.name}-{RUNS_FILE}"), study.runs, RUNS)
-    write_rows(stem.with_name(f"{stem.name}-{CLAIMS_FILE}"), study.claims, CLAIMS)
+    if tables.runs:
+        write_rows(stem.with_name(f"{stem.name}-{RUNS_FILE}"), tables.runs, RUNS)
+    write_rows(stem.with_name(f"{stem.name}-{CLAIMS_FILE}"), tables.claims, CLAIMS)
 
 
-def write_all(studies: Sequence[Study], reports_dir: Path) -> list[str]:
+def write_all(of_budgets: Sequence[Tables], reports_dir: Path) -> list[str]:
     """Write runs.csv with the runs of all reports, and claims.csv with each claim once; return lines for the console.
 
     Raises UserError if the folder cannot be written.
     """
     try:
-        write_rows(reports_dir / RUNS_FILE, [row for study in studies for row in study.runs], RUNS)
-        write_rows(reports_dir / CLAIMS_FILE, claims_once(studies), CLAIMS)
+        write_rows(reports_dir / RUNS_FILE, [row for tables in of_budgets for row in tables.runs], RUNS)
+        write_rows(reports_dir / CLAIMS_FILE, claims_once(of_budgets), CLAIMS)
     except OSError as error:
         raise UserError(
             f"REPORTS_DIR={reports_dir} cannot be written ({os_reason(error)}): use another folder"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from resnet_repro.design.registry import BUILT_IN, experiment_names, load_experiment
 from resnet_repro.errors import UserError
 from resnet_repro.records.record import AnyRecord, Record, collect, only_trained
-from resnet_repro.report.csv_tables import claims_once, columns_of, study_of, without_runs
+from resnet_repro.report.csv_tables import claims_once, columns_of, tables_of, without_runs
 from resnet_repro.report.rows import CLAIMS, FLAGS, RUNS, WHOLE, WORDS, run_rows
 from resnet_repro.report.verdicts import judged
 
@@ -105,7 +105,7 @@ def claims(
         chosen = _budgets(root, name, _names(budgets), met)
         for budget in chosen:
             of_budget = [record for record in collect(root, name, budget) if not _is_dropped(record, dropped)]
-            studies.append(study_of(experiment, budget, of_budget, judged(experiment, of_budget)))
+            studies.append(tables_of(experiment, budget, of_budget, judged(experiment, of_budget)))
         if not chosen:
             studies.append(without_runs(experiment))
     _check_named("budget", _names(budgets), met, root)

@@ -16,6 +16,11 @@ SETTLED_NOTE = (
 )
 
 
+# {key of the facts of the runs: heading}
+FACTS = {
+    "runs": "runs", "seeds": "seeds per arm", "data": "data, digest", "hardware": "hardware", "minutes": "run-minutes",
+    "operations": "operations", "energy": "energy", "commit": "commit",
+}  # fmt: skip
 EVIDENCE = ("quantity", "claimed", "effect", "interval", "published", "seeds")
 EVIDENCE_HEADER = ("quantity", "claimed", "effect", "95 % interval", "published effect", "seeds")
 
@@ -26,12 +31,12 @@ def summary_page(content: Mapping[str, Any]) -> str:
         [
             ", ".join(f"`{command}`" for command in section["ran"]["commands"]),
             section["steps"],
-            *(_escaped(section["ran"][key]) for key in ("runs", "seeds", "data", "hardware", "minutes", "commit")),
+            *(escaped(section["ran"][key]) for key in FACTS),
         ]
         for section in content["experiments"]
         if section["ran"]
     ]
-    header = ["command", "steps", "runs", "seeds per arm", "data, digest", "hardware", "run-minutes", "commit"]
+    header = ["command", "steps", *FACTS.values()]
     parts = [
         f"# {content['title']}",
         *content["banners"],
@@ -40,7 +45,8 @@ def summary_page(content: Mapping[str, Any]) -> str:
         SETTLED_NOTE,
         settled_claims(content),
         "## What was run",
-        table(header, ran, "llrrllrl"),
+        table(header, ran, "llrrllrlll"),
+        *([content["costs"]] if content["costs"] else []),
     ]
     for section in content["experiments"]:
         rows = [
@@ -57,7 +63,7 @@ def summary_page(content: Mapping[str, Any]) -> str:
         header = ["claim", "statement", "source", "verdict", "grade", *EVIDENCE_HEADER]
         parts += [
             f"## {section['title']}",
-            f"`{section['name']}`, {_escaped(section['budget'])}",
+            f"`{section['name']}`, {escaped(section['budget'])}",
             table(header, rows, "llllllrrrrr"),
         ]
     return "\n\n".join([*parts, "## How claims are judged", content["rule"]]) + "\n"
@@ -100,7 +106,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> s
     return "\n".join(f"| {' | '.join(_cell(cell) for cell in row)} |" for row in (header, rules, *rows))
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Escape the signs of Markdown in text of the user, such as the name of a data set. `table` escapes the bar."""
     return re.sub(r"([\\`*_<>\[\]])", r"\\\1", text)
 

@@ -17,14 +17,16 @@ from resnet_repro.claims.statements import statements
 from resnet_repro.design.budgets import Budget
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.errors import UserError, os_reason
+from resnet_repro.hardware import CORE_WATTS
 from resnet_repro.records.record import AnyRecord, Record, collect, only_trained
 from resnet_repro.report.banners import has_substitute_weights, schedules
 from resnet_repro.report.content import COUNTED, bounds, effect, grade_words, published_effect
+from resnet_repro.report.costs import costs_of, trained_once
 from resnet_repro.report.markdown import summary_page
 from resnet_repro.report.rows import least_certain
 from resnet_repro.report.statements import PAGE as STATEMENTS_PAGE
 from resnet_repro.report.statements import statements_page
-from resnet_repro.report.typeset import ABSENT, all_printable, can_typeset, typeset
+from resnet_repro.report.typeset import ABSENT, all_printable, can_typeset, date_of, typeset
 from resnet_repro.report.verdicts import judged
 from resnet_repro.report.what_was_run import all_of
 from resnet_repro.report.why import why_content, write_why
@@ -46,7 +48,8 @@ def write_summary(content: dict[str, Any], reports_dir: Path) -> list[str]:
         (reports_dir / PAGE).write_text(summary_page(all_printable(content)), encoding="utf-8")
         page = statements_page(statements(), content["claims"])
         (reports_dir / STATEMENTS_PAGE).write_text(page, encoding="utf-8")
-        write_why(why_content(explanations(), content["claims"]), reports_dir, with_pdf=shown == PDF)
+        about_why = why_content(explanations(), content["claims"], content["date"])
+        write_why(about_why, reports_dir, with_pdf=shown == PDF)
         if shown == PDF:
             with tempfile.TemporaryDirectory(dir=reports_dir, prefix=".summary-") as folder:
                 typeset("summary.typ", content, Path(folder), PDF)
@@ -68,10 +71,12 @@ def summary_content(
     "counts" have each claim once, as chosen by `counting`. Raises UserError if a record is damaged.
     """
     sections, standins, substitutes = [], [], []
+    every_record: list[AnyRecord] = []
     for experiment in experiments:
         for budget in budgets.get(experiment.name, ()):
             records = collect(runs_dir, experiment.name, budget)
             trained = only_trained(records)
+            every_record += records
             if any(r.dataset.standin for r in trained):
                 standins.append(experiment.name)
             if any(has_substitute_weights(r) for r in trained):
@@ -88,6 +93,7 @@ def summary_content(
     claims = counting(sections)
     return {
         "title": "Every claim and its verdict",
+        "date": date_of([record.finished_at for record in every_record]),
         "source": "He15, He16, and lecture notes and blog posts about them",
         "banners": [
             f"{what} in {', '.join(dict.fromkeys(names))}: {means}"
@@ -100,8 +106,22 @@ def summary_content(
         "counts": _counts(claims),
         "experiments": sections,
         "claims": claims,
+        "costs": _costs(every_record),
         "rule": rule_for([claim for experiment in experiments for claim in experiment.claims]),
     }
+
+
+def _costs(records: Sequence[AnyRecord]) -> str:
+    """Say what all runs cost together; empty without runs."""
+    costs = costs_of(trained_once(records))
+    if not costs.runs:
+        return ""
+    return (
+        f"All together: {costs.runs:,} runs, each once, {costs.seconds / 3600:,.0f} run-hours, {costs.operations}, "
+        f"{costs.energy}. Operations are those of the training steps, two per multiply-add; “about”: in older records the "
+        "backward pass is taken for two forward passes. Estimated energy is stated power times time: "
+        f"{CORE_WATTS:g} W per processor core in use, or the power of the GPU’s board."
+    )
 
 
 def _counts(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
@@ -163,6 +183,7 @@ def _ran(experiment: Experiment, budget: str, records: Sequence[AnyRecord]) -> d
         seeds.setdefault(record.arm, []).extend([record.seed] if isinstance(record, Record) else [])
     per_arm = sorted(Counter(record.arm for record in trained).values())
     data = {f"{r.dataset.title} {r.dataset.digest[:8]}" for r in trained}
+    costs = costs_of(records)
     return {
         "commands": Budget.parse(budget).commands(experiment, seeds),
         "runs": str(len(records)),
@@ -170,6 +191,8 @@ def _ran(experiment: Experiment, budget: str, records: Sequence[AnyRecord]) -> d
         "data": ", ".join(sorted(data)) or "–",
         "hardware": f"{all_of(trained, 'precision')} on {all_of(trained, 'hardware')}" if trained else "–",
         "minutes": f"{sum(record.seconds for record in records) / 60:.0f}",
+        "operations": costs.operations,
+        "energy": costs.energy,
         "commit": all_of(trained or records, "commit"),
     }
 

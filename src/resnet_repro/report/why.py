@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_repro.claims.explanations import Explanation
+from resnet_repro.figures.alternative import saved_alternative
 from resnet_repro.report.markdown import EVIDENCE, EVIDENCE_HEADER, table
 from resnet_repro.report.typeset import typeset
 
@@ -29,14 +30,15 @@ ABOUT = (
 )
 
 
-def why_content(explanations: Sequence[Explanation], claims: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the data of the page. claims: the summary's, each once, see `summary.summary_content`.
+def why_content(explanations: Sequence[Explanation], claims: Sequence[Mapping[str, Any]], date: str) -> dict[str, Any]:
+    """Return the data of the page. claims, date: the summary's, see `summary.summary_content`.
 
     Claims that have no runs are listed with the verdict "not tested".
     """
     by_name = {claim["name"]: claim for claim in claims}
     return {
         "title": "Why do deep plain nets fail?",
+        "date": date,
         "about": ABOUT,
         "explanations": [
             {
@@ -51,11 +53,11 @@ def why_content(explanations: Sequence[Explanation], claims: Sequence[Mapping[st
     }
 
 
-def why_page(content: Mapping[str, Any], figures: Mapping[str, str]) -> str:
-    """Return the page as Markdown. figures: {file name: caption}."""
+def why_page(content: Mapping[str, Any], figures: Mapping[str, tuple[str, str]]) -> str:
+    """Return the page as Markdown. figures: {file name: (caption, alternative text)}."""
     header = ["claim", "statement", "verdict", "grade", *EVIDENCE_HEADER]
     parts = [f"# {content['title']}", content["about"]]
-    parts += [f"![{caption}]({name})\n\n{caption}" for name, caption in figures.items()]
+    parts += [f"![{alternative}]({name})\n\n{caption}" for name, (caption, alternative) in figures.items()]
     for explanation in content["explanations"]:
         rows = [
             [claim["name"], claim["text"], claim["verdict"], claim["grade"], *(claim[key] for key in EVIDENCE)]
@@ -70,17 +72,29 @@ def why_page(content: Mapping[str, Any], figures: Mapping[str, str]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def shown_figures(reports_dir: Path) -> dict[str, tuple[str, str]]:
+    """Return {name: (caption, alternative text)} of the figures that lie in the folder."""
+    alternatives = {name: saved_alternative(reports_dir / f"{name}.png") for name, _ in FIGURES}
+    return {name: (caption, text) for name, caption in FIGURES if (text := alternatives[name])}
+
+
 def write_why(content: Mapping[str, Any], reports_dir: Path, with_pdf: bool) -> None:
-    """Write `reports_dir/why.md` and, with `with_pdf`, why.pdf. Figures are those that lie in the folder. Raises OSError."""
-    present = [(name, caption) for name, caption in FIGURES if (reports_dir / f"{name}.png").exists()]
-    page = why_page(content, {f"{name}.png": caption for name, caption in present})
+    """Write `reports_dir/why.md` and, with `with_pdf`, why.pdf. Raises OSError.
+
+    Figures are those that lie in the folder, with the alternative texts in their files.
+    """
+    present = shown_figures(reports_dir)
+    page = why_page(content, {f"{name}.png": texts for name, texts in present.items()})
     (reports_dir / PAGE).write_text(page, encoding="utf-8")
     if not with_pdf:
         return
     with tempfile.TemporaryDirectory(dir=reports_dir, prefix=".why-") as folder:
-        shown = [(name, caption) for name, caption in present if (reports_dir / f"{name}.pdf").exists()]
-        for name, _ in shown:
-            shutil.copyfile(reports_dir / f"{name}.pdf", Path(folder) / f"{name}.pdf")
-        figures = [{"path": f"{name}.pdf", "caption": caption.replace("`", "")} for name, caption in shown]
+        shown = {name: texts for name, texts in present.items() if (reports_dir / f"{name}.svg").exists()}
+        for name in shown:
+            shutil.copyfile(reports_dir / f"{name}.svg", Path(folder) / f"{name}.svg")
+        figures = [
+            {"path": f"{name}.svg", "caption": caption.replace("`", ""), "alternative": alternative}
+            for name, (caption, alternative) in shown.items()
+        ]
         typeset("why.typ", {**content, "figures": figures}, Path(folder), PDF)
         (Path(folder) / PDF).replace(reports_dir / PDF)

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 from resnet_repro.design.budgets import Budget
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.errors import UserError, os_reason
-from resnet_repro.figures.figure import Context
+from resnet_repro.figures.alternative import ENTRY
+from resnet_repro.figures.figure import Context, Drawing
 from resnet_repro.figures.style import report_style
 from resnet_repro.records.layout import RECORD
 from resnet_repro.records.record import collect, only_counted, only_trained
 from resnet_repro.report.banners import is_other_data, schedules
 from resnet_repro.report.console import error_lines, verdict_lines
 from resnet_repro.report.content import build_content
-from resnet_repro.report.csv_tables import Study, study_of, write_study
+from resnet_repro.report.csv_tables import Tables, tables_of, write_tables
 from resnet_repro.report.latex import latex
 from resnet_repro.report.network_tables import write_csv_tables
 from resnet_repro.report.typeset import ABSENT, can_typeset, query, typeset
@@ -36,8 +37,8 @@ LEAST, MOST = 0.6, 1.4  # range of a figure's height relative to its own; on a f
 class Written:
     """The output of a report."""
 
-    study: Study
-    """The rows of its tables of runs and claims."""
+    tables: Tables
+    """Its runs and claims as rows."""
     lines: list[str] = field(default_factory=list)
     """Lines for the console."""
     pdf: Path | None = None
@@ -89,19 +90,18 @@ def write_report(
     context = Context(trained, longest, not is_other_data(experiment, trained), counted)
     judgements = judged(experiment, records)
     stem = stem or experiment.name
-    study = study_of(experiment, budget, records, judgements)
-    written = Written(study)
+    tables = tables_of(experiment, budget, records, judgements)
+    written = Written(tables)
     try:
         reports_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=reports_dir, prefix=f".{experiment.name}-") as folder:
             with report_style():
                 drawn = _draw(experiment, context)
-                captions = [(name, caption) for name, (_, caption) in drawn.items()]
-                content = build_content(experiment, budget, records, judgements, captions, failed)
+                content = build_content(experiment, budget, records, judgements, drawn, failed)
                 if can_typeset() and drawn:
-                    _fit_to_page_one(next(iter(drawn.values()))[0], content, Path(folder))
-                for name, (figure, _) in drawn.items():
-                    _save(figure, Path(folder) / f"{experiment.name}-{name}")
+                    _fit_to_page_one(next(iter(drawn.values())).figure, content, Path(folder))
+                for name, drawing in drawn.items():
+                    _save(drawing, Path(folder) / f"{experiment.name}-{name}")
             if can_typeset():
                 typeset(TEMPLATE, content, Path(folder), f"{experiment.name}.pdf")
                 written.pdf = reports_dir / f"{stem}.pdf"
@@ -109,7 +109,7 @@ def write_report(
                 written.lines.append(ABSENT)
             source = latex(experiment, content, judgements, stem)
             (Path(folder) / f"{experiment.name}.tex").write_text(source, encoding="utf-8")
-            write_study(study, Path(folder) / experiment.name)
+            write_tables(tables, Path(folder) / experiment.name)
             if experiment.is_counted:
                 write_csv_tables(experiment, counted, Path(folder))
             for file in Path(folder).iterdir():
@@ -126,8 +126,8 @@ def write_report(
     return written
 
 
-def _draw(experiment: Experiment, context: Context) -> dict[str, tuple[Figure, str]]:
-    """Return {name: (figure, caption)} of the figures for which there are data."""
+def _draw(experiment: Experiment, context: Context) -> dict[str, Drawing]:
+    """Return {name: figure with its texts} of the figures for which there are data."""
     drawn = {spec.name: spec.draw(context) for spec in experiment.figures}
     return {name: result for name, result in drawn.items() if result is not None}
 
@@ -143,7 +143,9 @@ def _fit_to_page_one(figure: Figure, content: Mapping[str, Any], folder: Path) -
     figure.set_size_inches(width, min(max(fitted, LEAST * height), MOST * height))
 
 
-def _save(figure: Figure, stem: Path) -> None:
-    figure.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
-    figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
-    figure.savefig(stem.with_suffix(".png"), dpi=160)
+def _save(drawing: Drawing, stem: Path) -> None:
+    """Save a figure as PDF, SVG and PNG, each with the alternative text as its description."""
+    figure, description = drawing.figure, {ENTRY: drawing.alternative}
+    figure.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None, "Subject": drawing.alternative})
+    figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None, **description})
+    figure.savefig(stem.with_suffix(".png"), dpi=160, metadata=description)

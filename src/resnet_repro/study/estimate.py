@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.data.catalogue import DatasetFacts
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_json
+from resnet_repro.hardware import JOULES_PER_KWH
 from resnet_repro.records.layout import RECORD, RUN
 from resnet_repro.records.progress import progress_of
 from resnet_repro.records.record import Record, read_record
@@ -163,17 +164,9 @@ def _records(folders: Iterable[Path]) -> Iterator[Record]:
 
 
 def _energy_of(record: Record) -> float | None:
-    """The measured energy of a run in kWh, if its record has one under a name with "kwh"."""
-    numbers = list(_numbers(read_json(record.folder / RECORD) or {}, "kwh"))
-    return numbers[0] if numbers and numbers[0] > 0 else None
-
-
-def _numbers(data: Mapping[str, Any], word: str) -> Iterator[float]:
-    for name, value in data.items():
-        if isinstance(value, Mapping):
-            yield from _numbers(value, word)
-        elif word in name.lower() and isinstance(value, int | float):
-            yield float(value)
+    """The measured energy of a run in kWh; None if it was estimated."""
+    energy = record.energy
+    return energy.joules / JOULES_PER_KWH if energy and energy.measured and energy.joules > 0 else None
 
 
 def _own_progress(run: Run, facts: DatasetFacts, setup: Setup) -> Rate | None:

@@ -69,7 +69,7 @@ class Plan:
     seconds: tuple[float, float] | None = None
     """Shortest and longest time until all runs have ended. None: unknown, or a queue decides."""
     energy: Range | None = None
-    """In kWh. None: unknown."""
+    """In kWh. None: a time is unknown."""
     kept: int = 0
     """Bytes of the results."""
     most: int = 0
@@ -170,7 +170,7 @@ def _with_costs(plan: Plan, request: Request, executor: Executor, datasets: dict
         shortest = makespan({name: time.low for name, time in times.items()}, ordered, plan.at_once)
         longest = makespan({name: time.high for name, time in times.items()}, ordered, plan.at_once)
         plan = replace(plan, seconds=(shortest, longest))
-    return replace(plan, energy=_energy(times, rates, executor.kind, place))
+    return replace(plan, energy=_energy(times, rates, executor.kind, setup.hardware, place))
 
 
 def _hardware(executor: Executor, request: Request) -> str | None:
@@ -208,21 +208,24 @@ def _clock_for(executor: Executor, place: Placement, request: Request) -> Clock 
     return clock
 
 
-def _energy(times: Mapping[str, Range], rates: Mapping[str, Rate], kind: str, place: Placement) -> Range | None:
-    """Measured energy per second of earlier runs if all have it, else the power that their devices are taken to draw."""
-    from resnet_repro.hardware import watts_of
+def _energy(
+    times: Mapping[str, Range], rates: Mapping[str, Rate], kind: str, hardware: str | None, place: Placement
+) -> Range:
+    """Measured energy per second of earlier runs if all have it, else the power that makers state for the devices."""
+    from resnet_repro.hardware import JOULES_PER_KWH, stated_watts
 
     measured = {name: rate.energy for name, rate in rates.items() if rate.energy is not None}
     if len(measured) == len(times):
         low = sum(time.low * measured[name] for name, time in times.items())
         high = sum(time.high * measured[name] for name, time in times.items())
         return Range(low, high, "as measured in records of such runs")
-    power = watts_of(kind, place.threads)
-    if power is None:
-        return None
-    kilowatts = power.watts / 1000 * (1 if kind == "cpu" else place.share * place.devices)
-    low, high = (sum(ends) / 3600 * kilowatts for ends in zip(*((t.low, t.high) for t in times.values()), strict=True))
-    return Range(low, high, f"estimated; {power.source}")
+    watts = stated_watts(kind, hardware or "", place.threads)
+    per_run = watts if kind == "cpu" else watts * place.share * place.devices
+    low, high = (
+        sum(ends) * per_run / JOULES_PER_KWH for ends in zip(*((t.low, t.high) for t in times.values()), strict=True)
+    )
+    stated = f"{stated_watts(kind):g} W per core" if kind == "cpu" else f"{watts:g} W per device"
+    return Range(low, high, f"estimated; stated: {stated}")
 
 
 def _free(folder: Path) -> int:

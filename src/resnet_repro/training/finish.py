@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
@@ -14,7 +14,7 @@ import torch
 
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.data.base import Data
-from resnet_repro.diagnostics.complexity import describe
+from resnet_repro.diagnostics.complexity import describe, training_operations
 from resnet_repro.diagnostics.evaluation import evaluate
 from resnet_repro.diagnostics.gradients import gradient_diagnostics
 from resnet_repro.diagnostics.learning_curve import along_the_way
@@ -24,7 +24,7 @@ from resnet_repro.hardware import device_name
 from resnet_repro.models.weights import save_weights, state_sha256
 from resnet_repro.records.layout import WEIGHTS, parent_folder
 from resnet_repro.records.provenance import versions
-from resnet_repro.records.record import Dataset, FoundRate, ModelFacts, Parent, Record, WeightsFrom, find_record
+from resnet_repro.records.record import Dataset, Energy, FoundRate, ModelFacts, Parent, Record, WeightsFrom, find_record
 from resnet_repro.surroundings import printable
 from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.diagnostics_callback import DiagnosticsCallback
@@ -79,6 +79,7 @@ def finish(module: Classifier, monitor: Monitor, callback: DiagnosticsCallback, 
         final = _score(module, monitor, step)
     broken = sorted({image for images in data.dist.all_gather(data.broken()) for image in images})
     lone_steps = max(data.dist.all_gather(module.lone_steps))
+    energies = data.dist.all_gather(monitor.energy.state())
     if not data.dist.is_main:  # the other ranks' tables lack the rows written before a resume
         return status
     diagnostics = gradient_diagnostics(monitor.gradients.path, settings.iterations)
@@ -95,6 +96,7 @@ def finish(module: Classifier, monitor: Monitor, callback: DiagnosticsCallback, 
         save_weights(module.net, folder / WEIGHTS)
         weights = state_sha256(module.net.state_dict())
     monitor.tick()
+    energies[0] = monitor.energy.state()  # with the measurements since
     _record(
         folder,
         settings,
@@ -112,9 +114,31 @@ def finish(module: Classifier, monitor: Monitor, callback: DiagnosticsCallback, 
         seconds=round(monitor.seconds, 1),
         training_seconds=round(monitor.training_seconds, 3),
         images_per_second=round(monitor.training_images / max(monitor.training_seconds, 1e-9), 1),
+        operations=_operations(settings, data, monitor.training_images),
+        energy=_of_all(energies),
         weights_sha256=weights,
     ).write()
     return status
+
+
+def _operations(settings: RunSettings, data: Data, images: int) -> float:
+    """The operations of the training steps on so many images, and of features that were computed once before them."""
+    spec, classes = settings.arm.model, data.classes
+    step = training_operations(spec, classes, data.shape)
+    if settings.arm.features != "once":
+        return float(images * step)
+    features, _ = next(iter(data.batches("train", 1)))
+    head = training_operations(spec, classes, tuple(features.shape[1:]))
+    return float(data.images("train") * (step - head) + images * head)
+
+
+def _of_all(states: Sequence[Mapping[str, Any]]) -> Energy | None:
+    """The energy of all processes of a run, from the states of their meters; None without any."""
+    joules = sum(state["joules"] for state in states)
+    if not joules:
+        return None
+    basis = dict.fromkeys(words for state in states for words in state["basis"])
+    return Energy(round(joules, 1), all(state["measured"] for state in states), ", ".join(basis))
 
 
 def write_skipped(folder: Path, settings: RunSettings, data: Data, reason: str, commit: str | None) -> None:

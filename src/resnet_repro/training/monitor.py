@@ -23,6 +23,7 @@ from resnet_repro.files import Table
 from resnet_repro.records.progress import write_progress
 from resnet_repro.records.record import Parent
 from resnet_repro.training.classifier import Classifier
+from resnet_repro.training.energy import energy_meter
 from resnet_repro.training.memory import peak_memory_mib
 
 LOG_POINTS = 100  # readings of the running loss in a schedule; they are at most 100 steps apart
@@ -36,7 +37,15 @@ class Monitor(Callback):
     Checkpoints hold its state, so a resumed run continues with the same sums and the same tables.
     """
 
-    def __init__(self, settings: RunSettings, folder: Path, data: Data, parent: Parent | None = None) -> None:
+    def __init__(
+        self,
+        settings: RunSettings,
+        folder: Path,
+        data: Data,
+        parent: Parent | None = None,
+        gpu_share: float = 1.0,
+    ) -> None:
+        """gpu_share: the run's share of its GPU, for its energy."""
         self.settings, self.folder, self.data, self.parent = settings, folder, data, parent
         self.has_classes = settings.arm.task == "classify"
         self.log_every = settings.arm.read_every or min(100, max(1, settings.iterations // LOG_POINTS))
@@ -68,6 +77,7 @@ class Monitor(Callback):
         self.best: dict[str, float] | None = None
         self.diverged_at = 0
         self.last: dict[str, float | None] = {"loss": None, "error": None, "test_error": None}
+        self.energy = energy_meter(data.device, gpu_share)
         self.remarks: list[str] = []  # for the user, on how the run is trained
         self._clock = self._mark = time.monotonic()
         self._said = 0.0
@@ -85,11 +95,14 @@ class Monitor(Callback):
             "peak_memory_mib": max(self.peak_memory_mib, peak_memory_mib(self.data.device)),
             "best": self.best,
             "last": self.last,
+            "energy": self.energy.state(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for name, value in state_dict.items():
-            setattr(self, name, value)
+            if name != "energy":
+                setattr(self, name, value)
+        self.energy.resume(state_dict.get("energy"), self.seconds)
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict) -> None:
         assert isinstance(pl_module, Classifier)
@@ -140,6 +153,7 @@ class Monitor(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._clock = time.monotonic()
+        self.energy.restart()
         self._mark = self._clock - self.unread_seconds
         for table in (self.metrics, self.speed, self.gradients):
             table.rewind(trainer.global_step)
@@ -310,6 +324,7 @@ class Monitor(Callback):
         """Write the tables and progress.json, by which displays follow a run that has not ended."""
         self.write_tables()
         self.tick()
+        self.energy.update()
         self._said = time.monotonic()
         write_progress(
             self.folder,

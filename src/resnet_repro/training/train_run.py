@@ -121,7 +121,7 @@ def _train(folder: Path, output: Path, settings: RunSettings, execution: Executi
         feature_seconds = round(time.monotonic() - begin, 3)
         print(f"features of {data.images('train'):,} training images in {feature_seconds:.1f} s", flush=True)
     module = Classifier(net, recipe, settings.iterations, settings.seed, dist)
-    monitor = Monitor(settings, output, data, parent)
+    monitor = Monitor(settings, output, data, parent, execution.memory_share)
     diagnostics = DiagnosticsCallback(
         make_diagnostics(DiagnosticContext(settings, output, data, device)), monitor, settings.iterations
     )
