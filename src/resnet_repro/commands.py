@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -19,6 +20,9 @@ from resnet_repro.interrupts import INTERRUPTED, raise_again
 from resnet_repro.launch.options import launch_options
 from resnet_repro.parsing import plural
 from resnet_repro.surroundings import check_matplotlibrc
+
+if TYPE_CHECKING:
+    from resnet_repro.data.sources import DataSources
 
 DEFAULT_DATA_DIR = "data"
 
@@ -42,8 +46,18 @@ def _profile(experiment: Experiment, options: argparse.Namespace) -> Profile:
     return experiment.prefix(prefix)
 
 
-def run(options: argparse.Namespace, console: Console) -> int:
+def _sources(options: argparse.Namespace) -> DataSources:
+    """The places of data sets that the options name."""
     from resnet_repro.data.sources import DataSources
+
+    return DataSources(
+        Path(options.data_dir or DEFAULT_DATA_DIR),
+        options.data_mirror or os.environ.get("DATA_MIRROR") or None,
+        data_dir_named=options.data_dir is not None,
+    )
+
+
+def run(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.design.registry import load_experiment, registry
     from resnet_repro.parsing import parse_seeds
     from resnet_repro.records.failures import are_bad_input, failure_lines
@@ -65,11 +79,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         networks=networks,
         seeds=parse_seeds(options.seeds) if options.seeds is not None else profile.seeds,
         dataset=profile.dataset if options.dataset is None else options.dataset,
-        sources=DataSources(
-            Path(options.data_dir or DEFAULT_DATA_DIR),
-            options.data_mirror or os.environ.get("DATA_MIRROR") or None,
-            data_dir_named=options.data_dir is not None,
-        ),
+        sources=_sources(options),
         runs_dir=Path(options.runs_dir),
         reports_dir=Path(options.reports_dir),
         launch=launch_options(options),
@@ -117,8 +127,7 @@ def _write(
 
     folders = Path(options.runs_dir), Path(options.reports_dir)
     written = write_report(load_experiment(name), budget, *folders, failed, stem)
-    for line in written.lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    _print(written.lines, console)
     return {"group": name, "budget": budget, "images": {c: str(p) for c, p in written.images.items()}}
 
 
@@ -147,8 +156,7 @@ def report(options: argparse.Namespace, console: Console) -> int:
             )
     if not options.experiments:
         content = summary_content(experiments, budgets, runs_dir)
-        for line in write_summary(content, Path(options.reports_dir)):
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        _print(write_summary(content, Path(options.reports_dir)), console)
     return 0
 
 
@@ -208,6 +216,11 @@ def _budgets_to_report(experiment: Experiment, options: argparse.Namespace, runs
     return budgets if options.every_budget else budgets[:1]
 
 
+def _print(lines: Sequence[str], console: Console) -> None:
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def existing_runs_dir(options: argparse.Namespace) -> Path:
     runs_dir = Path(options.runs_dir)
     if not runs_dir.is_dir():
@@ -219,8 +232,7 @@ def existing_runs_dir(options: argparse.Namespace) -> Path:
 def show_status(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.study.status import status_lines
 
-    for line in status_lines(options.experiments, existing_runs_dir(options)):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    _print(status_lines(options.experiments, existing_runs_dir(options)), console)
     return 0
 
 
@@ -237,8 +249,50 @@ def show_complexity(options: argparse.Namespace, console: Console) -> int:
         raise UserError(
             f"{options.net} cannot process images of {format_shape(shape)} ({reason}): expected {format_shape(net.shape)}"
         ) from error
-    for line in (f"{options.net}, one image of {format_shape(shape)}", "", *layer_lines(rows)):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    _print([f"{options.net}, one image of {format_shape(shape)}", "", *layer_lines(rows)], console)
+    return 0
+
+
+def evaluate(options: argparse.Namespace, console: Console) -> int:
+    import torch
+
+    from resnet_repro.hardware import best_device, gpu_count, gpu_trouble, usable_gpus
+    from resnet_repro.launch.slots import parse_devices
+    from resnet_repro.trained.measure import measure, measured_lines, open_images
+    from resnet_repro.trained.network import find_trained
+
+    trained = find_trained(options.net, options.weights, options.dataset)
+    device, *_ = parse_devices(options.devices or "auto", best_device(), gpu_count(), usable_gpus(), gpu_trouble())
+    data = open_images(
+        trained,
+        _sources(options),
+        options.scaling,
+        torch.device(device),
+        options.workers,
+        options.broken == "skip",
+    )
+    precision = options.precision or trained.precision or "fp32"
+    scores = [measure(trained, data, precision, split) for split in ("test", *(["train"] if options.train else []))]
+    scaling = options.scaling or trained.recipe.scaling
+    _print(measured_lines(trained, data, scaling, precision, scores), console)
+    return 0
+
+
+def export(options: argparse.Namespace, console: Console) -> int:
+    from resnet_repro.trained.hub import export as write
+    from resnet_repro.trained.network import find_trained
+
+    trained = find_trained(options.net, dataset=options.dataset)
+    _print(write(trained, Path(options.folder), _sources(options)), console)
+    return 0
+
+
+def pick_weights(options: argparse.Namespace, console: Console) -> int:
+    from resnet_repro.design.registry import load_experiment
+    from resnet_repro.trained.pick import pick_weights as pick
+    from resnet_repro.trained.shared import Repository
+
+    _print(pick(load_experiment(options.experiment), existing_runs_dir(options), Repository()), console)
     return 0
 
 
@@ -255,8 +309,7 @@ def show_claims(options: argparse.Namespace, console: Console) -> int:
         lines = [f"{name}: its comparisons are new or changed" for name in register(claims, datetime.now(UTC))]
     else:
         lines = [line for experiment in experiments for line in claim_lines(experiment)]
-    for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    _print(lines, console)
     return 0
 
 
