@@ -6,7 +6,8 @@ FOLDERS := RUNS_DIR REPORTS_DIR
 VARIABLES := $(BUDGET) SEEDS ARMS DATASET DATA_DIR DATA_MIRROR $(FOLDERS) EXECUTOR DEVICES SLOTS RETRIES THREADS \
 	GPU_SHARE GPUS NODES PARTITION ACCOUNT TIME SIGNAL_SECONDS SBATCH SETUP PRECISION CHECKPOINT_SECONDS WANDB_MODE \
 	RESOLUTION WEIGHTS WORKERS BROKEN
-SWITCHES := DRY_RUN PLAN REFERENCE REGISTER UPGRADE PRUNE YES
+OF_NETWORKS := NET SCALING FOLDER
+SWITCHES := DRY_RUN PLAN REFERENCE REGISTER UPGRADE PRUNE YES TRAIN
 
 # Values come from the command line of make and are taken as they are typed. Shells and job systems export names such as TIME
 # or SETUP for purposes of their own, so variables of the environment do not count; the console script itself reads DATA_MIRROR
@@ -22,18 +23,19 @@ quoted = '$(subst ','\'',$(1))'
 # A line of a recipe ends at a line break, so a value with one is read from the environment of the recipe.
 is_long = $(findstring $(newline),$(value $(1)))
 text = $(if $(call is_long,$(1)),"$$$(1)",$(call quoted,$(value $(1))))
-$(foreach name,$(call given,$(VARIABLES)),$(eval override $(name) := $$(value $(name)))\
+$(foreach name,$(call given,$(VARIABLES) $(OF_NETWORKS)),$(eval override $(name) := $$(value $(name)))\
 	$(if $(call is_long,$(name)),$(eval export $(name))))
 
 # These two, and values that begin with a dash, need =.
 equals = $(if $(filter SBATCH SETUP,$(1))$(filter -%,$(firstword $(value $(1)))),=, )
 flag = --$(shell echo $(1) | tr A-Z_ a-z-)$(call equals,$(1))$(call text,$(1))
+positional = $(if $(call given,$(1)),$(call text,$(1)))
 flags = $(foreach name,$(call given,$(1)),$(call flag,$(name)))
 FLAGS = $(call flags,$(VARIABLES))$(if $(call is_on,DRY_RUN), --dry-run)$(if $(call is_on,PLAN), --plan)
 PAGES := README.md README.ko.md reports/README.md docs/why.md $(sort $(wildcard docs/lessons/*.md))
 OF_REFERENCE = --every-budget --runs-dir reports/reference --reports-dir reports/reference --checklist REPRODUCIBILITY.md \
 	--pages $(PAGES)
-IGNORED := $(strip $(foreach name,$(filter-out DATA_MIRROR WANDB_MODE,$(VARIABLES)) $(SWITCHES),\
+IGNORED := $(strip $(foreach name,$(filter-out DATA_MIRROR WANDB_MODE,$(VARIABLES)) $(OF_NETWORKS) $(SWITCHES),\
 	$(if $(filter environment,$(call foreign,$(name))),$(name))))
 say_ignored = $(if $(IGNORED),@echo "not taken from the environment: $(IGNORED); give them to make as in make depth SEEDS=0-4" >&2)
 
@@ -54,8 +56,8 @@ LOCKED := --quiet --disable-pip-version-check --constraint constraints.txt
 EXPERIMENTS := $(subst _,-,$(notdir $(basename $(wildcard experiments/[a-z]*.py))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ray lock $(EXPERIMENTS) check report claims status runs sync curves list test test-fast test-cluster test-gpu \
-	test-faults lint benchmark benchmark-gpu clean
+.PHONY: help setup setup-ray lock $(EXPERIMENTS) check report evaluate export weights claims status runs sync curves list test test-fast test-cluster \
+	test-gpu test-faults lint benchmark benchmark-gpu clean
 .PHONY: environment
 
 help: ## list the targets (at once)
@@ -133,6 +135,19 @@ check: $(READY) ## check that this machine computes rightly and has what runs ne
 report: $(READY) ## write the reports again from the records (seconds to a minute); REFERENCE=1: those of the reference runs, and the README
 	$(say_ignored)
 	$(REPRO) report $(if $(call is_on,REFERENCE),$(OF_REFERENCE),$(call flags,$(BUDGET) DATASET RESOLUTION $(FOLDERS)))
+
+evaluate: $(READY) ## score trained weights, also of others: NET=resnet-20 WEIGHTS=resnet20.th SCALING=imagenet (seconds to minutes)
+	$(say_ignored)
+	@$(REPRO) evaluate $(call flags,WEIGHTS DATASET SCALING PRECISION DEVICES WORKERS BROKEN DATA_DIR DATA_MIRROR) \
+		$(if $(call is_on,TRAIN),--train) -- $(call positional,NET)
+
+export: $(READY) ## write a trained network for the Hugging Face Hub: NET=resnet-20 FOLDER=out/resnet-20 (seconds)
+	$(say_ignored)
+	@$(REPRO) export $(call flags,DATASET DATA_DIR DATA_MIRROR) -- $(call positional,NET) $(call positional,FOLDER)
+
+weights: $(READY) ## choose the weights of the folder weights/ from runs with reference records (seconds)
+	$(say_ignored)
+	@$(REPRO) pick-weights $(call flags,RUNS_DIR)
 
 claims: $(READY) ## show every claim and what tests it (at once); REGISTER=1 adds new and changed ones to the history
 	$(say_ignored)

@@ -48,7 +48,7 @@ def content(folder: Path) -> dict[str, object]:
     tables: dict[str, object] = {
         name: (folder / f"{name}.csv").read_text() for name in ("metrics", "gradients", "responses")
     }
-    entries: tuple[str, ...] = ("final", "best", "diagnostics", "weights_sha256", "status", "operations")
+    entries = ("final", "best", "diagnostics", "weights_sha256", "status", "operations", "test_correct")
     return tables | {key: record[key] for key in entries}
 
 

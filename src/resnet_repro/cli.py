@@ -14,6 +14,7 @@ from rich.console import Console
 
 from resnet_repro import __version__, commands
 from resnet_repro.commands import DEFAULT_DATA_DIR
+from resnet_repro.config.settings import COMPUTED_IN
 from resnet_repro.errors import UserError
 from resnet_repro.hardware import PRECISIONS
 from resnet_repro.interrupts import INTERRUPTED, LINE, end_at_once, is_command_line, raise_again
@@ -60,12 +61,8 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--weights", type=given, help="file of pretrained weights (default: torchvision's, if an arm needs them)"
     )
-    workers = "processes that decode images, per device (default: one per thread of the run)"
-    run.add_argument("--workers", type=number(int, 1, 10_000), help=workers)
-    broken = "stop at an unreadable image, or skip and count it (default: stop)"
-    run.add_argument("--broken", choices=("stop", "skip"), default="stop", help=broken)
-    run.add_argument("--data-dir", type=given, help=f"folder of data sets and caches (default: {DEFAULT_DATA_DIR})")
-    run.add_argument("--data-mirror", help="second place to look for data: a folder or URL (default: $DATA_MIRROR)")
+    _add_decoding(run)
+    _add_data(run)
     _add_folders(run)
     add_launch_flags(run)
     precision = "arithmetic of the runs (default: bf16 if the hardware supports it)"
@@ -109,6 +106,44 @@ def build_parser() -> argparse.ArgumentParser:
         "--input", metavar="CxHxW", help="size of the image, e.g. 3x224x224 (default: the network's)"
     )
 
+    evaluate = add_command("evaluate", "score trained weights, also of other projects, on a test set")
+    evaluate.add_argument(
+        "net", help="name of the network, e.g. resnet-20, or the folder of a run or of an exported network"
+    )
+    weights = "file of weights: safetensors, or of torch.save (default: those of the folder, or of the repository)"
+    evaluate.add_argument("--weights", type=given, help=weights)
+    evaluate.add_argument(
+        "--dataset", type=given, help="name of a data set or path of class folders (default: the network's)"
+    )
+    scaling = (
+        "scaling of the pixels: pixel-mean, standard, imagenet, unit, none, or MEAN/STD by channel (default: that of the "
+        "training, else that of this project for the data set)"
+    )
+    evaluate.add_argument("--scaling", type=given, help=scaling)
+    evaluate.add_argument(
+        "--train", action="store_true", help="score the training images as well, without augmentation"
+    )
+    precision = "arithmetic (default: that of the training, else fp32)"
+    evaluate.add_argument("--precision", choices=COMPUTED_IN, help=precision)
+    devices = "device to compute on: cpu, mps or cuda (default: a GPU, else the CPU)"
+    evaluate.add_argument("--devices", type=given, help=devices)
+    _add_decoding(evaluate)
+    _add_data(evaluate)
+
+    export = add_command("export", "write a trained network to a folder for the Hugging Face Hub")
+    export.add_argument("net", help="the folder of a run, or a network of the repository's weights, e.g. resnet-20")
+    export.add_argument("folder", help="folder to write: new, empty, or of an exported network")
+    export.add_argument(
+        "--dataset", type=given, help="path of the class folders of its training (default: its data set)"
+    )
+    _add_data(export)
+
+    pick = add_command("pick-weights", "choose the weights that the repository holds, from runs with reference records")
+    pick.add_argument(
+        "experiment", nargs="?", default="degradation", help="name of the experiment (default: degradation)"
+    )
+    _add_runs_dir(pick)
+
     claims = add_command("claims", "show the claims of experiments and the comparisons that test them")
     claims.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="names of experiments (default: all)")
     register = "add claims with new or changed comparisons to the history, with the present time"
@@ -134,6 +169,18 @@ def _add_budget(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument("--iterations", type=number(int, example="391"), help=iterations)
     prefix = "only the first PREFIX steps of the published schedule, unscaled"
     parser.add_argument("--prefix", type=number(int, example="34000"), help=prefix)
+
+
+def _add_decoding(parser: argparse.ArgumentParser) -> None:
+    workers = "processes that decode images, per device (default: one per thread or core)"
+    parser.add_argument("--workers", type=number(int, 1, 10_000), help=workers)
+    broken = "stop at an unreadable image, or skip and count it (default: stop)"
+    parser.add_argument("--broken", choices=("stop", "skip"), default="stop", help=broken)
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data-dir", type=given, help=f"folder of data sets and caches (default: {DEFAULT_DATA_DIR})")
+    parser.add_argument("--data-mirror", help="second place to look for data: a folder or URL (default: $DATA_MIRROR)")
 
 
 def _add_folders(parser: argparse.ArgumentParser) -> None:
@@ -166,6 +213,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "status": commands.show_status,
             "runs": commands.show_runs,
             "complexity": commands.show_complexity,
+            "evaluate": commands.evaluate,
+            "export": commands.export,
+            "pick-weights": commands.pick_weights,
             "claims": commands.show_claims,
             "check": commands.check,
             "sync": commands.upload,

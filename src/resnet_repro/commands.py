@@ -156,8 +156,7 @@ def _write(
 
     folders = Path(options.runs_dir), Path(options.reports_dir)
     written = write_report(load_experiment(name), budget, *folders, failed, stem)
-    for line in written.lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    _print(written.lines, console)
     return written
 
 
@@ -208,8 +207,7 @@ def report(options: argparse.Namespace, console: Console) -> int:
         lines = [*write_summary(content, reports_dir), *write_all(tables, reports_dir)]
         if pages:
             lines += renew_pages(pages, facts_of(content, experiments, budgets, runs_dir))
-        for line in lines:
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        _print(lines, console)
         if options.checklist:
             studies = reported(experiments, budgets, runs_dir)
             write_checklists(Path(options.checklist), studies, content, runs_dir, Path(options.reports_dir))
@@ -272,6 +270,11 @@ def _budgets_to_report(experiment: Experiment, options: argparse.Namespace, runs
     return budgets if options.every_budget else budgets[:1]
 
 
+def _print(lines: Sequence[str], console: Console) -> None:
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def existing_runs_dir(options: argparse.Namespace) -> Path:
     runs_dir = Path(options.runs_dir)
     if not runs_dir.is_dir():
@@ -283,8 +286,7 @@ def existing_runs_dir(options: argparse.Namespace) -> Path:
 def show_status(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.study.status import status_lines
 
-    for line in status_lines(options.experiments, existing_runs_dir(options)):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    _print(status_lines(options.experiments, existing_runs_dir(options)), console)
     return 0
 
 
@@ -323,8 +325,50 @@ def show_complexity(options: argparse.Namespace, console: Console) -> int:
         raise UserError(
             f"{options.net} cannot process images of {format_shape(shape)} ({reason}): expected {format_shape(net.shape)}"
         ) from error
-    for line in (f"{options.net}, one image of {format_shape(shape)}", "", *layer_lines(rows)):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    _print([f"{options.net}, one image of {format_shape(shape)}", "", *layer_lines(rows)], console)
+    return 0
+
+
+def evaluate(options: argparse.Namespace, console: Console) -> int:
+    import torch
+
+    from resnet_repro.hardware import best_device, gpu_count, gpu_trouble, usable_gpus
+    from resnet_repro.launch.slots import parse_devices
+    from resnet_repro.trained.measure import measure, measured_lines, open_images
+    from resnet_repro.trained.network import find_trained
+
+    trained = find_trained(options.net, options.weights, options.dataset)
+    device, *_ = parse_devices(options.devices or "auto", best_device(), gpu_count(), usable_gpus(), gpu_trouble())
+    data = open_images(
+        trained,
+        _sources(options),
+        options.scaling,
+        torch.device(device),
+        options.workers,
+        options.broken == "skip",
+    )
+    precision = options.precision or trained.precision or "fp32"
+    scores = [measure(trained, data, precision, split) for split in ("test", *(["train"] if options.train else []))]
+    scaling = options.scaling or trained.recipe.scaling
+    _print(measured_lines(trained, data, scaling, precision, scores), console)
+    return 0
+
+
+def export(options: argparse.Namespace, console: Console) -> int:
+    from resnet_repro.trained.hub import export as write
+    from resnet_repro.trained.network import find_trained
+
+    trained = find_trained(options.net, dataset=options.dataset)
+    _print(write(trained, Path(options.folder), _sources(options)), console)
+    return 0
+
+
+def pick_weights(options: argparse.Namespace, console: Console) -> int:
+    from resnet_repro.design.registry import load_experiment
+    from resnet_repro.trained.pick import pick_weights as pick
+    from resnet_repro.trained.shared import Repository
+
+    _print(pick(load_experiment(options.experiment), existing_runs_dir(options), Repository()), console)
     return 0
 
 
@@ -341,8 +385,7 @@ def show_claims(options: argparse.Namespace, console: Console) -> int:
         lines = [f"{name}: its comparisons are new or changed" for name in register(claims, datetime.now(UTC))]
     else:
         lines = [line for experiment in experiments for line in claim_lines(experiment)]
-    for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    _print(lines, console)
     return 0
 
 

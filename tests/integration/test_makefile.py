@@ -193,6 +193,14 @@ def test_make_status_passes_runs_dir() -> None:
     assert make("-n", "status", "RUNS_DIR=r").splitlines()[-1].endswith("resnet-repro status --runs-dir 'r'")
 
 
+def test_make_passes_the_network_and_its_weights() -> None:
+    line = "".join(make("-n", "evaluate", "NET=runs/a b", "WEIGHTS=w.th", "SCALING=1/2", "TRAIN=1").splitlines()[-2:])
+    words = line.replace("\\", " ").partition(" evaluate ")[2].split()
+    assert words == ["--weights", "'w.th'", "--scaling", "'1/2'", "--train", "--", "'runs/a", "b'"]
+    assert make("-n", "export", "NET=n", "FOLDER=f").splitlines()[-1].endswith("resnet-repro export  -- 'n' 'f'")
+    assert make("-n", "weights", "RUNS_DIR=r").splitlines()[-1].endswith("resnet-repro pick-weights --runs-dir 'r'")
+
+
 def test_make_help_lists_every_target_with_its_duration() -> None:
     text = make("help")
     (phony,) = re.findall(r"^\.PHONY: (.*\\\n.*)$", (REPO / "Makefile").read_text(), re.M)

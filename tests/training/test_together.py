@@ -9,6 +9,7 @@ import socket
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.files import read_rows, series
 from resnet_repro.models import build
 from resnet_repro.models.cifar import cifar_net
+from resnet_repro.records.predictions import correct_images, read_predictions
 from resnet_repro.records.record import find_record, read_record
 from resnet_repro.training.memory import choose_activations
 from resnet_repro.training.start import Skip
@@ -126,6 +128,11 @@ def test_two_processes_score_every_image_once(by_one: Path, by_two: Path) -> Non
         assert two[f"{split}_error"] == pytest.approx(one[f"{split}_error"], abs=1.0)
         errors = (two[f"{split}_error"] or 0.0) * images / 100
         assert errors == pytest.approx(round(errors), abs=1e-6)
+    stored = [read_predictions(folder) for folder in (by_one, by_two)]
+    assert stored[0] is not None and stored[1] is not None
+    assert (stored[0][1] == stored[1][1]).all()  # the labels: the images are in the same order
+    assert np.allclose(stored[0][0], stored[1][0], atol=0.02)
+    assert correct_images(read_record(by_two)) is not None
 
 
 @pytest.mark.slow

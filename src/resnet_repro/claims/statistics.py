@@ -81,6 +81,35 @@ def share_interval(hits: int, trials: int) -> Share:
     return Share(100 * hits / trials, 100 * low, 100 * high, hits=hits, trials=trials)
 
 
+def wilson_interval(hits: int, trials: int) -> Interval:
+    """Return the share of `hits` in `trials`, in percent, with its 95 % interval by E. B. Wilson (*Probable inference, the
+    law of succession, and statistical inference*, 1927), which suits large samples. Raises ValueError without trials.
+    """
+    if trials < 1:
+        raise ValueError(f"invalid number of trials {trials}: expected 1 or more")
+    from scipy.special import ndtri
+
+    share, z = hits / trials, float(ndtri((1 + CONFIDENCE) / 2))
+    centre = share + z**2 / (2 * trials)
+    half = z * math.sqrt(share * (1 - share) / trials + (z / (2 * trials)) ** 2)
+    low, high = ((centre + side * half) / (1 + z**2 / trials) for side in (-1, 1))
+    return Interval(100 * share, 100 * max(0.0, low), 100 * min(1.0, high))
+
+
+def variance_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the 95 % interval of the variance of normal values, from the χ² distribution of the sample variance.
+
+    Raises ValueError for fewer than two values.
+    """
+    if len(values) < 2:
+        raise ValueError(f"invalid number of values {len(values)}: expected 2 or more")
+    from scipy.special import chdtri
+
+    freedom, tail = len(values) - 1, (1 - CONFIDENCE) / 2
+    total = freedom * variance(values)
+    return total / float(chdtri(freedom, tail)), total / float(chdtri(freedom, 1 - tail))
+
+
 def mean_interval(values: Sequence[float]) -> Interval | None:
     """Return Student's t interval of a mean; None without values."""
     return contrast_interval([(1.0, values)])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,9 @@ from resnet_repro.distributed import ALONE, DistContext
 from resnet_repro.hardware import autocast
 from resnet_repro.models.inspect import in_mode
 from resnet_repro.models.reconstruction import Reconstruction
+
+# Called with logits (B, classes), log-probabilities (B, classes) and labels (B,) of each batch.
+Observer = Callable[[Tensor, Tensor, Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -35,24 +39,28 @@ def evaluate(
     device: torch.device,
     precision: str,
     dist: DistContext = ALONE,
+    observe: Observer | None = None,
 ) -> Score:
     """Score `net` in evaluation mode (running batch statistics) on batches of (images (B, C, H, W), labels (B,)).
 
     Images (B, V, C, H, W) hold V views of each image; the predicted probabilities are averaged over the views
     (Krizhevsky 2012, section 4.1). dist: processes that share the images, each with its own batches; the score covers all
-    of them. The mode of `net` is restored. Raises ValueError if there are no batches.
+    of them. observe: called with the predictions for each batch, unless they are reconstructions; for several views the
+    logits are the averaged log-probabilities. The mode of `net` is restored. Raises ValueError if there are no batches.
     """
     dist.same_buffers(net)
     sums = torch.zeros(3, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
     with in_mode(net, training=False), autocast(device.type, precision):
         for images, labels in batches:
-            predicted = _predict(net, images)
+            logits, predicted = _predict(net, images)
             if isinstance(predicted, Reconstruction):
                 sums[0] += predicted.relative_error() * len(labels)
                 sums[1] += math.nan
             else:
                 sums[0] += F.nll_loss(predicted, labels, reduction="sum")
                 sums[1] += (predicted.argmax(1) != labels).sum()
+                if observe is not None:
+                    observe(logits, predicted, labels)
             sums[2] += len(labels)
     loss, wrong, count = dist.all_reduce_sum(sums).tolist()
     if not count:
@@ -60,11 +68,12 @@ def evaluate(
     return Score(loss / count, 100 * wrong / count, int(count))
 
 
-def _predict(net: nn.Module, images: Tensor) -> Tensor | Reconstruction:
-    """Log-probabilities (B, classes) in float32, or a reconstruction of single views."""
+def _predict(net: nn.Module, images: Tensor) -> tuple[Any, Tensor | Reconstruction]:
+    """Output of the network, and log-probabilities (B, classes) in float32 or a reconstruction of single views."""
     if images.ndim != 5:
         output = net(images)
-        return output if isinstance(output, Reconstruction) else F.log_softmax(output.float(), 1)
+        return output, output if isinstance(output, Reconstruction) else F.log_softmax(output.float(), 1)
     views = images.shape[1]
     logits = net(images.flatten(0, 1).contiguous(memory_format=torch.channels_last)).float()
-    return F.log_softmax(logits, 1).unflatten(0, (-1, views)).logsumexp(1) - math.log(views)
+    predicted = F.log_softmax(logits, 1).unflatten(0, (-1, views)).logsumexp(1) - math.log(views)
+    return predicted, predicted

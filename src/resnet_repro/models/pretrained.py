@@ -25,8 +25,7 @@ from torch import Tensor
 
 from resnet_repro.download import DownloadError, fetch, is_url
 from resnet_repro.errors import UserError
-from resnet_repro.models.transfer import COUNTER
-from resnet_repro.models.weights import map_keys
+from resnet_repro.models.weights import COUNTER, map_keys
 from resnet_repro.parsing import listed, plural
 from resnet_repro.surroundings import printable
 
@@ -90,7 +89,7 @@ def find(user_file: str | None, depth: int, folder: Path, mirror: str | None) ->
     Raises UserError if `user_file` cannot be read as weights.
     """
     if user_file is not None:
-        path = _weights_file(Path(user_file))
+        path = weights_file(Path(user_file))
         read_state(path)
         return Weights(printable(path.name), path, file_sha256(path))
     name, url = torchvision_weights(depth)
@@ -236,7 +235,7 @@ def _load(path: Path) -> object:
         return torch.load(file, map_location="cpu", weights_only=True)
 
 
-def _weights_file(path: Path) -> Path:
+def weights_file(path: Path) -> Path:
     """Return the weights in the folder of a run or of a model from Hugging Face, or `path` if it is not a folder."""
     if not path.is_dir():
         return path

@@ -16,16 +16,15 @@ from torch import Tensor, nn
 from resnet_repro.errors import UserError
 from resnet_repro.models.imagenet import Depth, ImageNetNet
 from resnet_repro.models.initialization import he_initialize, torch_initialize
-from resnet_repro.parsing import choice, listed, plural
+from resnet_repro.models.weights import COUNTER, NAMED, misfits
+from resnet_repro.parsing import choice, plural
 
 log = logging.getLogger(__name__)
 Statistics = Literal["batch", "running"]
 Output = Literal["logits", "probabilities"]
 HEAD = "fc"
-NAMED = 4  # keys of each kind that an error message names
 # Positions of the layers among the children of torchvision's networks.
 SEQUENCE = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6", "layer4": "7", HEAD: "9"}
-COUNTER = ".num_batches_tracked"
 
 
 class TransferNet(ImageNetNet):
@@ -103,23 +102,9 @@ def check_backbone(net: nn.Module, state: Mapping[str, Tensor], origin: str) -> 
     expected = {key: tensor for key, tensor in net.state_dict().items() if key.partition(".")[0] != HEAD}
     whole = _without_prefix(state, list(expected), origin)
     backbone = {key: tensor for key, tensor in whole.items() if key.partition(".")[0] != HEAD}
-    shapes = [
-        f"{key} is {_shape(backbone[key])}, not {_shape(expected[key])}"
-        for key in expected
-        if key in backbone and backbone[key].shape != expected[key].shape
-    ]
-    problems = [
-        f"{problem} {listed(keys, NAMED)}"
-        for problem, keys in (
-            ("missing", [key for key in expected if key not in backbone and not key.endswith(COUNTER)]),
-            ("unexpected", [key for key in backbone if key not in expected]),
-            ("of another shape:", shapes),
-        )
-        if keys
-    ]
-    if problems:
+    if problems := misfits(expected, backbone):
         raise UserError(
-            f"{origin} does not fit this network ({'; '.join(problems)}): expected weights of the same architecture with "
+            f"{origin} does not fit this network ({problems}): expected weights of the same architecture with "
             "torchvision's names"
         )
     return backbone
@@ -159,7 +144,3 @@ def _in_sequence(key: str) -> str:
     """Return the key of a tensor in `nn.Sequential(*resnet.children())`."""
     layer, dot, rest = key.partition(".")
     return f"{SEQUENCE.get(layer, layer)}{dot}{rest}"
-
-
-def _shape(tensor: Tensor) -> str:
-    return "×".join(map(str, tensor.shape)) or "a scalar"

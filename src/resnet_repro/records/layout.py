@@ -11,6 +11,7 @@ A run's folder is `RUNS_DIR/<experiment>/<profile or budget>/<arm>/seed<k>/`:
     inputs.csv, ...      tables of the arm's own diagnostics (`diagnostics.along_training`)
     checkpoint.ckpt      state to resume from; deleted at the end of a run, except for a finished prefix
     weights.safetensors  final parameters and buffers
+    predictions.safetensors    logits of the finished network for the test images (`records.predictions`)
     record.json          the result; a run is done if and only if this file exists
     log.txt              output of the run's process
     lock                 held by the run's process while it is alive
@@ -22,12 +23,13 @@ from pathlib import Path
 
 from resnet_repro.config.settings import RunSettings
 
-RECORD, RUN, PROGRESS, CHECKPOINT, WEIGHTS, LOG, LOCK = (
+RECORD, RUN, PROGRESS, CHECKPOINT, WEIGHTS, PREDICTIONS, LOG, LOCK = (
     "record.json",
     "run.json",
     "progress.json",
     "checkpoint.ckpt",
     "weights.safetensors",
+    "predictions.safetensors",
     "log.txt",
     "lock",
 )

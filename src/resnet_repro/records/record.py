@@ -259,6 +259,8 @@ class Record(Ended, frozen=True, kw_only=True):
     peak_memory_mib: float | None
     """Peak memory in MiB of a process: allocated GPU memory on CUDA, else resident memory."""
     settings: RunSettings
+    test_correct: str | None = None
+    """Which of the scored test images are classified correctly, see `predictions.packed`. None: unknown."""
     taken_over_from: str | None = None
     """The experiment that trained the run. None: the run's own experiment."""
 

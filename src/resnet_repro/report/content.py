@@ -17,6 +17,7 @@ from resnet_repro.report.banners import banners, is_other_data
 from resnet_repro.report.costs import cost_rows
 from resnet_repro.report.headline import headline
 from resnet_repro.report.network_tables import totals_table
+from resnet_repro.report.spread import spread_table
 from resnet_repro.report.tables import arms_table, parameters_table, published_values, results_table, search_table
 from resnet_repro.report.typeset import date_of
 from resnet_repro.report.what_was_run import all_of, summary_of_runs
@@ -87,12 +88,14 @@ def _tables(experiment: Experiment, records: Sequence[AnyRecord], published: boo
     caption = ARMS_CAPTION + (FEATURES_CAPTION if any(r.feature_seconds for r in trained) else "")
     scored = [_scored_on(experiment, trained, split) for split in ("train", "test")]
     kind = RELATIVE if all(arm.task == "reconstruct" for arm in experiment.arms) else IN_PERCENT
+    spread_over_seeds = spread_table(experiment, trained)
     further = [table for table in (search_table(experiment, trained), parameters_table(counted)) if table]
     return {
         "ran": [arms_table(experiment, records) | {"caption": caption}, *further],
         "results": [
             results_table(experiment, trained, published)
-            | {"caption": f"{RESULTS_CAPTION.format(kind, *scored)} {note}".strip()}
+            | {"caption": f"{RESULTS_CAPTION.format(kind, *scored)} {note}".strip()},
+            *([spread_over_seeds] if spread_over_seeds else []),
         ],
     }
 

@@ -18,11 +18,13 @@ from resnet_repro.diagnostics.complexity import describe, training_operations
 from resnet_repro.diagnostics.evaluation import evaluate
 from resnet_repro.diagnostics.gradients import gradient_diagnostics
 from resnet_repro.diagnostics.learning_curve import along_the_way
+from resnet_repro.diagnostics.predictions import PredictionCollector, Predictions
 from resnet_repro.diagnostics.responses import layer_responses
 from resnet_repro.files import Table, typed
 from resnet_repro.hardware import device_name
 from resnet_repro.models.weights import save_weights, state_sha256
 from resnet_repro.records.layout import WEIGHTS, parent_folder
+from resnet_repro.records.predictions import packed, write_predictions
 from resnet_repro.records.provenance import versions
 from resnet_repro.records.record import Dataset, Energy, FoundRate, ModelFacts, Parent, Record, WeightsFrom, find_record
 from resnet_repro.surroundings import printable
@@ -71,12 +73,13 @@ def finish(module: Classifier, monitor: Monitor, callback: DiagnosticsCallback, 
     """
     folder, settings, data = monitor.folder, monitor.settings, monitor.data
     final: dict[str, Any] = {}
+    predictions = None
     if not monitor.diverged_at and not _is_finite(module):  # the last loss was finite, its update was not
         monitor.diverged_at = step
     status = "diverged" if monitor.diverged_at else "finished"
     if status == "finished" and settings.stretch is None:
         monitor.say("evaluating", step)
-        final = _score(module, monitor, step)
+        final, predictions = _score(module, monitor, step)
     broken = sorted({image for images in data.dist.all_gather(data.broken()) for image in images})
     lone_steps = max(data.dist.all_gather(module.lone_steps))
     energies = data.dist.all_gather(monitor.energy.state())
@@ -95,6 +98,14 @@ def finish(module: Classifier, monitor: Monitor, callback: DiagnosticsCallback, 
     if status == "finished":
         save_weights(module.net, folder / WEIGHTS)
         weights = state_sha256(module.net.state_dict())
+    if predictions is not None and predictions.logits is not None:
+        facts = {
+            "split": "test",
+            "dataset": data.facts.name,
+            "dataset_digest": data.digest,
+            "weights_sha256": weights or "",
+        }
+        write_predictions(folder, predictions.logits, predictions.labels, facts)
     monitor.tick()
     energies[0] = monitor.energy.state()  # with the measurements since
     _record(
@@ -117,6 +128,7 @@ def finish(module: Classifier, monitor: Monitor, callback: DiagnosticsCallback, 
         operations=_operations(settings, data, monitor.training_images),
         energy=_of_all(energies),
         weights_sha256=weights,
+        test_correct=None if predictions is None else packed(predictions.correct),
     ).write()
     return status
 
@@ -207,13 +219,16 @@ def _left_out(broken: Sequence[tuple[str, str]]) -> dict[str, Any]:
     return {"broken_images": len(broken), "broken": named} if broken else {}
 
 
-def _score(module: Classifier, monitor: Monitor, step: int) -> dict[str, Any]:
-    final, settings, dist = monitor.score_finished(module, step), monitor.settings, monitor.data.dist
-    limit = settings.scored and settings.scored.test
-    views = monitor.data.ten_views("test", limit, dist) if settings.arm.recipe.ten_crop else None
+def _score(module: Classifier, monitor: Monitor, step: int) -> tuple[dict[str, Any], Predictions | None]:
+    """The final metrics, and the predictions for the test images."""
+    settings, data, dist = monitor.settings, monitor.data, monitor.data.dist
+    limit, images = settings.scored and settings.scored.test, data.images("test")
+    collector = PredictionCollector(min(limit or images, images), data.classes)
+    final = monitor.score_finished(module, step, collector)
+    views = data.ten_views("test", limit, dist) if settings.arm.recipe.ten_crop else None
     if views is not None:
         final["test_error_10crop"] = evaluate(module.net, views, module.device, settings.precision, dist).error
-    return final
+    return final, collector.gather(dist)
 
 
 def _complete_metrics(monitor: Monitor, step: int, final: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from resnet_repro.config.schedule import ends_warm_up, learning_rate
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.data.base import Data
 from resnet_repro.data.stream import EVALUATION_IMAGES, steps_per_epoch
-from resnet_repro.diagnostics.evaluation import Score, evaluate
+from resnet_repro.diagnostics.evaluation import Observer, Score, evaluate
 from resnet_repro.errors import UserError
 from resnet_repro.files import Table
 from resnet_repro.records.progress import write_progress
@@ -266,21 +266,30 @@ class Monitor(Callback):
             return self._score(module, step, EVALUATION_IMAGES, None)
         return self._score(module, step, min(EVALUATION_IMAGES, scored.along), scored.along)
 
-    def score_finished(self, module: Classifier, step: int) -> dict[str, Any]:
-        """Loss and error after the last step. A control is scored on part of the training images only."""
+    def score_finished(self, module: Classifier, step: int, observe: Observer | None = None) -> dict[str, Any]:
+        """Loss and error after the last step. A control is scored on part of the training images only.
+
+        observe: see `evaluate`; called for the test images.
+        """
         scored, control = self.settings.scored, self.settings.arm.control
         train_images = self.data.images("train") if scored is None else scored.train
         return self._score(
-            module, step, min(EVALUATION_IMAGES, train_images) if control else train_images, scored and scored.test
+            module,
+            step,
+            min(EVALUATION_IMAGES, train_images) if control else train_images,
+            scored and scored.test,
+            observe,
         )
 
-    def _score(self, module: Classifier, step: int, train_images: int, others: int | None) -> dict[str, Any]:
+    def _score(
+        self, module: Classifier, step: int, train_images: int, others: int | None, observe: Observer | None = None
+    ) -> dict[str, Any]:
         """Loss and error on the first `train_images` training images, un-augmented, and on `others` of each other split.
 
         others: first images of each split. None: all of them. Without classes there are losses only.
         """
         train = self._evaluate(module, "train", train_images)
-        test = self._evaluate(module, "test", others)
+        test = self._evaluate(module, "test", others, observe)
         held_out: dict[str, float | None] = {}
         if "validation" in self.data.splits:
             validation = self._evaluate(module, "validation", others)
@@ -306,10 +315,12 @@ class Monitor(Callback):
         loss = {f"{split}_loss": _finite(score.loss)}
         return loss | {f"{split}_error": score.error} if self.has_classes else loss
 
-    def _evaluate(self, module: Classifier, split: str, limit: int | None = None) -> Score:
+    def _evaluate(
+        self, module: Classifier, split: str, limit: int | None = None, observe: Observer | None = None
+    ) -> Score:
         data = self.data
         batches = data.batches(split, limit, share=data.dist)
-        return evaluate(module.net, batches, module.device, self.settings.precision, data.dist)
+        return evaluate(module.net, batches, module.device, self.settings.precision, data.dist, observe)
 
     def _write_gradients(self, module: Classifier, step: int) -> None:
         assert module.gradient_norms is not None
