@@ -12,8 +12,9 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from resnet_repro import __version__, commands
-from resnet_repro.commands import DEFAULT_DATA_DIR
+from resnet_repro import __version__
+from resnet_repro.commands import networks, reports, runs
+from resnet_repro.commands.shared import DEFAULT_DATA_DIR
 from resnet_repro.config.settings import COMPUTED_IN
 from resnet_repro.errors import UserError
 from resnet_repro.hardware import PRECISIONS
@@ -94,11 +95,11 @@ def build_parser() -> argparse.ArgumentParser:
     status.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="names of experiments (default: all)")
     _add_runs_dir(status)
 
-    runs = add_command("runs", "show the disk space of runs, and delete what no report needs")
-    runs.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="names of experiments (default: all)")
-    runs.add_argument("--prune", action="store_true", help="list what can be deleted, with sizes and reasons")
-    runs.add_argument("--yes", action="store_true", help="with --prune: delete it")
-    _add_runs_dir(runs)
+    disk = add_command("runs", "show the disk space of runs, and delete what no report needs")
+    disk.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="names of experiments (default: all)")
+    disk.add_argument("--prune", action="store_true", help="list what can be deleted, with sizes and reasons")
+    disk.add_argument("--yes", action="store_true", help="with --prune: delete it")
+    _add_runs_dir(disk)
 
     complexity = add_command("complexity", "show the cost of a network by layer: memory, parameters, multiply-adds")
     complexity.add_argument("net", help="name of the network, e.g. alexnet, vgg-16 or resnet-50")
@@ -208,18 +209,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _check_working_directory()
         functions = {
-            "run": commands.run,
-            "report": commands.report,
-            "status": commands.show_status,
-            "runs": commands.show_runs,
-            "complexity": commands.show_complexity,
-            "evaluate": commands.evaluate,
-            "export": commands.export,
-            "pick-weights": commands.pick_weights,
-            "claims": commands.show_claims,
-            "check": commands.check,
-            "sync": commands.upload,
-            "list": commands.list_experiments,
+            "run": runs.run,
+            "report": reports.report,
+            "status": runs.show_status,
+            "runs": runs.show_runs,
+            "complexity": networks.show_complexity,
+            "evaluate": networks.evaluate,
+            "export": networks.export,
+            "pick-weights": networks.pick_weights,
+            "claims": reports.show_claims,
+            "check": runs.check,
+            "sync": runs.upload,
+            "list": reports.list_experiments,
             "completion": _print_completion,
         }
         if options.command != "run":

@@ -107,7 +107,9 @@ def test_reports_are_selected_by_resolution_and_by_path_of_class_folders(
         for index in range(1_000):
             (imagenet / "train" / f"n{index:08}").mkdir(parents=True)
     written: list[str] = []
-    monkeypatch.setattr("resnet_repro.commands._write", lambda name, budget, *_, **__: written.append(budget))
+    monkeypatch.setattr(
+        "resnet_repro.commands.reports.write_one", lambda name, budget, *_, **__: written.append(budget)
+    )
     assert main(["report", *words.format(imagenet=imagenet).split(), "--runs-dir", str(tmp_path / "runs")]) == 0
     assert set(written) == {chosen}
 
