@@ -46,7 +46,7 @@ def test_counting_needs_no_data_and_is_not_repeated(
     assert "counting 2 networks" in output
     assert re.search(r"X2 .*not tested.*missing", output)
     assert {path.name for path in (tmp_path / "reports").glob("*.csv")} == {
-        "complexity-layers.csv", "complexity-totals.csv",
+        "complexity-layers.csv", "complexity-totals.csv", "complexity-claims.csv",
     }  # fmt: skip
     assert (tmp_path / "reports" / "complexity.pdf").exists()
     record = tmp_path / "runs" / "complexity" / "quick" / "alexnet" / "seed0" / "record.json"

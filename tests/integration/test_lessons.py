@@ -11,7 +11,7 @@ from conftest import REPO
 from reference import BUDGETS, REFERENCE
 
 from resnet_repro.cli import build_parser
-from resnet_repro.commands import _profile
+from resnet_repro.commands.shared import profile_of
 from resnet_repro.config.arm import Arm
 from resnet_repro.design.experiment import Experiment, Profile
 from resnet_repro.design.registry import load_experiment
@@ -48,7 +48,7 @@ def parsed(line: str) -> tuple[Experiment, Profile, list[Arm], tuple[int, ...]]:
     """What the command line runs: experiment, profile, arms and seeds. Fails if it refuses the line."""
     options = build_parser().parse_args(flags(line))
     experiment = load_experiment(options.experiment)
-    profile = _profile(experiment, options)
+    profile = profile_of(experiment, options)
     arms, _ = select_arms(experiment, profile, options.arms)
     return experiment, profile, arms, parse_seeds(options.seeds) if options.seeds else profile.seeds
 

@@ -91,7 +91,7 @@ def test_reports_show_the_spread_if_two_seeds_have_predictions(tmp_path: Path, d
     records = collect(tmp_path, "degradation", "paper")
 
     def tables(shown: list) -> list[dict]:
-        return build_content(degradation, "paper", shown, judged(degradation, shown), [], [])["results"]
+        return build_content(degradation, "paper", shown, judged(degradation, shown), {}, [])["results"]
 
     spread = tables(records)[1]
     (row,) = spread["rows"]

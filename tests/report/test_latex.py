@@ -32,7 +32,7 @@ def written(request: pytest.FixtureRequest) -> tuple[dict, list[Judgement], str]
     experiment, budget = load_experiment(request.param), STUDIES[request.param]
     records = collect(REFERENCE, experiment.name, budget)
     judgements = judged(experiment, records)
-    content = build_content(experiment, budget, records, judgements, [], [])
+    content = build_content(experiment, budget, records, judgements, {}, [])
     return content, judgements, latex(experiment, content, judgements, experiment.name)
 
 

@@ -12,7 +12,7 @@ from conftest import REPO, THREADS, cli, one_sentence
 from made_records import record_in
 
 from resnet_repro.cli import build_parser
-from resnet_repro.commands import _request
+from resnet_repro.commands.runs import request_of
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.data.catalogue import CATALOGUE, CIFAR10, DatasetFacts
 from resnet_repro.data.sources import DataSources, foresee
@@ -37,7 +37,7 @@ ARMS = ("plain-20", "plain-56", "resnet-20")
 @pytest.fixture(autouse=True)
 def _no_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan_module, "REFERENCE", tmp_path / "reference")
-    monkeypatch.setattr("resnet_repro.planning.REFERENCE", tmp_path / "reference")
+    monkeypatch.setattr("resnet_repro.commands.planning.REFERENCE", tmp_path / "reference")
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def planned(data: Path, runs: Path, *words: str) -> Plan:
     options = build_parser().parse_args(
         ["run", "degradation", *map(str, common), "--precision", "fp32", "--runs-dir", str(runs), *words]
     )
-    return plan_of(_request(options))
+    return plan_of(request_of(options))
 
 
 def write_record(run: Run, seconds: float, **changes: object) -> None:

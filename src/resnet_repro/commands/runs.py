@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from resnet_repro.study.request import Request
 
 
-def _request(options: argparse.Namespace) -> Request:
+def request_of(options: argparse.Namespace) -> Request:
     """The request of the options. Raises UserError for invalid ones."""
     from resnet_repro.design.registry import load_experiment, registry
     from resnet_repro.parsing import parse_seeds
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.records.failures import are_bad_input, failure_lines
     from resnet_repro.tracking.mirror import Mirror
 
-    request = _request(options)
+    request = request_of(options)
     if options.plan:
         from resnet_repro.commands.planning import show_plan
 
