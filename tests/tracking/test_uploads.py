@@ -409,6 +409,27 @@ def test_a_run_deleted_at_wandb_arrives_under_another_id(tmp_path: Path, tiny_da
     assert {kind for kind, _ in double.requests[before:]} == {"Viewer"}
 
 
+def test_a_copy_that_lost_rows_is_told_apart_and_the_run_arrives_whole_under_another_id(
+    tmp_path: Path, tiny_data: Path, double: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """wandb's client drops rows from the middle if it lags behind and the disk of its log is full."""
+    monkeypatch.setattr(sync, "FINISH_SECONDS", 3.0)  # also the longest wait for late rows
+    folder = make_run(tmp_path, tiny_data)
+    train(folder, 1, 5)
+    assert mirrored(tmp_path, [folder]) is None
+    first = double.runs["run0"]
+    first.history = dict(enumerate(row for row in first.history.values() if row["_step"] != 3))
+    train(folder, 6, STEPS)
+    end(folder, tiny_data)
+    assert sync.sync(tmp_path) == 0
+    assert list(double.runs) == ["run0", "run0-2"]
+    assert first.params["displayName"] == "plain-8-seed0 (incomplete)" and first.steps == [1, 2, 4, 5]
+    assert_whole(double)
+    before = len(double.requests)
+    assert sync.sync(tmp_path) == 0
+    assert {kind for kind, _ in double.requests[before:]} == {"Viewer"}
+
+
 def test_a_closed_project_is_named_and_gets_the_run_once_it_is_open(
     tmp_path: Path, tiny_data: Path, double: Double, caplog: pytest.LogCaptureFixture
 ) -> None:

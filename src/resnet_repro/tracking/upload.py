@@ -13,7 +13,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,6 +40,7 @@ RETRY_SECONDS = (5.0, 10.0, 20.0, 40.0)
 VERIFY_SECONDS = 20.0
 METRICS = "metrics.csv"
 MOST_NAMES = 9  # ids of a run: its own, and others for results that W&B cannot take under it
+INCOMPLETE = "incomplete"  # in the name of a copy that cannot become whole
 DELETED = "previously created and deleted"  # the server's answer to the id of a run that was deleted there
 KILLED = 255  # exit code that W&B shows as killed, not failed
 _EXIT_CODES: Mapping[Ending, int] = {"finished": 0, "failed": 1, "interrupted": KILLED, "running": 0}
@@ -133,6 +134,9 @@ class Upload:
                 raise _Taken("another result is there")
             if remote.rows >= len(rows) and _has_summary(remote, record) and remote.is_shown_as(ending):
                 return "current", _facts(self._sign(server, name, len(rows), ending, record))
+        if remote is not None and self._lacks_rows(server, name, remote, rows):
+            self._name_incomplete(arguments)
+            raise _Taken("rows between others are missing there")
         # A run that trains without a mirror, as under Slurm, stays "running" at W&B after what it has so far is sent.
         self.is_snapshot = ending == "running" and self.may_train
         try:
@@ -148,6 +152,27 @@ class Upload:
         self._finish(run, ending, record)
         self._verify(server, name, len(rows), ending, record)
         return "arrived", _facts(self._sign(server, name, len(rows), ending, record)) | {"sent": self.sent}
+
+    def _lacks_rows(
+        self, server: Server, name: str, remote: RemoteRun, rows: Sequence[tuple[int, dict[str, float]]]
+    ) -> bool:
+        """Whether the server lacks rows before its last one, which it takes no more.
+
+        The client drops rows if it lags behind on a full disk: it reads them again from a file that could not be written.
+        """
+        expected = sum(step <= remote.last_step for step, _ in rows)
+        if remote.rows >= expected:
+            return False
+        is_there, _ = server.wait_for(
+            project(), name, lambda run: run.rows >= expected, min(VERIFY_SECONDS, self.finish_seconds)
+        )
+        return not is_there
+
+    def _name_incomplete(self, arguments: Mapping[str, Any]) -> None:
+        """Tell the copy at this id apart from the whole one that another id will have."""
+        tags = [INCOMPLETE.upper(), *arguments["tags"]]
+        run = self._open({**arguments, "name": f"{arguments['name']} ({INCOMPLETE})", "tags": tags}, True)
+        run.finish(exit_code=KILLED)
 
     def _sign(self, server: Server, name: str, rows: int, ending: Ending, record: Record | None) -> Receipt:
         """Write the receipt. Without it, e.g. on a full disk, the next `sync` asks the server what it has."""
