@@ -24,10 +24,17 @@ def show_table(console: Console, header: Sequence[str], rows: Sequence[Sequence[
     console.print(table, markup=False, highlight=False)
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The rows as lines, all cells of a column aligned to the left."""
+def aligned(rows: Sequence[Sequence[str]], left: int | None = None) -> list[str]:
+    """The rows as lines, columns two blanks apart.
+
+    left: number of columns that are aligned to the left, the others to the right. None: all.
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    signs = ["<" if left is None or place < left else ">" for place in range(len(widths))]
+    return [
+        "  ".join(f"{cell:{sign}{width}}" for cell, sign, width in zip(row, signs, widths, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 def amount(count: float) -> str:

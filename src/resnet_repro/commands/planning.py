@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from resnet_repro.design.registry import REFERENCE
 from resnet_repro.report import seeds_needed
 from resnet_repro.study import plan_lines
-from resnet_repro.study.plan import REFERENCE, plan_of
+from resnet_repro.study.plan import plan_of
 from resnet_repro.study.request import Request
 from resnet_repro.terminal import show_table
 

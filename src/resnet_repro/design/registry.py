@@ -15,7 +15,11 @@ from pathlib import Path
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.errors import UserError, in_a_line
 
-BUILT_IN = Path(__file__).resolve().parents[3] / "experiments"
+REPOSITORY = Path(__file__).resolve().parents[3]
+"""The clone that this package is imported from. In an installed package, the folders below do not exist."""
+BUILT_IN = REPOSITORY / "experiments"
+REFERENCE = REPOSITORY / "reports" / "reference"
+PUBLISHED = REPOSITORY / "weights"
 ADDED = Path("experiments")
 
 

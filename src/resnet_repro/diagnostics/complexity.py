@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from resnet_repro.config.arm import ModelSpec
 from resnet_repro.models import build
 from resnet_repro.models.inspect import forward_hooks, main_path_layers
+from resnet_repro.terminal import aligned
 
 KIB_PER_NUMBER = 4 / 1024  # float32
 
@@ -176,11 +177,7 @@ def layer_lines(rows: Sequence[LayerCost]) -> list[str]:
     cells.append(_cells("pooling", "", None, None, sums["pool_operations"]))
     if any(row.in_heads for row in rows):
         cells.append(_cells("heads", "", sums["heads_memory_kib"], sums["heads_params"], sums["heads_macs"]))
-    widths = [max(len(row[column]) for row in cells) for column in range(5)]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(n) for cell, n in zip(row[1:], widths[1:], strict=True))])
-        for row in cells
-    ]
+    lines = aligned(cells, left=1)
     rule = "-" * len(lines[0])
     return [lines[0], rule, *lines[1 : 1 + len(rows)], rule, *lines[1 + len(rows) :]]
 

@@ -11,6 +11,7 @@ from resnet_repro.claims.results import Results
 from resnet_repro.design.experiment import Column, Experiment
 from resnet_repro.records.record import Record
 from resnet_repro.report.tables import results_table
+from resnet_repro.terminal import aligned
 
 NO_RESULTS = Results({})
 FINAL_ERRORS = (Column("train_error", "train %"), Column("test_error", "test %"))
@@ -18,9 +19,7 @@ FINAL_ERRORS = (Column("train_error", "train %"), Column("test_error", "test %")
 
 def verdict_lines(judgements: Sequence[Judgement]) -> list[str]:
     """Return one line per claim: its name, its verdict with the reason or the grade, and its text."""
-    rows = [(j.claim.name, _verdict(j), j.claim.text) for j in judgements]
-    widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
-    return [f"{name:<{widths[0]}}  {verdict:<{widths[1]}}  {text}" for name, verdict, text in rows]
+    return aligned([(j.claim.name, _verdict(j), j.claim.text) for j in judgements])
 
 
 def claim_lines(experiment: Experiment) -> list[str]:
@@ -48,14 +47,5 @@ def error_lines(experiment: Experiment, records: Sequence[Record]) -> list[str]:
     for columns in (FINAL_ERRORS, experiment.columns):
         table = results_table(replace(experiment, columns=columns), records, published=False)
         if rows := [row for row in table["rows"] if any(cell != "–" for cell in row[1:-1])]:
-            return aligned([table["header"], *rows])
+            return aligned([table["header"], *rows], left=1)
     return []
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Align the cells of a table: the first column left, the others right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(f"{cell:>{width}}" if place else f"{cell:<{width}}" for place, (cell, width) in enumerate(cells))
-        for cells in (list(zip(row, widths, strict=True)) for row in rows)
-    ]

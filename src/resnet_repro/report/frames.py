@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnet_repro.design.registry import BUILT_IN, experiment_names, load_experiment
+from resnet_repro.design.registry import REFERENCE, experiment_names, load_experiment
 from resnet_repro.errors import UserError
 from resnet_repro.records.record import AnyRecord, Record, collect, only_trained
 from resnet_repro.report.csv_tables import claims_once, columns_of, tables_of, without_runs
@@ -19,7 +19,6 @@ from resnet_repro.report.verdicts import judged
 if TYPE_CHECKING:
     import pandas as pd
 
-REFERENCE = BUILT_IN.parent / "reports" / "reference"
 KEYS = ("experiment", "budget", "arm", "seed")
 CURVES: Mapping[str, str] = {
     **{key: RUNS[key] for key in KEYS},

@@ -18,6 +18,7 @@ from typing import Literal
 from resnet_repro.data.arrays import load, stored_digest
 from resnet_repro.data.catalogue import CATALOGUE, DatasetFacts
 from resnet_repro.data.sources import DataSources, foresee
+from resnet_repro.design.registry import REPOSITORY
 from resnet_repro.errors import UserError
 from resnet_repro.hardware import gpu_facts
 from resnet_repro.study.room import existing_parent
@@ -81,7 +82,7 @@ def versions_installed() -> Iterator[Finding]:
 
 def pinned() -> dict[str, str]:
     """{package: version} of the direct dependencies, from the metadata of this package or from pyproject.toml."""
-    project = Path(__file__).resolve().parents[3] / "pyproject.toml"
+    project = REPOSITORY / "pyproject.toml"
     try:
         if project.is_file():
             import tomllib

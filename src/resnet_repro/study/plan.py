@@ -12,7 +12,7 @@ from typing import Literal
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.data.catalogue import DatasetFacts
 from resnet_repro.data.sources import Foreseen
-from resnet_repro.design.registry import BUILT_IN
+from resnet_repro.design.registry import REFERENCE
 from resnet_repro.launch import Executor, Placement
 from resnet_repro.records.layout import CHECKPOINT, LOCK, run_folder
 from resnet_repro.records.lock import is_held
@@ -28,7 +28,6 @@ from resnet_repro.study.request import Request
 from resnet_repro.study.room import existing_parent, needed, room_for
 from resnet_repro.study.run import Run
 
-REFERENCE = BUILT_IN.parent / "reports" / "reference"
 AIMED_SECONDS = 0.4  # of a timed step; fewer images are taken for larger networks
 
 State = Literal["finished", "running", "resumable", "shared", "missing"]

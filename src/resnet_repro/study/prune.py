@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnet_repro.design.registry import BUILT_IN, load_experiment, registry
+from resnet_repro.design.registry import PUBLISHED, load_experiment, registry
 from resnet_repro.errors import UserError, os_reason
 from resnet_repro.files import read_json
 from resnet_repro.records.layout import CHECKPOINT, LOCK, RUN, WEIGHTS, source_folders
@@ -28,7 +28,6 @@ from resnet_repro.tracking.receipt import read_receipt
 
 ACTIVE = ("running", "silent", "waiting")
 QUIET_SECONDS = 3_600.0  # a compiler cache that has not changed for so long is not being filled
-PUBLISHED = BUILT_IN.parent / "weights"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from resnet_repro.errors import UserError, os_reason
 from resnet_repro.parsing import plural
 from resnet_repro.records.layout import RECORD
+from resnet_repro.terminal import aligned
 
 HEADER = ("experiment", "budget", "runs", "finished", "size")
 
@@ -39,7 +40,7 @@ def storage_lines(names: Sequence[str], runs_dir: Path) -> list[str]:
     if not rows:
         return [f"{runs_dir} holds no runs"]
     rows.append(("all", "", "", "", size_text(total)))
-    return _aligned([HEADER, *rows])
+    return aligned([HEADER, *rows], left=2)
 
 
 def experiments_in(runs_dir: Path) -> list[str]:
@@ -85,12 +86,3 @@ def size_text(size: int) -> str:
 def items_text(count: int, size: int) -> str:
     """Format a number of items and their size, e.g. "3 items, 7.2 MB"."""
     return f"{plural(count, 'item')}, {size_text(size)}"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    cells = [list(zip(row, widths, strict=True)) for row in rows]
-    return [
-        "  ".join(f"{cell:<{width}}" if place < 2 else f"{cell:>{width}}" for place, (cell, width) in enumerate(row))
-        for row in cells
-    ]

@@ -8,6 +8,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from resnet_repro.design.registry import PUBLISHED, REFERENCE, REPOSITORY
 from resnet_repro.errors import UserError
 from resnet_repro.models import build
 from resnet_repro.models.weights import load_strictly, state_sha256
@@ -21,18 +22,18 @@ SUFFIX = ".safetensors"
 class Repository:
     """A clone of the repository: its weights, and the records that vouch for them."""
 
-    root: Path = Path(__file__).resolve().parents[3]
+    root: Path = REPOSITORY
     """By default the clone that this package is imported from."""
 
     @property
     def weights(self) -> Path:
         """Folder of the weights."""
-        return self.root / "weights"
+        return self.root / PUBLISHED.relative_to(REPOSITORY)
 
     @property
     def records(self) -> Path:
         """Folder of the reference records."""
-        return self.root / "reports" / "reference"
+        return self.root / REFERENCE.relative_to(REPOSITORY)
 
     def file(self, name: str) -> Path:
         """File of the weights of a network."""
