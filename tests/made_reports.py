@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from made_records import make_record
+from made_records import DIVERGED, TEST_ERROR, make_record
 
 from resnet_repro.config.arm import Arm, CountedArm
 from resnet_repro.design.experiment import Experiment
@@ -20,6 +20,18 @@ from resnet_repro.training.count_network import count_network
 def fill(table: Table, rows: Iterable[dict]) -> None:
     table.rewind(-1)
     table.append(rows)
+
+
+def make_two_budgets(folder: Path) -> Path:
+    """Three seeds of each arm of degradation at `paper`; single runs at `quick`, of which one diverged. Returns `folder`."""
+    experiment = load_experiment("degradation")
+    for arm in TEST_ERROR:
+        for seed in range(3):
+            make_record(folder, experiment, arm, seed)
+    for arm in ("plain-20", "plain-56"):
+        make_record(folder, experiment, arm, 0, "quick", 391)
+    make_record(folder, experiment, "plain-20", 7, "quick", 391, **DIVERGED)
+    return folder
 
 
 def add_tables(folder: Path, experiment: Experiment, arm: str) -> None:

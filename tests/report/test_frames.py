@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 from conftest import REPO
-from made_records import DIVERGED, TEST_ERROR, make_record
+from made_reports import make_two_budgets
 from reference import REFERENCE
 
 import resnet_repro
 from resnet_repro.design.experiment import Experiment
-from resnet_repro.design.registry import load_experiment
 from resnet_repro.errors import UserError
 from resnet_repro.report.rows import CLAIMS, RUNS
 
@@ -23,15 +22,7 @@ tables = pytest.mark.skipif(find_spec("pandas") is None, reason="pandas is not i
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three seeds of each arm at `paper`; single runs at `quick`, of which one diverged."""
-    experiment, folder = load_experiment("degradation"), tmp_path_factory.mktemp("tables") / "runs"
-    for arm in TEST_ERROR:
-        for seed in range(3):
-            make_record(folder, experiment, arm, seed)
-    for arm in ("plain-20", "plain-56"):
-        make_record(folder, experiment, arm, 0, "quick", 391)
-    make_record(folder, experiment, "plain-20", 7, "quick", 391, **DIVERGED)
-    return folder
+    return make_two_budgets(tmp_path_factory.mktemp("tables") / "runs")
 
 
 @tables
