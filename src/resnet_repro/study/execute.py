@@ -82,9 +82,8 @@ def carry_out(request: Request, mirror: Mirror, console: Console) -> Study:
             placement = executor.plan(len(runs), heaviest(runs, datasets) if executor.kind == "cuda" else None)
             log.info(_plan_line(request, executor, pending, placement))
             jobs = [run.job(group.environment(runs.index(run)) if group else {}, is_main) for run in pending]
-            is_watched = (
-                is_main and not executor.leaves and not is_dry
-            )  # in a group, the main process shows the progress of all
+            # In a group, the main process shows the progress of all.
+            is_watched = is_main and not executor.leaves and not is_dry
             if is_watched:
                 shown = [ShownRun(run.name, run.folder, costs[run.name]) for run in pending]
                 ended = _execute_watched(executor, jobs, shown, mirror, console)
