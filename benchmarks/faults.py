@@ -32,8 +32,9 @@ sys.path[:0] = [str(REPO / "tests")]
 
 from wandb_double import KEY, Double  # noqa: E402  # pyright: ignore[reportMissingImports]  it lives with the tests
 
-from resnet_repro.files import read_json, read_rows  # noqa: E402
+from resnet_repro.files import read_json  # noqa: E402
 from resnet_repro.hardware import device_name  # noqa: E402
+from resnet_repro.tables import read_rows  # noqa: E402
 
 PAGE = Path(__file__).with_name("FAULTS.md")
 ITERATIONS = 40

@@ -37,11 +37,12 @@ from resnet_repro.data.arrays import Arrays
 from resnet_repro.data.base import StreamConfig
 from resnet_repro.data.sources import DataSources, obtain
 from resnet_repro.data.stream import InMemoryData
-from resnet_repro.files import read_json, read_rows, write_json
+from resnet_repro.files import read_json, write_json
 from resnet_repro.hardware import cpu_cores, gpu_trouble, resolve_precision
 from resnet_repro.launch.sharing import CONTROL, Mps, offers_mps
 from resnet_repro.launch.slots import thread_environment
 from resnet_repro.models import build
+from resnet_repro.tables import read_rows
 from resnet_repro.training.captured import EAGER_STEPS, cuda_graph
 
 NETS = ("resnet-20", "resnet-56")

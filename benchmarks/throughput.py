@@ -26,9 +26,10 @@ from resnet_repro.config.recipes import HE15_CIFAR
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.data.arrays import Arrays
 from resnet_repro.data.sources import DataSources, obtain
-from resnet_repro.files import read_rows, write_json
+from resnet_repro.files import write_json
 from resnet_repro.hardware import cpu_cores, device_name, resolve_precision
 from resnet_repro.launch.slots import Slot, plan_slots
+from resnet_repro.tables import read_rows
 
 HERE = Path(__file__).resolve().parent
 STEPS = {"plain-56": 40, "resnet-20": 80}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from resnet_repro.config.settings import RunSettings
+from resnet_repro.design.budgets import Budget
 from resnet_repro.design.experiment import Experiment
-from resnet_repro.files import Table, read_json, write_json
+from resnet_repro.design.registry import load_experiment
+from resnet_repro.files import read_json, write_json
 from resnet_repro.records.layout import RECORD, run_folder
 from resnet_repro.records.record import Dataset, ModelFacts, Record, collect
 from resnet_repro.report.content import build_content
 from resnet_repro.report.verdicts import judged
+from resnet_repro.tables import Table
 
 TEST_ERROR = {"plain-20": 9.7, "plain-56": 13.2, "resnet-20": 8.8, "resnet-56": 7.0, "plain-56-no-bn": 90.0}
 
@@ -28,6 +32,21 @@ def parent_of(experiment: str, arm: str, seed: int, weights: str, iterations: in
         "experiment": experiment, "arm": arm, "seed": seed, "weights_sha256": weights,
         "iterations": iterations, "published_iterations": 64_000,
     }  # fmt: skip
+
+
+def declared(
+    arm: str = "plain-20", budget: str = "quick", seed: int = 0, experiment: str = "degradation"
+) -> RunSettings:
+    """The settings with which the experiment trains the arm today."""
+    spec = load_experiment(experiment)
+    profile, of_arm = Budget.parse(budget).profile_of(spec), spec.arm(arm)
+    assert profile is not None
+    steps = profile.steps(of_arm)
+    return RunSettings(
+        experiment, budget, replace(of_arm, recipe=of_arm.recipe.at(profile.iterations or of_arm.recipe.iterations)),
+        seed, steps, profile.evaluate_every(steps), "cifar10", "d" * 64, "bf16", "cpu",
+        prefix=profile.prefix_of(of_arm), scored=profile.scored(of_arm),
+    )  # fmt: skip
 
 
 def record_in(folder: Path, settings: RunSettings, **changes: object) -> Path:

@@ -11,9 +11,9 @@ from made_records import DIVERGED, TEST_ERROR, make_record
 from resnet_repro.config.arm import Arm, CountedArm
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.design.registry import experiment_names, load_experiment
-from resnet_repro.files import Table
 from resnet_repro.records.layout import run_folder
 from resnet_repro.records.record import Record, collect, only_trained
+from resnet_repro.tables import Table
 from resnet_repro.training.count_network import count_network
 
 

@@ -16,7 +16,7 @@ from resnet_repro.data.base import StreamConfig
 from resnet_repro.data.sources import DataSources, obtain
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.diagnostics.diagnostic import DiagnosticContext
-from resnet_repro.files import read_rows, series
+from resnet_repro.tables import read_rows, series
 from resnet_repro.training.train_run import Execution, train
 
 

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from rich.console import Console
@@ -145,6 +146,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_runs_dir(pick)
 
+    keep = add_command("keep", "copy records and tables of runs to the reference results")
+    keep.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="a run's folder, or one above it")
+    keep.add_argument("--reference", type=Path, default=Path("reports/reference"), help="(default: reports/reference)")
+
     claims = add_command("claims", "show the claims of experiments and the comparisons that test them")
     claims.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="names of experiments (default: all)")
     register = "add claims with new or changed comparisons to the history, with the present time"
@@ -217,6 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "evaluate": networks.evaluate,
             "export": networks.export,
             "pick-weights": networks.pick_weights,
+            "keep": runs.keep,
             "claims": reports.show_claims,
             "check": runs.check,
             "sync": runs.upload,

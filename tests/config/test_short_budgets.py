@@ -18,9 +18,9 @@ from resnet_repro.config.schedule import learning_rate
 from resnet_repro.config.settings import Scored
 from resnet_repro.design.experiment import Experiment, Profile
 from resnet_repro.design.registry import load_experiment
-from resnet_repro.files import read_rows
 from resnet_repro.records.record import collect, only_trained, read_record
 from resnet_repro.report.content import build_content
+from resnet_repro.tables import read_rows
 
 
 def recipe_at(arm: Arm, profile: Profile) -> Recipe:

@@ -13,7 +13,7 @@ from resnet_repro.claims.judge import judge_all
 from resnet_repro.claims.results import Results
 from resnet_repro.design.registry import load_experiment
 from resnet_repro.diagnostics.learning_curve import along_the_way
-from resnet_repro.files import Table
+from resnet_repro.tables import Table
 
 EPOCHS, STEPS = 50, 450
 ARM_OF = {"original": "original-as-written", "proposed": "preact-as-written", "cnn": "plain-as-written"}

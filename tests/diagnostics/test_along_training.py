@@ -13,8 +13,8 @@ from trained_runs import diagnostic_context
 from resnet_repro.config.families import cifar_arm
 from resnet_repro.config.recipes import HE15_CIFAR
 from resnet_repro.diagnostics.along_training import ForwardTime, InputShift, Modes
-from resnet_repro.files import read_rows
 from resnet_repro.models import build
+from resnet_repro.tables import read_rows
 
 
 def test_an_input_shift_is_in_units_of_the_inputs_standard_deviation(tiny_data: Path, tmp_path: Path) -> None:

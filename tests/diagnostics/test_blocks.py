@@ -15,9 +15,9 @@ from resnet_repro.config.families import cifar_arm
 from resnet_repro.diagnostics.along_training import make_diagnostics
 from resnet_repro.diagnostics.blocks import block_diagnostics
 from resnet_repro.diagnostics.evaluation import evaluate
-from resnet_repro.files import read_rows
 from resnet_repro.models import build
 from resnet_repro.models.blocks import PadShortcut
+from resnet_repro.tables import read_rows
 
 CUT_SHORTCUTS = {"layer2.0": PadShortcut(16, 32, 2), "layer3.0": PadShortcut(32, 64, 2)}
 SAME_SIZE = ["layer1.0", "layer1.1", "layer2.1", "layer3.1"]

@@ -14,10 +14,10 @@ from resnet_repro.data.sources import DataSources, obtain
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.diagnostics.evaluation import evaluate
 from resnet_repro.diagnostics.gradients import gradient_diagnostics
-from resnet_repro.files import Table
 from resnet_repro.models.cifar import cifar_net
 from resnet_repro.models.inspect import forward_hooks, in_mode
 from resnet_repro.models.weights import state_sha256
+from resnet_repro.tables import Table
 
 CPU = torch.device("cpu")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from resnet_repro.diagnostics.learning_curve import along_the_way
-from resnet_repro.files import Table
+from resnet_repro.tables import Table
 
 
 def metrics(path: Path, errors: list[float]) -> Path:

@@ -23,8 +23,8 @@ from resnet_repro.diagnostics.loss_surface import (
     largest_eigenvalue,
     loss_plane,
 )
-from resnet_repro.files import read_rows
 from resnet_repro.models import build
+from resnet_repro.tables import read_rows
 
 
 def seeded(*shape: int) -> torch.Tensor:

@@ -16,9 +16,9 @@ from resnet_repro.data.stream import InMemoryData
 from resnet_repro.diagnostics import representations as features
 from resnet_repro.diagnostics.along_training import make_diagnostics
 from resnet_repro.diagnostics.representations import Features, places, probe_error, projected, recovery_r2
-from resnet_repro.files import read_rows
 from resnet_repro.models import build
 from resnet_repro.records.record import read_record
+from resnet_repro.tables import read_rows
 
 
 def test_recovery_finds_targets_in_linear_features_but_not_in_noise() -> None:

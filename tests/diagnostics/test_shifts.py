@@ -16,7 +16,7 @@ from resnet_repro.data.sources import DataSources, obtain
 from resnet_repro.data.stream import InMemoryData, shifted
 from resnet_repro.diagnostics.diagnostic import DiagnosticContext
 from resnet_repro.diagnostics.shifts import Shifts, shift_diagnostics
-from resnet_repro.files import read_rows
+from resnet_repro.tables import read_rows
 
 CPU = torch.device("cpu")
 

@@ -13,8 +13,8 @@ from resnet_repro.figures.curves import error_curves
 from resnet_repro.figures.figure import Context
 from resnet_repro.figures.published import ImplDCurves
 from resnet_repro.figures.style import PAPER_GREY
-from resnet_repro.files import Table
 from resnet_repro.records.record import collect, only_trained
+from resnet_repro.tables import Table
 
 
 def _lines(experiment: Experiment, runs: Path, budget: str, iterations: int) -> tuple[int, list]:

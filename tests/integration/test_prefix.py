@@ -20,11 +20,12 @@ from resnet_repro.config.settings import RunSettings
 from resnet_repro.design.budgets import Budget
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.design.registry import load_experiment
-from resnet_repro.files import read_rows, write_json
+from resnet_repro.files import write_json
 from resnet_repro.records.layout import run_folder
 from resnet_repro.records.record import read_record
 from resnet_repro.records.resume import state_of
 from resnet_repro.records.reuse import take_over, take_up
+from resnet_repro.tables import read_rows
 
 WHOLE = 30  # steps of the whole schedule; an epoch has 8
 

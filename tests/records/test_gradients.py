@@ -8,11 +8,11 @@ import pytest
 from made_records import make_record
 
 from resnet_repro.design.experiment import Experiment
-from resnet_repro.files import Table, read_columns
 from resnet_repro.records import gradients
 from resnet_repro.records.gradients import decay_by_phase
 from resnet_repro.records.metrics import metrics_of
 from resnet_repro.records.record import read_record
+from resnet_repro.tables import Table, read_columns
 
 
 def write_gradients(folder: Path, decades: dict[int, float]) -> Path:

@@ -8,9 +8,9 @@ import pytest
 from made_records import make_record
 
 from resnet_repro.design.experiment import Experiment
-from resnet_repro.files import Table
 from resnet_repro.records.metrics import metrics_of
 from resnet_repro.records.record import read_record
+from resnet_repro.tables import Table
 
 COLUMNS = ("epoch", "running_train_error", "train_error", "test_error")
 

@@ -13,12 +13,13 @@ from made_records import make_record
 from resnet_repro.config.execution import Execution
 from resnet_repro.design.registry import load_experiment
 from resnet_repro.errors import UserError
-from resnet_repro.files import Table, read_json, read_rows, series, write_json
+from resnet_repro.files import read_json, write_json
 from resnet_repro.launch import Slot
 from resnet_repro.records.layout import CHECKPOINT, PROGRESS, RECORD, RUN
 from resnet_repro.records.record import read_record
 from resnet_repro.records.resume import digests_in, state_of
 from resnet_repro.study.run import Run
+from resnet_repro.tables import Table, pack, packed, read_columns, read_curve, read_rows, series, version_of
 
 SLOT = Slot("cpu", "cpu", 3)
 
@@ -184,6 +185,34 @@ def test_binary_table_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_bytes(b"iteration\n\xff\xfe\n")
     with pytest.raises(UserError, match=r"metrics\.csv .*: delete"):
         read_rows(tmp_path / "metrics.csv")
+
+
+def test_a_packed_table_reads_like_the_table(tmp_path: Path) -> None:
+    table = Table(tmp_path / "gradients.csv", ("layer", "name", "norm"))
+    table.rewind(0)
+    table.append({"iteration": step, "layer": 1, "name": "conv1", "norm": 0.5 / step} for step in (1, 2, 3))
+    rows, columns = read_rows(table.path), read_columns(table.path, "iteration", "norm")
+    pack(table.path, packed(table.path))
+    table.path.unlink()
+    assert read_rows(table.path) == rows and rows[1]["norm"] == "0.25"
+    assert read_columns(table.path, "iteration", "norm") == columns
+    assert read_curve(table.path, "norm") == ([1, 2, 3], [0.5, 0.25, 0.5 / 3])
+    before = version_of(table.path)
+    assert before is not None and before[1] == packed(table.path).stat().st_size
+    packed(table.path).write_bytes(packed(table.path).read_bytes()[:-9])
+    assert version_of(table.path) != before
+    with pytest.raises(UserError, match=r"gradients\.csv\.gz is not a packed table .*: restore it, or delete"):
+        read_rows(table.path)
+
+
+def test_a_table_rounds_fractions_to_its_digits_and_nothing_else(tmp_path: Path) -> None:
+    table = Table(tmp_path / "growth.csv", ("layer", "name", "norm"), digits=3)
+    table.rewind(0)
+    values = [1234.5678, 0.00012345, 1e-38, float("nan")]
+    table.append({"iteration": 1234567, "layer": i, "name": "1.23456", "norm": v} for i, v in enumerate(values))
+    rows = read_rows(table.path)
+    assert [row["norm"] for row in rows] == ["1230.0", "0.000123", "1e-38", "nan"]
+    assert {(row["iteration"], row["name"]) for row in rows} == {("1234567", "1.23456")}
 
 
 def test_concurrent_writers_of_a_json_file_do_not_interfere(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +29,8 @@ from resnet_repro.report.pages import BLOCK, Facts, facts_of, renewed_text
 from resnet_repro.report.summary import ORDER, summary_content
 from resnet_repro.report.verdicts import results_of
 from resnet_repro.report.why import shown_figures, why_content, why_page
+from resnet_repro.study.keep import LEFT_OUT, PLAIN, SMALL
+from resnet_repro.tables import read_rows
 
 LESSONS = [str(page.relative_to(REPO)) for page in sorted((REPO / "docs" / "lessons").glob("*.md"))]
 
@@ -78,8 +79,10 @@ def test_an_arm_has_one_precision_over_the_seeds(name: str, budget: str) -> None
 
 def test_no_weights_no_logs_and_no_data_are_kept() -> None:
     kept = {path.suffix for path in REFERENCE.rglob("*") if path.is_file()}
-    assert kept <= {".json", ".csv", ".tex", ".pdf", ".png", ".svg", ".md"}, kept
+    assert kept <= {".json", ".csv", ".gz", ".tex", ".pdf", ".png", ".svg", ".md"}, kept
     assert max(path.stat().st_size for path in REFERENCE.rglob("*.*")) < 1_000_000
+    tables = [path for path in REFERENCE.glob("*/*/*/seed*/*.csv") if path.name != PLAIN]
+    assert {path for path in tables if path.stat().st_size > SMALL or path.name == LEFT_OUT} == set(), "use `keep`"
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +257,7 @@ def test_numbers_and_verdicts_of_a_page_are_those_of_the_records(content: dict, 
 
 
 def layers_without_gradient(table: Path, step: str) -> int:
-    norms = [float(row["norm"]) for row in csv.DictReader(table.open()) if row["iteration"] == step]
+    norms = [float(row["norm"]) for row in read_rows(table.with_suffix("")) if row["iteration"] == step]
     assert norms, f"{table} has no step {step}"
     return norms.count(0.0)
 

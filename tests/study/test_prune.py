@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 from conftest import REPO, cli, one_sentence
-from made_records import record_in
+from made_records import declared, record_in
 
 from resnet_repro.config.settings import RunSettings
-from resnet_repro.design.budgets import Budget
 from resnet_repro.design.registry import load_experiment
 from resnet_repro.files import write_json
 from resnet_repro.records.layout import run_folder
@@ -45,21 +44,6 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     return tmp_path / "runs"
-
-
-def declared(
-    arm: str = "plain-20", budget: str = "quick", seed: int = 0, experiment: str = "degradation"
-) -> RunSettings:
-    """The settings with which the experiment trains the arm today."""
-    spec = load_experiment(experiment)
-    profile, of_arm = Budget.parse(budget).profile_of(spec), spec.arm(arm)
-    assert profile is not None
-    steps = profile.steps(of_arm)
-    return RunSettings(
-        experiment, budget, replace(of_arm, recipe=of_arm.recipe.at(profile.iterations or of_arm.recipe.iterations)),
-        seed, steps, profile.evaluate_every(steps), "cifar10", "d" * 64, "bf16", "cpu",
-        prefix=profile.prefix_of(of_arm), scored=profile.scored(of_arm),
-    )  # fmt: skip
 
 
 def make(runs: Path, settings: RunSettings, *files: str, ended: bool = True) -> Path:

@@ -12,7 +12,7 @@ from conftest import make_settings, prepare_run
 from made_records import record_in
 
 from resnet_repro.errors import UserError
-from resnet_repro.files import Table
+from resnet_repro.tables import Table
 from resnet_repro.tracking import mirror as tracking
 from resnet_repro.tracking import sync
 

@@ -11,7 +11,7 @@ from typing import Any
 from conftest import make_settings, prepare_run
 from made_records import record_in
 
-from resnet_repro.files import Table
+from resnet_repro.tables import Table
 from resnet_repro.tracking.upload import Upload
 from resnet_repro.tracking.wandb_run import curve_rows
 

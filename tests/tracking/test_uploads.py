@@ -19,8 +19,9 @@ from trained_runs import wait_for
 from wandb_double import ENTITY, KEY, Double
 
 from resnet_repro.errors import UserError
-from resnet_repro.files import Table, read_json, write_json
+from resnet_repro.files import read_json, write_json
 from resnet_repro.records.lock import hold
+from resnet_repro.tables import Table
 from resnet_repro.tracking import mirror, sync
 
 pytestmark = pytest.mark.slow

@@ -20,11 +20,11 @@ from resnet_repro.config.families import imagenet_arm
 from resnet_repro.config.recipes import BLOG_E_TRANSFER_CORRECTED, PRETRAINING
 from resnet_repro.design.registry import load_experiment
 from resnet_repro.errors import UserError
-from resnet_repro.files import read_rows, series
 from resnet_repro.models.pretrained import file_sha256
 from resnet_repro.models.transfer import TransferNet
 from resnet_repro.records.record import Parent, WeightsFrom, collect, read_record
 from resnet_repro.report.verdicts import results_of
+from resnet_repro.tables import read_rows, series
 from resnet_repro.training.load import load_run
 from resnet_repro.training.start import first_weights
 

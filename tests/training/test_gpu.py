@@ -28,11 +28,12 @@ from resnet_repro.data.sources import DataSources, obtain
 from resnet_repro.data.stream import InMemoryData
 from resnet_repro.diagnostics.evaluation import evaluate
 from resnet_repro.errors import UserError
-from resnet_repro.files import read_json, read_rows, series
+from resnet_repro.files import read_json
 from resnet_repro.launch.sharing import offers_mps
 from resnet_repro.models.cifar import cifar_net
 from resnet_repro.models.norms import BatchNorm
 from resnet_repro.records.record import collect, only_trained
+from resnet_repro.tables import read_rows, series
 from resnet_repro.training import compilation, execution, monitor, train_run
 from resnet_repro.training.checkpoints import Checkpoints
 from resnet_repro.training.classifier import Classifier

@@ -18,9 +18,9 @@ from resnet_repro.config.arm import WarmUp
 from resnet_repro.config.families import cifar_arm
 from resnet_repro.config.recipes import HE15_CIFAR
 from resnet_repro.errors import UserError
-from resnet_repro.files import read_rows
 from resnet_repro.models.cifar import cifar_net
 from resnet_repro.records.record import read_record
+from resnet_repro.tables import read_rows
 from resnet_repro.training import monitor
 from resnet_repro.training.checkpoints import Checkpoints
 from resnet_repro.training.classifier import Classifier

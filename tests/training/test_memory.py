@@ -12,9 +12,9 @@ from trained_runs import run_here
 
 from resnet_repro.config.families import cifar_arm
 from resnet_repro.config.recipes import HE15_CIFAR
-from resnet_repro.files import read_rows
 from resnet_repro.models import build
 from resnet_repro.records.record import read_record
+from resnet_repro.tables import read_rows
 from resnet_repro.training import memory
 from resnet_repro.training.memory import choose_activations
 from resnet_repro.training.start import Skip

@@ -16,10 +16,10 @@ from resnet_repro.config.arm import Arm, ModelSpec, Search
 from resnet_repro.config.recipes import FOUR_LAYERS
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.errors import UserError
-from resnet_repro.files import read_rows, series
 from resnet_repro.records.layout import run_folder, source_folders
 from resnet_repro.records.record import read_record
 from resnet_repro.records.resume import state_of
+from resnet_repro.tables import read_rows, series
 from resnet_repro.training.start import Skip, found_rate
 
 RECIPE = replace(FOUR_LAYERS, batch_size=32, validation_images=200, train_images=200)

@@ -22,11 +22,11 @@ from resnet_repro.config.recipes import HE15_CIFAR
 from resnet_repro.data.open_data import open_data
 from resnet_repro.distributed import ALONE, DistContext, dist_context
 from resnet_repro.errors import UserError
-from resnet_repro.files import read_rows, series
 from resnet_repro.models import build
 from resnet_repro.models.cifar import cifar_net
 from resnet_repro.records.predictions import correct_images, read_predictions
 from resnet_repro.records.record import find_record, read_record
+from resnet_repro.tables import read_rows, series
 from resnet_repro.training.memory import choose_activations
 from resnet_repro.training.start import Skip
 from resnet_repro.training.train_run import STOPPED

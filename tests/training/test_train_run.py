@@ -27,12 +27,12 @@ from resnet_repro.data.stream import InMemoryData
 from resnet_repro.diagnostics.complexity import training_operations
 from resnet_repro.diagnostics.evaluation import evaluate
 from resnet_repro.errors import UserError
-from resnet_repro.files import read_rows, series
 from resnet_repro.hardware import stated_watts
 from resnet_repro.models.cifar import cifar_net
 from resnet_repro.models.inspect import main_path_convolutions
 from resnet_repro.models.weights import state_sha256
 from resnet_repro.records.record import read_record
+from resnet_repro.tables import read_rows, series
 from resnet_repro.training.monitor import Monitor
 
 GOLDEN = Path(__file__).parent / "golden_losses.csv"

@@ -134,6 +134,14 @@ def show_runs(options: argparse.Namespace, console: Console) -> int:
     return 1 if problems else 0
 
 
+def keep(options: argparse.Namespace, console: Console) -> int:
+    from resnet_repro.study.keep import keep, kept_lines
+
+    kept = keep(options.folders, options.reference)
+    print_lines(kept_lines(kept), console)
+    return int(any(run.refused for run in kept))
+
+
 def upload(options: argparse.Namespace, console: Console) -> int:
     from resnet_repro.tracking.sync import sync
 

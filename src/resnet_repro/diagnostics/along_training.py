@@ -20,9 +20,9 @@ from resnet_repro.diagnostics.loss_gradients import Alignment, Growth
 from resnet_repro.diagnostics.loss_surface import Curvature, Landscape
 from resnet_repro.diagnostics.reconstruction import InputError
 from resnet_repro.diagnostics.shifts import Shifts
-from resnet_repro.files import Table, read_rows
 from resnet_repro.models.inspect import forward_hooks, in_mode, main_path_convolutions
 from resnet_repro.models.recompute import frozen_statistics
+from resnet_repro.tables import DIGITS, Table, read_rows
 
 INPUT_IMAGES = 500
 MODE_IMAGES = 2_000
@@ -40,7 +40,7 @@ class InputShift(Diagnostic):
 
     def __init__(self, context: DiagnosticContext) -> None:
         super().__init__(context)
-        self.tables = [Table(context.folder / "inputs.csv", ("layer", "name", "mean_shift", "std_shift"))]
+        self.tables = [Table(context.folder / "inputs.csv", ("layer", "name", "mean_shift", "std_shift"), DIGITS)]
 
     def along(self, net: nn.Module, step: int) -> None:
         current = self._measure(net)
@@ -86,7 +86,7 @@ class Distance(Diagnostic):
 
     def __init__(self, context: DiagnosticContext) -> None:
         super().__init__(context)
-        self.tables = [Table(context.folder / "distance.csv", ("distance",))]
+        self.tables = [Table(context.folder / "distance.csv", ("distance",), DIGITS)]
 
     def begin(self, net: nn.Module) -> None:
         self._start = self._vector(net)

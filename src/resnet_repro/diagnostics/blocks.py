@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from resnet_repro.diagnostics.diagnostic import Diagnostic, DiagnosticContext
 from resnet_repro.diagnostics.evaluation import evaluate
-from resnet_repro.files import Table
 from resnet_repro.models.blocks import BasicBlock
+from resnet_repro.tables import Table
 
 BLOCK_IMAGES = 2_000
 

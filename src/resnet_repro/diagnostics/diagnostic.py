@@ -11,8 +11,8 @@ from torch import nn
 
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.data.base import Data
-from resnet_repro.files import Table
 from resnet_repro.hardware import autocast
+from resnet_repro.tables import Table
 
 POINTS = 20  # measurements over a schedule, besides the one before the first step
 

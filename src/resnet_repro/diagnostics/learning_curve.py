@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import mean
 
-from resnet_repro.files import read_rows, series
+from resnet_repro.tables import read_rows, series
 
 REACHED = 25.0  # percent, as in Krizhevsky 2012 figure 1
 FIFTHS = 5  # parts of the schedule between which a steady loss falls

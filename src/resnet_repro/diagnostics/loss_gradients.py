@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 
 from resnet_repro.diagnostics.diagnostic import Diagnostic, DiagnosticContext
-from resnet_repro.files import Table, read_rows
 from resnet_repro.models.inspect import in_mode, main_path_convolutions
 from resnet_repro.models.recompute import frozen_statistics
+from resnet_repro.tables import DIGITS, Table, read_rows
 
 GROWTH_IMAGES = 128
 ALIGNED_IMAGES = 64
@@ -41,7 +41,7 @@ class Growth(Diagnostic):
 
     def __init__(self, context: DiagnosticContext) -> None:
         super().__init__(context)
-        self.tables = [Table(context.folder / "growth.csv", ("layer", "name", "norm"))]
+        self.tables = [Table(context.folder / "growth.csv", ("layer", "name", "norm"), DIGITS)]
 
     def along(self, net: nn.Module, step: int) -> None:
         self._append(step, self._norms(net))
@@ -122,7 +122,7 @@ class Alignment(Diagnostic):
 
     def __init__(self, context: DiagnosticContext) -> None:
         super().__init__(context)
-        self.tables = [Table(context.folder / "alignment.csv", ("name", "cosine"))]
+        self.tables = [Table(context.folder / "alignment.csv", ("name", "cosine"), DIGITS)]
 
     def along(self, net: nn.Module, step: int) -> None:
         cosines = self._cosines(net)

@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnet_repro.diagnostics.diagnostic import Diagnostic, DiagnosticContext
-from resnet_repro.files import Table, read_rows
 from resnet_repro.models.inspect import in_mode
 from resnet_repro.models.recompute import frozen_statistics
+from resnet_repro.tables import Table, read_rows
 
 CURVATURE_IMAGES = 256
 PLANE_IMAGES = 256

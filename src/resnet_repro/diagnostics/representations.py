@@ -22,8 +22,8 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from torch import Tensor, nn
 
 from resnet_repro.diagnostics.diagnostic import Diagnostic, DiagnosticContext
-from resnet_repro.files import Table
 from resnet_repro.models.inspect import forward_hooks, in_mode, main_path_convolutions
+from resnet_repro.tables import Table
 
 PROBE_IMAGES = 10_000
 PROJECTED, PROJECTION_SEED = 16, 0  # random features of a probe: as many as the first stage has channels

@@ -9,7 +9,7 @@ from torch import nn
 
 from resnet_repro.diagnostics.diagnostic import Diagnostic, DiagnosticContext
 from resnet_repro.diagnostics.evaluation import evaluate
-from resnet_repro.files import Table
+from resnet_repro.tables import Table
 
 DISTANCES = range(5)  # pixels
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))  # down, up, right, left

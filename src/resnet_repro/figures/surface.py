@@ -12,8 +12,8 @@ from resnet_repro.figures.figure import Context, Drawing, FigureSpec
 from resnet_repro.figures.layers import unique_legend
 from resnet_repro.figures.seeds import Curve, draw_seeds, geometric_mean, of_seeds
 from resnet_repro.figures.style import PAPER_GREY, WIDTH, looks
-from resnet_repro.files import read_columns
 from resnet_repro.records.record import Record
+from resnet_repro.tables import read_columns
 
 LEVELS = 12
 HIGHEST = 10.0  # upper end of the contours, in nats: four times the loss of guessing

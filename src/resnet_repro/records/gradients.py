@@ -10,7 +10,7 @@ from statistics import mean
 
 import numpy as np
 
-from resnet_repro.files import read_columns, version_of
+from resnet_repro.tables import read_columns, version_of
 
 # Parts of a schedule. In the plain nets of He15, training stands still in the second one.
 PLATEAU = (1 / 40, 1 / 10)

@@ -8,9 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from resnet_repro.errors import UserError
-from resnet_repro.files import read_cells, version_of
 from resnet_repro.records.gradients import decay_by_phase
 from resnet_repro.records.record import AnyRecord, CountRecord, Record
+from resnet_repro.tables import read_cells, version_of
 
 ERRORS = (
     "train_error",

@@ -12,8 +12,9 @@ import msgspec
 from resnet_repro.config.arm import CountedArm, Recipe
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.errors import UserError, os_reason
-from resnet_repro.files import read_curve, read_json, read_rows, typed, write_json
+from resnet_repro.files import read_json, typed, write_json
 from resnet_repro.records.layout import RECORD
+from resnet_repro.tables import read_curve, read_rows
 
 FORMAT = 2
 

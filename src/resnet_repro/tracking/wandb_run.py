@@ -18,9 +18,10 @@ import msgspec
 
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.errors import UserError
-from resnet_repro.files import read_json, read_rows
+from resnet_repro.files import read_json
 from resnet_repro.records.layout import RUN
 from resnet_repro.records.record import Record
+from resnet_repro.tables import read_rows
 
 PROJECT = "resnet-repro"
 INIT_SECONDS = 30

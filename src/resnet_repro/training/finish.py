@@ -20,7 +20,7 @@ from resnet_repro.diagnostics.gradients import gradient_diagnostics
 from resnet_repro.diagnostics.learning_curve import along_the_way
 from resnet_repro.diagnostics.predictions import PredictionCollector, Predictions
 from resnet_repro.diagnostics.responses import layer_responses
-from resnet_repro.files import Table, typed
+from resnet_repro.files import typed
 from resnet_repro.hardware import device_name
 from resnet_repro.models.weights import save_weights, state_sha256
 from resnet_repro.records.layout import WEIGHTS, parent_folder
@@ -28,6 +28,7 @@ from resnet_repro.records.predictions import packed, write_predictions
 from resnet_repro.records.provenance import versions
 from resnet_repro.records.record import Dataset, Energy, FoundRate, ModelFacts, Parent, Record, WeightsFrom, find_record
 from resnet_repro.surroundings import printable
+from resnet_repro.tables import DIGITS, Table
 from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.diagnostics_callback import DiagnosticsCallback
 from resnet_repro.training.monitor import Monitor
@@ -264,7 +265,7 @@ def _responses(module: Classifier, monitor: Monitor, step: int) -> dict[str, flo
         return {}
     batches = monitor.data.batches("train", RESPONSE_IMAGES)
     responses = layer_responses(module.net, batches, module.device, monitor.settings.precision)
-    table = Table(monitor.folder / "responses.csv", ("layer", "name", "std"))
+    table = Table(monitor.folder / "responses.csv", ("layer", "name", "std"), DIGITS)
     table.rewind(-1)  # an earlier attempt may have written it before it was killed
     table.append(
         {"iteration": step, "layer": i, "name": name, "std": std} for i, (name, std) in enumerate(responses, start=1)

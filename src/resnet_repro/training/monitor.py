@@ -19,9 +19,9 @@ from resnet_repro.data.base import Data
 from resnet_repro.data.stream import EVALUATION_IMAGES, steps_per_epoch
 from resnet_repro.diagnostics.evaluation import Observer, Score, evaluate
 from resnet_repro.errors import UserError
-from resnet_repro.files import Table
 from resnet_repro.records.progress import write_progress
 from resnet_repro.records.record import Parent
+from resnet_repro.tables import DIGITS, METRIC_DIGITS, Table
 from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.energy import energy_meter
 from resnet_repro.training.memory import peak_memory_mib
@@ -66,9 +66,10 @@ class Monitor(Callback):
                 "test_error",
                 "test_images",
             ),
+            METRIC_DIGITS,
         )
         self.speed = Table(folder / "speed.csv", ("seconds", "images_per_second"))
-        self.gradients = Table(folder / "gradients.csv", ("layer", "name", "norm"))
+        self.gradients = Table(folder / "gradients.csv", ("layer", "name", "norm"), DIGITS)
         self.seconds = 0.0  # of training and evaluation, also in earlier processes of a resumed run
         self.training_seconds = 0.0
         self.training_images = 0
