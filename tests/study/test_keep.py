@@ -61,7 +61,7 @@ def test_records_and_tables_are_copied_and_long_tables_packed(tmp_path: Path) ->
     assert "kept: 2 runs" in kept_lines(kept)[-1]
     again = keep([runs], reference)
     assert [run.size for run in again] == [0, 0]
-    assert kept_lines(again) == ["kept: 0 runs, 0 B; 2 runs kept before"]
+    assert kept_lines(again) == ["kept: 0 runs, 0 bytes; 2 runs kept before"]
 
 
 @pytest.mark.parametrize(

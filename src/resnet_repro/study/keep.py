@@ -16,8 +16,8 @@ from resnet_repro.parsing import plural
 from resnet_repro.records.layout import RECORD
 from resnet_repro.records.record import AnyRecord, Record, collect, find_any_record, only_trained
 from resnet_repro.study.declared import is_declared
-from resnet_repro.study.storage import size_text
 from resnet_repro.tables import pack, packed
+from resnet_repro.terminal import amount
 
 PLAIN = "metrics.csv"  # the table that people open
 LEFT_OUT = "speed.csv"  # tells about the machine; no figure and no claim reads it
@@ -108,8 +108,8 @@ def kept_lines(kept: Iterable[Kept]) -> list[str]:
     """Console lines: each run that was copied or refused, and the totals."""
     kept = list(kept)
     copied = [run for run in kept if run.size]
-    lines = [f"{run.target}, {size_text(run.size)}" for run in copied]
+    lines = [f"{run.target}, {amount(run.size)}" for run in copied]
     lines += [f"not kept: {run.folder} ({run.refused})" for run in kept if run.refused]
     there = sum(not run.size and not run.refused for run in kept)
-    total = f"kept: {plural(len(copied), 'run')}, {size_text(sum(run.size for run in copied))}"
+    total = f"kept: {plural(len(copied), 'run')}, {amount(sum(run.size for run in copied))}"
     return [*lines, total + (f"; {plural(there, 'run')} kept before" if there else "")]

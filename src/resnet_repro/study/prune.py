@@ -21,8 +21,9 @@ from resnet_repro.records.resume import prepared_settings
 from resnet_repro.records.reuse import continues, is_same_run
 from resnet_repro.records.state import run_state
 from resnet_repro.study.declared import is_declared
-from resnet_repro.study.storage import experiments_in, items_text, size_of, size_text
+from resnet_repro.study.storage import experiments_in, items_text, size_of
 from resnet_repro.surroundings import compiler_caches
+from resnet_repro.terminal import amount
 from resnet_repro.tracking.receipt import LOCK as UPLOAD_LOCK
 from resnet_repro.tracking.receipt import read_receipt
 
@@ -188,7 +189,7 @@ def _last_change(folder: Path) -> float:
 
 def item_lines(items: Sequence[Item], notes: Sequence[str], deletes: bool) -> list[str]:
     """The items with their sizes, the notes, and what to do next, as lines of text."""
-    texts = [size_text(item.size) for item in items]
+    texts = [amount(item.size) for item in items]
     width = max(map(len, texts), default=0)
     lines = [f"{text:>{width}}  {item.path}  {item.reason}" for text, item in zip(texts, items, strict=True)]
     if not items:

@@ -10,7 +10,7 @@ from resnet_repro.data.catalogue import DatasetFacts
 from resnet_repro.study.cost import described
 
 # Bytes of a row, measured on runs of `degradation` and `depth`. Tables of an arm's own measurements are small beside them.
-READING, GRADIENT = 90, 42  # of metrics.csv with speed.csv, and of gradients.csv
+READING, GRADIENT = 90, 32  # of metrics.csv with speed.csv, and of gradients.csv
 FILES = 12_000  # bytes of run.json, record.json, the log and small tables
 
 

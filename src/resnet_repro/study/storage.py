@@ -9,7 +9,7 @@ from pathlib import Path
 from resnet_repro.errors import UserError, os_reason
 from resnet_repro.parsing import plural
 from resnet_repro.records.layout import RECORD
-from resnet_repro.terminal import aligned
+from resnet_repro.terminal import aligned, amount
 
 HEADER = ("experiment", "budget", "runs", "finished", "size")
 
@@ -30,16 +30,16 @@ def storage_lines(names: Sequence[str], runs_dir: Path) -> list[str]:
             folders = list(budget.glob("*/seed*"))
             size = size_of(budget)
             ended = sum((folder / RECORD).exists() for folder in folders)
-            rows.append((experiment, budget.name, str(len(folders)), str(ended), size_text(size)))
+            rows.append((experiment, budget.name, str(len(folders)), str(ended), amount(size)))
             total += size
     others = [] if names else [f for f in folders_in(runs_dir) if f.name not in experiments_in(runs_dir)]
     for folder in others:
         size = size_of(folder)
-        rows.append((folder.name, "", "", "", size_text(size)))
+        rows.append((folder.name, "", "", "", amount(size)))
         total += size
     if not rows:
         return [f"{runs_dir} holds no runs"]
-    rows.append(("all", "", "", "", size_text(total)))
+    rows.append(("all", "", "", "", amount(total)))
     return aligned([HEADER, *rows], left=2)
 
 
@@ -75,14 +75,6 @@ def _size(path: Path) -> int:
         return 0
 
 
-def size_text(size: int) -> str:
-    """Format a number of bytes, e.g. "7.2 MB"."""
-    for limit, unit, scale in ((1e3, "B", 1), (1e6, "kB", 1e3), (1e9, "MB", 1e6)):
-        if size < limit:
-            return f"{size / scale:.{0 if scale == 1 else 1}f} {unit}"
-    return f"{size / 1e9:,.1f} GB"
-
-
 def items_text(count: int, size: int) -> str:
     """Format a number of items and their size, e.g. "3 items, 7.2 MB"."""
-    return f"{plural(count, 'item')}, {size_text(size)}"
+    return f"{plural(count, 'item')}, {amount(size)}"
