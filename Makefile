@@ -171,7 +171,7 @@ curves: $(READY) ## show curves recorded offline by Weights & Biases in the term
 list: $(READY) ## list the experiments (at once)
 	@$(REPRO) list
 
-test: $(READY) ## run the tests (6 minutes on two cores)
+test: $(READY) ## run the tests (8 minutes on two cores)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-fast: $(READY) ## run the tests that train nothing and write no whole report (a minute)

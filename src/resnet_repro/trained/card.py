@@ -221,8 +221,8 @@ def weights_page(shared: Mapping[str, tuple[Record, Siblings]]) -> str:
     loud = "".join(f"> {', '.join(names)}: {text}\n\n" for text, names in short.items())
     return f"""# Trained weights
 
-{loud}One run of each network: of all seeds of its longest budget, the one whose test error is nearest to their mean. None was
-chosen for its low error. The record names settings, data, hardware and commit.
+{loud}One run of each network: of the longest budget whose weights were at hand, the seed whose test error is nearest to the mean of
+all seeds. None was chosen for its low error. The record names settings, data, hardware and commit.
 
 ```python
 import resnet_repro
