@@ -171,7 +171,10 @@ def identity() -> Experiment:
             Claim(
                 "H4",
                 source="this project",
-                text="Without a warm-up, the residual stack of 36 layers ends worse than the plain one even if fitted to x.",
+                text=(
+                    "Without a warm-up, the residual stack of 36 layers ends worse than the plain one with a warm-up, even if "
+                    "fitted to x."
+                ),
                 test=[higher(ERROR, "residual-36-at-once", than="plain-36-identity", unit=UNIT)],
                 seeds=5,
                 note=(

@@ -113,7 +113,7 @@ def untrained(kind: str, suffix: str = "", depths: Sequence[int] = DEPTHS[:-1], 
 def agreement(plain: Sequence[float], residual: Sequence[float]) -> Values:
     """Mean cosines of stage 1, from 20 to 56 layers."""
     return {
-        f"{kind}-{depth}-untrained": {"alignment_1": cosine}
+        f"{kind}-{depth}-untrained": {"agreement_1": cosine}
         for kind, cosines in (("plain", plain), ("resnet", residual))
         for depth, cosine in zip(DEPTHS, cosines, strict=False)
     }

@@ -12,7 +12,7 @@ from trained_runs import diagnostic_context
 from resnet_repro.config.families import cifar_arm
 from resnet_repro.config.recipes import HE15_CIFAR
 from resnet_repro.diagnostics.loss_gradients import (
-    Alignment,
+    Agreement,
     Growth,
     image_gradients,
     mean_cosine,
@@ -45,6 +45,33 @@ def test_slopes_are_per_layer_towards_the_input_and_by_stage() -> None:
 )
 def test_mean_cosine_over_all_pairs(vectors: list[list[float]], cosine: float) -> None:
     assert mean_cosine(torch.tensor(vectors)) == pytest.approx(cosine, abs=1e-6)
+
+
+def test_images_agree_or_not_whatever_their_labels_are(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copies of one image have the same gradient, and a net that looks at each image elsewhere has orthogonal ones."""
+    labels = torch.arange(10)
+    copies = torch.ones(10, 1, 3, 3)
+    apart = torch.zeros(10, 1, 3, 3).flatten(1)
+    apart[torch.arange(9), torch.arange(9)] = 1.0
+    apart[9] = 0.0
+    net = nn.Sequential()
+    net.add_module("layer1", nn.Sequential(nn.Conv2d(1, 10, 3, bias=False)))
+    net.add_module("end", nn.Flatten())
+    context = diagnostic_context(tmp_path, tiny_data, cifar_arm("plain", 8, HE15_CIFAR))
+    monkeypatch.setattr(
+        "resnet_repro.diagnostics.loss_gradients.main_path_convolutions", lambda net: [("layer1.0", None)]
+    )
+    for images, expected in ((copies, 1.0), (apart.reshape(10, 1, 3, 3), 0.0)):
+        monkeypatch.setattr(type(context.data), "batches", lambda *a, images=images, **k: [(images, labels)])
+        values = Agreement(context).finish(net)
+        assert values == {
+            "agreement_1": pytest.approx(expected, abs=1e-6),
+            "agreement": pytest.approx(expected, abs=1e-6),
+        }
+        gradients = image_gradients(net, images, labels, ["layer1.0.weight"])["layer1.0.weight"]
+        assert mean_cosine(gradients) < 1e-6, "with labels of their own, even copies seem to have nothing in common"
 
 
 def test_mean_cosine_needs_two_vectors() -> None:
@@ -117,22 +144,22 @@ def test_growth_in_wide_random_nets_is_that_of_theory(normalized: bool, growth: 
 def test_measurements_along_a_training_keep_the_net_and_its_statistics(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resnet_repro.diagnostics.loss_gradients.ALIGNED_IMAGES", 8)
-    arm = cifar_arm("resnet", 8, HE15_CIFAR, watch=("growth", "alignment"))
+    monkeypatch.setattr("resnet_repro.diagnostics.loss_gradients.AGREEING_IMAGES", 8)
+    arm = cifar_arm("resnet", 8, HE15_CIFAR, watch=("growth", "agreement"))
     context = diagnostic_context(tmp_path, tiny_data, arm)
     net = build(arm.model, 10, seed=0)
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     values: dict[str, float] = {}
-    for diagnostic in (Growth(context), Alignment(context)):
+    for diagnostic in (Growth(context), Agreement(context)):
         diagnostic.tables[0].rewind(-1)
         for step in (0, context.settings.iterations):
             diagnostic.along(net, step)
         values |= diagnostic.finish(net)
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
     assert values["first_growth_1"] == values["later_growth_1"] == pytest.approx(values["growth_1"], abs=1e-5)
-    assert {name for name in values if name.startswith("alignment")} == {
-        "alignment", "alignment_1", "alignment_2", "alignment_3",
+    assert {name for name in values if name.startswith("agreement")} == {
+        "agreement", "agreement_1", "agreement_2", "agreement_3",
     }  # fmt: skip
-    assert all(-1 / 7 - 1e-6 <= values[name] <= 1 for name in values if name.startswith("alignment"))
-    cosines = [float(row["cosine"]) for row in read_rows(tmp_path / "alignment.csv")]
+    assert all(-1 / 7 - 1e-6 <= values[name] <= 1 for name in values if name.startswith("agreement"))
+    cosines = [float(row["cosine"]) for row in read_rows(tmp_path / "agreement.csv")]
     assert len(cosines) == 8 and cosines[:4] == cosines[4:]

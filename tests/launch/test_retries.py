@@ -14,6 +14,7 @@ from resnet_repro.config.execution import Execution
 from resnet_repro.data.catalogue import dataset
 from resnet_repro.data.sources import DataSources
 from resnet_repro.distributed import DistContext
+from resnet_repro.files import read_json
 from resnet_repro.launch import ExecutorSpec, LaunchOptions, Slot, executor_for
 from resnet_repro.launch.local import LocalExecutor, run_pool
 from resnet_repro.launch.slots import plan_slots
@@ -44,6 +45,28 @@ def test_decoding_workers_are_the_slots_share_of_the_cores() -> None:
     assert [slot.workers for slot in plan_slots(["cpu"], 2, runs=9, cores=16)] == [8, 8]
     assert [slot.workers for slot in plan_slots(["mps"], None, runs=9, cores=10)] == [10]
     assert [slot.workers for slot in plan_slots(["cuda:0", "cuda:1"], None, runs=9, cores=16)] == [8, 8]
+
+
+def test_a_resumed_run_keeps_its_threads_its_begin_and_its_first_commit(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resnet_repro.study.run.commit", lambda: "0123456789ab+")
+    execution = Execution(str(tiny_data), 1, 60.0, None)
+    run = Run(make_settings(tiny_data), tmp_path, execution, dataset("standin-tiny"))
+    prepare = run.job().prepare
+    prepare(Slot("cpu", "cpu", 2))
+    first = read_json(run.folder / "run.json") or {}
+    (run.folder / "checkpoint.ckpt").touch()
+    monkeypatch.setattr("resnet_repro.study.run.commit", lambda: "456789abcdef")
+    monkeypatch.setattr("time.gmtime", lambda: time.struct_time((2030, 1, 1, 0, 0, 0, 0, 1, 0)))
+    prepare(Slot("cpu", "cpu", 7))
+    second = read_json(run.folder / "run.json") or {}
+    assert second["execution"] == first["execution"] | {"commit": "0123456789ab+, 456789abcdef"}
+    assert first["execution"]["begun_at"].startswith("20") and second["id"] == first["id"]
+    (run.folder / "checkpoint.ckpt").unlink()
+    prepare(Slot("cpu", "cpu", 7))
+    third = (read_json(run.folder / "run.json") or {})["execution"]
+    assert (third["threads"], third["commit"], third["begun_at"]) == (7, "456789abcdef", "2030-01-01T00:00:00Z")
 
 
 def test_concurrent_runs_fetch_missing_data_once(

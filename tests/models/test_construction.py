@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from resnet_repro.diagnostics.loss_gradients import image_gradients
 from resnet_repro.models.cifar import CifarNet, Kind, cifar_net
 from resnet_repro.models.construction import deepen
 from resnet_repro.models.he16 import he16_net
@@ -188,6 +189,16 @@ def test_recomputation_changes_neither_gradients_nor_statistics(name: str, preci
     for net in (stored, recomputed):
         net.eval()
     assert torch.equal(stored(images), recomputed(images))
+
+
+def test_image_gradients_are_those_of_a_net_that_stores_its_activations() -> None:
+    stored, recomputed = (cifar_net("resnet", 8, seed=0).train() for _ in range(2))
+    recompute_activations(recomputed)
+    images, labels = batch(4)
+    name = "layer2.0.conv1.weight"
+    gradients = [image_gradients(net, images, labels, [name])[name] for net in (stored, recomputed)]
+    assert torch.equal(*gradients)
+    assert stored_bytes(recomputed, images, labels, "fp32") < stored_bytes(stored, images, labels, "fp32")
 
 
 def test_recomputation_stores_less() -> None:

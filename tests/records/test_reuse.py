@@ -19,7 +19,7 @@ from resnet_repro.config.settings import RunSettings
 from resnet_repro.design.registry import experiment_names, load_experiment
 from resnet_repro.errors import UserError
 from resnet_repro.models import builder
-from resnet_repro.records.layout import LOCK, RECORD, RUN, run_folder
+from resnet_repro.records.layout import LOCK, RECEIPT, RECORD, RUN, run_folder
 from resnet_repro.records.record import read_record
 from resnet_repro.records.resume import state_of
 from resnet_repro.records.reuse import take_over
@@ -38,6 +38,7 @@ def trained(tmp_path: Path) -> Path:
     (folder / "weights.safetensors").write_bytes(b"weights")
     (folder / "log.txt").write_text("trained as degradation")
     (folder / RUN).write_text(json.dumps({"settings": {}, "id": "0123abcd"}))
+    (folder / RECEIPT).write_text("{}")
     return folder
 
 
@@ -56,6 +57,7 @@ def test_identical_run_of_another_experiment_is_taken_over(trained: Path, tmp_pa
     for name in ("metrics.csv", "gradients.csv", "responses.csv", "weights.safetensors"):
         assert (folder / name).read_bytes() == (trained / name).read_bytes()
     assert not (folder / "log.txt").exists(), "nothing was trained here"
+    assert not (folder / RECEIPT).exists(), "nothing was uploaded under its id"
     third = run_folder(tmp_path, "construction", "paper", "plain-20", 1)
     (trained / RECORD).unlink()
     assert take_over(third, replace(settings, experiment="construction")) == "shortcuts"

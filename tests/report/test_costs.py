@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from made_records import make_record
+from made_records import DIVERGED, make_record
 
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.records.record import Record, collect
@@ -51,6 +51,24 @@ def test_small_runs_have_smaller_units(degradation: Experiment, tmp_path: Path) 
     make_record(tmp_path, degradation, "plain-20", 0, **small)
     costs = costs_of(collect(tmp_path, "degradation", "paper"))
     assert (costs.operations, costs.energy) == ("0.372 TFLOP", "0.075 Wh estimated")
+
+
+def test_steps_of_a_prefix_count_once(degradation: Experiment, tmp_path: Path) -> None:
+    """The record of a longer prefix includes the time and energy of the shorter one that it continued."""
+    for prefix in (16_000, 34_000):
+        make_record(
+            tmp_path, degradation, "plain-20", 0, f"prefix{prefix}", prefix=prefix, weights_sha256=f"{prefix:064}"
+        )
+    make_record(tmp_path, degradation, "plain-20", 1, "prefix16000", prefix=16_000, weights_sha256="c" * 64)
+    records = [r for budget in ("prefix16000", "prefix34000") for r in collect(tmp_path, "degradation", budget)]
+    assert sorted((r.budget, r.seed) for r in trained_once(records)) == [("prefix16000", 1), ("prefix34000", 0)]
+
+
+def test_a_diverged_run_that_was_taken_over_counts_once(degradation: Experiment, tmp_path: Path) -> None:
+    for budget in ("paper", "copy"):
+        make_record(tmp_path, degradation, "plain-20", 0, budget, **DIVERGED)
+    records = [r for budget in ("paper", "copy") for r in collect(tmp_path, "degradation", budget)]
+    assert len(records) == 2 and len(trained_once(records)) == 1
 
 
 def test_runs_that_were_skipped_cost_nothing(degradation: Experiment, tmp_path: Path) -> None:

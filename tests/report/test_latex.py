@@ -9,7 +9,7 @@ from conftest import REPO
 from reference import REFERENCE
 
 from resnet_repro.claims.judge import Judgement
-from resnet_repro.design.registry import load_experiment
+from resnet_repro.design.registry import experiment_names, load_experiment
 from resnet_repro.records.record import collect
 from resnet_repro.report.content import build_content
 from resnet_repro.report.latex import ESCAPED, Macros, escape, latex, letters
@@ -121,6 +121,13 @@ def test_names_of_macros_spell_numbers() -> None:
         "20": "Twenty", "0": "Zero", "café ☂": "Cafe", "test %": "TestPercent", "1000000": "OneMillion",
     }  # fmt: skip
     assert {text: letters(text) for text in spelled} == spelled
+
+
+@pytest.mark.parametrize("name", experiment_names())
+def test_headings_of_an_experiment_differ(name: str) -> None:
+    """Macros are named after the metric of a heading."""
+    headings = [column.heading for column in load_experiment(name).columns]
+    assert len(set(headings)) == len(headings)
 
 
 def test_equal_names_are_numbered() -> None:

@@ -14,6 +14,14 @@ from resnet_repro.report.summary import summary_content
 from resnet_repro.report.verdicts import results_of
 
 
+def test_a_run_began_when_it_was_first_prepared(degradation: Experiment, tmp_path: Path) -> None:
+    """`seconds` do not count pauses, so the time of the end tells less."""
+    make_record(tmp_path, degradation, "plain-20", 0, begun_at="2029-12-24T00:00:00Z")
+    make_record(tmp_path, degradation, "plain-56", 0)
+    begun = results_of(collect(tmp_path, "degradation", "paper")).begun
+    assert begun["plain-20"].startswith("2029-12-24T00:00") and begun["plain-56"].startswith("2029-12-31T23:00")
+
+
 def test_diverged_run_counts_with_the_error_of_guessing(degradation: Experiment, paper_runs: Path) -> None:
     make_record(paper_runs, degradation, "plain-56", 3, diagnostics={}, **DIVERGED)
     results = results_of(collect(paper_runs, "degradation", "paper"))

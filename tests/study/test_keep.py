@@ -67,8 +67,9 @@ def test_records_and_tables_are_copied_and_long_tables_packed(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"commit": "0123456789ab-dirty"}, "commit 0123456789ab-dirty: expected a run from a clean commit"),
+        ({"commit": "0123456789ab-dirty"}, "commit 0123456789ab-dirty: expected a run from clean commits"),
         ({"commit": None}, "commit unknown"),
+        ({"commit": "0123456789ab, 0123456789ac+"}, "commit 0123456789ab, 0123456789ac+"),
         ({"dataset": PUBLISHED | {"standin": True}}, "its data are not the published cifar10"),
         ({"dataset": PUBLISHED | {"digest": "e" * 64}}, "its data are not the published cifar10"),
         ({"precision": "fp32"}, "precision fp32: the other runs of its study have bf16"),
@@ -93,6 +94,35 @@ def test_settings_of_an_earlier_version_are_refused(tmp_path: Path) -> None:
     earlier = replace(today, arm=replace(today.arm, recipe=replace(today.arm.recipe, learning_rate=0.123)))
     (run,) = keep([ended(tmp_path / "runs", earlier)], tmp_path / "reference")
     assert run.refused == "degradation declares other settings today"
+
+
+def test_a_damaged_record_does_not_keep_the_others_from_being_copied(tmp_path: Path) -> None:
+    for seed in (0, 1, 2):
+        ended(tmp_path / "runs", declared(seed=seed))
+    (tmp_path / "runs/degradation/quick/plain-20/seed1/record.json").write_text("{}")
+    kept = keep([tmp_path / "runs"], tmp_path / "reference")
+    assert [bool(run.size) for run in kept] == [True, False, True]
+    assert "is not a record of this version" in kept[1].refused
+
+
+def test_a_result_with_other_measurements_is_not_taken_for_the_kept_one(tmp_path: Path) -> None:
+    folder = ended(tmp_path / "runs", declared())
+    keep([folder], tmp_path / "reference")
+    record_in(folder, declared(), dataset=PUBLISHED, diagnostics={"mean_response": 0.5})
+    (run,) = keep([folder], tmp_path / "reference")
+    assert run.refused.startswith("another result of this run is kept")
+
+
+def test_arms_with_a_precision_of_their_own_are_no_measure_for_others(tmp_path: Path) -> None:
+    """impl-D's nets train in float32 on any hardware, and He16's, in the same experiment, as the hardware allows."""
+    pinned = replace(declared("plain-corrected", experiment="block"), precision="fp32")
+    free = declared("resnet-110", "paper", experiment="block")
+    folders = [
+        ended(tmp_path / "runs", settings, precision=settings.precision)
+        for settings in (replace(pinned, budget="paper"), free)
+    ]
+    assert [run.refused for run in keep(folders[1:], tmp_path / "reference")] == [""]
+    assert "precision" not in keep(folders[:1], tmp_path / "reference")[0].refused
 
 
 def test_the_command_fails_if_a_run_is_refused_and_says_which(tmp_path: Path) -> None:

@@ -215,6 +215,21 @@ def test_steps_are_timed_without_touching_random_numbers(tiny_data: Path, tmp_pa
     assert torch.equal(torch.get_rng_state(), before) and torch.get_num_threads() == threads == THREADS
 
 
+def test_the_time_of_runs_without_steps_tells_nothing_about_runs_with_steps(
+    tiny_data: Path, tmp_path: Path, timed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resnet_repro.hardware.cpu_cores", lambda: 2)
+    run = runs_in(planned(tiny_data, tmp_path / "runs"))["plain-20 seed 0"]
+    write_record(run, 30.0)
+    untrained = Run(
+        replace(run.settings, arm=replace(run.settings.arm, name="untrained"), iterations=0), tmp_path / "runs"
+    )
+    write_record(untrained, 3_000.0, iterations=0)
+    plan = planned(tiny_data, tmp_path / "runs", "--seeds", "1")
+    assert plan.times["plain-20 seed 1"][2] == "1 record"
+    assert plan.times["plain-20 seed 1"][1] == pytest.approx(30, rel=0.5)
+
+
 def planned_settings(data: Path, tmp_path: Path) -> Plan:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan_module, "_clock_for", lambda *_: None)

@@ -106,6 +106,15 @@ def test_an_interrupted_run_stays_unless_the_same_run_has_finished_elsewhere(run
     assert (runs / "shortcuts/quick/plain-20/seed0/weights.safetensors").exists()
 
 
+def test_an_interrupted_run_stays_if_its_result_cannot_be_taken_over(runs: Path) -> None:
+    """Further training and searches depend on other runs of their study, so each study has to finish its own."""
+    for name in ("plain-20-on", "plain-56-built"):
+        finished = declared(name, "paper", experiment="construction")
+        make(runs, finished, "weights.safetensors")
+        make(runs, replace(finished, budget="64000it"), "checkpoint.ckpt", ended=False)
+    assert found(runs) == {}
+
+
 def test_runs_that_no_experiment_declares_lose_weights_but_no_record(runs: Path) -> None:
     make(runs, changed(declared()), "weights.safetensors", "metrics.csv", "checkpoint.ckpt")
     make(runs, changed(declared("plain-56")), "metrics.csv", ended=False)
@@ -162,6 +171,8 @@ def test_recordings_of_uploaded_runs_can_go(runs: Path) -> None:
     receipt = Receipt("https://api.wandb.ai", "me/resnet-repro", "0123abcd-2", 5, "running")
     write_receipt(folder, receipt)
     assert found(runs) == {}
+    write_receipt(folder, Receipt("https://api.wandb.ai", "me/resnet-repro", "89abcdef", 5, "finished"))
+    assert found(runs) == {}, "the receipt is that of another run"
     write_receipt(folder, Receipt("https://api.wandb.ai", "me/resnet-repro", "0123abcd-2", 5, "finished"))
     assert sorted(found(runs)) == [
         "wandb/offline-run-20300101_000000-0123abcd", "wandb/run-20300101_000000-0123abcd-2",

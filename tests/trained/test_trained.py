@@ -23,13 +23,13 @@ from resnet_repro.files import read_json, write_json
 from resnet_repro.models import build
 from resnet_repro.models.catalogue import catalogued
 from resnet_repro.models.cifar import cifar_net
-from resnet_repro.models.weights import save_weights, state_sha256
+from resnet_repro.models.weights import save_state, save_weights, state_sha256
 from resnet_repro.records.layout import run_folder
 from resnet_repro.records.record import read_record
 from resnet_repro.trained.measure import measure, open_images, parse_scaling
 from resnet_repro.trained.network import find_trained
 from resnet_repro.trained.pick import pick_weights
-from resnet_repro.trained.shared import Repository
+from resnet_repro.trained.shared import RECORD_OF, Repository
 
 SCORE = re.compile(r"test +error ([\d.]+) % \(95 % interval over images ([\d.]+) to ([\d.]+)\) +loss ([\d.]+) nats")
 
@@ -169,6 +169,18 @@ def test_the_longest_budget_and_the_seed_nearest_the_mean_are_picked(
     shutil.rmtree(repository.weights)
     pick_weights(degradation, tmp_path / "runs", repository)
     assert "391 of the published 64,000" in (repository.weights / "README.md").read_text()
+
+
+def test_weights_without_a_reference_record_are_deleted(
+    tmp_path: Path, degradation: Experiment, tiny_data: Path
+) -> None:
+    repository = make_repository(tmp_path, degradation, tiny_data, {"quick": [50.0]})
+    pick_weights(degradation, tmp_path / "runs", repository)
+    for name in ("resnet-20", "of-another-experiment"):
+        net = cifar_net("resnet", 20)
+        save_state(net.state_dict(), repository.file(name), {RECORD_OF: f"degradation/quick/{name}/seed0"})
+    pick_weights(degradation, tmp_path / "runs", repository)
+    assert repository.names() == ["of-another-experiment", "plain-20"]
 
 
 def test_weights_of_another_training_are_refused(tmp_path: Path, degradation: Experiment, tiny_data: Path) -> None:

@@ -14,6 +14,7 @@ from resnet_repro.hardware import stated_watts
 from resnet_repro.training import energy
 from resnet_repro.training.energy import EnergyMeter, energy_meter, gpu_counter, processor_counter
 
+PSYS = "intel-rapl:7"  # the whole machine, packages included
 CUDA = torch.device("cuda", 0)
 
 
@@ -21,14 +22,17 @@ def make_packages(folder: Path, joules: dict[str, float], size: float = 100.0) -
     for name, value in joules.items():
         (folder / name).mkdir(exist_ok=True)
         (folder / name / "energy_uj").write_text(f"{round(value * 1e6)}\n")
+        (folder / name / "name").write_text("psys\n" if name == PSYS else f"package-{name[-1]}\n")
         (folder / name / "max_energy_range_uj").write_text(f"{round(size * 1e6) - 1}\n")
 
 
 def test_processor_packages_are_added_and_overflows_counted(tmp_path: Path) -> None:
-    make_packages(tmp_path, {"intel-rapl:0": 90, "intel-rapl:1": 5, "intel-rapl:0:0": 50, "intel-rapl-mmio:0": 70})
+    make_packages(
+        tmp_path, {"intel-rapl:0": 90, "intel-rapl:1": 5, "intel-rapl:0:0": 50, "intel-rapl-mmio:0": 70, PSYS: 5}
+    )
     read = processor_counter(tmp_path)
     assert read is not None and read() == 0
-    make_packages(tmp_path, {"intel-rapl:0": 10, "intel-rapl:1": 7, "intel-rapl:0:0": 99})
+    make_packages(tmp_path, {"intel-rapl:0": 10, "intel-rapl:1": 7, "intel-rapl:0:0": 99, PSYS: 60})
     assert read() == pytest.approx(20 + 2)  # the part 0:0 is in its package; 90 to 100 and on to 10
 
 

@@ -163,6 +163,15 @@ def test_check_compares_eager_steps_of_a_device(faulty: Callable[[float], None])
     assert results and not any(result.is_right for result in results)
 
 
+def test_a_device_without_free_memory_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(gradient_check, "computed_on", full)
+    results = device_check.compared(CPU)
+    assert results and all("has no free memory" in result.text and not result.is_right for result in results)
+
+
 def test_a_captured_step_starts_from_the_same_state_as_an_eager_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Warm-up steps change batch statistics, which must not remain. The capture is replaced: a CPU has no graphs."""
     monkeypatch.setattr(device_check, "cuda_graph", lambda work: work)
@@ -186,5 +195,5 @@ def test_compiled_steps_are_compared_with_eager_ones(
     monkeypatch.setattr(device_check, "has_compiler", lambda: True)
     monkeypatch.setattr(torch, "compile", lambda net, dynamic: compiled(net))
     (result,) = device_check.compared_compiled(CPU)
-    assert result.is_right == is_right
+    assert result.is_right == is_right and result.only_slower == ("cannot" in words)
     assert re.search(words, result.text)

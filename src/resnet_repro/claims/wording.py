@@ -29,7 +29,7 @@ NAMES = {
     f"{before}growth_{stage}": f"{words}gradient growth in stage {stage}"
     for before, words in (("", ""), ("first_", "first "), ("later_", "later "))
     for stage in (1, 2, 3)
-} | {f"alignment_{stage}": f"alignment of gradients in stage {stage}" for stage in (1, 2, 3)}  # fmt: skip
+} | {f"agreement_{stage}": f"agreement of gradients in stage {stage}" for stage in (1, 2, 3)}  # fmt: skip
 """{metric: its name in statements}. Other metrics are named by their words."""
 WORDS = {
     "train": "training", "params": "parameters", "fc": "fully connected", "conv": "convolution", "convs": "convolutions",

@@ -22,7 +22,9 @@ class Execution:
     checkpoint_seconds: float
     """Seconds between checkpoints."""
     commit: str | None
-    """Git commit of the code. None: unknown."""
+    """Git commit of the code; of all processes of a resumed run, see `provenance.commits`. None: unknown."""
+    begun_at: str | None = None
+    """UTC time in ISO 8601 at which the run was first prepared. None: older runs."""
     memory_share: float = 1.0
     """Fraction of the device's memory that the run may use, in (0, 1]."""
     workers: int = 0

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from resnet_repro.diagnostics.blocks import Blocks
 from resnet_repro.diagnostics.diagnostic import Diagnostic, DiagnosticContext
-from resnet_repro.diagnostics.loss_gradients import Alignment, Growth
+from resnet_repro.diagnostics.loss_gradients import Agreement, Growth
 from resnet_repro.diagnostics.loss_surface import Curvature, Landscape
 from resnet_repro.diagnostics.reconstruction import InputError
 from resnet_repro.diagnostics.shifts import Shifts
@@ -157,7 +157,7 @@ def _probes(context: DiagnosticContext) -> Diagnostic:
 
 
 DIAGNOSTICS: dict[str, Callable[[DiagnosticContext], Diagnostic]] = {
-    "alignment": Alignment,
+    "agreement": Agreement,
     "curvature": Curvature,
     "growth": Growth,
     "input": InputError,

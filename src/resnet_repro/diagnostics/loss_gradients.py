@@ -17,11 +17,11 @@ from torch.func import functional_call, vjp, vmap
 
 from resnet_repro.diagnostics.diagnostic import Diagnostic, DiagnosticContext
 from resnet_repro.models.inspect import in_mode, main_path_convolutions
-from resnet_repro.models.recompute import frozen_statistics
+from resnet_repro.models.recompute import frozen_statistics, stored_activations
 from resnet_repro.tables import DIGITS, Table, read_rows
 
 GROWTH_IMAGES = 128
-ALIGNED_IMAGES = 64
+AGREEING_IMAGES = 64
 AT_ONCE = 4  # images whose gradients are computed together, which bounds the memory
 SMALLEST_NORM = 1e-38
 
@@ -106,15 +106,17 @@ def stage_slopes(norms: Sequence[tuple[str, float]]) -> dict[int, float]:
     return slopes
 
 
-class Alignment(Diagnostic):
-    """Whether the gradients of different images point in one direction.
+class Agreement(Diagnostic):
+    """Whether the gradients of different images point in one direction, apart from what their labels ask.
 
-    alignment_1, alignment_2, alignment_3: mean cosine between the gradients of the losses of 64 training images with
-    respect to the weights of the convolutions of a stage; alignment: of all convolutions. 0: the images have nothing in
-    common; 1: they agree. The loss of an image depends on the whole batch through batch normalization, and its gradient
-    includes that. D. Balduzzi et al., *The Shattered Gradients Problem*, 2017; K. Sankararaman et al., *The Impact of
-    Neural Network Overparameterization on Gradient Confusion*, 2020.
-    The table alignment.csv has the cosines at each measurement.
+    agreement_1, agreement_2, agreement_3: mean cosine between the gradients of 64 training images with respect to the
+    weights of the convolutions of a stage; agreement: of all convolutions. 0: the images have nothing in common; 1: they
+    agree. All images get the label 0. With their own labels, the mean cosine of an untrained net is about 0 whatever the net:
+    the derivatives of the losses with respect to the logits, softmax minus one-hot, cancel over ten classes.
+    The loss of an image depends on the whole batch through batch normalization, and its gradient includes that.
+    D. Balduzzi et al., *The Shattered Gradients Problem*, 2017; K. Sankararaman et al., *The Impact of Neural Network
+    Overparameterization on Gradient Confusion*, 2020.
+    The table agreement.csv has the cosines at each measurement.
     """
 
     early = (1, 10, 100, 1_000)
@@ -122,21 +124,21 @@ class Alignment(Diagnostic):
 
     def __init__(self, context: DiagnosticContext) -> None:
         super().__init__(context)
-        self.tables = [Table(context.folder / "alignment.csv", ("name", "cosine"), DIGITS)]
+        self.tables = [Table(context.folder / "agreement.csv", ("name", "cosine"), DIGITS)]
 
     def along(self, net: nn.Module, step: int) -> None:
         cosines = self._cosines(net)
         self.tables[0].append([{"iteration": step, "name": layers, "cosine": cos} for layers, cos in cosines.items()])
 
     def finish(self, net: nn.Module) -> dict[str, float]:
-        names = {"all": "alignment"} | {f"stage {stage}": f"alignment_{stage}" for stage in (1, 2, 3)}
+        names = {"all": "agreement"} | {f"stage {stage}": f"agreement_{stage}" for stage in (1, 2, 3)}
         return {names[layers]: cosine for layers, cosine in self._cosines(net).items()}
 
     def _cosines(self, net: nn.Module) -> dict[str, float]:
-        ((images, labels),) = self.context.data.batches("train", ALIGNED_IMAGES, size=ALIGNED_IMAGES)
+        ((images, labels),) = self.context.data.batches("train", AGREEING_IMAGES, size=AGREEING_IMAGES)
         names = [f"{name}.weight" for name, _ in main_path_convolutions(net)]
         with in_mode(net, training=True):
-            gradients = image_gradients(net, images, labels, names)
+            gradients = image_gradients(net, images, torch.zeros_like(labels), names)
         groups = {f"stage {stage}": [n for n in names if n.startswith(f"layer{stage}.")] for stage in (1, 2, 3)}
         groups["all"] = names
         return {
@@ -154,7 +156,7 @@ def image_gradients(net: nn.Module, images: Tensor, labels: Tensor, names: Seque
     """
     parameters = {name: parameter.detach() for name, parameter in net.named_parameters()}
     fixed = {name: value for name, value in parameters.items() if name not in names}
-    with frozen_statistics(net):
+    with frozen_statistics(net), stored_activations(net):
         fixed |= {name: value.clone() for name, value in net.named_buffers()}
 
         def losses(chosen: dict[str, Tensor]) -> Tensor:
@@ -174,6 +176,6 @@ def mean_cosine(vectors: Tensor) -> float:
     count = len(vectors)
     if count < 2:
         raise ValueError(f"no cosine between {count} vectors: expected two or more")
-    unit = F.normalize(vectors.double(), dim=1)
+    unit = F.normalize(vectors.cpu().double(), dim=1)  # Apple's GPUs have no float64
     own = float(unit.square().sum())  # 1 for each row that is not zero
     return (float(unit.sum(0).square().sum()) - own) / (count * (count - 1))

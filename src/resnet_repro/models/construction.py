@@ -93,7 +93,7 @@ def _input_moments(net: CifarNet, batches: Iterable[tuple[Tensor, Tensor]]) -> d
     sums: dict[str, Tensor] = {}
 
     def add(stage: str, module: nn.Module, x: Tensor, output: Tensor) -> None:
-        values = output.double()
+        values = output.cpu().double()  # Apple's GPUs have no float64
         count = torch.full((values.shape[1],), values.numel() / values.shape[1], device=values.device)
         batch_sums = torch.stack([count.double(), values.sum((0, 2, 3)), values.square().sum((0, 2, 3))])
         sums[stage] = sums[stage] + batch_sums if stage in sums else batch_sums

@@ -54,6 +54,18 @@ def recompute_activations(net: nn.Module) -> None:
         stage.forward = partial(_in_segments, cast(nn.Sequential, stage))  # type: ignore[method-assign]
 
 
+@contextmanager
+def stored_activations(net: nn.Module) -> Iterator[None]:
+    """Store all activations inside the context, for derivatives that recomputation does not allow (torch.func)."""
+    recomputing = [stage for stage in _stages(net) if "forward" in vars(stage)]
+    replaced = [vars(stage).pop("forward") for stage in recomputing]
+    try:
+        yield
+    finally:
+        for stage, forward in zip(recomputing, replaced, strict=True):
+            stage.forward = forward
+
+
 def can_recompute(net: nn.Module) -> bool:
     """Whether `net` has stages of blocks that can be recomputed."""
     return bool(_stages(net))

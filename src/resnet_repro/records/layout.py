@@ -15,6 +15,7 @@ A run's folder is `RUNS_DIR/<experiment>/<profile or budget>/<arm>/seed<k>/`:
     record.json          the result; a run is done if and only if this file exists
     log.txt              output of the run's process
     lock                 held by the run's process while it is alive
+    upload.json          what a W&B server has confirmed of the run (`tracking.receipt`); upload.lock: held by an upload
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 
 from resnet_repro.config.settings import RunSettings
 
-RECORD, RUN, PROGRESS, CHECKPOINT, WEIGHTS, PREDICTIONS, LOG, LOCK = (
+RECORD, RUN, PROGRESS, CHECKPOINT, WEIGHTS, PREDICTIONS, LOG, LOCK, RECEIPT, UPLOAD_LOCK = (
     "record.json",
     "run.json",
     "progress.json",
@@ -32,6 +33,8 @@ RECORD, RUN, PROGRESS, CHECKPOINT, WEIGHTS, PREDICTIONS, LOG, LOCK = (
     "predictions.safetensors",
     "log.txt",
     "lock",
+    "upload.json",
+    "upload.lock",
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -24,6 +25,18 @@ def commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return out.stdout.strip() or None
+
+
+def commits(before: str | None, now: str | None) -> str | None:
+    """The commits of a run that one process began, or several, and another one resumes, e.g. "0123456789ab, 456789abcdef"."""
+    if before is None:
+        return now if now is None else f"unknown, {now}"
+    return ", ".join(dict.fromkeys([*before.split(", "), now or "unknown"]))
+
+
+def is_clean(commits: str | None) -> bool:
+    """Whether all commits of a run are known and had no modifications."""
+    return all(re.fullmatch(r"[0-9a-f]{12}", commit) for commit in (commits or "unknown").split(", "))
 
 
 def versions() -> dict[str, str]:

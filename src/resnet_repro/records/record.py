@@ -156,7 +156,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, rename=OLD_NAMES):
     versions: dict[str, str]
     """{package: version}, Python included."""
     commit: str | None
-    """Commit of the code, see `provenance.commit`."""
+    """Commit of the code, see `provenance.commit`; several, if processes of different commits trained the run."""
     finished_at: str
     """UTC time in ISO 8601."""
 
@@ -228,6 +228,8 @@ class Record(Ended, frozen=True, kw_only=True):
     """
     energy: Energy | None = None
     """None: older records, and runs without steps."""
+    begun_at: str | None = None
+    """UTC time in ISO 8601 at which the run was first prepared. None: older records."""
     weights_sha256: str | None
     """SHA-256 of the final weights. None: diverged or skipped."""
     parent: Parent | None

@@ -22,15 +22,25 @@ import msgspec
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.errors import UserError, os_reason
 from resnet_repro.files import read_json, sync_to_disk, write_json
-from resnet_repro.records.layout import CHECKPOINT, LOCK, LOG, PROGRESS, RECORD, RUN, WEIGHTS
+from resnet_repro.records.layout import CHECKPOINT, LOCK, LOG, PROGRESS, RECEIPT, RECORD, RUN, UPLOAD_LOCK, WEIGHTS
 from resnet_repro.records.lock import hold
 from resnet_repro.records.progress import progress_of
 from resnet_repro.records.record import Record, read_record
 from resnet_repro.records.resume import damage_of
 
-NOT_COPIED = (CHECKPOINT, LOCK, LOG, PROGRESS, RECORD, RUN)  # files that describe the training, not its result
+# Files that describe the training, or the upload of its recording, not its result.
+NOT_COPIED = (CHECKPOINT, LOCK, LOG, PROGRESS, RECORD, RUN, RECEIPT, UPLOAD_LOCK)
 # Tables of the finished network.
-FINAL_TABLES = ("responses.csv", "shifts.csv", "features.csv", "filters.csv", "maps.csv", "probes.csv", "blocks.csv")
+FINAL_TABLES = (
+    "responses.csv",
+    "shifts.csv",
+    "features.csv",
+    "filters.csv",
+    "maps.csv",
+    "probes.csv",
+    "blocks.csv",
+    "landscape.csv",
+)
 
 
 def take_over(folder: Path, settings: RunSettings) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from resnet_repro.hardware import stated_watts
 from resnet_repro.records.record import AnyRecord, Record, only_trained
+from resnet_repro.records.reuse import continues
 
 OPERATIONS = (("PFLOP", 1e15), ("TFLOP", 1e12))
 ENERGIES = (("kWh", 3.6e6), ("Wh", 3.6e3))
@@ -62,12 +63,21 @@ def costs_of(records: Iterable[AnyRecord]) -> Costs:
 
 
 def trained_once(records: Iterable[AnyRecord]) -> list[AnyRecord]:
-    """Leave out repeated records of one run, which several experiments reuse."""
+    """Leave out repeated records of one run, which several experiments reuse, and prefixes that a longer run continues,
+    whose seconds, operations and energy the longer run's record includes.
+    """
     unique: dict[object, AnyRecord] = {}
     for record in records:
-        is_run = isinstance(record, Record) and record.weights_sha256
-        unique.setdefault((record.weights_sha256, record.finished_at) if is_run else record.folder, record)  # type: ignore[union-attr]
-    return list(unique.values())
+        key = (
+            (record.arm, record.seed, record.weights_sha256, record.finished_at)
+            if isinstance(record, Record)
+            else record.folder
+        )
+        unique.setdefault(key, record)
+    trained = only_trained(unique.values())
+    prefixes = [record for record in trained if record.settings.prefix is not None]
+    passed = {p.folder for p in prefixes if any(continues(other, p) for other in trained)}
+    return [record for record in unique.values() if record.folder not in passed]
 
 
 def cost_rows(records: Sequence[AnyRecord]) -> list[list[str]]:

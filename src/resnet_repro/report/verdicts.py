@@ -31,7 +31,11 @@ def results_of(records: Sequence[AnyRecord], resolution: int | None = None, data
     begun: dict[str, datetime] = {}
     grades: dict[str, list[Grade]] = defaultdict(list)
     for record in trained:
-        start = datetime.fromisoformat(record.finished_at) - timedelta(seconds=record.seconds)
+        finished = datetime.fromisoformat(record.finished_at)
+        # Older records do not tell when they began; pauses of interrupted runs are then missing.
+        start = (
+            datetime.fromisoformat(record.begun_at) if record.begun_at else finished - timedelta(seconds=record.seconds)
+        )
         begun[record.arm] = min(start, begun.get(record.arm, start))
         grades[record.arm].append(grade_of(record, resolution, dataset))
         pairing_keys[record.arm][record.seed] = record.pairing_key

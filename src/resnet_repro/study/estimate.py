@@ -122,7 +122,8 @@ def _program(settings: RunSettings) -> tuple:
 
 
 def _net(settings: RunSettings) -> tuple:
-    return (*net_of(settings), settings.precision, settings.arm.features)
+    """Key of runs of the same network. Runs without steps only measure, which takes another time per operation."""
+    return (*net_of(settings), settings.precision, settings.arm.features, settings.stop_at > 0)
 
 
 def _seen_in(

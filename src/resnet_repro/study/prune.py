@@ -14,7 +14,7 @@ from pathlib import Path
 from resnet_repro.design.registry import PUBLISHED, load_experiment, registry
 from resnet_repro.errors import UserError, os_reason
 from resnet_repro.files import read_json
-from resnet_repro.records.layout import CHECKPOINT, LOCK, RUN, WEIGHTS, source_folders
+from resnet_repro.records.layout import CHECKPOINT, LOCK, RUN, UPLOAD_LOCK, WEIGHTS, source_folders
 from resnet_repro.records.lock import hold, is_held
 from resnet_repro.records.record import Record, find_any_record
 from resnet_repro.records.resume import prepared_settings
@@ -24,7 +24,6 @@ from resnet_repro.study.declared import is_declared
 from resnet_repro.study.storage import experiments_in, items_text, size_of
 from resnet_repro.surroundings import compiler_caches
 from resnet_repro.terminal import amount
-from resnet_repro.tracking.receipt import LOCK as UPLOAD_LOCK
 from resnet_repro.tracking.receipt import read_receipt
 
 ACTIVE = ("running", "silent", "waiting")
@@ -142,6 +141,8 @@ def _superseded(run: _Run, runs: Iterable[_Run]) -> str:
         return ""
     if not run.declared:
         return "interrupted run whose settings no experiment declares any more"
+    if settings.arm.start or settings.arm.search:  # its result is not taken over from elsewhere, see `identical_run`
+        return ""
     for other in runs:
         if other.record is not None and other.record.status == "finished" and is_same_run(other.record, settings):
             return f"interrupted attempt at a run that has finished in {other.folder}"
@@ -168,7 +169,9 @@ def _recordings(runs: Iterable[_Run], runs_dir: Path) -> list[Item]:
         if run.active or receipt is None or receipt.ending not in ("finished", "failed"):
             continue
         identity = (read_json(run.folder / RUN) or {}).get("id")
-        for name in {receipt.id, identity} - {None}:
+        if not identity or not receipt.id.startswith(identity):  # a receipt that was copied from another run
+            continue
+        for name in {receipt.id, identity}:
             for path in sorted((runs_dir / "wandb").glob(f"*run-*-{name}")):
                 if path.is_dir() and not path.is_symlink():
                     items.append(Item(path, "W&B recording of an uploaded run", size_of(path), run.folder))

@@ -7,6 +7,7 @@ import logging
 import math
 import secrets
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from resnet_repro.launch import Job, Slot
 from resnet_repro.records.layout import CHECKPOINT, LOG, RECORD, RUN, run_folder, source_folders
 from resnet_repro.records.lock import hold
 from resnet_repro.records.progress import amend_progress, progress_of, write_progress
-from resnet_repro.records.provenance import commit
+from resnet_repro.records.provenance import commit, commits
 from resnet_repro.records.record import find_record
 from resnet_repro.records.resume import state_of
 from resnet_repro.records.reuse import take_over, take_up
@@ -77,7 +78,8 @@ class Run:
         return [sys.executable, *torchrun, *module]
 
     def _prepare(self, slot: Slot) -> None:
-        """Write run.json with settings and execution. A resumed run keeps its id and its number of threads.
+        """Write run.json with settings and execution. A resumed run keeps its id, its number of threads, the time at which
+        it began, and the commits of its earlier processes.
 
         Downloads the data set first if this machine does not have it.
         """
@@ -86,10 +88,12 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         stored = read_json(self.folder / RUN) or {}
         started = (self.folder / CHECKPOINT).exists()
+        earlier = stored.get("execution", {}) if started else {}
         execution = replace(
             self.execution,
-            threads=stored.get("execution", {}).get("threads", slot.threads) if started else slot.threads,
-            commit=commit(),
+            threads=earlier.get("threads", slot.threads),
+            commit=commits(earlier["commit"], commit()) if "commit" in earlier else commit(),
+            begun_at=earlier.get("begun_at") if started else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             memory_share=slot.share,
             workers=self.execution.workers or slot.workers,
         )

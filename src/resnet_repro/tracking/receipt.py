@@ -8,8 +8,8 @@ from typing import Literal
 import msgspec
 
 from resnet_repro.files import read_json, typed, write_json
+from resnet_repro.records.layout import RECEIPT
 
-RECEIPT, LOCK = "upload.json", "upload.lock"
 Ending = Literal["finished", "failed", "interrupted", "running"]
 
 

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from resnet_repro.errors import in_a_line, os_reason
-from resnet_repro.records.layout import RECORD
+from resnet_repro.records.layout import RECEIPT, RECORD, UPLOAD_LOCK
 from resnet_repro.records.lock import hold
 from resnet_repro.records.record import Record, read_record
 from resnet_repro.records.state import run_state
-from resnet_repro.tracking.receipt import LOCK, RECEIPT, Ending, Receipt, read_receipt, write_receipt
+from resnet_repro.tracking.receipt import Ending, Receipt, read_receipt, write_receipt
 from resnet_repro.tracking.server import Refused, RemoteRun, Server, ServerError, Unanswered
 from resnet_repro.tracking.wandb_run import (
     curve_rows,
@@ -95,7 +95,7 @@ class Upload:
         while True:
             is_over = self.stop.is_set()
             may_wait = is_over and not (self.may_train and _is_training(self.folder))
-            with hold(self.folder / LOCK, self.finish_seconds if may_wait else 0.0) as is_held:
+            with hold(self.folder / UPLOAD_LOCK, self.finish_seconds if may_wait else 0.0) as is_held:
                 if is_held or is_over:
                     yield is_held
                     return

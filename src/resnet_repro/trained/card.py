@@ -83,19 +83,20 @@ def interval_text(interval: Interval | None) -> str:
 
 def budget_text(record: Record) -> str:
     """How long the run was trained, of how long the published schedule is."""
-    published = record.recipe.iterations
-    if record.iterations >= published:
-        return f"{record.iterations:,} steps, as published"
+    steps, published = record.schedule
+    if steps >= published:
+        return f"{steps:,} steps, as published"
     kind = "the schedule compressed to" if record.settings.prefix is None else "the first"
-    return f"{record.iterations:,} steps, {kind} {100 * record.iterations / published:.3g} % of the published {published:,}"
+    return f"{steps:,} steps, {kind} {100 * steps / published:.3g} % of the published {published:,}"
 
 
 def warning(record: Record) -> str:
     """Loud sentences on a training that is shorter than published, and on stand-in data; else empty."""
     words = []
-    if record.iterations < record.recipe.iterations:
+    steps, published = record.schedule
+    if steps < published:
         words.append(
-            f"**NOT FULLY TRAINED**: {record.iterations:,} of the published {record.recipe.iterations:,} steps. The errors are "
+            f"**NOT FULLY TRAINED**: {steps:,} of the published {published:,} steps. The errors are "
             "far from what such a network can reach."
         )
     if record.dataset.standin:
@@ -110,8 +111,8 @@ def provenance(record: Record, siblings: Siblings) -> dict[str, Any]:
         "budget": record.budget,
         "arm": record.arm,
         "seed": record.seed,
-        "steps": record.iterations,
-        "published_steps": record.recipe.iterations,
+        "steps": record.schedule[0],
+        "published_steps": record.schedule[1],
         "final": dict(record.final),
         "test_errors_of_seeds": list(siblings.errors),
         "dataset_title": record.dataset.title,
@@ -221,8 +222,8 @@ def weights_page(shared: Mapping[str, tuple[Record, Siblings]]) -> str:
     loud = "".join(f"> {', '.join(names)}: {text}\n\n" for text, names in short.items())
     return f"""# Trained weights
 
-{loud}One run of each network: of the longest budget whose weights were at hand, the seed whose test error is nearest to the mean of
-all seeds. None was chosen for its low error. The record names settings, data, hardware and commit.
+{loud}One run of each network: of the longest budget whose weights were at hand, the seed whose test error is nearest to the
+mean of all seeds. None was chosen for its low error. The record names settings, data, hardware and commit.
 
 ```python
 import resnet_repro

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def pick_weights(experiment: Experiment, runs_dir: Path, repository: Repository)
         )
     try:
         _write(chosen, repository)
+        _delete_others(names, chosen, repository)
     except OSError as error:
         raise UserError(
             f"{repository.weights} cannot be written ({os_reason(error)}): check its permissions"
@@ -97,6 +99,13 @@ def _state_of(path: Path, record: Record) -> dict[str, Tensor] | None:
         log.info(f"skipped: {path} has another digest than {record.folder}")
         return None
     return state
+
+
+def _delete_others(names: Sequence[str], chosen: Collection[str], repository: Repository) -> None:
+    """Delete the weights of networks that were not chosen, because their records were renewed or removed. Raises OSError."""
+    for name in set(repository.names()) & set(names) - set(chosen):
+        repository.file(name).unlink()
+        log.info(f"deleted: {repository.file(name)}, which has no reference record any more")
 
 
 def _write(chosen: dict[str, _Candidate], repository: Repository) -> None:

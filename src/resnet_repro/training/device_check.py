@@ -35,6 +35,8 @@ class Compared:
     text: str
     """A sentence."""
     is_right: bool
+    only_slower: bool = False
+    """Whether runs do without what failed, and are right but slower."""
 
 
 def captured_pass(net: nn.Module, images: Tensor, labels: Tensor, precision: str) -> None:
@@ -55,13 +57,17 @@ def compared(device: torch.device) -> list[Compared]:
     precisions = ["fp32", "bf16"] if has_bf16(device.type, (device.index or 0,)) else ["fp32"]
     for precision in precisions:
         subject = f"gradients, {device}, {precision}"
-        if problem := trouble(device, precision):
+        try:
+            problem = trouble(device, precision)
+        except torch.OutOfMemoryError:
+            problem = f"{device} has no free memory for a small net: end other processes on it, or use another device"
+        if problem:
             found.append(Compared(subject, problem, False))
             continue
         deviation = worst(computed_on(device, precision), right)
         text = f"as on the CPU in float64 within {deviation.size:.1g} of their norm (allowed: {ALLOWED[precision]:g})"
         found.append(Compared(subject, text, True))
-    if device.type == "cuda":
+    if device.type == "cuda" and found[0].is_right:
         found.append(_compared_with_eager("CUDA graph", device, lambda: computed_on(device, "fp32", captured_pass)))
     return found
 
@@ -84,12 +90,14 @@ def compared_compiled(device: torch.device) -> list[Compared]:
 def _compared_with_eager(
     name: str, device: torch.device, compute: Callable[[], Computed], eager: Callable[[], Computed] | None = None
 ) -> Compared:
-    expected = eager() if eager else computed_on(device, "fp32")
     subject = f"{name}, {device}"
     try:
+        expected = eager() if eager else computed_on(device, "fp32")
         deviation = worst(compute(), expected)
     except Exception as error:  # noqa: BLE001  compilers and drivers raise any kind
-        return Compared(subject, f"cannot be used ({in_a_line(error)}); runs take eager steps, which are slower", False)
+        return Compared(
+            subject, f"cannot be used ({in_a_line(error)}); runs take eager steps, which are slower", False, True
+        )
     if deviation.size > ALLOWED["fp32"]:
         text = (
             f"{deviation.quantity} deviates from that of an eager step by {deviation.size:.2g} times its norm, expected at "

@@ -19,7 +19,7 @@ from resnet_repro.hardware import device_name, stated_watts
 
 # Of Linux: one counter for each processor package, also for AMD's. Most systems let only root read them.
 POWERCAP = Path("/sys/class/powercap")
-PACKAGES = "intel-rapl:[0-9]*"
+ZONES, PACKAGE = "intel-rapl:[0-9]*", "package"  # other zones, such as psys, contain packages
 MICRO, MILLI = 1e-6, 1e-3
 
 
@@ -137,7 +137,8 @@ def processor_counter(folder: Path = POWERCAP) -> Callable[[], float] | None:
 
     Overflows of a counter are added up if it is read at least once per overflow, which takes a quarter of an hour or more.
     """
-    packages = [path for path in sorted(folder.glob(PACKAGES)) if path.name.count(":") == 1]
+    zones = [path for path in sorted(folder.glob(ZONES)) if path.name.count(":") == 1]
+    packages = [path for path in zones if _name(path).startswith(PACKAGE)]
     last: dict[Path, int] = {}
     total = 0
 
@@ -154,6 +155,13 @@ def processor_counter(folder: Path = POWERCAP) -> Callable[[], float] | None:
     except (OSError, ValueError):
         return None
     return read if packages else None
+
+
+def _name(zone: Path) -> str:
+    try:
+        return (zone / "name").read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
 
 
 def _integer(path: Path) -> int:

@@ -45,6 +45,8 @@ class RunInfo:
 
     commit: str | None
     """Git commit of the code. None: unknown."""
+    begun_at: str | None = None
+    """UTC time in ISO 8601 at which the run was first prepared. None: unknown."""
     parent: Parent | None = None
     """The run whose weights this run started from."""
     pairing_key: str | None = None
@@ -198,6 +200,7 @@ def _record(
         peak_memory_mib=round(info.peak_memory_mib, 1) or None,
         versions=versions(),
         commit=info.commit,
+        begun_at=info.begun_at,
         finished_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         settings=settings,
         **outcome,

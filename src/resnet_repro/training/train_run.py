@@ -145,6 +145,7 @@ def _train(folder: Path, output: Path, settings: RunSettings, execution: Executi
         return "stopped"
     info = RunInfo(
         execution.commit,
+        execution.begun_at,
         parent,
         key,
         search,
