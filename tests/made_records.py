@@ -10,8 +10,9 @@ from resnet_repro.design.budgets import Budget
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.design.registry import load_experiment
 from resnet_repro.files import read_json, write_json
+from resnet_repro.records.entries import Dataset, ModelFacts
 from resnet_repro.records.layout import RECORD, run_folder
-from resnet_repro.records.record import Dataset, ModelFacts, Record, collect
+from resnet_repro.records.record import Record, collect
 from resnet_repro.report.content import build_content
 from resnet_repro.report.verdicts import judged
 from resnet_repro.tables import Table

@@ -16,7 +16,8 @@ from resnet_repro.cli import main
 from resnet_repro.data import catalogue
 from resnet_repro.design.registry import load_experiment
 from resnet_repro.launch import Job, Load, Outcome, Slot
-from resnet_repro.records.record import Record, WeightsFrom, collect, only_trained
+from resnet_repro.records.entries import WeightsFrom
+from resnet_repro.records.record import Record, collect, only_trained
 from resnet_repro.report.banners import banners
 
 pytestmark = pytest.mark.slow

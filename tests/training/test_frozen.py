@@ -22,7 +22,8 @@ from resnet_repro.design.registry import load_experiment
 from resnet_repro.errors import UserError
 from resnet_repro.models.pretrained import file_sha256
 from resnet_repro.models.transfer import TransferNet
-from resnet_repro.records.record import Parent, WeightsFrom, collect, read_record
+from resnet_repro.records.entries import Parent, WeightsFrom
+from resnet_repro.records.record import collect, read_record
 from resnet_repro.report.verdicts import results_of
 from resnet_repro.tables import read_rows, series
 from resnet_repro.training.load import load_run

@@ -25,7 +25,8 @@ from resnet_repro.data.stream import InMemoryData
 from resnet_repro.errors import UserError
 from resnet_repro.models import build
 from resnet_repro.models.inspect import forward_hooks
-from resnet_repro.records.record import Parent, read_record
+from resnet_repro.records.entries import Parent
+from resnet_repro.records.record import read_record
 from resnet_repro.records.resume import state_of
 from resnet_repro.tables import read_rows, series
 from resnet_repro.training.start import pairing_key

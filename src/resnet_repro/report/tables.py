@@ -10,8 +10,9 @@ from typing import Any
 from resnet_repro.config.arm import Arm, CountedArm
 from resnet_repro.design.experiment import Column, Experiment
 from resnet_repro.figures.published import he15_errors_at, he15_figure_of
+from resnet_repro.records.entries import ModelFacts
 from resnet_repro.records.metrics import COUNTS, metrics_of
-from resnet_repro.records.record import AnyRecord, CountRecord, ModelFacts, Record, only_counted, only_trained
+from resnet_repro.records.record import AnyRecord, CountRecord, Record, only_counted, only_trained
 
 ARM_HEADER = (
     "arm",

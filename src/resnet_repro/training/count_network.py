@@ -12,8 +12,9 @@ from resnet_repro.diagnostics.complexity import build_on_meta, layer_costs, para
 from resnet_repro.errors import UserError, os_reason
 from resnet_repro.hardware import device_name
 from resnet_repro.models.inspect import main_path_layers, parameter_summary
+from resnet_repro.records.entries import ModelFacts
 from resnet_repro.records.provenance import commit, versions
-from resnet_repro.records.record import CountRecord, ModelFacts
+from resnet_repro.records.record import CountRecord
 
 LAYERS = "layers.csv"
 COLUMNS = ("layer", "kind", "output_shape", "memory_kib", "params", "macs", "in_heads")

@@ -23,10 +23,11 @@ from resnet_repro.diagnostics.responses import layer_responses
 from resnet_repro.files import typed
 from resnet_repro.hardware import device_name
 from resnet_repro.models.weights import save_weights, state_sha256
+from resnet_repro.records.entries import Dataset, Energy, FoundRate, ModelFacts, Parent, WeightsFrom
 from resnet_repro.records.layout import WEIGHTS, parent_folder
 from resnet_repro.records.predictions import packed, write_predictions
 from resnet_repro.records.provenance import versions
-from resnet_repro.records.record import Dataset, Energy, FoundRate, ModelFacts, Parent, Record, WeightsFrom, find_record
+from resnet_repro.records.record import Record, find_record
 from resnet_repro.surroundings import printable
 from resnet_repro.tables import DIGITS, Table
 from resnet_repro.training.classifier import Classifier

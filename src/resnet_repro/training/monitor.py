@@ -19,8 +19,8 @@ from resnet_repro.data.base import Data
 from resnet_repro.data.stream import EVALUATION_IMAGES, steps_per_epoch
 from resnet_repro.diagnostics.evaluation import Observer, Score, evaluate
 from resnet_repro.errors import UserError
+from resnet_repro.records.entries import Parent
 from resnet_repro.records.progress import write_progress
-from resnet_repro.records.record import Parent
 from resnet_repro.tables import DIGITS, METRIC_DIGITS, Table
 from resnet_repro.training.classifier import Classifier
 from resnet_repro.training.energy import energy_meter

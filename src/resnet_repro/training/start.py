@@ -19,8 +19,9 @@ from resnet_repro.models.construction import deepen
 from resnet_repro.models.inspect import main_path_layers
 from resnet_repro.models.reconstruction import ReconstructionNet
 from resnet_repro.models.transfer import load_backbone
+from resnet_repro.records.entries import Candidate, FoundRate, Parent
 from resnet_repro.records.layout import candidate_folders, parent_folder
-from resnet_repro.records.record import Candidate, FoundRate, Parent, find_record
+from resnet_repro.records.record import find_record
 from resnet_repro.training.load import load_run
 
 MEASURED_IMAGES = 4_000  # images on which the statistics of fixed maps and their target are measured
