@@ -20,6 +20,7 @@ RECIPE = HE15_CIFAR_AT_ONCE
 STARTS = ("identity", "dirac", "orthogonal")
 SCALES = (0.0, 0.1)  # of the last batch normalization of each residual block; 1 is the usual one
 PERTURBATION = 0.1  # of the added layers of a built net
+SEEDS = 3  # planned
 SMALLEST = 1.0  # points of training error: the smallest difference of interest
 EXPLODES = 1.0  # decades between the first and the last third of the layers, as in claim D5-start
 
@@ -59,6 +60,7 @@ def beginnings() -> Experiment:
         claims=[
             Claim(
                 "J1",
+                seeds=SEEDS,
                 source="this project, on He15 §1 and §3.1",
                 text="A plain-56 that begins as the identity within its stages trains as plain-20 does.",
                 test=[same("train_error", "plain-56-identity", as_="plain-20", by=SMALLEST)],
@@ -69,6 +71,7 @@ def beginnings() -> Experiment:
             ),
             Claim(
                 "J1-gradient",
+                seeds=SEEDS,
                 source="this project, on Yang 2019",
                 text="Its first gradients neither explode nor vanish towards the input.",
                 test=[between("gradient_decay_start", "plain-56-identity", -EXPLODES, EXPLODES, unit="decades")],
@@ -79,12 +82,14 @@ def beginnings() -> Experiment:
             ),
             Claim(
                 "J2",
+                seeds=SEEDS,
                 source="this project, on He15 §1",
                 text="From the identity, plain-56 ends with a lower training error than from He's initialization.",
                 test=[lower("train_error", "plain-56-identity", than="plain-56")],
             ),
             Claim(
                 "J3",
+                seeds=SEEDS,
                 source="this project, on Xiao et al. 2018",
                 text="Beginning with orthogonal kernels helps plain-56 as well.",
                 test=[lower("train_error", "plain-56-orthogonal", than="plain-56")],
@@ -95,6 +100,7 @@ def beginnings() -> Experiment:
             ),
             Claim(
                 "J4",
+                seeds=SEEDS,
                 source="this project, on He15 §3.1",
                 text="No start does the work of the shortcuts: resnet-56 ends with a lower training error than every plain-56.",
                 test=[
@@ -111,6 +117,7 @@ def beginnings() -> Experiment:
             ),
             Claim(
                 "J5",
+                seeds=SEEDS,
                 source="this project, on He15 §1",
                 text=(
                     "The net built from a trained plain-20 ends worse than plain-20 trained as long, also if its added layers "
@@ -124,6 +131,7 @@ def beginnings() -> Experiment:
             ),
             Claim(
                 "J6",
+                seeds=SEEDS,
                 source="this project, on Goyal et al. 2017, section 5.1",
                 text="A scale of zero in the last batch normalization of each block makes the start of the training easier.",
                 test=[lower("mean_running_error", "resnet-56-last-0", than="resnet-56")],
@@ -134,6 +142,7 @@ def beginnings() -> Experiment:
             ),
             Claim(
                 "J7",
+                seeds=SEEDS,
                 source="this project, on Goyal et al. 2017",
                 text="A small scale is enough for that: zero is no special point.",
                 test=[lower("mean_running_error", "resnet-56-last-0.1", than="resnet-56")],

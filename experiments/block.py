@@ -58,12 +58,14 @@ def impl_d_claims(suffix: str, variant: str, source: str, condition: str = "") -
     suffix: ends the claims' names, as in B1c. condition: ends their texts, and names the change from the source's nets.
     """
     plain, original, preact = (f"{kind}-{variant}" for kind in ("plain", "original", "preact"))
-    of_the_source = (lambda value: value) if variant == "as-written" else (lambda value: None)
+    as_published = variant == "as-written"
+    of_the_source = (lambda value: value) if as_published else (lambda value: None)
     return [
         Claim(
             f"B1{suffix}",
             source,
             f"The plain net hardly learns{condition}.",
+            measured=as_published,
             test=[above("train_error", plain, HARDLY, unit="%", published=of_the_source(89.94))],
             needs_paper_budget=True,
             refuted_early=True,
@@ -73,6 +75,7 @@ def impl_d_claims(suffix: str, variant: str, source: str, condition: str = "") -
             f"B2{suffix}",
             source,
             f"The proposed block reaches a lower training loss than the original one{condition}.",
+            measured=as_published,
             test=[lower("mean_train_loss", preact, than=original, unit="nats", published=of_the_source(-0.122))],
             needs_paper_budget=True,
             note="By the mean over the training, one reading an epoch: the source's proposed net is lower in 46 of 50 epochs.",
@@ -81,6 +84,7 @@ def impl_d_claims(suffix: str, variant: str, source: str, condition: str = "") -
             f"B3{suffix}",
             source,
             f"The validation losses of both are close and rise from about epoch 20{condition}: they overfit.",
+            measured=as_published,
             test=[
                 above("validation_loss_rise", original, 0.1, unit="nats", published=of_the_source(0.565)),
                 above("validation_loss_rise", preact, 0.1, unit="nats", published=of_the_source(0.823)),
@@ -98,6 +102,7 @@ def impl_d_claims(suffix: str, variant: str, source: str, condition: str = "") -
             f"B4{suffix}",
             source,
             f"The proposed block is the more accurate one throughout{condition}.",
+            measured=as_published,
             test=[lower("mean_validation_error", preact, than=original, published=of_the_source(-2.31))],
             needs_paper_budget=True,
             note="By the mean over the training, one reading an epoch: the source's proposed net is better in 47 of 50 epochs.",
@@ -129,9 +134,12 @@ def why_plain_fails() -> list[Claim]:
         Claim(
             "B1-gradients",
             source="impl-D",
-            text="The gradients of the plain net vanish: at the first step they are a thousandth of those of the residual net.",
+            text="At the first step, the gradients of the plain net are less than a thousandth of those of the residual net.",
             test=[not_higher("first_gradient", plain, than=original, margin=-3.0, unit="decades")],
-            note="Gradients of the first third of the layers.",
+            note=(
+                "Gradients of the first third of the layers. Those of the residual net are unusually large; whether those "
+                "of the plain net vanish is B1-decay."
+            ),
         ),
         Claim(
             "B1-decay",
@@ -205,6 +213,7 @@ def block() -> Experiment:
         claims=[
             Claim(
                 "B0",
+                measured=True,
                 source="impl-D",
                 text="The losses of both residual nets fall steadily.",
                 test=[
@@ -234,11 +243,17 @@ def block() -> Experiment:
                 Claim(
                     name,
                     source="He16 table 3",
+                    measured=True,
+                    seeds=seeds,
                     text=f"At {depth} layers, pre-activation has the lower test error.",
                     test=[lower("test_error", f"preact-{depth}", than=f"resnet-{depth}", published=effect)],
                     needs_paper_budget=True,
                 )
-                for name, depth, effect in (("B5", 110, -0.24), ("B6", 164, -0.47), ("B7", 1001, -2.69))
+                for name, depth, effect, seeds in (
+                    ("B5", 110, -0.24, 12),
+                    ("B6", 164, -0.47, 5),
+                    ("B7", 1001, -2.69, 5),
+                )
             ],
         ],
         answers=[

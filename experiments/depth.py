@@ -54,6 +54,7 @@ def depth() -> Experiment:
         claims=[
             Claim(
                 "P1",
+                measured=True,
                 source="He15 table 6, blog-C",
                 text="The test error falls from 20 to 110 layers.",
                 test=[trend("test_error", [arm.name for arm in (*shallow, deep[0])], -1, published=-0.48)],
@@ -63,6 +64,7 @@ def depth() -> Experiment:
             ),
             Claim(
                 "P2",
+                measured=True,
                 source="He15 §4.2",
                 text="1202 layers train without difficulty, to a training error below 0.1 %.",
                 test=[below("train_error", "resnet-1202", 0.1, unit="%")],
@@ -70,6 +72,7 @@ def depth() -> Experiment:
             ),
             Claim(
                 "P3",
+                measured=True,
                 source="He15 §4.2, table 6; blog-C",
                 text="1202 layers have a higher test error than 110, because they overfit.",
                 test=[

@@ -107,7 +107,7 @@ def features() -> Experiment:
             ),
             Claim(
                 "Z3",
-                source="Veit et al. 2016, section 4.1; blog-A 4.5",
+                source="Veit et al. 2016, section 4.1",
                 text="A residual net survives the loss of a single block, a plain net does not.",
                 test=[
                     below("block_share", "resnet-56-dissected", 10.0, unit="% of what it has learned"),

@@ -104,7 +104,10 @@ def gradients() -> Experiment:
             Claim(
                 "E3",
                 source="this project, on blog-C and Yang 2019",
-                text="Without batch normalization, plain nets neither explode nor vanish at initialization.",
+                text=(
+                    "Without batch normalization, gradients of plain nets neither explode nor vanish at initialization, in "
+                    "stages 1 and 2."
+                ),
                 test=[
                     comparison
                     for arm in without_bn[:-1]

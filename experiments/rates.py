@@ -24,6 +24,7 @@ LONG = 4  # times as long as the runs that compare the rates
 WARMED_UP = replace(HE15_CIFAR_WARM_UP, compressed=None)
 AT_BEST = replace(HE15_CIFAR_AT_ONCE, name="he15-cifar at the best rate")
 LEFT = 1 / 3  # of the gap at the published rate
+SEEDS = 3  # planned
 COSTS = 1.0  # points of training error: the smallest difference of interest
 
 
@@ -88,6 +89,7 @@ def rates() -> Experiment:
         claims=[
             Claim(
                 "G1",
+                seeds=SEEDS,
                 source="this project, on He15 §4.1 and §4.2",
                 text="At each net's own best rate, the deep plain net still ends with the higher training error.",
                 test=[higher("train_error", "plain-56-best", than="plain-20-best")],
@@ -98,6 +100,7 @@ def rates() -> Experiment:
             ),
             Claim(
                 "G2",
+                seeds=SEEDS,
                 source="this project, on He15 §4.1 and §4.2",
                 text=(
                     "At each net's own best rate, less than a third of the gap between plain-56 and plain-20 at the published "
@@ -118,12 +121,14 @@ def rates() -> Experiment:
             ),
             Claim(
                 "G3",
+                seeds=SEEDS,
                 source="this project, on He15 §4.2",
                 text="Shortcuts help the deep net also if the plain and the residual one train at their own best rates.",
                 test=[lower("train_error", "resnet-56-best", than="plain-56-best")],
             ),
             Claim(
                 "G4",
+                seeds=SEEDS,
                 source="this project, on He15 §4.2",
                 text="At each net's own best rate, the deeper residual net ends with the lower training error.",
                 test=[lower("train_error", "resnet-56-best", than="resnet-20-best")],
@@ -134,6 +139,7 @@ def rates() -> Experiment:
             ),
             Claim(
                 "G5",
+                seeds=SEEDS,
                 source="this project",
                 text="The published rate instead of a tenth of it costs the deep plain net more than the deep residual one.",
                 test=[
@@ -149,6 +155,7 @@ def rates() -> Experiment:
             ),
             Claim(
                 "G6",
+                seeds=SEEDS,
                 source="this project, on He15 §4.2",
                 text="The paper's warm-up removes more than half of the gap between plain-56 and plain-20 at that rate.",
                 test=[

@@ -12,7 +12,7 @@ Expected: a frozen backbone gives a low accuracy. Training all layers gives a fa
 from dataclasses import replace
 
 from resnet_repro.claims.claim import Claim
-from resnet_repro.claims.comparisons import Comparison, contrast, count_is, higher, lower, published_ratio
+from resnet_repro.claims.comparisons import Comparison, contrast, count_is, higher, lower
 from resnet_repro.config.arm import Arm, ModelSpec, Start
 from resnet_repro.config.families import counted_arm, imagenet_arm
 from resnet_repro.config.recipes import (
@@ -119,6 +119,7 @@ def transfer() -> Experiment:
         claims=[
             Claim(
                 "T1",
+                measured=True,
                 source="blog-E",
                 text="Fine-tuning beats transfer.",
                 test=[lower("train_error", "fine-tuned-as-written", than="frozen-as-written")],
@@ -134,6 +135,7 @@ def transfer() -> Experiment:
             ),
             Claim(
                 "T2",
+                measured=True,
                 source="blog-E",
                 text="The accuracy of transfer is very poor.",
                 test=[very_poor("frozen-as-written", "train")],
@@ -160,30 +162,37 @@ def transfer() -> Experiment:
             Claim(
                 "T3",
                 source="blog-E",
-                text="Both beat training from scratch on 10,000 images.",
-                test=[lower("test_error", arm.name, than="from-scratch") for arm in corrected],
+                text="With little data, fine-tuning beats training from scratch.",
+                test=[lower("test_error", "fine-tuned-corrected", than="from-scratch")],
                 needs_paper_budget=True,
-                note="Judged on the corrected arms, which share their recipe with the control.",
+                note="10,000 images. Judged on the corrected arm, which shares its recipe with the control.",
+            ),
+            Claim(
+                "T3-frozen",
+                source="this project, on blog-E",
+                text="With little data, transfer with a frozen backbone beats training from scratch.",
+                test=[lower("test_error", "frozen-corrected", than="from-scratch")],
+                needs_paper_budget=True,
             ),
             Claim(
                 "T4",
                 source="blog-E",
-                text="With the backbone frozen, 51,300 of 21,335,972 parameters are trained: one in 416.",
+                text="With the backbone frozen, 51,300 of 21,335,972 parameters are trained.",
                 test=[
                     count_is("trainable_parameters", "frozen-counted", 51_300),
                     count_is("trainable_parameters", "fine-tuned-counted", 21_335_972),
-                    published_ratio("trainable_parameters", "fine-tuned-counted", of="frozen-counted", value=415.9),
                 ],
             ),
             Claim(
                 "T5",
-                source="blog-E",
+                source="this project, on blog-E",
                 text="A step of fine-tuning takes longer than one of transfer.",
                 test=[higher("step_seconds", "fine-tuned-as-written", than="frozen-as-written", unit="s")],
                 any_weights=True,
             ),
             Claim(
                 "T5-forward",
+                measured=True,
                 source="blog-E",
                 text="A forward pass takes longer with fine-tuning than with transfer.",
                 test=[
@@ -196,8 +205,8 @@ def transfer() -> Experiment:
                     )
                 ],
                 any_weights=True,
-                note="Longer: by more than a tenth. Median over passes of the finished net on a batch, in evaluation mode. "
-                "Freezing does not change the forward pass.",
+                note="Longer: by more than a tenth. Median over passes of the finished net on a batch, as in training: "
+                "with batch normalization in training mode, and recording what the backward pass needs.",
             ),
             Claim(
                 "T1s",

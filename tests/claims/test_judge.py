@@ -378,14 +378,15 @@ def test_reproduced_needs_the_published_protocol_and_effect(
 ) -> None:
     test = [higher("error", "deep", than="shallow", published=published)]
     values = results({"deep": deep, "shallow": LOW})
-    judgement = judge(Claim("D1", "He15", "", test), values)
+    judgement = judge(Claim("D1", "He15", "", test, measured=True), values)
     assert judgement.parts[0].agrees is agrees
     assert judgement.reproduced == (bool(deep) and agrees is not False)
     if deep:
         assert not judge(Claim("D1", "this project", "", test), values).reproduced
+        assert not judge(Claim("D1", "He15", "", test), values).reproduced, "the source has not measured it"
         for grade in (Grade("prefix", 53.1), Grade("compressed", 12.5), SUBSTITUTE):
             other = replace(values, grades={"deep": grade})
-            judged = judge(Claim("D1", "He15", "", test), other)
+            judged = judge(Claim("D1", "He15", "", test, measured=True), other)
             assert (judged.verdict, judged.grade, judged.reproduced) == ("supported", grade, False)
 
 

@@ -163,10 +163,10 @@ def fashion_costs(narrow: float, basic_narrow: float, wide: float, basic_wide: f
 
 
 def augmented(with_14: float, without_14: float, with_50: float, without_50: float) -> Values:
-    """Generalization gaps of the narrow nets with and without augmentation."""
+    """Generalization gaps, and as test errors, of the narrow nets with and without augmentation."""
     gaps = {14: (with_14, without_14), 50: (with_50, without_50)}
     return {
-        f"resnet-{layers}-narrow{suffix}": {"generalization_gap": gap}
+        f"resnet-{layers}-narrow{suffix}": {"generalization_gap": gap, "test_error": gap}
         for layers, pair in gaps.items()
         for suffix, gap in zip(("", "-not-augmented"), pair, strict=True)
     }
@@ -237,9 +237,9 @@ def impl_d_cases(suffix: str, variant: str) -> dict[tuple[str, str], tuple[Value
 
 
 def on_images(few_20: float, few_56: float, all_20: float, all_56: float) -> Values:
-    """Test errors of plain-20 and plain-56 on 5,000 and on all training images."""
+    """Training errors of plain-20 and plain-56 on 5,000 and on all training images."""
     errors = {"plain-20-5k": few_20, "plain-56-5k": few_56, "plain-20": all_20, "plain-56": all_56}
-    return {arm: {"test_error": error} for arm, error in errors.items()}
+    return {arm: {"train_error": error} for arm, error in errors.items()}
 
 
 def at_rates(best: tuple[float, float], published: tuple[float, float]) -> Values:
@@ -462,6 +462,7 @@ CASES: dict[tuple[str, str], tuple[Values, Sequence[Values]]] = {
         [
             together(first_and_last("cnn", 50, 10), first_and_last("mlp", 45, 9)),
             together(first_and_last("cnn", 20, 22), first_and_last("mlp", 45, 9)),
+            together(first_and_last("cnn", 30, 10), first_and_last("mlp", 45, 9)),
         ],
     ),
     **{
@@ -487,11 +488,16 @@ CASES: dict[tuple[str, str], tuple[Values, Sequence[Values]]] = {
         [
             of("test_error", resnet_14_narrow=10, resnet_50_narrow=9.5, vgg=8),
             of("test_error", resnet_14_narrow=10, resnet_50_narrow=10.5, vgg=12),
+            of("test_error", resnet_14_narrow=10, resnet_50_narrow=8.5, vgg=11),
         ],
     ),
     ("fashion", "F4"): (
         augmented(with_14=1, without_14=5, with_50=2, without_50=6),
-        [augmented(with_14=5, without_14=1, with_50=2, without_50=6), augmented(1, 5, 6, 2)],
+        [
+            augmented(with_14=5, without_14=1, with_50=2, without_50=6),
+            augmented(1, 5, 6, 2),
+            together(augmented(1, 5, 2, 6), of("test_error", resnet_14_narrow=9)),
+        ],
     ),
     ("fashion", "F3"): (fashion_costs(1, 10, 1, 10), [fashion_costs(1, 10, 11, 10), fashion_costs(12, 10, 1, 10)]),
     ("auxiliary", "A0"): (
@@ -527,8 +533,12 @@ CASES: dict[tuple[str, str], tuple[Values, Sequence[Values]]] = {
         ],
     ),
     ("activation", "R2-learns"): (
-        of("train_error_of_guessing", relu_16=50, sigmoid_16=100),
-        [of("train_error_of_guessing", relu_16=90, sigmoid_16=100), of("train_error_of_guessing", relu_16=50, sigmoid_16=60)],
+        of("train_error_of_guessing", relu_16=50, sigmoid_16=100, sigmoid_4=60),
+        [
+            of("train_error_of_guessing", relu_16=90, sigmoid_16=100, sigmoid_4=60),
+            of("train_error_of_guessing", relu_16=50, sigmoid_16=60, sigmoid_4=60),
+            of("train_error_of_guessing", relu_16=50, sigmoid_16=100, sigmoid_4=99),
+        ],
     ),
     ("activation", "R3"): (
         gaps(5, 10),
@@ -649,11 +659,11 @@ CASES: dict[tuple[str, str], tuple[Values, Sequence[Values]]] = {
         [of("train_error", resnet_34=31, resnet_18=30)],
     ),
     ("plain-vs-resnet", "I3"): (
-        of("test_error", plain_34=28.5, resnet_34=25.0, plain_18=27.9, resnet_18=27.8),
+        of("test_error_10crop", plain_34=28.5, resnet_34=25.0, plain_18=27.9, resnet_18=27.8),
         [
-            of("test_error", plain_34=28.5, resnet_34=29.0, plain_18=27.9, resnet_18=29.0),
-            of("test_error", plain_34=28.5, resnet_34=27.0, plain_18=29.9, resnet_18=26.8),
-            of("test_error", plain_34=40.0, resnet_34=25.0, plain_18=36.0, resnet_18=26.0),
+            of("test_error_10crop", plain_34=28.5, resnet_34=29.0, plain_18=27.9, resnet_18=29.0),
+            of("test_error_10crop", plain_34=28.5, resnet_34=27.0, plain_18=29.9, resnet_18=26.8),
+            of("test_error_10crop", plain_34=40.0, resnet_34=25.0, plain_18=36.0, resnet_18=26.0),
         ],
     ),
     ("plain-vs-resnet", "I3-sooner"): (
@@ -680,8 +690,10 @@ CASES: dict[tuple[str, str], tuple[Values, Sequence[Values]]] = {
         [of("test_error_of_guessing", frozen_corrected=40)],
     ),
     **{
-        ("transfer", f"T3{suffix}"): (from_backbone(40, 30, half), [from_backbone(85, 30, half), from_backbone(40, 85, half)])
-        for suffix, half in (("", ""), ("s", "half-"))
+        ("transfer", claim): (from_backbone(40, 30, half), [from_backbone(*errors, half) for errors in fails])
+        for claim, half, fails in (
+            ("T3", "", [(40, 85)]), ("T3-frozen", "", [(85, 30)]), ("T3s", "half-", [(85, 30), (40, 85)]),
+        )
     },
     ("transfer", "T5-forward"): (
         of("forward_seconds", half_fine_tuned_as_written=1.3, half_frozen_as_written=1.0),

@@ -76,7 +76,7 @@ def test_claims_have_numbers_and_the_printed_texts(degradation: Experiment, runs
     assert low < 3.5 < high and row["interval_shown"] == f"+{low:.2f} to +{high:.2f}"
     assert (row["threshold_low"], row["threshold_high"], row["published"]) == ("0.0", "", "3.54")
     assert (row["verdict"], row["grade"], row["reproduced"], row["seeds"], row["seeds_planned"]) == (
-        "supported", "published", "true", "3", "3",
+        "supported", "published", "true", "3", "5",
     )  # fmt: skip
     assert float(row["p"]) < 0.05 and rows["D7"]["reason"] == "runs are missing" and not rows["D7"]["effect"]
 

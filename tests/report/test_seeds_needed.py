@@ -31,7 +31,7 @@ def test_effects_and_spreads_are_those_of_the_records(degradation: Experiment, t
     assert row["seen in"] == f"{tmp_path.name} paper, 3 seeds"
     number, side = row["seeds needed"].split()
     assert int(number) == 4 and side == "(supported)", "7.6 standard deviations, with 11 claims"
-    assert row["planned"] == "5 (3 stated)"
+    assert row["planned"] == "5"
 
 
 def test_records_at_the_same_budget_come_first(degradation: Experiment, tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_records_at_the_same_budget_come_first(degradation: Experiment, tmp_path
 def test_without_records_the_published_effect_bounds_the_spread(degradation: Experiment) -> None:
     found = rows(degradation, "paper", None)
     assert found["D2"]["effect"] == "+3.54 points" and found["D2"]["seen in"] == "the publication"
-    assert found["D2"]["seeds needed"].startswith("3 if the spread is below 0.")
+    assert found["D2"]["seeds needed"].startswith("5 if the spread is below 1.")
     assert found["D7"]["seeds needed"] == "unknown" and found["D7"]["seen in"] == "no records of two seeds"
     assert "11 measured claims" in explanation(degradation)
 
@@ -83,7 +83,7 @@ def test_of_several_comparisons_the_decisive_one_is_shown(degradation: Experimen
 
 def test_missing_arms_are_named(degradation: Experiment) -> None:
     found = rows(degradation, "paper", None, arms=["plain-20", "resnet-20"], seeds=3)
-    assert found["D1"]["planned"] == "3, without plain-56"
+    assert found["D1"]["planned"] == "3 (5 stated), without plain-56"
 
 
 def test_spreads_of_logarithms_are_factors(degradation: Experiment, tmp_path: Path) -> None:

@@ -29,7 +29,11 @@ def test_summary_has_every_claim_of_every_experiment(degradation: Experiment, pa
     content = summary_content(experiments, {"degradation": ["paper"]}, paper_runs)
     rows = {row["name"]: row for section in content["experiments"] for row in section["claims"]}
     assert set(rows) == {claim.name for experiment in experiments for claim in experiment.claims}
-    assert (rows["D1"]["verdict"], rows["D1"]["effect"], rows["D1"]["seeds"]) == ("supported", "+1.75 points", "3")
+    assert (rows["D1"]["verdict"], rows["D1"]["effect"], rows["D1"]["seeds"]) == (
+        "supported",
+        "+1.75 points",
+        "3 (5 planned)",
+    )
     assert (rows["P1"]["verdict"], rows["P1"]["grade"]) == ("not tested", "–")
     assert (rows["D1"]["grade"], rows["D1"]["claimed"]) == ("published, other size than published", "> 0 points")
     assert rows["D2"]["grade"] == "published, reproduced"  # by 3.5 points, published 3.54
@@ -166,7 +170,7 @@ def test_seeds_that_differ_from_the_plan_are_shown(degradation: Experiment, pape
     for arm in ("plain-20", "plain-56"):
         make_record(paper_runs, degradation, arm, 3)
     rows = {r["name"]: r for r in summary_content([degradation], {"degradation": ["paper"]}, paper_runs)["claims"]}
-    assert (rows["D1"]["seeds"], rows["D3"]["seeds"]) == ("4 (3 planned)", "3")
+    assert (rows["D1"]["seeds"], rows["D3"]["seeds"]) == ("4 (5 planned)", "3 (5 planned)")
 
 
 def test_counted_claims_show_their_numbers(counted: Results) -> None:

@@ -31,8 +31,14 @@ class Claim:
     """With `needs_paper_budget`: shorter runs can still refute the claim, since learning is not undone later."""
     any_weights: bool = False
     """The claim holds for any initial weights. False: substitute weights do not test it."""
-    seeds: int = 3
-    """Number of seeds planned before the runs. Reports show if the runs have more or fewer."""
+    measured: bool = False
+    """The source has measured this itself, on runs of its own. Only then can the claim be called reproduced; otherwise the
+    test is this project's.
+    """
+    seeds: int = 5
+    """Number of seeds planned: those of the paper profile, or more if the claim needs them. Reports show if the runs have
+    more or fewer.
+    """
     note: str = ""
     """What the reader must know to interpret the effect."""
 
@@ -48,6 +54,11 @@ class Claim:
     def own(self) -> bool:
         """Whether the claim is this project's and not a source's."""
         return self.source.startswith("this project")
+
+    @property
+    def own_test(self) -> bool:
+        """Whether a source says it and this project chose how to measure it."""
+        return not (self.own or self.measured or self.exact)
 
     @property
     def arms(self) -> list[str]:

@@ -87,9 +87,12 @@ class Judgement:
 
     @property
     def reproduced(self) -> bool:
-        """Whether a source's claim is supported by its published protocol, with effects that agree with published ones."""
+        """Whether what a source has measured is supported by its published protocol, with effects that agree with published
+        ones.
+        """
         agrees = all(part.agrees is not False for part in self.parts)
-        return self.verdict == "supported" and self.grade == PUBLISHED and not self.claim.own and agrees
+        is_measured = self.claim.measured and not self.claim.own
+        return self.verdict == "supported" and self.grade == PUBLISHED and is_measured and agrees
 
 
 def judge_all(claims: Sequence[Claim], results: Results) -> list[Judgement]:

@@ -125,17 +125,17 @@ class Modes(Diagnostic):
 
 
 class ForwardTime(Diagnostic):
-    """Time of a forward pass of the finished network on a batch of training images, in evaluation mode.
+    """Time of a forward pass of the finished network on a batch of training images, as in training.
 
-    forward_seconds: median over 20 passes on the same batch of the recipe's size, after two that are not timed.
+    forward_seconds: median over 20 passes on the same batch of the recipe's size, after two that are not timed. The passes
+    record what the backward pass through trainable parameters needs, and normalize by the batch where training does.
     """
 
-    @torch.inference_mode()
     def finish(self, net: nn.Module) -> dict[str, float]:
         size = self.context.settings.arm.recipe.batch_size
         images, _ = next(iter(self.context.data.batches("train", size, size=size)))
         seconds = []
-        with in_mode(net, training=False), self.context.autocast():
+        with in_mode(net, training=True), frozen_statistics(net), self.context.autocast():
             for _ in range(UNTIMED_PASSES + TIMED_PASSES):
                 begin = time.perf_counter()
                 float(net(images).sum())  # waits for the device

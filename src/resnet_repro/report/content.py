@@ -163,7 +163,7 @@ def _corrected(judgement: Judgement) -> str:
 
 
 def grade_words(judgement: Judgement) -> str:
-    """Return the grade with the remarks that belong to it: reproduced, own claim, changed after the data.
+    """Return the grade with the remarks that belong to it: reproduced, own claim or own test, changed after the data.
 
     Empty if the claim is not tested.
     """
@@ -172,7 +172,7 @@ def grade_words(judgement: Judgement) -> str:
     remarks = [
         *(["reproduced"] if judgement.reproduced else []),
         *(["other size than published"] if any(part.agrees is False for part in judgement.parts) else []),
-        *(["own claim"] if judgement.claim.own else []),
+        *(["own claim"] if judgement.claim.own else ["own test"] if judgement.claim.own_test else []),
     ]
     return ", ".join([str(judgement.grade), *remarks]) + (" †" if judgement.changed else "")
 

@@ -20,6 +20,7 @@ VERDICTS = {
 TERMS = {
     r"other size than published": "효과 크기는 원문과 다름",
     r"own claim": "이 프로젝트의 주장",
+    r"own test": "측정 방법은 이 프로젝트의 것",
     r"reproduced": "재현됨",
     r"compressed": "압축",
     r"prefix": "앞부분",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from resnet_repro.claims.grade import KINDS
 
-UNSETTLED = ("inconclusive", "not tested")
+DECIDED, SEEN, UNSETTLED = ("supported", "contradicted"), ("seen once", "not seen"), ("inconclusive", "not tested")
 SETTLED_NOTE = (
     "Each claim appears once, with its verdict at the longest budget that could decide it. If a claim has several "
     "comparisons, the table shows the least certain one. Losses are in nats. †: the comparisons were written or changed "
@@ -44,6 +44,7 @@ def summary_page(content: Mapping[str, Any]) -> str:
         "## Settled claims",
         SETTLED_NOTE,
         settled_claims(content),
+        *seen_once(content),
         "## What was run",
         table(header, ran, "llrrllrlll"),
         *([content["costs"]] if content["costs"] else []),
@@ -77,7 +78,27 @@ def counts_table(content: Mapping[str, Any]) -> str:
 
 
 def settled_claims(content: Mapping[str, Any]) -> str:
-    """Table of all claims with a verdict, each once; below it the names of the other claims."""
+    """Table of all claims that are decided, each once; below it the names of the claims that runs leave open."""
+    parts = [_claims_with(content, DECIDED)]
+    if open_claims := [claim["name"] for claim in content["claims"] if claim["verdict"] in UNSETTLED]:
+        parts.append(
+            f"Inconclusive or not tested, {len(open_claims)} of {len(content['claims'])}: {', '.join(open_claims)}."
+        )
+    return "\n\n".join(parts)
+
+
+def seen_once(content: Mapping[str, Any]) -> list[str]:
+    """Heading and table of the claims that have one seed only, which decides nothing; empty without such claims."""
+    if not any(claim["verdict"] in SEEN for claim in content["claims"]):
+        return []
+    return [
+        "## Seen in one seed",
+        "One seed shows these claims, or does not. It decides none.",
+        _claims_with(content, SEEN),
+    ]
+
+
+def _claims_with(content: Mapping[str, Any], verdicts: Collection[str]) -> str:
     rows = [
         [
             claim["name"],
@@ -89,15 +110,10 @@ def settled_claims(content: Mapping[str, Any]) -> str:
             f"`{claim['experiment']}`" + ("" if claim["seeds"] == "counted" else f" {claim['steps']}"),
         ]
         for claim in content["claims"]
-        if claim["verdict"] not in UNSETTLED
+        if claim["verdict"] in verdicts
     ]
     header = ["claim", "statement", "source", "verdict", "grade", *EVIDENCE_HEADER, "experiment, steps"]
-    parts = [table(header, rows, "llllllrrrrrl")]
-    if open_claims := [claim["name"] for claim in content["claims"] if claim["verdict"] in UNSETTLED]:
-        parts.append(
-            f"Inconclusive or not tested, {len(open_claims)} of {len(content['claims'])}: {', '.join(open_claims)}."
-        )
-    return "\n\n".join(parts)
+    return table(header, rows, "llllllrrrrrl")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> str:
