@@ -183,6 +183,9 @@ def test_unreadable_images_are_skipped_and_listed(broken: Path) -> None:
     assert sum(len(labels) for _, labels in data.batches("test")) == 7
     assert [path for path, _ in data.broken()] == ["train/bee/2.png", "val/ant/1.png"]
     assert all(reason for _, reason in data.broken())
+    resumed = open_folders(broken, skip_broken=True)
+    resumed.mark_broken([*data.broken(), ("train/ant/9.png", "of another process")])
+    assert resumed.broken() == sorted([*data.broken(), ("train/ant/9.png", "of another process")])
 
 
 def test_batch_without_readable_images_has_weight_zero(broken: Path) -> None:

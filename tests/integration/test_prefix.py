@@ -146,6 +146,16 @@ def test_run_with_unreadable_progress_keeps_its_checkpoint(tiny_data: Path, tmp_
     assert (folder / "checkpoint.ckpt").read_bytes() == b"saved by the run"
 
 
+def test_run_that_ended_before_its_first_step_keeps_its_checkpoint(tiny_data: Path, tmp_path: Path) -> None:
+    """Its progress may tell 0 steps, though the checkpoint holds more than the prefix."""
+    train_prefix(tmp_path, tiny_data, 5)
+    folder = prepare_run(tmp_path, settings_for(tiny_data, 17), tiny_data)
+    (folder / "checkpoint.ckpt").write_bytes(b"saved by the run")
+    write_json(folder / "progress.json", {"status": "starting", "step": 0})
+    assert take_up(folder, settings_for(tiny_data, 17)) is None
+    assert (folder / "checkpoint.ckpt").read_bytes() == b"saved by the run"
+
+
 def test_untrained_arms_have_the_prefix_of_the_runs_they_read(tmp_path: Path) -> None:
     features = load_experiment("features")
     profile = features.prefix(34_000)

@@ -10,7 +10,7 @@ from made_jobs import SMALL_LOAD, executor, job
 
 from resnet_repro.errors import UserError
 from resnet_repro.launch import ExecutorSpec, LaunchOptions, Load, Slot, ray_cluster
-from resnet_repro.records.failures import NO_SPACE
+from resnet_repro.records.failures import NO_SPACE, EndedRun, failure_reason
 
 
 def test_missing_ray_package_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,6 +104,16 @@ def test_a_worker_ended_for_lack_of_memory_is_told_in_one_sentence() -> None:
     assert ray_cluster._last_line(OutOfMemoryError(words)) == "Ray ended its worker because the node is out of memory"
     assert ray_cluster._last_line(RuntimeError("a\nthe module is missing")) == "the module is missing"
     assert ray_cluster._last_line(RuntimeError()) == "RuntimeError"
+
+
+def test_a_run_that_cannot_be_prepared_says_so_as_bad_input_does(tmp_path: Path) -> None:
+    def prepare(slot: Slot) -> None:
+        raise UserError("CIFAR-10 cannot be downloaded: set DATA_MIRROR")
+
+    one = job(tmp_path / "one", "", prepare=prepare)
+    assert ray_cluster._execute(one, Slot("cpu", "Ray", 1)) == ("failed", [])
+    assert EndedRun("one", one.log.parent, "failed").is_bad_input
+    assert "CIFAR-10 cannot be downloaded" in failure_reason(one.log.parent)
 
 
 def test_lines_that_a_full_disk_keeps_from_the_log_return_to_the_launcher(tmp_path: Path) -> None:

@@ -241,11 +241,14 @@ SAVES = """
 """
 
 
-def element(fake: FakeSlurm, *jobs: Job, retries: int = 0, each: int = 1) -> subprocess.Popen:
+def element(
+    fake: FakeSlurm, *jobs: Job, retries: int = 0, each: int = 1, signal_seconds: float = 120
+) -> subprocess.Popen:
     """Start the first element of an array of these runs."""
     stored = {
         "retries": retries,
         "each": each,
+        "signal_seconds": signal_seconds,
         "jobs": [{
             "name": run.name, "argv": list(run.argv), "log": str(run.log), "marker": str(run.marker), "environment": {},  # type: ignore[arg-type]
         } for run in jobs],
@@ -282,6 +285,28 @@ def test_run_saves_and_is_requeued_before_the_time_limit(
     assert status == ("waiting" if requeued else "stopped")
     assert element(fake, run).wait(300) == 0  # after the requeue
     assert run.marker.exists()
+
+
+def test_a_run_that_does_not_stop_is_killed_and_requeued(fake: FakeSlurm, tmp_path: Path) -> None:
+    """Such as one that scores its finished network, after its last checkpoint."""
+    scores = """
+        import pathlib, signal, sys, time
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        (pathlib.Path(sys.argv[1]) / "runs").touch()
+        time.sleep(600)
+    """
+    process = element(fake, job(tmp_path / "one", scores), signal_seconds=1)
+    wait_for(tmp_path / "one" / "runs")
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(30) == 0
+    assert fake.calls("scontrol") == [["requeue", "77"]]
+
+
+def test_a_run_whose_log_cannot_be_written_does_not_end_the_others(fake: FakeSlurm, tmp_path: Path) -> None:
+    jobs = [job(tmp_path / "one", SAVES), job(tmp_path / "two", THIRD_TIME)]
+    jobs[0].log.mkdir()
+    assert element(fake, *jobs, retries=2, each=2).wait(60) == 1
+    assert jobs[1].marker.exists()
 
 
 def test_element_is_requeued_if_the_signal_comes_before_its_run_starts(fake: FakeSlurm, tmp_path: Path) -> None:

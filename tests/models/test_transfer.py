@@ -314,6 +314,14 @@ def test_torchvisions_weights_are_downloaded_once_and_checked(
     assert not list((tmp_path / "other").iterdir())
 
 
+def test_weights_that_cannot_be_stored_are_not_available(
+    published: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a file").touch()
+    assert obtain(None, 18, tmp_path / "a file" / "weights", None) is None
+    assert "cannot be written" in caplog.text
+
+
 @pytest.mark.parametrize("kind", ["folder", "weights", "url"])
 def test_mirror_takes_precedence_over_torchvision(published: Path, tmp_path: Path, kind: str) -> None:
     mirror = tmp_path / "mirror"

@@ -5,10 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from made_jobs import job
 
 from resnet_repro.cli import main
-from resnet_repro.launch import Job
-from resnet_repro.records.failures import NO_SPACE, EndedRun, are_bad_input, failure_lines, is_no_space
+from resnet_repro.launch import Job, Slot
+from resnet_repro.records.failures import (
+    NO_SPACE,
+    SAID,
+    EndedRun,
+    are_bad_input,
+    failure_lines,
+    failure_reason,
+    is_no_space,
+)
 from resnet_repro.study.execute import Study
 
 BROKEN = "resnet-repro: bee/2.png cannot be read as an image (cut short): repair or remove it, or set BROKEN=skip"
@@ -29,6 +38,18 @@ def end_study(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, logs: dict[str, s
     ]
     monkeypatch.setattr("resnet_repro.study.execute.carry_out", lambda *_: Study("quick", runs))
     return main(["run", "degradation", "--runs-dir", str(tmp_path)])
+
+
+def test_the_reason_is_that_of_the_last_attempt(tmp_path: Path) -> None:
+    """A user error that has been mended is not the reason why the next attempt failed."""
+    one = job(tmp_path / "one", f"print('{SAID}a.jpg cannot be read'); raise SystemExit(2)")
+    one.start(Slot("cpu", "cpu", 1)).wait(60)
+    assert failure_reason(one.log.parent) == "a.jpg cannot be read"
+    assert EndedRun("one", one.log.parent, "failed").is_bad_input
+    job(tmp_path / "one", "raise RuntimeError('CUDA out of memory')").start(Slot("cpu", "cpu", 1)).wait(60)
+    assert failure_reason(one.log.parent) == "RuntimeError: CUDA out of memory"
+    assert not EndedRun("one", one.log.parent, "failed").is_bad_input
+    assert "a.jpg" in one.log.read_text(), "the log keeps both"
 
 
 def test_runs_with_the_same_failure_reason_share_a_line(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 from pathlib import Path
@@ -16,6 +17,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.files import read_json, write_json
 from resnet_repro.launch import Slot
 from resnet_repro.records.layout import CHECKPOINT, PROGRESS, RECORD, RUN
+from resnet_repro.records.lock import hold, is_held
 from resnet_repro.records.record import read_record
 from resnet_repro.records.resume import digests_in, state_of
 from resnet_repro.study.run import Run
@@ -169,6 +171,17 @@ def test_missing_column_is_an_error_that_names_the_table(tmp_path: Path) -> None
     (tmp_path / "metrics.csv").write_text("iteration,error\n1,3.0\n")
     with pytest.raises(UserError, match=r"metrics\.csv has no column test_error"):
         series(read_rows(tmp_path / "metrics.csv"), "test_error")
+
+
+def test_a_file_system_without_locks_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(file: object, kind: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    sentence = r"without file locks \(Function not implemented\): mount it with flock"
+    with pytest.raises(UserError, match=sentence), hold(tmp_path / "lock"):
+        pass
+    assert is_held(tmp_path / "lock") is None
 
 
 def test_digests_of_a_budget_are_read_from_records_and_prepared_runs(ended: Run) -> None:

@@ -23,6 +23,7 @@ from resnet_repro.files import read_json, write_json
 from resnet_repro.records.lock import hold
 from resnet_repro.tables import Table
 from resnet_repro.tracking import mirror, sync
+from resnet_repro.tracking.receipt import read_receipt
 
 pytestmark = pytest.mark.slow
 
@@ -210,6 +211,8 @@ def test_a_server_that_is_down_at_the_start_gets_everything_once_it_is_up(
     end(folder, tiny_data)
     assert handle.close() is None
     assert_whole(double)
+    receipt = read_receipt(folder)
+    assert receipt is not None and receipt.project.startswith(f"{ENTITY}/"), "whose runs they are was learned later"
 
 
 def test_a_server_that_dies_and_returns_has_every_row_once(tmp_path: Path, tiny_data: Path, double: Double) -> None:

@@ -93,3 +93,10 @@ def test_a_stretch_is_timed_and_not_scored(tiny_data: Path, tmp_path: Path) -> N
     assert (record.iterations, record.final, record.value("test_error")) == (3, {}, None)
     assert record.training_seconds > 0
     assert [row["learning_rate"] for row in read_rows(folder / "metrics.csv")] == ["0.1"] * 3
+
+
+def test_a_full_container_has_no_memory_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_container_free", lambda: 0)
+    assert memory.free_memory(torch.device("cpu")) == 0
+    monkeypatch.setattr(memory, "_container_free", lambda: None)
+    assert memory.free_memory(torch.device("cpu")) > 0

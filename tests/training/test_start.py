@@ -26,6 +26,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.models import build
 from resnet_repro.models.inspect import forward_hooks
 from resnet_repro.records.entries import Parent
+from resnet_repro.records.progress import shown_progress
 from resnet_repro.records.record import read_record
 from resnet_repro.records.resume import state_of
 from resnet_repro.tables import read_rows, series
@@ -162,7 +163,7 @@ def test_a_run_whose_parent_diverged_is_skipped_with_the_reason(tiny_data: Path,
     folder = prepare_run(tmp_path, settings_of(BUILT, tiny_data), tiny_data)
     assert run_here(folder) == "skipped"
     record = read_record(folder)
-    assert record.status == "skipped"
+    assert record.status == "skipped" and shown_progress(folder)["status"] == "skipped"
     assert record.skipped and "plain-8 seed 0" in record.skipped and "diverged" in record.skipped
     assert record.value("test_error") is None
 

@@ -128,7 +128,7 @@ BLOG_E_TRANSFER_CORRECTED = replace(BLOG_E_TRANSFER, name="blog-e-transfer corre
 # Trains the backbone on other images if no pretrained weights are available: He15's CIFAR recipe.
 PRETRAINING = replace(HE15_CIFAR_AT_ONCE, name="pretraining", source="ours, after He15 section 4.2", scaling="imagenet")
 
-# Trains a backbone on half of the classes of CIFAR-100: 40 epochs of 25,000 images, divided as in He15's CIFAR recipe.
+# Trains a backbone on half of the classes of CIFAR-100: about 40 epochs of 25,000 images, divided as in He15's CIFAR recipe.
 PRETRAINING_ON_HALF = replace(
     PRETRAINING, name="pretraining on half of the classes", iterations=8_000, milestones=(4_000, 6_000)
 )

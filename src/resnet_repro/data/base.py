@@ -124,6 +124,9 @@ class Data(pl.LightningDataModule, ABC):
         """Return (file, reason) of the unreadable images that this process has skipped so far."""
         return []
 
+    def mark_broken(self, images: Sequence[tuple[str, str]]) -> None:
+        """Count (file, reason) of images that earlier processes of a resumed run have skipped."""
+
     def remarks(self) -> list[str]:
         """Return sentences for the user on how images reach this process. Empty if all is as usual."""
         return []

@@ -35,6 +35,9 @@ class FeatureData(Data):
     def broken(self) -> list[tuple[str, str]]:
         return self._data.broken()
 
+    def mark_broken(self, images: Sequence[tuple[str, str]]) -> None:
+        self._data.mark_broken(images)
+
     def remarks(self) -> list[str]:
         return self._data.remarks()
 

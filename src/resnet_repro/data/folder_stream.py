@@ -178,6 +178,9 @@ class FolderData(Data):
     def broken(self) -> list[tuple[str, str]]:
         return [(path, reason) for path, reason in sorted(self._broken)]
 
+    def mark_broken(self, images: Sequence[tuple[str, str]]) -> None:
+        self._broken.update(Broken(path, reason) for path, reason in images)
+
     def remarks(self) -> list[str]:
         return list(self._remarks)
 

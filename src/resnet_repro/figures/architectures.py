@@ -154,8 +154,8 @@ def accuracy_against_cost(errors: Mapping[str, float] = TORCHVISION_TOP_1) -> Fi
             "normalization and 3×3 kernels in the branches named 5×5. No net was trained here."
         )
         costs = {
-            name: f"has {errors[name]:g} % with {number(record.model.multiply_adds / 1e9)} G multiply-adds and "
-            f"{number(record.model.parameters / 1e6)} M parameters"
+            name: f"has {errors[name]:g} % with {number((record.value('macs') or 0) / 1e9)} G multiply-adds and "
+            f"{number((record.value('params') or 0) / 1e6)} M parameters"
             for name, record in counted.items()
         }
         return Drawing(figure, caption, f"Top-1 error against multiply-adds and parameters: {listed(costs)}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shlex
 import signal
@@ -15,7 +16,7 @@ from typing import Literal
 
 from resnet_repro.launch.slots import Slot
 from resnet_repro.processes import child_environment
-from resnet_repro.records.failures import NO_SPACE, no_space
+from resnet_repro.records.failures import NEXT_ATTEMPT, NO_SPACE, no_space
 from resnet_repro.records.progress import STOPPED
 from resnet_repro.surroundings import ENVIRONMENT
 
@@ -64,6 +65,10 @@ class Job:
         self.lost.clear()
         self.prepare(slot)
         with self.log.open("ab") as log:
+            if log.tell():
+                with contextlib.suppress(OSError):  # a full disk: the process will tell
+                    log.write(f"\n{NEXT_ATTEMPT}\n".encode())
+                    log.flush()
             return subprocess.Popen(
                 self.command(slot),
                 stdin=subprocess.PIPE,  # never written to; the process reads its end when the launcher is gone

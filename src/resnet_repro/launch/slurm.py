@@ -147,7 +147,8 @@ class SlurmExecutor:
             }
             for job in jobs
         ]
-        jobs_file = {"retries": self.options.retries, "each": self.each, "jobs": elements}
+        lead = self.options.signal_seconds or SIGNAL_SECONDS
+        jobs_file = {"retries": self.options.retries, "each": self.each, "signal_seconds": lead, "jobs": elements}
         write_json(folder / JOBS, jobs_file)
         path = folder / "job.sh"
         path.write_text(self.script(folder, len(jobs), before), encoding="utf-8", errors="surrogateescape")

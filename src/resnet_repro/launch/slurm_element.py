@@ -27,6 +27,8 @@ from resnet_repro.launch.sharing import service_for
 from resnet_repro.launch.slots import Slot
 from resnet_repro.records.progress import STOPPED, amend_progress
 
+TIME_TO_STOP = 0.75  # of the time between Slurm's notice and its limit
+
 
 class Notice:
     """The signals that Slurm sent to this element: USR1 before the time limit, TERM to end it."""
@@ -62,7 +64,8 @@ def main(arguments: Sequence[str]) -> int:
         variables = mps.environment | (group.environment(0) if group else {})
         jobs = [replace(job, environment={**job.environment, **variables}) for job in jobs]
         # A faulting MPS client may end other clients, so their runs get at least one retry.
-        outcomes = _execute(jobs, notice, max(stored["retries"], int(bool(mps.environment))))
+        retries = max(stored["retries"], int(bool(mps.environment)))
+        outcomes = _execute(jobs, notice, retries, TIME_TO_STOP * stored["signal_seconds"])
         # Before MPS ends, which may take longer than the time that is left.
         return _report(jobs, outcomes, notice, group is None or group.dist.is_main)
 
@@ -90,22 +93,33 @@ def _jobs(stored: Mapping[str, Any], element: int) -> list[Job]:
     return jobs if each == 1 else [job for job in jobs if not job.marker.exists()]
 
 
-def _execute(jobs: Sequence[Job], notice: Notice, retries: int) -> list[tuple[Outcome, int]]:
-    """(outcome, exit code) of each run. After a signal from Slurm, all processes are asked to save and stop."""
+def _execute(jobs: Sequence[Job], notice: Notice, retries: int, seconds_to_stop: float) -> list[tuple[Outcome, int]]:
+    """(outcome, exit code) of each run. After a signal from Slurm, all processes are asked to save and stop, and killed if
+    they have not done so after `seconds_to_stop`.
+    """
     slot = Slot("cpu", "Slurm", 1)  # a placeholder: each job's environment sets its device and threads
     attempts = Attempts(jobs, retries)
     outcomes: list[tuple[Outcome, int]] = [("stopped", STOPPED)] * len(jobs)
     waiting, running = list(range(len(jobs))), dict[int, subprocess.Popen]()
-    are_stopping = False
+    kill_at: float | None = None
     while running or (waiting and not notice.given):
         while waiting and not notice.given:
             index = waiting.pop(0)
-            running[index] = jobs[index].start(slot)
+            try:
+                running[index] = jobs[index].start(slot)
+            except OSError as error:  # e.g. a full disk; other runs of the element continue
+                jobs[index].note(f"the run cannot be started: {error}")
+                outcomes[index] = "failed", 1
         time.sleep(POLL_SECONDS)
-        if notice.given and not are_stopping:
-            are_stopping = True
+        if notice.given and kill_at is None:
+            kill_at = time.monotonic() + seconds_to_stop
             for process in running.values():
-                process.terminate()  # not killed here: Slurm does that at the time limit
+                process.terminate()
+        elif kill_at is not None and time.monotonic() > kill_at:
+            # A run that scores its finished network does not stop. Its checkpoint is saved; Slurm would kill this process, too.
+            for process in running.values():
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
         for index, process in list(running.items()):
             if (code := process.poll()) is not None:
                 close(running.pop(index))
@@ -120,7 +134,8 @@ def _requeue(jobs: Sequence[Job]) -> int:
     """Requeue this element. Returns scontrol's exit code; on success Slurm usually ends this process before that."""
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a late signal must not end this process
     for job in jobs:
-        amend_progress(job.log.parent, status="waiting", queued=True)
+        with contextlib.suppress(OSError):  # e.g. a full disk, which must not keep the element from being queued
+            amend_progress(job.log.parent, status="waiting", queued=True)
         print(f"{job.name}: saved, queued again", flush=True)
     answer = subprocess.run(
         ["scontrol", "requeue", os.environ.get("SLURM_JOB_ID", "")],
@@ -131,7 +146,8 @@ def _requeue(jobs: Sequence[Job]) -> int:
     if answer.returncode:
         print(f"Slurm cannot requeue this element: {answer.stderr.strip()}", flush=True)
         for job in jobs:
-            amend_progress(job.log.parent, status="stopped", queued=False)
+            with contextlib.suppress(OSError):
+                amend_progress(job.log.parent, status="stopped", queued=False)
     return answer.returncode
 
 

@@ -112,11 +112,14 @@ class NoisyBatchNorm(BatchNorm):
         self.register_buffer("noise_shift", torch.zeros(channels, 1, 1), persistent=False)
 
     def redraw(self, generator: torch.Generator) -> None:
-        """Draw scale and shift from a generator on the CPU."""
+        """Draw scale and shift from a generator on the CPU. Does not wait for the device."""
         uniform = 2 * torch.rand(2, self.num_features, 1, 1, generator=generator) - 1
+        noise = torch.stack([1 + NOISE_SCALE * uniform[0], NOISE_MEAN * uniform[1]])
+        if self.noise_scale.is_cuda:
+            noise = noise.pin_memory()  # the allocator keeps the memory until the copy is done
         # In place: a CUDA graph reads the noise from this memory.
-        self.noise_scale.copy_(1 + NOISE_SCALE * uniform[0])
-        self.noise_shift.copy_(NOISE_MEAN * uniform[1])
+        self.noise_scale.copy_(noise[0], non_blocking=True)
+        self.noise_shift.copy_(noise[1], non_blocking=True)
 
     def forward(self, input: Tensor) -> Tensor:
         output = super().forward(input)

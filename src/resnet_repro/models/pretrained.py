@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from resnet_repro.download import DownloadError, fetch, is_url
-from resnet_repro.errors import UserError
+from resnet_repro.errors import UserError, os_reason
 from resnet_repro.models.weights import COUNTER, map_keys
 from resnet_repro.parsing import listed, plural
 from resnet_repro.surroundings import printable
@@ -258,14 +258,16 @@ def _digest_matches_name(path: Path) -> bool:
 
 def _download(url: str, path: Path) -> str | None:
     """Download `url` to `path` atomically. Return a description of the error, or None."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download-") as scratch:
-        part = Path(scratch) / path.name
-        try:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download-") as scratch:
+            part = Path(scratch) / path.name
             fetch(url, part)
-        except DownloadError as error:
-            return str(error)
-        if not _digest_matches_name(part):
-            return "its digest differs from its name"
-        shutil.move(part, path)
+            if not _digest_matches_name(part):
+                return "its digest differs from its name"
+            shutil.move(part, path)
+    except DownloadError as error:
+        return str(error)
+    except OSError as error:
+        return f"{path} cannot be written: {os_reason(error)}"
     return None

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from resnet_repro.config.arm import ModelSpec
 from resnet_repro.errors import UserError
+from resnet_repro.files import sync_to_disk
 from resnet_repro.parsing import listed
 
 # Names of other projects, and ours. DDP, DataParallel and torch.compile: module., _orig_mod. Hugging Face's transformers:
@@ -128,12 +129,17 @@ def save_weights(net: nn.Module, path: Path) -> None:
 
 
 def save_state(state: Mapping[str, Tensor], path: Path, facts: Mapping[str, str] | None = None) -> None:
-    """Write a state dict to a safetensors file, atomically. facts: entry of the file's header. Raises OSError.
+    """Write a state dict to a safetensors file, atomically and so that it survives a crash. Raises OSError.
 
-    safetensors orders several entries at random, so that equal weights would give different bytes.
+    facts: entry of the file's header. safetensors orders several entries at random, so that equal weights would give
+    different bytes.
     """
     assert facts is None or len(facts) == 1, f"expected one entry of the header, not {sorted(facts)}"
     temporary = path.with_name(f".{path.name}.part")
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
-    temporary.write_bytes(save(tensors, metadata=None if facts is None else dict(facts)))
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(save(tensors, metadata=None if facts is None else dict(facts)))
+        sync_to_disk(temporary)  # a record that names the weights is synced, too
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -13,7 +13,8 @@ from resnet_repro.records.layout import LOG
 
 SAID = "resnet-repro: "  # starts the log line in which a run states a user error
 NO_SPACE = 74  # exit code of a run whose disk is full, in case its log cannot say so
-LAST_LINES = 80  # at the end of a log: the lines of the last attempt
+LAST_LINES = 80  # at the end of the output of an attempt: those in which it tells its end
+NEXT_ATTEMPT = "--- started again ---"  # line of a log between the outputs of two attempts
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,12 @@ def are_bad_input(runs: Sequence[EndedRun]) -> bool:
 
 
 def _log_lines(folder: Path) -> list[str]:
+    """The lines of the last attempt in a run's log."""
     try:
-        return (folder / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        text = (folder / LOG).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
+    return text.rpartition(f"\n{NEXT_ATTEMPT}\n")[2].strip().splitlines()
 
 
 def failure_reason(folder: Path) -> str:

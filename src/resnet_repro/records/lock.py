@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
+
+from resnet_repro.errors import UserError, os_reason
 
 POLL_SECONDS = 0.5
 
@@ -16,12 +19,21 @@ POLL_SECONDS = 0.5
 def hold(path: Path, wait_seconds: float = 0.0) -> Iterator[bool]:
     """Hold the lock of a file while the body runs.
 
-    Yields False if another process still holds the lock after `wait_seconds`. Raises OSError.
+    Yields False if another process still holds the lock after `wait_seconds`. Raises UserError on a file system without
+    locks, and OSError.
     """
     deadline = time.monotonic() + wait_seconds
     with path.open("w", encoding="utf-8") as file:
-        while not (is_held := _take(file, fcntl.LOCK_EX)) and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
+        try:
+            while not (is_held := _take(file, fcntl.LOCK_EX)) and time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS)
+        except OSError as error:
+            if error.errno in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+                raise UserError(
+                    f"{path.parent} lies on a file system without file locks ({os_reason(error)}): mount it with "
+                    "flock, or use another folder for runs and data"
+                ) from error
+            raise
         yield is_held
 
 

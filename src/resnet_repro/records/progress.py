@@ -10,7 +10,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.files import read_json, write_json
 from resnet_repro.records.layout import PROGRESS, RECORD
 
-ENDED = ("finished", "diverged")
+ENDED = ("finished", "diverged", "skipped")
 STOPPED = 143  # exit code of a run that was asked to stop and has saved a checkpoint
 
 

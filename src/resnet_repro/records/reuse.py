@@ -83,9 +83,10 @@ def identical_run(folder: Path, settings: RunSettings) -> Record | None:
 
 def longest_prefix(folder: Path, settings: RunSettings) -> Record | None:
     """The longest finished prefix of the run's schedule with more steps than `folder` holds; None if there is none."""
-    done = progress_of(folder).get("step") if (folder / CHECKPOINT).exists() else 0
-    if done is None:  # a checkpoint at an unknown step
-        return None
+    progress, starts = progress_of(folder), not (folder / CHECKPOINT).exists()
+    done = 0 if starts else progress.get("step")
+    if done is None or (not starts and not done and progress.get("status") == "starting"):
+        return None  # a checkpoint at an unknown step
     prefixes = [record for record in _records_of_arm(folder, settings) if _is_shorter_prefix(record, settings)]
     longer = [record for record in prefixes if record.settings.stop_at > done]
     longer.sort(key=lambda record: -record.settings.stop_at)
@@ -107,6 +108,7 @@ def _copy_result(identical: Record, folder: Path, settings: RunSettings) -> None
     for file in identical.folder.iterdir():
         if file.name not in NOT_COPIED and not file.name.startswith("."):
             shutil.copyfile(file, folder / file.name)
+            sync_to_disk(folder / file.name)  # the record, which tells that they are whole, is synced, too
     _copy_run_json(identical, folder, settings)
     changes = {"folder": folder, "settings": settings, "experiment": settings.experiment, "budget": settings.budget}
     source = identical.taken_over_from or identical.settings.experiment

@@ -108,6 +108,8 @@ class Server:
 
     def find_run(self, project: str, name: str) -> RemoteRun | None:
         """The run with this id; None if the server has none. Raises ServerError."""
+        if not self.entity:  # the server did not answer when the study began
+            self.connect()
         asked = {"project": project, "entity": self.entity, "name": name}
         try:
             answer = self._ask("RunResumeStatus", _RUN, asked)

@@ -66,7 +66,8 @@ def _first(error: BaseException) -> BaseException:
 
 
 def cuda_graph(work: Callable[[], None]) -> Callable[[], None]:
-    """Record the kernels that `work` launches as a CUDA graph, without running them. Returns the replay function.
+    """Record the kernels that `work` launches as a CUDA graph, without running them. Returns the replay function, which
+    keeps `work` alive, and with it the memory that the kernels read and write.
 
     Raises RuntimeError if `work` does something that a graph cannot record, such as waiting for the device.
     """
@@ -88,4 +89,8 @@ def cuda_graph(work: Callable[[], None]) -> Callable[[], None]:
     finally:
         if gc_was_enabled:
             gc.enable()
-    return graph.replay
+
+    def replay(_: Callable[[], None] = work) -> None:
+        graph.replay()
+
+    return replay

@@ -76,7 +76,8 @@ def free_memory(device: torch.device) -> int:
     try:
         for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("MemAvailable:"):
-                return min(int(line.split()[1]) * 1024, _container_free() or total_memory(device))
+                free = _container_free()
+                return min(int(line.split()[1]) * 1024, total_memory(device) if free is None else free)
     except OSError:
         pass  # not Linux: the total is the best estimate
     return total_memory(device)

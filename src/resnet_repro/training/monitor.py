@@ -114,6 +114,7 @@ class Monitor(Callback):
         checkpoint["warmed_up_at"] = pl_module.warmed_up_at
         checkpoint["parent"] = self.parent.weights_sha256 if self.parent else None
         checkpoint["learning_rate"] = pl_module.recipe.learning_rate
+        checkpoint["broken"] = [image for images in self.data.dist.all_gather(self.data.broken()) for image in images]
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict) -> None:
         assert isinstance(pl_module, Classifier)
@@ -128,6 +129,7 @@ class Monitor(Callback):
                 f"{self.folder} began with learning rate {checkpoint['learning_rate']}, but its search now finds {rate}: "
                 f"delete {self.folder} to train it again"
             )
+        self.data.mark_broken(checkpoint.get("broken", []))
         pl_module.warmed_up_at = checkpoint["warmed_up_at"]
         is_main = int(self.data.dist.is_main)  # the checkpoint holds sums over all processes: rank 0 continues them
         pl_module.sums = checkpoint["running_sums"] * is_main
@@ -158,6 +160,8 @@ class Monitor(Callback):
         self._mark = self._clock - self.unread_seconds
         for table in (self.metrics, self.speed, self.gradients):
             table.rewind(trainer.global_step)
+        if self.diverged_at and self._reads(trainer.global_step):  # it was about to end when the checkpoint was saved
+            trainer.should_stop = True
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -194,19 +198,21 @@ class Monitor(Callback):
             self.say("running", step)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Read the steps since the last reading, if a prefix ends between two readings.
-
-        The last checkpoint was saved before: a longer run continues with these steps unread.
-        """
-        assert isinstance(pl_module, Classifier)
         self.write_tables()
-        step, settings = trainer.global_step, self.settings
+
+    def read_rest(self, module: Classifier, step: int) -> None:
+        """Read the steps since the last reading, if a prefix ends at `step`, between two readings.
+
+        The last checkpoint was saved before: a longer run continues with these steps unread. Not a hook: Lightning calls
+        none if a run that is resumed has no step left.
+        """
+        settings = self.settings
         if settings.prefix is None or step != settings.stop_at or self._reads(step):
             return
-        loss, error, images = pl_module.read_sums()
+        loss, error, images = module.read_sums()
         self.training_seconds += time.monotonic() - self._mark
         self.training_images += images
-        self.diverged_at = max(0, int(pl_module.diverged_at))
+        self.diverged_at = max(0, int(module.diverged_at))
         self.last |= {"loss": _finite(loss), "error": error if self.has_classes else None}
 
     def _remark(self, text: str) -> None:

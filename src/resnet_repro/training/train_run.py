@@ -44,7 +44,7 @@ from resnet_repro.parsing import choice, plural
 from resnet_repro.records.failures import NO_SPACE, SAID, is_no_space, no_space
 from resnet_repro.records.layout import CHECKPOINT, LOCK, RECORD, RUN
 from resnet_repro.records.lock import hold
-from resnet_repro.records.progress import STOPPED
+from resnet_repro.records.progress import STOPPED, progress_of, write_progress
 from resnet_repro.surroundings import make_independent
 from resnet_repro.training.checkpoints import Checkpoints, InPlace
 from resnet_repro.training.classifier import Classifier
@@ -110,6 +110,7 @@ def _train(folder: Path, output: Path, settings: RunSettings, execution: Executi
         )
     except Skip as skip:
         write_skipped(output, settings, data, str(skip), execution.commit)
+        write_progress(folder, progress_of(folder) | {"status": "skipped"})
         print(f"skipped: {skip}", flush=True)
         return "skipped"
     key = pairing_key(net, settings)
@@ -129,10 +130,11 @@ def _train(folder: Path, output: Path, settings: RunSettings, execution: Executi
         diagnostic.begin(net)
     checkpoints = Checkpoints(folder, execution.checkpoint_seconds, settings.stop_at, dist)
     checkpoints.follow_signals()
-    monitor.say("starting", 0)
+    checkpoint = folder / CHECKPOINT
+    # A run that ends before its first step holds as many steps as before.
+    monitor.say("starting", progress_of(folder).get("step") or 0 if checkpoint.exists() else 0)
     if activations == "recomputed":
         recompute_activations(net)
-    checkpoint = folder / CHECKPOINT
     compilation, remark = choose_kernels(module, batch, data, settings, execution, checkpoint, activations)
     monitor.remarks += [remark] if remark else []
     choose_graph(module, data, settings)
@@ -143,6 +145,7 @@ def _train(folder: Path, output: Path, settings: RunSettings, execution: Executi
     if checkpoints.is_to_stop():
         monitor.say("stopped", step)
         return "stopped"
+    monitor.read_rest(module, step)
     info = RunInfo(
         execution.commit,
         execution.begun_at,
