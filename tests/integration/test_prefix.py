@@ -146,6 +146,28 @@ def test_run_with_unreadable_progress_keeps_its_checkpoint(tiny_data: Path, tmp_
     assert (folder / "checkpoint.ckpt").read_bytes() == b"saved by the run"
 
 
+@pytest.mark.slow
+def test_steps_that_no_reading_has_seen_count_after_a_resume_without_steps(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was killed while it scored its network has no step left, and its prefix ends between two readings."""
+    settings = replace(settings_for(tiny_data, 5, evaluate_every=600), iterations=600)
+    whole, killed = (prepare_run(tmp_path / name, settings, tiny_data) for name in ("whole", "killed"))
+    assert run_here(whole) == "finished"
+
+    def kill(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("resnet_repro.training.train_run.finish", kill)
+        with pytest.raises(KeyboardInterrupt):
+            run_here(killed)
+    assert run_here(killed) == "finished"
+    expected, record = read_record(whole), read_record(killed)
+    assert expected.operations and record.operations == expected.operations
+    assert record.images_per_second > 0 and record.weights_sha256 == expected.weights_sha256
+
+
 def test_run_that_ended_before_its_first_step_keeps_its_checkpoint(tiny_data: Path, tmp_path: Path) -> None:
     """Its progress may tell 0 steps, though the checkpoint holds more than the prefix."""
     train_prefix(tmp_path, tiny_data, 5)

@@ -8,12 +8,15 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from conftest import QUARTER, make_settings, prepare_run, start_run
 from safetensors.torch import load_file
-from trained_runs import content, run_here, steps_of, wait_for
+from trained_runs import content, diagnostic_context, run_here, steps_of, wait_for
 
 import resnet_repro
 import resnet_repro.data.sources
@@ -39,6 +42,18 @@ GOLDEN = Path(__file__).parent / "golden_losses.csv"
 
 
 CPU = torch.device("cpu")
+
+
+def test_a_run_that_was_about_to_end_because_it_diverged_takes_no_further_step(tiny_data: Path, tmp_path: Path) -> None:
+    """A checkpoint may be saved between the reading that finds the divergence and the end of the run."""
+    settings = make_settings(tiny_data, 6, cifar_arm("resnet", 8, HE15_CIFAR))
+    data = diagnostic_context(tmp_path, tiny_data, settings.arm).data
+    for diverged_at, stops in ((3, True), (0, False)):
+        monitor = Monitor(settings, tmp_path, data, None)
+        monitor.diverged_at = diverged_at
+        trainer = SimpleNamespace(global_step=4, should_stop=False)
+        monitor.on_train_start(cast(pl.Trainer, trainer), cast(pl.LightningModule, None))
+        assert trainer.should_stop == stops
 
 
 def test_losses_match_the_golden_losses(tiny_data: Path, tmp_path: Path) -> None:
