@@ -215,7 +215,7 @@ def activation() -> Experiment:
             *ERRORS,
             Column("validation_error", "val. %"),
             Column("generalization_gap", "gap"),
-            Column("gradient_decay", "decay"),
+            Column("gradient_decay", "decay, log10"),
         ),
         deviations=[
             "The net is ours: two 5×5 convolutions of 32 channels, each followed by 3×3 max pooling with stride 2, then a "

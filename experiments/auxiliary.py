@@ -143,8 +143,8 @@ def auxiliary() -> Experiment:
         columns=(
             *ERRORS,
             Column("mean_running_error", "mean running %"),
-            Column("early_gradient", "early gradient"),
-            Column("gradient_decay", "decay"),
+            Column("early_gradient", "early gradient, log10"),
+            Column("gradient_decay", "decay, log10"),
         ),
         deviations=[
             "The net is ours: GoogLeNet's nine modules, with its two heads at the same places, on maps of 32, 16 and 8 pixels. "

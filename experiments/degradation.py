@@ -240,8 +240,8 @@ def degradation() -> Experiment:
             "He initialization uses each layer's fan-in, also for the linear layer. The bias starts at zero.",
             "Option A shortcuts pad half of the missing channels before and half after the others. The paper does not say.",
             "Arithmetic is bf16 autocast if the hardware supports it, with float32 weights. The paper used float32.",
-            "Compressed schedules (quick and ITERATIONS=) begin with 400 steps at a rate of 0.01. The paper profile and "
-            "prefixes follow the published schedule.",
+            "Compressed schedules (quick and ITERATIONS=) begin with 400 steps at a rate of 0.01, except in runs whose recipe "
+            "above has no such start, which are older. The paper profile and prefixes follow the published schedule.",
             "plain-56-no-bn is not in the paper. It shows the gradients of a net without batch normalization, trains for a "
             "tenth of the schedule and decides no claim.",
             "The arms named over-64 compute batch statistics over groups of 64 images, as on the paper's two GPUs. They run on "

@@ -114,8 +114,8 @@ def depth() -> Experiment:
             "guessing.",
             "resnet-1202 recomputes its activations block by block if storing them would take more than 4 GiB on a CPU or "
             "half of a device's memory. The gradients are the same, the memory is smaller, and a step takes longer.",
-            "Compressed schedules (quick and ITERATIONS=) begin with 400 steps at a rate of 0.01. The paper profile and "
-            "prefixes follow the published schedule.",
+            "Compressed schedules (quick and ITERATIONS=) begin with 400 steps at a rate of 0.01, except in runs whose recipe "
+            "above has no such start, which are older. The paper profile and prefixes follow the published schedule.",
             "Outside the paper profile, resnet-1202 trains for 8 steps and is not scored; only its time and memory are "
             "measured. resnet-1202-stored is not in the paper: it is the same net without recomputation.",
             HE15_BATCH_STATISTICS,

@@ -163,8 +163,8 @@ def shortcuts() -> Experiment:
             "A projection is a 1×1 convolution with batch normalization, as in the models published with the paper.",
             "With one-layer shortcuts, every convolution with its batch normalization is a block: y = relu(bn(conv(x)) + x). "
             "The weights on the main path equal those of the ordinary net.",
-            "Compressed schedules (quick and ITERATIONS=) begin with 400 steps at a rate of 0.01. The paper profile and "
-            "prefixes follow the published schedule.",
+            "Compressed schedules (quick and ITERATIONS=) begin with 400 steps at a rate of 0.01, except in runs whose recipe "
+            "above has no such start, which are older. The paper profile and prefixes follow the published schedule.",
             "plain-20, plain-56 and the residual nets with option A are those of the experiment degradation.",
             HE15_BATCH_STATISTICS,
             HE15_NORMALIZATION,

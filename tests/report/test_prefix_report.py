@@ -47,7 +47,7 @@ def test_published_errors_at_a_step_are_read_from_curves() -> None:
 
 def test_prefix_has_its_own_banner(degradation: Experiment, prefix_runs: Path) -> None:
     banners = content_of(degradation, prefix_runs, "prefix34000")["banners"]
-    assert banners[0].startswith("PREFIX. 34,000 of the published 64,000 iterations (prefix 53 %)")
+    assert banners[0].startswith("PREFIX. 34,000 of the published 64,000 iterations (prefix 53.1 %)")
     assert not any("SHORT BUDGET" in banner for banner in banners)
 
 

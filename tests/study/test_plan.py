@@ -279,7 +279,7 @@ def test_the_command_prints_lines_and_writes_nothing(tiny_data: Path, tmp_path: 
     (row,) = [line for line in lines if line.startswith("plain-20 ")]
     assert row.split()[:4] == ["plain-20", "0", "missing", "391"]
     (claim,) = [line for line in lines if line.startswith("D1 ")]
-    assert "+4.50 points" in claim and "the publication" in claim and "1 (3 stated), without plain-56" in claim
+    assert "+4.50 points" in claim and "the publication" in claim and "1 (5 stated), without plain-56" in claim
     slurm = cli(*words, *folders, "--executor", "slurm", "--devices", "cpu")
     assert "up to the queue" in slurm.stdout and slurm.returncode == 0, slurm.stderr
     assert "invalid SEEDS 'one'" in one_sentence(cli(*words, *folders, "--seeds", "one"))

@@ -124,7 +124,8 @@ def _beside_published(panels: Panels, lines: Lines, paper: Published, context: C
 def _against(context: Context, shown: Panels) -> str:
     """Describe the horizontal axis and the seeds of an alternative text."""
     counts = [len(context.of(arm.name)) for arms in shown.values() for arm in arms]
-    return f"against iterations, up to {context.length}, {over_seeds(counts)}"
+    length = context.length_of(arm.name for arms in shown.values() for arm in arms)
+    return f"against iterations, up to {length}, {over_seeds(counts)}"
 
 
 def _ends(ends: Sequence[float]) -> str:

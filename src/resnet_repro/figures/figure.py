@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -35,6 +35,14 @@ class Context:
         """The iterations as text: "8,000", or "34,000 of 64,000" for a prefix."""
         done = "" if self.prefix is None else f"{self.prefix:,} of "
         return f"{done}{self.iterations:,}"
+
+    def length_of(self, arms: Iterable[str]) -> str:
+        """The iterations of these arms as text, as in `length`."""
+        settings = [record.settings for arm in arms for record in self.of(arm)]
+        whole = [s.iterations for s in settings if s.prefix is None]
+        cut = {(s.prefix, s.iterations) for s in settings if s.prefix is not None}
+        texts = [f"{prefix:,} of {steps:,}" for prefix, steps in sorted(cut)[-1:]]
+        return " or ".join([*([f"{max(whole):,}"] if whole else []), *texts]) or self.length
 
     def of(self, arm: str) -> list[Record]:
         """Return the records of an arm."""

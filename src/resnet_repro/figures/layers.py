@@ -12,9 +12,9 @@ import numpy as np
 from resnet_repro.config.arm import Arm
 from resnet_repro.figures.alternative import by_panel, first_and_last, from_to, listed, number, over_seeds
 from resnet_repro.figures.figure import Context, Drawing, FigureSpec
-from resnet_repro.figures.panels import arm_handle
+from resnet_repro.figures.panels import arm_handle, entries_beside
 from resnet_repro.figures.published import HE15_STEPS, he15_layer_responses
-from resnet_repro.figures.seeds import Curve, draw_seeds, geometric_mean, mean_curve, of_seeds
+from resnet_repro.figures.seeds import SMALLEST, Curve, draw_seeds, geometric_mean, mean_curve, of_seeds
 from resnet_repro.figures.style import LEGEND_SIZE, PAPER_GREY, WIDTH, looks
 from resnet_repro.records.gradients import norms_by_step
 from resnet_repro.records.record import Record
@@ -40,10 +40,12 @@ def gradient_norms(arms: Sequence[Arm]) -> FigureSpec:
         figure = Figure(figsize=(WIDTH, 2.7))
         axes = figure.subplots(1, 2, sharey=True)
         ends: dict[str, dict[str, str]] = {}
+        drawn: list[list[Curve]] = []
         for name in names:
             tables = [table for record in context.of(name) if (table := _norms_by_step(record))]
             for ax, (title, later) in zip(axes, TIMES.items(), strict=True):
                 runs = [_norm_by_layer(table, later) for table in tables]
+                drawn.append(runs)
                 draw_seeds(ax, runs, style[name], label=name, marks=8, linewidth=1.1, centre=geometric_mean)
                 ends.setdefault(title, {})[name] = from_to(first_and_last(runs, geometric_mean))
         for ax, title in zip(axes, TIMES, strict=True):
@@ -51,11 +53,16 @@ def gradient_norms(arms: Sequence[Arm]) -> FigureSpec:
             ax.set_xlabel("convolution, from input to output")
             ax.set_title(title)
         axes[0].set_ylabel("gradient norm")
-        figure.legend(*unique_legend(axes[1]), loc="outside lower center", ncols=len(names))
+        figure.legend(*unique_legend(axes[1]), loc="outside lower center", ncols=entries_beside(names, 1))
+        norms = [norm for curves in drawn for _, y in curves for norm in y]
+        positive = [norm for norm in norms if norm > SMALLEST]
+        if positive:  # zeros would stretch the axis by dozens of decades
+            axes[0].set_ylim(bottom=min(positive) / 3)
+        below = " Norms of zero lie below the axis." if len(positive) < len(norms) else ""
         caption = (
             "Norm of the loss gradient with respect to the weights of each 3×3 convolution, for one training batch at some of "
             "the arm's training steps. Vanishing gradients would appear as curves that fall towards the left by orders of "
-            f"magnitude. {_of_seeds(context, names)}"
+            f"magnitude.{below} {_of_seeds(context, names)}"
         )
         alternative = (
             f"Gradient norm from the first convolution to the last, {_over_seeds(context, names)}. {by_panel(ends)}"

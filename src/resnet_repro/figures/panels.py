@@ -71,7 +71,7 @@ def legend_below(ax: Axes, names: Sequence[str], look: Looks, columns: int) -> N
     below = ax.transAxes + ScaledTranslation(0, -LEGEND_DROP, figure.dpi_scale_trans)
     handles = [arm_handle(look[name]) for name in names]
     ax.legend(
-        handles, names, ncols=_entries(names, columns), fontsize=LEGEND_SIZE, loc="upper center",
+        handles, names, ncols=entries_beside(names, columns), fontsize=LEGEND_SIZE, loc="upper center",
         bbox_to_anchor=(0.5, 0), bbox_transform=below, columnspacing=1.0, handlelength=1.7, borderaxespad=0,
     )  # fmt: skip
 
@@ -85,11 +85,11 @@ def arm_handle(look: Mapping[str, Any]) -> Line2D:
 
 def legend_lines(names: Sequence[str], columns: int) -> int:
     """Return the number of text lines that `legend_below` needs."""
-    return ceil(len(names) / _entries(names, columns))
+    return ceil(len(names) / entries_beside(names, columns))
 
 
-def _entries(names: Sequence[str], columns: int) -> int:
-    """Return how many legend entries fit side by side below a panel."""
+def entries_beside(names: Sequence[str], columns: int) -> int:
+    """Return how many legend entries fit side by side below a panel, of as many `columns` as the figure has."""
     width = (WIDTH - 0.6) / columns
     return max(1, min(len(names), int(width / (HANDLE + LETTER * max(map(len, names))))))
 

@@ -65,7 +65,7 @@ def errors_by_depth(arms: Sequence[Arm]) -> FigureSpec:
             ax.set_xticks(sorted(ticks), [str(tick) for tick in sorted(ticks)])
             ax.minorticks_off()
             ax.set_xlabel("layers")
-            ax.set_ylim(bottom=0)
+            ax.set_ylim(0, 1.08 * max(ax.dataLim.y1, ax.get_ylim()[1] / 1.1))
         axes[0].set_ylabel("error (%)")
         caption = f"Error after the last step against the number of layers. {_of_seeds(context, arms)}"
         if published and context.prefix is None:
@@ -132,7 +132,7 @@ def errors_by_arm(groups: Mapping[str, Sequence[Arm]]) -> FigureSpec:
         return Drawing(
             figure,
             f"Error after the last step. {_of_seeds(context, every_arm)} A diverged run counts with the error of guessing.",
-            f"Training and test error in percent after {context.length} iterations, "
+            f"Training and test error in percent after {context.length_of(arm.name for arm in every_arm)} iterations, "
             f"{over_seeds([len(context.of(arm.name)) for arm in every_arm])}. {by_panel(errors)}",
         )
 

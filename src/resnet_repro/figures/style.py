@@ -52,7 +52,11 @@ def report_style() -> Iterator[None]:
 
 
 def looks(arms: Sequence[str]) -> Mapping[str, dict[str, Any]]:
-    """Return {arm: colour and marker}, by the arm's position in the list."""
+    """Return {arm: colour and marker}, by the arm's position in the list. The pairs differ for up to 36 arms."""
     return {
-        arm: {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]} for i, arm in enumerate(arms)
+        arm: {
+            "color": COLOURS[i % len(COLOURS)],
+            "marker": MARKERS[(i + i // len(COLOURS)) % len(MARKERS)],
+        }
+        for i, arm in enumerate(arms)
     }

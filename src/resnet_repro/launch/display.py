@@ -19,7 +19,7 @@ from resnet_repro.records.progress import ENDED, clock, seconds_left, share_done
 
 # A run prints a line every 5 % of its steps, but not more often than every 20 s and not less often than every 5 minutes.
 LINE_SECONDS, LINE_SHARE, QUIET_SECONDS = 20.0, 0.05, 300.0
-ROWS = 30  # of the table; with more runs, waiting and ended runs are only counted
+ROWS, FRAME = 30, 5  # rows of the table, lines around them; with more runs, waiting and ended ones are only counted
 REFRESH_SECONDS, BUSY_SHARE = 0.5, 0.01  # minimum time between refreshes, and their maximum share of the time
 
 
@@ -102,9 +102,9 @@ class Display:
         table = Table(title=title, title_justify="left", box=None)
         for column in ("run", "state", "", "step", "loss", "error %", "test error %", "left"):
             table.add_column(column, justify="left" if column in ("run", "state", "") else "right")
-        shown = (
-            states if len(states) <= ROWS else [s for s in states if s[1]["status"] not in ("waiting", *ENDED)][:ROWS]
-        )
+        rows = max(1, min(ROWS, self.console.height - FRAME))
+        busy = [s for s in states if s[1]["status"] not in ("waiting", *ENDED)]
+        shown = states if len(states) <= rows else busy[:rows]
         for run, state in shown:
             table.add_row(
                 run.name,

@@ -17,7 +17,7 @@ from typing import Literal
 from resnet_repro.launch.slots import Slot
 from resnet_repro.processes import child_environment
 from resnet_repro.records.failures import NEXT_ATTEMPT, NO_SPACE, no_space
-from resnet_repro.records.progress import STOPPED
+from resnet_repro.records.progress import STOPPED, amend_progress
 from resnet_repro.surroundings import ENVIRONMENT
 
 log = logging.getLogger(__name__)
@@ -77,6 +77,11 @@ class Job:
                 env=child_environment() | ENVIRONMENT | slot.environment | dict(self.environment),
                 start_new_session=True,  # Ctrl-C in the terminal reaches only the launcher
             )
+
+    def mark_failed(self) -> None:
+        """Set the run's progress to "failed", if it has any, for displays."""
+        with contextlib.suppress(OSError):  # e.g. a full disk; exit code and console still report the failure
+            amend_progress(self.log.parent, status="failed")
 
     def outcome(self, code: int, interrupted: bool = False) -> Outcome:
         """The outcome of the job, given the exit code of its process.

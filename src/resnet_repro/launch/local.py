@@ -140,6 +140,8 @@ def run_pool(jobs: Sequence[Job], slots: Sequence[Slot], poll: Callable[[], None
         outcomes[job] = outcome
         if outcome == "failed" and attempts.again(job):
             waiting.insert(0, job)
+        elif outcome == "failed":
+            jobs[job].mark_failed()
 
     with Interrupts() as interrupts:
         try:

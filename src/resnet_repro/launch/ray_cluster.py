@@ -226,6 +226,8 @@ class RayExecutor:
                             jobs[index].note(_last_line(error))
                     if outcomes[index] == "failed" and attempts.again(index):
                         waiting.append(index)
+                    elif outcomes[index] == "failed":
+                        jobs[index].mark_failed()
                 if not interrupts.count:
                     for index in blocked(jobs, waiting, list(pending.values())):
                         outcomes[index] = "blocked"

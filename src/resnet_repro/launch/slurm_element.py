@@ -127,6 +127,8 @@ def _execute(jobs: Sequence[Job], notice: Notice, retries: int, seconds_to_stop:
                 outcomes[index] = outcome, code
                 if outcome == "failed" and attempts.again(index):
                     waiting.append(index)
+                elif outcome == "failed":
+                    jobs[index].mark_failed()
     return outcomes
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from resnet_repro.config.recipes import SLOW_START
 from resnet_repro.design.budgets import Budget
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.parsing import listed
@@ -114,7 +115,7 @@ def _short(records: Sequence[Record]) -> str:
 
 def _slow_start(records: Sequence[Record]) -> str:
     """Describe the warm-up of compressed schedules, for nets that do not learn at the full rate from the first step."""
-    slow = [record.settings for record in records if (w := record.settings.arm.recipe.warm_up) and w.steps]
+    slow = [record.settings for record in records if record.settings.arm.recipe.name == SLOW_START.name]
     if not slow:
         return ""
     warm_up, longest = slow[0].arm.recipe.warm_up, max(settings.iterations for settings in slow)
@@ -132,7 +133,7 @@ def _prefix(records: Sequence[Record]) -> str:
     if not cut:
         return ""
     parts = [
-        f"{ours:,} of the published {theirs:,} iterations (prefix {100 * ours / theirs:.0f} %)" for ours, theirs in cut
+        f"{ours:,} of the published {theirs:,} iterations (prefix {100 * ours / theirs:.3g} %)" for ours, theirs in cut
     ]
     return f"PREFIX. {'; '.join(parts)}, with the published learning rates at the same steps."
 
@@ -180,14 +181,14 @@ def _missing(experiment: Experiment, budget: str, records: Sequence[AnyRecord], 
     seeds = sorted({r.seed for r in only_trained(records)} | set(profile.seeds))
     finished = {(r.arm, r.seed) for r in records}
     expected = sorted(experiment.runs_of(profile, seeds), key=lambda run: run[1])  # by seed
-    needless = _needless(experiment, only_trained(records))
-    names = [f"{arm} seed {seed}" for arm, seed in expected if (arm, seed) not in finished and arm not in needless]
+    unneeded = needless(experiment, only_trained(records))
+    names = [f"{arm} seed {seed}" for arm, seed in expected if (arm, seed) not in finished and arm not in unneeded]
     names = [name for name in names if name not in failed]
     command = Budget.parse(budget).command(experiment, seeds=seeds)
     return f"MISSING RUNS. {listed(names)}. To train them: {command}" if names else ""
 
 
-def _needless(experiment: Experiment, records: Sequence[Record]) -> set[str]:
+def needless(experiment: Experiment, records: Sequence[Record]) -> set[str]:
     """Return the arms that only train substitutes for weights which the runs have found."""
     replaced = {arm for record in records if record.settings.weights and (arm := _backbone_arm(record))}
     return replaced - {arm.start.arm for arm in experiment.arms if arm.start and arm.start.how != "backbone"}

@@ -32,10 +32,10 @@ ARMS_CAPTION = (
 
 FEATURES_CAPTION = " Minutes include the time to precompute features; speeds do not."
 
-RESULTS_CAPTION = (
-    "Results after the last step, mean ± standard deviation over seeds. Errors are {}, on {} training images in "
-    "evaluation mode and on {} test images."
-)
+RESULTS_CAPTION = "{}, mean ± standard deviation over seeds."
+AFTER_TRAINING, UNTRAINED = "Results after the last step", "Measurements of untrained networks"
+ERRORS_CAPTION = " Errors are {}, on {} training images in evaluation mode and on {} test images."
+BEST_CAPTION = " The best test error is the lowest of all evaluations."
 IN_PERCENT, RELATIVE = "in percent", "mean squared errors divided by the variance of the target"
 
 PREFIX_NOTE = (
@@ -86,15 +86,13 @@ def _tables(experiment: Experiment, records: Sequence[AnyRecord], published: boo
     if experiment.is_counted:
         return {"ran": [], "results": [totals_table(experiment, counted)]}
     caption = ARMS_CAPTION + (FEATURES_CAPTION if any(r.feature_seconds for r in trained) else "")
-    scored = [_scored_on(experiment, trained, split) for split in ("train", "test")]
-    kind = RELATIVE if all(arm.task == "reconstruct" for arm in experiment.arms) else IN_PERCENT
     spread_over_seeds = spread_table(experiment, trained)
     further = [table for table in (search_table(experiment, trained), parameters_table(counted)) if table]
     return {
         "ran": [arms_table(experiment, records) | {"caption": caption}, *further],
         "results": [
             results_table(experiment, trained, published)
-            | {"caption": f"{RESULTS_CAPTION.format(kind, *scored)} {note}".strip()},
+            | {"caption": f"{_results_caption(experiment, trained)} {note}".strip()},
             *([spread_over_seeds] if spread_over_seeds else []),
         ],
     }
@@ -177,10 +175,23 @@ def grade_words(judgement: Judgement) -> str:
     return ", ".join([str(judgement.grade), *remarks]) + (" †" if judgement.changed else "")
 
 
+def _results_caption(experiment: Experiment, trained: Sequence[Record]) -> str:
+    """Describe the table of results: when and on which images its columns are measured."""
+    metrics = {column.metric for column in experiment.columns}
+    caption = RESULTS_CAPTION.format(AFTER_TRAINING if any(r.iterations for r in trained) else UNTRAINED)
+    if metrics & {"train_error", "test_error", "validation_error", "train_relative_mse", "test_relative_mse"}:
+        kind = RELATIVE if all(arm.task == "reconstruct" for arm in experiment.arms) else IN_PERCENT
+        caption += ERRORS_CAPTION.format(kind, *(_scored_on(experiment, trained, split) for split in ("train", "test")))
+    return caption + (BEST_CAPTION if "best_test_error" in metrics else "")
+
+
 def effect(part: Part) -> str:
-    """Format the effect with its unit, and with its sign if it is a difference. Logarithms become factors."""
+    """Format the effect with its unit, and with its sign if it is a difference. Logarithms become factors.
+
+    Without an effect, the runs or their values are missing.
+    """
     if part.interval is None:
-        return "no runs"
+        return "no value"
     return value_text(part.interval.estimate, part.unit, part.difference)
 
 

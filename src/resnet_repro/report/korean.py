@@ -28,7 +28,7 @@ TERMS = {
     r"substitute": "대체 데이터",
     r"exact": "직접 셈",
     r"counted": "직접 셈",
-    r"no runs": "실행 없음",
+    r"no value": "값 없음",
     r"(\d+) of (\d+) hold": r"\2개 중 \1개 성립",
     r"\((\d+) planned\)": r"(계획 \1)",
     r" points": " %p",

@@ -145,7 +145,7 @@ def _claims_table(macros: Macros, judgements: Sequence[Judgement]) -> str:
         for place, part in enumerate(judgement.parts, start=1):
             of_part = [*name, *(["part", str(place)] if len(judgement.parts) > 1 else [])]
             macros.add([*of_part, "threshold"], part.claimed)
-            effect, interval, published = "no runs", "--", "--"
+            effect, interval, published = "no value", "--", "--"
             unit = FACTORS.get(part.unit, part.unit)
             if part.interval is not None:
                 shown = macros.add(

@@ -18,8 +18,9 @@ from resnet_repro.design.budgets import Budget
 from resnet_repro.design.experiment import Experiment
 from resnet_repro.errors import UserError, os_reason
 from resnet_repro.hardware import CORE_WATTS
+from resnet_repro.parsing import plural
 from resnet_repro.records.record import AnyRecord, Record, collect, only_trained
-from resnet_repro.report.banners import has_substitute_weights, schedules
+from resnet_repro.report.banners import has_substitute_weights, needless, schedules
 from resnet_repro.report.content import COUNTED, bounds, effect, grade_words, published_effect
 from resnet_repro.report.costs import costs_of, trained_once
 from resnet_repro.report.markdown import summary_page
@@ -82,7 +83,7 @@ def summary_content(
             if any(has_substitute_weights(r) for r in trained):
                 substitutes.append(experiment.name)
             claims = [_judged_row(judgement) for judgement in judged(experiment, records)]
-            steps = _steps(trained) or f"{len(records)} networks counted"
+            steps = _steps(trained) or ("not trained" if trained else f"{len(records)} networks counted")
             ran = _ran(experiment, budget, records)
             own_data = Budget.parse(budget).dataset is None
             sections.append(_section(experiment, _budget(experiment, budget, records), steps, ran, claims, own_data))
@@ -190,7 +191,7 @@ def _ran(experiment: Experiment, budget: str, records: Sequence[AnyRecord]) -> d
         "seeds": " to ".join(dict.fromkeys(map(str, (*per_arm[:1], *per_arm[-1:])))) or "–",
         "data": ", ".join(sorted(data)) or "–",
         "hardware": f"{all_of(trained, 'precision')} on {all_of(trained, 'hardware')}" if trained else "–",
-        "minutes": f"{sum(record.seconds for record in records) / 60:.0f}",
+        "minutes": f"{(sum(r.seconds for r in records) + sum(r.feature_seconds or 0.0 for r in trained)) / 60:.0f}",
         "operations": costs.operations,
         "energy": costs.energy,
         "commit": all_of(trained or records, "commit"),
@@ -208,9 +209,10 @@ def _budget(experiment: Experiment, budget: str, records: Sequence[AnyRecord]) -
     if experiment.is_counted:
         parts.append(f"{len(records)} networks counted")
     if profile is not None:
-        expected = set(experiment.runs_of(profile, profile.seeds))
+        unneeded = needless(experiment, trained)
+        expected = {run for run in experiment.runs_of(profile, profile.seeds) if run[0] not in unneeded}
         if absent := len(expected - {(r.arm, r.seed) for r in records}):
-            parts.append(f"{absent} runs missing")
+            parts.append(f"{plural(absent, 'run')} missing")
     return f"{budget}: {', '.join([*parts, *titles])}"
 
 
@@ -257,7 +259,7 @@ def _shown_comparison(judgement: Judgement) -> dict[str, str]:
     """
     parts = [part for part in judgement.parts if part.interval is not None]
     if not parts:
-        return _cells(judgement.parts[0]) | {"effect": "no runs"}
+        return _cells(judgement.parts[0]) | {"effect": "no value"}
     if len(parts) == 1:
         return _cells(parts[0])
     if judgement.claim.exact:

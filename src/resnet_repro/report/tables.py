@@ -10,6 +10,7 @@ from typing import Any
 from resnet_repro.config.arm import Arm, CountedArm
 from resnet_repro.design.experiment import Column, Experiment
 from resnet_repro.figures.published import he15_errors_at, he15_figure_of
+from resnet_repro.parsing import plural, seed_list
 from resnet_repro.records.entries import ModelFacts
 from resnet_repro.records.metrics import COUNTS, metrics_of
 from resnet_repro.records.record import AnyRecord, CountRecord, Record, only_counted, only_trained
@@ -72,7 +73,9 @@ def published_values(experiment: Experiment, records: Sequence[Record]) -> Mappi
         for arm, settings in cut.items()
         if arm in experiment.published
     }
-    return {arm: {f"{split}_error": value for split, value in errors.items()} for arm, errors in by_arm.items()}
+    trained_whole = {record.arm for record in records} - {*cut}
+    whole = {arm: values for arm, values in experiment.published.items() if arm in trained_whole}
+    return whole | {arm: {f"{split}_error": value for split, value in errors.items()} for arm, errors in by_arm.items()}
 
 
 def _words(metric: str) -> str:
@@ -140,9 +143,13 @@ def _score(value: float | None) -> str:
 
 
 def result_of(record: Record, metric: str) -> float | None:
-    """Return a metric of `records.metrics`, or "best_test_error" (finished runs only); None if the run lacks it."""
+    """Return a metric of `records.metrics`, or "best_test_error"; None if the run lacks it.
+
+    A diverged run has the errors of guessing.
+    """
     if metric == "best_test_error":
-        return record.best.get("test_error") if record.status == "finished" else None
+        is_whole = record.status == "finished"
+        return record.best.get("test_error") if is_whole else metrics_of(record).get("test_error")
     return metrics_of(record).get(metric)
 
 
@@ -158,7 +165,7 @@ def _arm_row(arm: Arm, runs: Sequence[Record]) -> list[str]:
     return [
         *_network_cells(arm, runs[0].model),
         _steps(runs),
-        ", ".join(str(record.seed) for record in runs),
+        seed_list([record.seed for record in runs]),
         _mean([(record.seconds + (record.feature_seconds or 0.0)) / 60 for record in ran], 1),
         _mean(rates, 0),
         _mean(seconds, 3 if seconds and mean(seconds) < 1 else 1),
@@ -174,7 +181,7 @@ def _network_cells(arm: Arm | CountedArm, model: ModelFacts) -> list[str]:
     return [
         arm.name + (" (control)" if arm.control else ""),
         str(model.layers),
-        f"{model.parameters / 1e6:.2f} M",
+        f"{model.parameters / 1e6:.2f} M" if model.parameters >= 1e5 else f"{model.parameters / 1e3:.1f} k",
         f"{model.multiply_adds / 1e6:.1f} M",
     ]
 
@@ -224,13 +231,17 @@ def _published(value: float, record: Record, digits: int) -> str:
 
 
 def _spread(values: Sequence[float | None], column: Column) -> str:
-    """Format mean ± standard deviation over seeds; the value alone for a single seed or a count."""
+    """Format mean ± standard deviation over seeds; the value alone for a single seed or a count.
+
+    If some runs lack the value, the number of those that have it stands behind.
+    """
     present = [value for value in values if value is not None]
     if not present:
         return "–"
     text = _fixed(mean(present), column.digits)
     is_count = column.metric in COUNTS  # the same at every seed
-    return text + (f" ± {stdev(present):.{column.digits}f}" if len(present) > 1 and not is_count else "")
+    text += f" ± {stdev(present):.{column.digits}f}" if len(present) > 1 and not is_count else ""
+    return text + (f" ({plural(len(present), 'seed')})" if len(present) < len(values) and not is_count else "")
 
 
 def _mean(values: Sequence[float], digits: int) -> str:

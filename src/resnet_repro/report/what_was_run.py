@@ -32,12 +32,12 @@ def _trained(records: Sequence[Record]) -> str:
     for record in records:
         datasets.setdefault(record.dataset.title, []).append(record)
     seeds = sorted({r.seed for r in records})
-    minutes = sum(r.seconds for r in records) / 60
-    recipes: dict[str, list[Record]] = {}
+    minutes = sum(r.seconds + (r.feature_seconds or 0.0) for r in records) / 60
+    recipes: dict[tuple[str, int], list[Record]] = {}
     candidates = {arm for record in records for arm in _candidates(record)}
     for record in records:
         if record.settings.iterations and record.arm not in candidates:
-            recipes.setdefault(record.recipe.name, []).append(record)
+            recipes.setdefault((record.recipe.name, record.recipe.train_images), []).append(record)
     return " ".join(
         [
             f"{' and '.join(_on(runs) for runs in datasets.values())}, {plural(len(seeds), 'seed')} "

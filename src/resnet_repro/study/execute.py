@@ -155,10 +155,10 @@ def _look_over(runs: Sequence[Run], outcomes: dict[str, Outcome]) -> None:
     Raises UserError if a run started from weights that its retrained source no longer has.
     """
     for run in runs:
+        if outcomes.get(run.name) == "failed":
+            run.mark_failed()
+    for run in runs:
         if record := find_record(run.folder):
             check_sources(run.folder, run.settings, record)
             if outcomes.get(run.name) == "stopped":  # its end has overtaken the signal
                 outcomes[run.name] = "done"
-    for run in runs:
-        if outcomes.get(run.name) == "failed":
-            run.mark_failed()
