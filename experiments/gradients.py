@@ -191,12 +191,12 @@ def gradients() -> Experiment:
         published={},
         published_note="The sources show no numbers.",
         columns=(
-            Column("growth_1", "growth, stage 1, log10", 3),
-            Column("growth_2", "growth, stage 2, log10", 3),
-            Column("growth_3", "growth, stage 3, log10", 3),
-            Column("later_growth_1", "later growth, stage 1, log10", 3),
-            Column("agreement_1", "agreement, stage 1", 3),
-            Column("agreement_3", "agreement, stage 3", 3),
+            Column("growth_1", "growth 1, log10", 3),
+            Column("growth_2", "growth 2, log10", 3),
+            Column("growth_3", "growth 3, log10", 3),
+            Column("later_growth_1", "later growth 1, log10", 3),
+            Column("agreement_1", "agreement 1", 3),
+            Column("agreement_3", "agreement 3", 3),
             Column("curvature", "curvature", 1),
         ),
         deviations=[

@@ -189,7 +189,7 @@ def test_untrained_arms_have_the_prefix_of_the_runs_they_read(tmp_path: Path) ->
     record = read_record(folder)
     assert record.settings.stop_at == 0 and record.schedule == (34_000, 64_000)
     banners = content_of(features, tmp_path, "prefix34000")["banners"]
-    assert re.match(r"PREFIX\..*34,000 .*64,000 .*53 %", banners[0])
+    assert re.match(r"PREFIX\..*34,000 .*64,000 .*53\.1 %", banners[0])
     assert not any(text.startswith("SHORT BUDGET") for text in banners)
 
 
