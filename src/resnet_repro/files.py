@@ -1,4 +1,4 @@
-"""JSON files that survive a kill of the process. Does not import torch."""
+"""JSON files and copies that survive a kill of the process. Does not import torch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import math
 import os
 import secrets
+import shutil
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,6 +52,17 @@ def sync_to_disk(path: Path) -> None:
     """Wait until the bytes of a file are on the disk. Raises OSError."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file atomically, and wait until it is on the disk. Raises OSError."""
+    temporary = target.with_name(f".{target.name}.part")
+    try:
+        shutil.copyfile(source, temporary)
+        sync_to_disk(temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

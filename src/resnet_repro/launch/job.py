@@ -14,10 +14,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal
 
+from resnet_repro.errors import UserError
 from resnet_repro.launch.slots import Slot
 from resnet_repro.processes import child_environment
-from resnet_repro.records.failures import NEXT_ATTEMPT, NO_SPACE, no_space
-from resnet_repro.records.progress import STOPPED, amend_progress
+from resnet_repro.records.failures import NEXT_ATTEMPT, NO_SPACE, SAID, no_space
+from resnet_repro.records.progress import STOPPED, mark_failed
 from resnet_repro.surroundings import ENVIRONMENT
 
 log = logging.getLogger(__name__)
@@ -80,8 +81,12 @@ class Job:
 
     def mark_failed(self) -> None:
         """Set the run's progress to "failed", if it has any, for displays."""
-        with contextlib.suppress(OSError):  # e.g. a full disk; exit code and console still report the failure
-            amend_progress(self.log.parent, status="failed")
+        mark_failed(self.log.parent)
+
+    def note_start(self, error: OSError | UserError) -> None:
+        """Write into the log why `start` failed, e.g. because of a full disk or missing data."""
+        prefix = SAID if isinstance(error, UserError) else ""
+        self.note(f"{prefix}the run cannot be started: {error}")
 
     def outcome(self, code: int, interrupted: bool = False) -> Outcome:
         """The outcome of the job, given the exit code of its process.

@@ -28,7 +28,6 @@ from resnet_repro.launch.options import ExecutorSpec
 from resnet_repro.launch.sharing import Load, Mps, offers_mps, runs_a_gpu, service_for
 from resnet_repro.launch.slots import Placement, Slot, one_of_group, parse_devices, plan_slots
 from resnet_repro.parsing import plural
-from resnet_repro.records.failures import SAID
 
 log = logging.getLogger(__name__)
 
@@ -155,9 +154,8 @@ def run_pool(jobs: Sequence[Job], slots: Sequence[Slot], poll: Callable[[], None
                     waiting.remove(job)
                     try:
                         running[slot] = job, jobs[job].start(slots[slot])
-                    except (OSError, UserError) as error:  # e.g. a full disk; other jobs continue
-                        prefix = SAID if isinstance(error, UserError) else ""
-                        jobs[job].note(f"{prefix}the run cannot be started: {error}")
+                    except (OSError, UserError) as error:  # other jobs continue
+                        jobs[job].note_start(error)
                         ended(job, "failed")
                 for slot, (job, process) in list(running.items()):
                     if process.poll() is not None:

@@ -97,6 +97,11 @@ class LaunchOptions:
         if self.devices == "cuda" and self.gpus == 0:
             raise UserError("GPUS=0 cannot be combined with DEVICES=cuda: leave one of them out")
 
+    @property
+    def notice_seconds(self) -> int:
+        """Seconds from Slurm's signal to the time limit."""
+        return self.signal_seconds or SIGNAL_SECONDS
+
     def _check_slurm(self) -> None:
         for name, value in (("PARTITION", self.partition), ("ACCOUNT", self.account)):
             if value is not None and not re.fullmatch(r"[^\s'\"\\#]+", value):
@@ -108,10 +113,10 @@ class LaunchOptions:
         seconds = slurm_seconds(self.time)
         if seconds is None:
             raise UserError(f"invalid TIME {self.time!r}: expected a time limit as for sbatch, e.g. 4:00:00")
-        lead = self.signal_seconds or SIGNAL_SECONDS
-        if 0 < seconds <= lead:
+        notice = self.notice_seconds
+        if 0 < seconds <= notice:
             raise UserError(
-                f"TIME={self.time} is not longer than the {lead} seconds before its end at which runs save: expected more "
+                f"TIME={self.time} is not longer than the {notice} seconds before its end at which runs save: expected more "
                 "time, or a smaller SIGNAL_SECONDS"
             )
 

@@ -40,7 +40,6 @@ from resnet_repro.launch.sharing import UNKNOWN_MEMORY, Load, runs_a_gpu
 from resnet_repro.launch.slots import Placement, Slot, environment_of
 from resnet_repro.parsing import plural
 from resnet_repro.processes import child_environment
-from resnet_repro.records.failures import SAID
 
 log = logging.getLogger(__name__)
 LOSSES = 10  # how often a run may lose its worker or node before it counts as failed
@@ -281,9 +280,8 @@ def _execute(job: Job, slot: Slot) -> tuple[Outcome, list[str]]:
     """
     try:
         process = job.start(slot)
-    except (OSError, UserError) as error:  # e.g. a full disk, or data that this node cannot obtain
-        prefix = SAID if isinstance(error, UserError) else ""
-        job.note(f"{prefix}the run cannot be started: {error}")
+    except (OSError, UserError) as error:
+        job.note_start(error)
         return "failed", job.lost
     try:
         while process.poll() is None:

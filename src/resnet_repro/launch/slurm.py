@@ -25,7 +25,7 @@ from pathlib import Path
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_json, write_json
 from resnet_repro.launch.job import Job, Outcome
-from resnet_repro.launch.options import SIGNAL_SECONDS, ExecutorSpec
+from resnet_repro.launch.options import ExecutorSpec
 from resnet_repro.launch.sharing import UNKNOWN_MEMORY, Load, runs_a_gpu
 from resnet_repro.launch.slots import Placement, Slot, environment_of
 from resnet_repro.parsing import plural
@@ -147,8 +147,13 @@ class SlurmExecutor:
             }
             for job in jobs
         ]
-        lead = self.options.signal_seconds or SIGNAL_SECONDS
-        jobs_file = {"retries": self.options.retries, "each": self.each, "signal_seconds": lead, "jobs": elements}
+        options = self.options
+        jobs_file = {
+            "retries": options.retries,
+            "each": self.each,
+            "signal_seconds": options.notice_seconds,
+            "jobs": elements,
+        }
         write_json(folder / JOBS, jobs_file)
         path = folder / "job.sh"
         path.write_text(self.script(folder, len(jobs), before), encoding="utf-8", errors="surrogateescape")
@@ -182,7 +187,6 @@ class SlurmExecutor:
         Raises UserError for a folder with a line break, whose rest would become a line of the script.
         """
         options, tasks = self.options, self.nodes * max(1, self.gpus)
-        lead = options.signal_seconds or SIGNAL_SECONDS
         is_group = tasks > 1
         headers = {
             "job-name": self.name,
@@ -197,7 +201,7 @@ class SlurmExecutor:
             "cpus-per-task": self.cores,
             "gres": f"gpu:{self.gpus}" if self.gpus else None,
             # B: signals the batch shell, which becomes the element; without it, all tasks of srun get the signal.
-            "signal": f"{'' if is_group else 'B:'}USR1@{lead}",
+            "signal": f"{'' if is_group else 'B:'}USR1@{options.notice_seconds}",
             "dependency": f"afterany:{':'.join(before)}" if before else None,
         }
         if len(str(folder).splitlines()) > 1:

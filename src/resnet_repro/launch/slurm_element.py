@@ -107,8 +107,8 @@ def _execute(jobs: Sequence[Job], notice: Notice, retries: int, seconds_to_stop:
             index = waiting.pop(0)
             try:
                 running[index] = jobs[index].start(slot)
-            except OSError as error:  # e.g. a full disk; other runs of the element continue
-                jobs[index].note(f"the run cannot be started: {error}")
+            except OSError as error:  # other runs of the element continue
+                jobs[index].note_start(error)
                 outcomes[index] = "failed", 1
         time.sleep(POLL_SECONDS)
         if notice.given and kill_at is None:

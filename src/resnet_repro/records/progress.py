@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,12 @@ def amend_progress(folder: Path, **changes: Any) -> None:
     """Change entries of a run's progress, if there is any. Raises OSError."""
     if state := progress_of(folder):
         write_progress(folder, state | changes)
+
+
+def mark_failed(folder: Path) -> None:
+    """Set a run's progress to "failed", if it has any."""
+    with contextlib.suppress(OSError):  # e.g. a full disk; exit code and console still report the failure
+        amend_progress(folder, status="failed")
 
 
 def shown_progress(folder: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import re
 import subprocess
+import time
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -37,6 +38,11 @@ def commits(before: str | None, now: str | None) -> str | None:
 def is_clean(commits: str | None) -> bool:
     """Whether all commits of a run are known and had no modifications."""
     return all(re.fullmatch(r"[0-9a-f]{12}", commit) for commit in (commits or "unknown").split(", "))
+
+
+def utc_now() -> str:
+    """The present time in ISO 8601, as records have it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def versions() -> dict[str, str]:

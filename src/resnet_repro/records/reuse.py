@@ -21,7 +21,7 @@ import msgspec
 
 from resnet_repro.config.settings import RunSettings
 from resnet_repro.errors import UserError, os_reason
-from resnet_repro.files import read_json, sync_to_disk, write_json
+from resnet_repro.files import copy_file, read_json, write_json
 from resnet_repro.records.layout import CHECKPOINT, LOCK, LOG, PROGRESS, RECEIPT, RECORD, RUN, UPLOAD_LOCK, WEIGHTS
 from resnet_repro.records.lock import hold
 from resnet_repro.records.progress import progress_of
@@ -107,8 +107,7 @@ def _locked(folder: Path) -> Iterator[bool]:
 def _copy_result(identical: Record, folder: Path, settings: RunSettings) -> None:
     for file in identical.folder.iterdir():
         if file.name not in NOT_COPIED and not file.name.startswith("."):
-            shutil.copyfile(file, folder / file.name)
-            sync_to_disk(folder / file.name)  # the record, which tells that they are whole, is synced, too
+            copy_file(file, folder / file.name)
     _copy_run_json(identical, folder, settings)
     changes = {"folder": folder, "settings": settings, "experiment": settings.experiment, "budget": settings.budget}
     source = identical.taken_over_from or identical.settings.experiment
@@ -122,13 +121,7 @@ def _copy_prefix(prefix: Record, folder: Path, settings: RunSettings) -> None:
         if file.name not in FINAL_TABLES:
             shutil.copyfile(file, folder / file.name)
     _copy_run_json(prefix, folder, settings)
-    temporary = folder / f".{CHECKPOINT}.part"
-    try:
-        shutil.copyfile(prefix.folder / CHECKPOINT, temporary)
-        sync_to_disk(temporary)
-        temporary.replace(folder / CHECKPOINT)  # last, because it marks the run as started
-    finally:
-        temporary.unlink(missing_ok=True)
+    copy_file(prefix.folder / CHECKPOINT, folder / CHECKPOINT)  # last, because it marks the run as started
 
 
 def _copy_run_json(source: Record, folder: Path, settings: RunSettings) -> None:

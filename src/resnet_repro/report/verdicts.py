@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -13,12 +14,11 @@ from resnet_repro.claims.comparisons import Comparison
 from resnet_repro.claims.grade import PUBLISHED, SUBSTITUTE, Grade, weakest
 from resnet_repro.claims.judge import Judgement, judge_all
 from resnet_repro.claims.results import Results
-from resnet_repro.config.settings import RunSettings
 from resnet_repro.design.experiment import Experiment
-from resnet_repro.figures.published import he15_errors_at
 from resnet_repro.records.metrics import metrics_of
 from resnet_repro.records.record import AnyRecord, Record, only_trained
 from resnet_repro.report.banners import has_substitute_weights, is_coarse
+from resnet_repro.report.tables import published_values
 
 
 def results_of(records: Sequence[AnyRecord], resolution: int | None = None, dataset: str | None = None) -> Results:
@@ -92,28 +92,29 @@ def _is_short(record: Record) -> bool:
 def judged(experiment: Experiment, records: Sequence[AnyRecord]) -> list[Judgement]:
     """Return the verdicts on the experiment's claims, given these records."""
     results = results_of(records, experiment.published_resolution, experiment.dataset)
-    prefixes = {r.arm: r.settings for r in only_trained(records) if r.settings.prefix is not None}
-    return judge_all([_at_their_step(claim, prefixes) for claim in experiment.claims], results)
+    trained = only_trained(records)
+    cut = {record.arm for record in trained if record.settings.prefix is not None}
+    ends = published_values(experiment, trained)
+    return judge_all([_at_their_step(claim, cut, ends) for claim in experiment.claims], results)
 
 
-def _at_their_step(claim: Claim, prefixes: Mapping[str, RunSettings]) -> Claim:
-    """Return the claim with the source's effects at the step where prefixes end, instead of at the end of its schedule."""
+def _at_their_step(claim: Claim, cut: AbstractSet[str], ends: Mapping[str, Mapping[str, float]]) -> Claim:
+    """Return the claim with the source's effects at the step where prefixes end, instead of at the end of its schedule.
+
+    cut: the arms with prefixes. ends: from `published_values`.
+    """
     test = [
-        replace(c, published=_effect_at_step(c, prefixes))
-        if isinstance(c, Comparison) and {*c.arms} & {*prefixes}
-        else c
+        replace(c, published=_effect_at_step(c, cut, ends)) if isinstance(c, Comparison) and cut & {*c.arms} else c
         for c in claim.test
     ]
     return replace(claim, test=test)
 
 
-def _effect_at_step(comparison: Comparison, prefixes: Mapping[str, RunSettings]) -> float | None:
-    """Return the effect in He15's curves at the step where the runs end; None if a curve is missing or cut off there."""
-    split = comparison.metric.removesuffix("_error")
-    if comparison.published is None or not {*comparison.arms} <= {*prefixes}:
+def _effect_at_step(
+    comparison: Comparison, cut: AbstractSet[str], ends: Mapping[str, Mapping[str, float]]
+) -> float | None:
+    """Return the effect in the source's curves at the step where the runs end; None if a curve is missing or cut off."""
+    if comparison.published is None or not cut >= {*comparison.arms}:
         return None
-    ends = {
-        arm: he15_errors_at(arm, prefixes[arm].stop_at, prefixes[arm].iterations).get(split) for arm in comparison.arms
-    }
-    effect = sum(weight * (math.inf if (end := ends[arm]) is None else end) for arm, weight in comparison.terms)
+    effect = sum(weight * ends.get(arm, {}).get(comparison.metric, math.inf) for arm, weight in comparison.terms)
     return effect if math.isfinite(effect) else None

@@ -11,6 +11,7 @@ from resnet_repro.data.arrays import combined_digest
 from resnet_repro.data.catalogue import CATALOGUE
 from resnet_repro.design.registry import load_experiment
 from resnet_repro.errors import UserError, os_reason
+from resnet_repro.files import copy_file
 from resnet_repro.parsing import plural
 from resnet_repro.records.layout import RECORD
 from resnet_repro.records.provenance import is_clean
@@ -112,9 +113,7 @@ def _copy(folder: Path, target: Path) -> int:
             shutil.copyfile(table, target / table.name)
         else:
             pack(table, packed(target / table.name))
-    temporary = target / f".{RECORD}.part"
-    shutil.copyfile(folder / RECORD, temporary)
-    temporary.replace(target / RECORD)
+    copy_file(folder / RECORD, target / RECORD)
     return sum(file.stat().st_size for file in target.iterdir())
 
 

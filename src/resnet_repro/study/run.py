@@ -7,7 +7,6 @@ import logging
 import math
 import secrets
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,8 +20,8 @@ from resnet_repro.files import read_json, write_json
 from resnet_repro.launch import Job, Slot
 from resnet_repro.records.layout import CHECKPOINT, LOG, RECORD, RUN, run_folder, source_folders
 from resnet_repro.records.lock import hold
-from resnet_repro.records.progress import amend_progress, progress_of, write_progress
-from resnet_repro.records.provenance import commit, commits
+from resnet_repro.records.progress import mark_failed, progress_of, write_progress
+from resnet_repro.records.provenance import commit, commits, utc_now
 from resnet_repro.records.record import find_record
 from resnet_repro.records.resume import state_of
 from resnet_repro.records.reuse import take_over, take_up
@@ -93,7 +92,7 @@ class Run:
             self.execution,
             threads=earlier.get("threads", slot.threads),
             commit=commits(earlier["commit"], commit()) if "commit" in earlier else commit(),
-            begun_at=earlier.get("begun_at") if started else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            begun_at=earlier.get("begun_at") if started else utc_now(),
             memory_share=slot.share,
             workers=self.execution.workers or slot.workers,
         )
@@ -129,10 +128,7 @@ class Run:
 
     def mark_failed(self) -> None:
         """Set the run's progress to "failed", if it has any."""
-        try:
-            amend_progress(self.folder, status="failed")
-        except OSError:
-            return  # e.g. a full disk; exit code and console still report the failure
+        mark_failed(self.folder)
 
 
 def missing_runs(runs: Sequence[Run], reuse: bool, is_group: bool) -> list[Run]:

@@ -13,7 +13,7 @@ from resnet_repro.errors import UserError, os_reason
 from resnet_repro.hardware import device_name
 from resnet_repro.models.inspect import main_path_layers, parameter_summary
 from resnet_repro.records.entries import ModelFacts
-from resnet_repro.records.provenance import commit, versions
+from resnet_repro.records.provenance import commit, utc_now, versions
 from resnet_repro.records.record import CountRecord
 
 LAYERS = "layers.csv"
@@ -59,7 +59,7 @@ def count_network(folder: Path, experiment: str, budget: str, network: CountedAr
             hardware=device_name("cpu"),
             versions=versions(),
             commit=commit(),
-            finished_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            finished_at=utc_now(),
         ).write()
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({os_reason(error)}): use another RUNS_DIR") from error

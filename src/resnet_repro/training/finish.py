@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from resnet_repro.models.weights import save_weights, state_sha256
 from resnet_repro.records.entries import Dataset, Energy, FoundRate, ModelFacts, Parent, WeightsFrom
 from resnet_repro.records.layout import WEIGHTS, parent_folder
 from resnet_repro.records.predictions import packed, write_predictions
-from resnet_repro.records.provenance import versions
+from resnet_repro.records.provenance import utc_now, versions
 from resnet_repro.records.record import Record, find_record
 from resnet_repro.surroundings import printable
 from resnet_repro.tables import DIGITS, Table
@@ -202,7 +201,7 @@ def _record(
         versions=versions(),
         commit=info.commit,
         begun_at=info.begun_at,
-        finished_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        finished_at=utc_now(),
         settings=settings,
         **outcome,
     )
