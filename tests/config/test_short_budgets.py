@@ -131,6 +131,15 @@ def test_published_budget_scores_all_images_even_if_short(degradation: Experimen
     assert degradation.prefix(200).scored(degradation.arms[0]) is None, "prefixes are scored like the whole schedule"
 
 
+@pytest.mark.parametrize("profile", ["quick", "paper"])
+def test_untrained_networks_are_scored_on_few_images_unless_they_are_built_from_trained_ones(profile: str) -> None:
+    for name, untrained in (("gradients", "plain-56-untrained"), ("features", "plain-56-untrained")):
+        experiment = load_experiment(name)
+        assert experiment.profile(profile).scored(experiment.arm(untrained)) == Scored(500, 500, 500)
+    construction = load_experiment("construction")
+    assert construction.profile("paper").scored(construction.arm("plain-56-built")) is None
+
+
 def test_longer_schedules_on_class_folders_score_all_images() -> None:
     transfer = load_experiment("transfer")
     arm = next(arm for arm in transfer.arms if arm.recipe.iterations == 790)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -163,3 +165,27 @@ def test_measurements_along_a_training_keep_the_net_and_its_statistics(
     assert all(-1 / 7 - 1e-6 <= values[name] <= 1 for name in values if name.startswith("agreement"))
     cosines = [float(row["cosine"]) for row in read_rows(tmp_path / "agreement.csv")]
     assert len(cosines) == 8 and cosines[:4] == cosines[4:]
+
+
+def test_agreement_of_an_untrained_net_is_measured_once(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resnet_repro.diagnostics.loss_gradients.AGREEING_IMAGES", 4)
+    measured: list[int] = []
+
+    def counted(*args: Any) -> dict[str, torch.Tensor]:
+        measured.append(1)
+        return image_gradients(*args)
+
+    monkeypatch.setattr("resnet_repro.diagnostics.loss_gradients.image_gradients", counted)
+    arm = cifar_arm("resnet", 8, HE15_CIFAR, length=0, watch=("agreement",))
+    context = diagnostic_context(tmp_path, tiny_data, arm)
+    context = replace(context, settings=replace(context.settings, iterations=0))
+    diagnostic = Agreement(context)
+    diagnostic.tables[0].rewind(-1)
+    net = build(arm.model, 10, seed=0)
+    diagnostic.along(net, 0)
+    values = diagnostic.finish(net)
+    assert measured == [1]
+    rows = {row["name"]: float(row["cosine"]) for row in read_rows(tmp_path / "agreement.csv")}
+    assert rows["all"] == pytest.approx(values["agreement"], abs=1e-5) and len(rows) == 4

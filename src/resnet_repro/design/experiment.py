@@ -84,9 +84,12 @@ class Profile:
     def scored(self, arm: Arm, factor: float = 1.0) -> Scored | None:
         """The numbers of images that score the arm's runs; None for all images, as in the published budget.
 
+        An untrained network is scored on as few as possible: it is at chance, and what it is for are its diagnostics.
         factor: length of the schedule on the user's data relative to the profile's. Without a length of its own, the
         profile has that of the arm's recipe, which is adapted to the data.
         """
+        if not arm.length and arm.start is None:
+            return Scored.after(0)
         steps = arm.recipe.iterations if self.iterations is None else round(factor * self.iterations)
         return None if steps >= min(arm.recipe.iterations, SCORED_WHOLE) else Scored.after(steps)
 

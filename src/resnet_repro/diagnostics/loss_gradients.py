@@ -127,12 +127,19 @@ class Agreement(Diagnostic):
         self.tables = [Table(context.folder / "agreement.csv", ("name", "cosine"), DIGITS)]
 
     def along(self, net: nn.Module, step: int) -> None:
-        cosines = self._cosines(net)
-        self.tables[0].append([{"iteration": step, "name": layers, "cosine": cos} for layers, cos in cosines.items()])
+        if self.context.settings.iterations:  # an untrained arm is measured once, at the end
+            self._append(step, self._cosines(net))
 
     def finish(self, net: nn.Module) -> dict[str, float]:
         names = {"all": "agreement"} | {f"stage {stage}": f"agreement_{stage}" for stage in (1, 2, 3)}
-        return {names[layers]: cosine for layers, cosine in self._cosines(net).items()}
+        cosines = self._cosines(net)
+        if not self.context.settings.iterations:
+            self.tables[0].rewind(-1)
+            self._append(0, cosines)
+        return {names[layers]: cosine for layers, cosine in cosines.items()}
+
+    def _append(self, step: int, cosines: dict[str, float]) -> None:
+        self.tables[0].append([{"iteration": step, "name": layers, "cosine": cos} for layers, cos in cosines.items()])
 
     def _cosines(self, net: nn.Module) -> dict[str, float]:
         ((images, labels),) = self.context.data.batches("train", AGREEING_IMAGES, size=AGREEING_IMAGES)
