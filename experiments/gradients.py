@@ -13,6 +13,7 @@ from resnet_repro.claims.comparisons import above, below, trend
 from resnet_repro.config.families import cifar_arm
 from resnet_repro.config.recipes import HE15_CIFAR, HE15_CIFAR_WITHOUT_BN
 from resnet_repro.design.experiment import Column, Experiment, Profile
+from resnet_repro.figures.agreement import agreement_by_depth
 from resnet_repro.figures.curves import curves
 from resnet_repro.figures.growth import growth_by_layer, norms_after_steps
 from resnet_repro.figures.surface import curvature_along, landscapes
@@ -43,7 +44,8 @@ def gradients() -> Experiment:
         for depth in (20, 56)
     ]
     deepest = [arms[-1].name for arms in (plain, residual, without_bn)]
-    names = {kind: [arm.name for arm in arms] for kind, arms in (("plain", plain), ("residual", residual))}
+    untrained = {"plain": plain, "residual": residual, "plain, no normalization": without_bn}
+    names = {kind: [arm.name for arm in arms] for kind, arms in untrained.items()}
 
     return Experiment(
         name="gradients",
@@ -176,7 +178,8 @@ def gradients() -> Experiment:
             "resnet-20 and {resnet-56-untrained.agreement_1} in resnet-56.",
         ],
         figures=[
-            growth_by_layer({"plain": plain, "residual": residual, "plain, no normalization": without_bn}),
+            growth_by_layer(untrained),
+            agreement_by_depth(untrained),
             norms_after_steps(trained),
             curvature_along(trained, STABLE),
             landscapes(trained),

@@ -11,6 +11,7 @@ from made_records import make_record
 
 from resnet_repro.config.arm import Arm
 from resnet_repro.design.experiment import Experiment
+from resnet_repro.figures.agreement import agreement_by_depth
 from resnet_repro.figures.figure import Context, Drawing, FigureSpec
 from resnet_repro.figures.growth import growth_by_layer, norms_after_steps
 from resnet_repro.figures.surface import curvature_along, landscapes
@@ -116,3 +117,22 @@ def test_runs_without_measurements_leave_no_figure(
     records = only_trained(collect(tmp_path, "degradation", "paper"))
     spec = {growth_by_layer: lambda: draw({"plain": arms}), curvature_along: lambda: draw(arms, 38.0)}
     assert spec.get(draw, lambda: draw(arms))().draw(Context(records, 64_000)) is None
+
+
+def test_agreement_is_drawn_over_the_depth_by_stage(degradation: Experiment, tmp_path: Path) -> None:
+    plain = [degradation.arm(name) for name in ("plain-20", "plain-56")]
+    cosines = {"plain-20": 0.4, "plain-56": 0.1}
+    for name, cosine in cosines.items():
+        for seed in (0, 1):
+            values = {"agreement_1": cosine + 0.1 * seed, "agreement_3": cosine / 2}
+            make_record(tmp_path, degradation, name, seed, diagnostics=values)
+    context = Context(only_trained(collect(tmp_path, "degradation", "paper")), 64_000)
+    groups = {"plain": plain, "residual": [degradation.arm("resnet-20")]}
+    figure, caption, alternative = drawn(agreement_by_depth(groups), context)
+    assert [ax.get_title() for ax in figure.axes] == ["stage 1", "stage 3"], "stage 2 was not measured"
+    assert lines(figure.axes[0])["plain"] == pytest.approx([0.45, 0.15])
+    assert lines(figure.axes[1])["plain"] == pytest.approx([0.2, 0.05])
+    assert "residual" not in lines(figure.axes[0])
+    assert "same label" in caption
+    assert "stage 1: plain falls from 0.450 to 0.150" in alternative
+    assert agreement_by_depth({"residual": [degradation.arm("resnet-20")]}).draw(context) is None

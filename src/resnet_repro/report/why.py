@@ -19,6 +19,10 @@ FIGURES = (
         "gradients-growth_by_layer",
         "Gradient norms by layer before the first step, with the theory (experiment `gradients`).",
     ),
+    (
+        "gradients-agreement_by_depth",
+        "Agreement of the gradients of different images against depth, before the first step (experiment `gradients`).",
+    ),
     ("gradients-norms_after_steps", "Gradient norms by layer along the training (experiment `gradients`)."),
     ("rates-errors_by_rate", "Final training error against the learning rate (experiment `rates`)."),
     ("identity-relative_errors_by_depth", "Error of fitting the identity against depth (experiment `identity`)."),
