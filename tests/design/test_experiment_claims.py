@@ -110,10 +110,10 @@ def untrained(kind: str, suffix: str = "", depths: Sequence[int] = DEPTHS[:-1], 
     return {f"{kind}-{depth}{suffix}-untrained": values for depth in depths}
 
 
-def agreement(plain: Sequence[float], residual: Sequence[float]) -> Values:
-    """Mean cosines of stage 1, from 20 to 56 layers."""
+def agreement(plain: Sequence[float], residual: Sequence[float], stages: Sequence[int] = (1, 2)) -> Values:
+    """Mean cosines of these stages, from 20 to 56 layers; 0 in the other one."""
     return {
-        f"{kind}-{depth}-untrained": {"agreement_1": cosine}
+        f"{kind}-{depth}-untrained": {f"agreement_{s}": cosine if s in stages else 0.0 for s in (1, 2)}
         for kind, cosines in (("plain", plain), ("resnet", residual))
         for depth, cosine in zip(DEPTHS, cosines, strict=False)
     }
@@ -641,6 +641,13 @@ CASES: dict[tuple[str, str], tuple[Values, Sequence[Values]]] = {
         [
             agreement((0.4, 0.4, 0.4, 0.4), (0.4, 0.4, 0.4, 0.4)),
             agreement((0.4, 0.3, 0.2, 0.1), (0.4, 0.3, 0.2, 0.1)),
+        ],
+    ),
+    ("gradients", "E5-less"): (
+        agreement((0.2, 0.1, 0.1, 0.0), (0.3, 0.2, 0.2, 0.1)),
+        [
+            agreement((0.2, 0.1, 0.1, 0.2), (0.3, 0.2, 0.2, 0.1)),
+            agreement((0.4, 0.3, 0.3, 0.2), (0.3, 0.2, 0.2, 0.1), stages=(2,)),
         ],
     ),
     ("gradients", "E6"): (

@@ -91,20 +91,24 @@ def test_image_gradients_of_a_linear_net_are_outer_products() -> None:
     assert torch.allclose(gradients, torch.einsum("no,ni->noi", error, x).flatten(1), atol=1e-6)
 
 
-def test_image_gradients_average_to_the_gradient_of_the_batch_and_leave_the_net_alone() -> None:
+def test_image_gradients_are_those_of_each_image_at_fixed_batch_statistics_and_leave_the_net_alone() -> None:
     net = build(cifar_arm("plain", 8, HE15_CIFAR).model, 10, seed=0).train()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     images, labels = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(6)
     names = ["conv1.weight", "layer2.0.conv1.weight"]
     gradients = image_gradients(net, images, labels, names)
+    assert net.training and all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0  # running statistics become those of the batch
+    net(images)
+    net.eval()
     parameters = dict(net.named_parameters())
-    whole = torch.autograd.grad(nn.functional.cross_entropy(net(images), labels), [parameters[name] for name in names])
-    for name, of_batch in zip(names, whole, strict=True):
-        assert gradients[name].shape == (6, of_batch.numel())
-        assert torch.allclose(gradients[name].mean(0), of_batch.flatten(), atol=1e-5)
-    net.load_state_dict(before)
-    image_gradients(net.eval(), images, labels, names)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+    for image in range(6):
+        loss = nn.functional.cross_entropy(net(images[image : image + 1]), labels[image : image + 1])
+        expected = torch.autograd.grad(loss, [parameters[name] for name in names])
+        for name, gradient in zip(names, expected, strict=True):
+            assert torch.allclose(gradients[name][image], gradient.flatten(), atol=1e-5)
 
 
 class WideNet(nn.Module):

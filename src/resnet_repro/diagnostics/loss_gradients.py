@@ -1,11 +1,12 @@
 """Gradients of the loss by layer and by image: how they grow towards the input, and whether images agree on them.
 
-Both diagnostics use a fixed batch of training images, without augmentation, in training mode, so that batch normalization
-normalizes by the batch. Running statistics are not updated.
+Both diagnostics use a fixed batch of training images, without augmentation, and normalize by the statistics of this batch.
+Running statistics are not updated.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 
@@ -13,7 +14,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call, vjp, vmap
+from torch.func import functional_call, grad, vmap
+from torch.optim.swa_utils import update_bn
 
 from resnet_repro.diagnostics.diagnostic import Diagnostic, DiagnosticContext
 from resnet_repro.models.inspect import in_mode, main_path_convolutions
@@ -111,16 +113,16 @@ class Agreement(Diagnostic):
 
     agreement_1, agreement_2, agreement_3: mean cosine between the gradients of 64 training images with respect to the
     weights of the convolutions of a stage; agreement: of all convolutions. 0: the images have nothing in common; 1: they
-    agree. All images get the label 0. With their own labels, the mean cosine of an untrained net is about 0 whatever the net:
-    the derivatives of the losses with respect to the logits, softmax minus one-hot, cancel over ten classes.
-    The loss of an image depends on the whole batch through batch normalization, and its gradient includes that.
+    agree. Two things would make the mean cosine of an untrained net about 0 whatever the net, and are left out. Labels: the
+    derivatives of the losses with respect to the logits, softmax minus one-hot, cancel over ten classes; so all images get
+    the label 0. The dependence of batch statistics on all images: normalization removes a change that all images ask for; so
+    the mean and variance over the images count as constants.
     D. Balduzzi et al., *The Shattered Gradients Problem*, 2017; K. Sankararaman et al., *The Impact of Neural Network
     Overparameterization on Gradient Confusion*, 2020.
     The table agreement.csv has the cosines at each measurement.
     """
 
     early = (1, 10, 100, 1_000)
-    only_early = True  # each costs as much as 64 passes through the network
 
     def __init__(self, context: DiagnosticContext) -> None:
         super().__init__(context)
@@ -144,8 +146,7 @@ class Agreement(Diagnostic):
     def _cosines(self, net: nn.Module) -> dict[str, float]:
         ((images, labels),) = self.context.data.batches("train", AGREEING_IMAGES, size=AGREEING_IMAGES)
         names = [f"{name}.weight" for name, _ in main_path_convolutions(net)]
-        with in_mode(net, training=True):
-            gradients = image_gradients(net, images, torch.zeros_like(labels), names)
+        gradients = image_gradients(net, images, torch.zeros_like(labels), names)
         groups = {f"stage {stage}": [n for n in names if n.startswith(f"layer{stage}.")] for stage in (1, 2, 3)}
         groups["all"] = names
         return {
@@ -158,20 +159,21 @@ class Agreement(Diagnostic):
 def image_gradients(net: nn.Module, images: Tensor, labels: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
     """Return {parameter: (N, size) gradients of the N images' losses}, in float32, for the named parameters.
 
-    images: (N, C, H, W). labels: (N,). The network is called once, in its present mode, and the gradients of the N losses are
-    pulled back through this call. Running statistics do not change.
+    images: (N, C, H, W). labels: (N,). Batch normalization normalizes by the mean and variance over the N images, which count
+    as constants, so that each loss is a function of its image alone. The network does not change.
     """
+    net = copy.deepcopy(net)
+    update_bn([images], net)
+    net.eval()
     parameters = {name: parameter.detach() for name, parameter in net.named_parameters()}
-    fixed = {name: value for name, value in parameters.items() if name not in names}
-    with frozen_statistics(net), stored_activations(net):
-        fixed |= {name: value.clone() for name, value in net.named_buffers()}
+    fixed = {name: value for name, value in parameters.items() if name not in names} | dict(net.named_buffers())
 
-        def losses(chosen: dict[str, Tensor]) -> Tensor:
-            return F.cross_entropy(functional_call(net, fixed | chosen, (images,)), labels, reduction="none")
+    def loss(chosen: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
+        return F.cross_entropy(functional_call(net, fixed | chosen, (image[None],)), label[None])
 
-        values, pull_back, *_ = vjp(losses, {name: parameters[name] for name in names})
-        cotangents = torch.eye(len(values), dtype=values.dtype, device=values.device)
-        (gradients,) = vmap(pull_back, chunk_size=AT_ONCE)(cotangents)
+    with stored_activations(net):
+        of_each = vmap(grad(loss), in_dims=(None, 0, 0), chunk_size=AT_ONCE)
+        gradients = of_each({name: parameters[name] for name in names}, images, labels)
     return {name: gradient.flatten(1) for name, gradient in gradients.items()}
 
 
