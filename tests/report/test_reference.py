@@ -40,17 +40,12 @@ AT_FULL_RATE = {
     ("shortcuts", "8000it"),
 }  # fmt: skip
 
-# Measured with an earlier measure of the agreement of gradients, of which no claim speaks any more.
-WITH_ALIGNMENT = ("gradients", "paper")
-
 
 def arm_of_today(name: str, budget: str, arm: str) -> Arm:
     """The arm as the experiment trains it at the budget."""
     experiment = load_experiment(name)
     profile, found = Budget.parse(budget).profile_of(experiment), experiment.arm(arm)
     assert profile is not None
-    if (name, budget) == WITH_ALIGNMENT and found.watch[:2] == ("growth", "agreement"):
-        found = replace(found, watch=("growth", "alignment", *found.watch[2:]))
     if (name, budget) in AT_FULL_RATE:
         return replace(found, recipe=replace(found.recipe, compressed=None))
     return replace(found, recipe=found.recipe.at(profile.iterations or found.recipe.iterations))
@@ -287,4 +282,4 @@ def test_answers_speak_of_metrics_that_records_have(name: str) -> None:
         for metric in values_of(record)
     }
     # Of ImageNet, which is trained nowhere here, and of measurements that have not been taken yet.
-    assert asked <= known | {"test_error_10crop", "block_loss", "first_curvature", "agreement_1"}
+    assert asked <= known | {"test_error_10crop", "block_loss", "first_curvature"}

@@ -22,7 +22,7 @@ from resnet_repro.terminal import amount
 
 PLAIN = "metrics.csv"  # the table that people open
 LEFT_OUT = "speed.csv"  # tells about the machine; no figure and no claim reads it
-SMALL = 2_048  # bytes: of a smaller table, packing saves too little to make it unreadable
+SMALL = 1_024  # bytes: of a smaller table, packing saves too little to make it unreadable
 
 
 @dataclass(frozen=True)
