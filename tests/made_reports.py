@@ -120,8 +120,10 @@ def make_study(runs: Path, experiment: Experiment, seeds: int = 1) -> list[Recor
         search = found_search(experiment, arm) if arm.search else None
         for seed in range(seeds):
             errors = {"train_relative_mse": 0.1, "test_relative_mse": 0.2}
-            final: dict[str, Any] = {"final": errors} if arm.task == "reconstruct" else {}
-            add_tables(make_record(runs, experiment, arm.name, seed, search=search, **final), experiment, arm.name)
+            results: dict[str, Any] = {"final": errors} if arm.task == "reconstruct" else {}
+            if "agreement" in arm.watch:
+                results["diagnostics"] = {f"agreement_{stage}": 0.1 * stage for stage in (1, 2, 3)}
+            add_tables(make_record(runs, experiment, arm.name, seed, search=search, **results), experiment, arm.name)
     return only_trained(collect(runs, experiment.name, "paper"))
 
 
